@@ -1,0 +1,62 @@
+# make demo | test | lint | help. Uses .venv, and makes it if it is not there; installs only when it has to.
+# Options: QUICK=1 (a small demo), PYTHON=/path/to/python (3.11 or newer, to make .venv with), VENV=folder.
+
+PYTHON ?= python3
+VENV ?= .venv
+QUICK ?=
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+RUN := PATH="$(abspath $(VENV))/bin:$$PATH"
+LOCKS := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+
+help: ## say what can be made
+	@echo "make demo           SFT, reward model, PPO and MA-PPO on a generated task, with a report (20 minutes, 2 cores)"
+	@echo "make demo QUICK=1   the same, much shorter (3 minutes): shows that everything works"
+	@echo "make test           the tests (CPU, no network)"
+	@echo "make lint           ruff, mypy, import-linter"
+	@echo "make format         let ruff format and repair what it can"
+	@echo "make clean          remove caches; .venv and runs/ stay"
+	@echo "Options: PYTHON=/path/to/python3.11  VENV=.venv"
+
+demo: $(VENV)/.installed ## run the main job
+	@echo "==> demo: experiments/tiny/tldr/demo.yaml$(if $(QUICK), (quick)). Finished stages are skipped, an interrupted one goes on."
+	@$(VENV)/bin/python -m lightning_marlhf reproduce experiments/tiny/tldr/demo.yaml$(if $(QUICK), --quick)
+
+test: $(VENV)/.installed-dev ## run the CPU tests
+	@echo "==> test: pytest on CPU, without network"
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 8 -q -rs
+
+lint: $(VENV)/.installed-dev ## check style, types and layers
+	@echo "==> lint: ruff format"
+	@$(VENV)/bin/ruff format --check .
+	@echo "==> lint: ruff check"
+	@$(VENV)/bin/ruff check .
+	@echo "==> lint: mypy (strict: types, records, ops, rollout)"
+	@$(VENV)/bin/mypy
+	@echo "==> lint: import-linter (layers)"
+	@$(VENV)/bin/lint-imports --no-logo
+
+format: $(VENV)/.installed-dev ## let ruff format and repair
+	@$(VENV)/bin/ruff format .
+	@$(VENV)/bin/ruff check --fix .
+
+clean: ## remove caches
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make: $(PYTHON) is missing or older than 3.11; say make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "==> making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(LOCKS) | $(VENV)/bin/python
+	@echo "==> installing the locked dependencies into $(VENV) (a few minutes the first time)"
+	@$(PIP) install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(LOCKS) | $(VENV)/bin/python
+	@echo "==> installing the locked dependencies and the dev extra into $(VENV) (a few minutes the first time)"
+	@$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $(VENV)/.installed $@

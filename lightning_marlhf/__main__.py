@@ -1,0 +1,79 @@
+"""`python -m lightning_marlhf COMMAND ...`: finds the command and imports nothing but what it needs."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from lightning_marlhf import __version__
+
+# command -> (module in lightning_marlhf.commands, one line of help)
+COMMANDS = {
+    "fit": ("cli", "train what a YAML describes; resume with --ckpt_path last"),
+    "validate": ("cli", "evaluate on the validation prompts"),
+    "test": ("cli", "evaluate on the held-out prompts and keep the completions"),
+    "predict": ("cli", "run the predict loop"),
+    "reproduce": ("reproduce", "run all stages of a plan, and write its report"),
+    "generate": ("generate", "answer prompts with a run, an export or a Hub model"),
+    "inspect": ("inspect", "page through rollouts, macro actions coloured"),
+    "export": ("export", "turn a checkpoint into a Hugging Face directory"),
+}
+
+
+def help_text() -> str:
+    """Say what the program does and list its commands."""
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {line}" for name, (_, line) in COMMANDS.items())
+    return (
+        "usage: python -m lightning_marlhf COMMAND [options]\n\n"
+        "RLHF with macro actions (MA-PPO) in PyTorch Lightning.\n\n"
+        f"commands:\n{commands}\n\n"
+        "options:\n"
+        "  -h, --help  this text; COMMAND --help for a command's options\n"
+        "  --version   the version\n"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the command line after the program's name; None takes the process's own.
+
+    Returns:
+        The exit status: 0 done, 1 the run failed, 2 the command line is wrong, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        sys.stdout.write(help_text())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        sys.stdout.write(f"lightning_marlhf {__version__}\n")
+        return 0
+    if arguments[0] not in COMMANDS:
+        return _complain(arguments[0])
+    return _run(arguments)
+
+
+def _complain(name: str) -> int:
+    from lightning_marlhf.commands.suggest import did_you_mean
+
+    expected = f"expected one of: {', '.join(COMMANDS)}"
+    sys.stderr.write(f"error: no command {name!r}{did_you_mean(name, COMMANDS)}; {expected}\n")
+    return 2
+
+
+def _run(arguments: list[str]) -> int:
+    module = importlib.import_module(f"lightning_marlhf.commands.{COMMANDS[arguments[0]][0]}")
+    try:
+        return int(module.main(arguments))
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+    except BrokenPipeError:  # the reader went away (`| head`): nothing is left to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

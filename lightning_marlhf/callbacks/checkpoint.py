@@ -1,0 +1,135 @@
+"""When checkpoints are saved, and how: whole or not at all."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+from weakref import proxy
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+FOLDER = "checkpoints"
+LAST = "last.ckpt"
+
+
+class Checkpoint(ModelCheckpoint):
+    """Saves `checkpoints/last.ckpt` to resume from, and on request the best by a validation metric.
+
+    `last.ckpt` is saved at the end of the first batch at which enough updates have passed since it was saved before
+    (a batch makes several updates, so no step need be a multiple of anything), and at the end of the fit. A new one is
+    written beside the old one and takes its place by renaming: a kill at any time leaves one that is whole.
+
+    Args:
+        every_n_train_steps: updates between two saves of `last.ckpt`.
+        monitor: validation metric of the best checkpoint, `best-STEP.ckpt`; null keeps none.
+        mode: whether a "max" or a "min" of the metric is best.
+        save_top_k: how many of the best are kept.
+        dirpath: where to; null is `checkpoints` in the run directory.
+    """
+
+    def __init__(
+        self,
+        *,
+        every_n_train_steps: int = 50,
+        monitor: str | None = None,
+        mode: Literal["max", "min"] = "max",
+        save_top_k: int = 1,
+        dirpath: str | None = None,
+    ) -> None:
+        if every_n_train_steps < 1:
+            raise ValueError(f"every_n_train_steps: expected at least 1, got {every_n_train_steps}")
+        super().__init__(
+            dirpath=dirpath,
+            filename="best-{step:06d}",
+            monitor=monitor,
+            mode=mode,
+            save_top_k=save_top_k if monitor else 0,
+            every_n_epochs=1,  # of validation: the best is looked for whenever it has run
+            save_on_train_epoch_end=False,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+        )
+        self.every = every_n_train_steps
+        self._last_saved_at = 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Settle where checkpoints go."""
+        self.dirpath = trainer.strategy.broadcast(self._folder(trainer))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from the checkpoint that the run goes on from."""
+        super().on_train_start(trainer, pl_module)
+        self._last_saved_at = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save `last.ckpt` when it is time."""
+        if trainer.global_step - self._last_saved_at >= self.every:
+            self.save_last_checkpoint(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save `last.ckpt` at the end of the fit."""
+        self.save_last_checkpoint(trainer)
+
+    def save_last_checkpoint(self, trainer: Trainer) -> Path:
+        """Save `last.ckpt`, unless it is of this very update already; all ranks have to call it.
+
+        Returns:
+            Its path.
+        """
+        path = Path(self._folder(trainer)) / LAST
+        if trainer.fast_dev_run or (trainer.global_step == self._last_saved_at and path.exists()):
+            return path
+        self.last_model_path = str(path)
+        self._save_checkpoint(trainer, str(path))
+        self._last_saved_at = trainer.global_step
+        return path
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        """Save beside ``filepath``, then rename; the one door through which Lightning saves too."""
+        path = Path(filepath)
+        partial = path.with_name(f".{path.name}.partial")
+        if trainer.is_global_zero:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove(partial)
+        trainer.save_checkpoint(partial)  # ends with a barrier
+        if trainer.is_global_zero:
+            _replace(partial, path)
+        trainer.strategy.barrier("checkpoint renamed")
+        self._last_global_step_saved = trainer.global_step
+        self._last_checkpoint_saved = filepath
+        for logger in trainer.loggers if trainer.is_global_zero else ():
+            logger.after_save_checkpoint(proxy(self))
+
+    def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
+        """Answer `ckpt_path="last"`, which Lightning asks before `setup`."""
+        path = Path(self._folder(trainer)) / LAST
+        return {str(path)} if path.exists() else set()
+
+    def _folder(self, trainer: Trainer) -> str:
+        folder = self.dirpath or Path(trainer.default_root_dir) / FOLDER
+        return os.path.realpath(folder)
+
+
+def _replace(new: Path, old: Path) -> None:
+    """Put ``new`` in the place of ``old``; both are files, or folders (sharded checkpoints)."""
+    if not new.is_dir():
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+    if old.is_dir():  # a folder cannot be replaced in one step: the old one stays whole until the new one has its name
+        previous = old.with_name(f"{old.stem}-previous{old.suffix}")
+        _remove(previous)
+        old.rename(previous)
+        new.rename(old)
+        _remove(previous)
+    else:
+        new.replace(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

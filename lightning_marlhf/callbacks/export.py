@@ -1,0 +1,51 @@
+"""The Hugging Face directory that a fit leaves, for the next stage and for people."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lightning_marlhf.callbacks.environment import describe_environment
+from lightning_marlhf.callbacks.pace import finite_metrics
+
+FOLDER = "export"
+
+
+class ExportHF(Callback):
+    """Calls the module's `export` at the end of a fit, on every rank, with a model card of the run."""
+
+    def __init__(self) -> None:
+        self._exported = False
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Export while the networks are still where training left them."""
+        self._export(trainer, pl_module)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Export where nothing was left to train: the run was cut off between its last update and here."""
+        if not self._exported:
+            self._export(trainer, pl_module)
+
+    def _export(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.fast_dev_run:
+            return
+        folder = Path(trainer.default_root_dir)
+        pl_module.export(folder / FOLDER, card=model_card(trainer, folder))  # type: ignore[operator]
+        self._exported = True
+
+
+def model_card(trainer: Trainer, folder: Path) -> dict[str, Any]:
+    """Return what the model card says: metrics, where the model comes from, and the resolved config."""
+    environment = describe_environment()
+    config = folder / "config.yaml"
+    card: dict[str, Any] = {
+        "metrics": finite_metrics(trainer),
+        "run": {
+            "updates": trainer.global_step,
+            "git commit": environment["git_commit"],
+            **environment["versions"],
+        },
+    }
+    if config.is_file():
+        card["configuration"] = config.read_text(encoding="utf-8")
+    return card

@@ -1,0 +1,151 @@
+"""A progress bar that counts updates; lines in a log where there is no terminal."""
+
+import time
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
+
+from lightning_marlhf.callbacks.console import console
+from lightning_marlhf.callbacks.pace import Pace, in_words, metric, total_updates
+
+ALSO_SHOWN = ("objective/kl", "response_length/mean", "lr")
+
+
+class UpdateProgress(ProgressBar):
+    """Shows updates done of all, the module's `monitor`, a few more metrics, and the time left.
+
+    Args:
+        metrics: names shown after the monitor, as far as the module logs them.
+        line_every_s: seconds between two lines where the output is no terminal.
+    """
+
+    def __init__(self, *, metrics: list[str] | None = None, line_every_s: float = 30.0) -> None:
+        super().__init__()
+        self.metrics = tuple(ALSO_SHOWN if metrics is None else metrics)
+        self.line_every_s = line_every_s
+        self._enabled = True
+        self._pace: Pace | None = None
+        self._bar: Progress | None = None
+        self._line_at = 0.0
+
+    def disable(self) -> None:
+        """Show nothing from now on."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Show again."""
+        self._enabled = True
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print above the bar."""
+        console().print(*args)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count."""
+        self._pace = Pace(step=trainer.global_step, total=total_updates(trainer, pl_module))
+        self._line_at = time.monotonic()
+        self._open("fit", self._pace.total, done=trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Show where the run is."""
+        self._show(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the last numbers."""
+        self._show(trainer, pl_module, last=True)
+        self._close()
+
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Say that the run is validating, which may take a while."""
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], what=f"validating, batch {batch_idx + 1}")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go back to training."""
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], what=_words(trainer, pl_module, self.metrics))
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count batches."""
+        batches = trainer.num_test_batches
+        self._open("test", int(sum(batches)), done=0)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the batch."""
+        if self._bar is not None:
+            self._bar.advance(self._bar.task_ids[0])
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the result."""
+        self._close()
+        if self._enabled and trainer.is_global_zero:
+            console().print(Text(f"test: {_words(trainer, pl_module, ('eval/kl',))}"))
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Leave the terminal as it was."""
+        self._close()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the terminal as it was."""
+        self._close()
+
+    def _show(self, trainer: Trainer, pl_module: LightningModule, *, last: bool = False) -> None:
+        if self._pace is None or not self._enabled:
+            return
+        left = "" if last else f"  {in_words(self._pace.eta_s(trainer.global_step))} left"
+        what = f"{_words(trainer, pl_module, self.metrics)}{left}"
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=trainer.global_step, what=what)
+        elif last or time.monotonic() - self._line_at >= self.line_every_s:
+            self._line_at = time.monotonic()
+            total = "" if self._pace.total is None else f"/{self._pace.total}"
+            seconds = in_words(self._pace.seconds)
+            console().print(Text(f"update {trainer.global_step}{total}  {what}  {seconds} so far"))
+
+    def _open(self, name: str, total: int | None, *, done: int) -> None:
+        self._close()
+        if not self._enabled or not console().is_terminal:
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[what]}"),
+        )
+        self._bar = Progress(*columns, console=console())
+        self._bar.add_task(name, total=total, completed=done, what="")
+        self._bar.start()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _words(trainer: Trainer, module: LightningModule, others: tuple[str, ...]) -> str:
+    """Name the monitor and ``others`` with their last values, those that were logged."""
+    names = dict.fromkeys((getattr(module, "monitor", None), *others))
+    values = {name: metric(trainer, name) for name in names if name}
+    return "  ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)

@@ -1,0 +1,156 @@
+"""Responses on disk, for `inspect`, for reports, and for looking at them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lightning_marlhf.callbacks.completions import experience_to_completions
+from lightning_marlhf.records import Completion, write_jsonl
+from lightning_marlhf.types import Experience
+
+FOLDER = "completions"
+
+
+class RolloutWriter(Callback):
+    """Writes `completions/{rollouts,validate}-STEP.jsonl` and `completions/test.jsonl`.
+
+    STEP is the number of updates when the file is written, as in `metrics.csv`. A rollout of a training step was
+    sampled before the updates of that step; its records say after how many.
+
+    Args:
+        every_n_steps: updates between two files of training rollouts; 0 writes none. The first rollout is always kept.
+        num_rows: rows of a training rollout, all with a trace. Validation and test keep all rows.
+        num_traces: rows of a validation or test file that have a trace, token by token.
+    """
+
+    def __init__(self, *, every_n_steps: int = 40, num_rows: int = 8, num_traces: int = 8) -> None:
+        self.every = every_n_steps
+        self.num_rows = num_rows
+        self.num_traces = num_traces
+        self._step_before = 0  # the batch
+        self._held_out: list[Completion] = []
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Remember at which update the rollout is sampled."""
+        self._step_before = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write this rollout if a multiple of `every_n_steps` was reached with it."""
+        experience = experience_of(outputs)
+        if experience is None or not trainer.is_global_zero or not self.every:
+            return
+        before, now = self._step_before, trainer.global_step
+        if before == 0 or now // self.every > before // self.every:
+            rows = self._records(
+                trainer, pl_module, experience, step=before, num_rows=self.num_rows
+            )
+            write_jsonl(_folder(trainer) / f"rollouts-{now:06d}.jsonl", rows)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin a file."""
+        self._held_out = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the rows."""
+        self._keep(trainer, pl_module, outputs)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write them."""
+        if not trainer.sanity_checking:
+            self._write(trainer, f"validate-{trainer.global_step:06d}.jsonl")
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin a file."""
+        self._held_out = []
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the rows."""
+        self._keep(trainer, pl_module, outputs)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write them."""
+        self._write(trainer, "test.jsonl")
+
+    def _keep(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
+        experience = experience_of(outputs)
+        if experience is not None:
+            left = max(0, self.num_traces - len(self._held_out)) if trainer.is_global_zero else 0
+            self._held_out += self._records(
+                trainer, pl_module, experience, step=trainer.global_step, num_traces=left
+            )
+
+    def _write(self, trainer: Trainer, name: str) -> None:
+        rows = _gather(self._held_out, trainer)
+        self._held_out = []
+        if trainer.is_global_zero and rows:
+            write_jsonl(_folder(trainer) / name, rows)
+
+    def _records(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        experience: Experience,
+        *,
+        step: int,
+        num_rows: int | None = None,
+        num_traces: int | None = None,
+    ) -> list[Completion]:
+        sampling = getattr(pl_module, "sampling", None)
+        return experience_to_completions(
+            experience,
+            trainer.datamodule.tokenizer,  # type: ignore[attr-defined]
+            model=str(trainer.default_root_dir),
+            seed=int(getattr(trainer.datamodule, "seed", 0)),  # type: ignore[attr-defined]
+            step=step,
+            settings=asdict(sampling)
+            if is_dataclass(sampling) and not isinstance(sampling, type)
+            else None,
+            num_rows=num_rows,
+            num_traces=self.num_rows if num_traces is None else num_traces,
+        )
+
+
+def experience_of(outputs: Any) -> Experience | None:
+    """Return the experience in the outputs of a step; None where the step is no rollout."""
+    found = outputs.get("experience") if isinstance(outputs, Mapping) else None
+    return found if isinstance(found, Experience) else None
+
+
+def _gather(rows: list[Completion], trainer: Trainer) -> list[Completion]:
+    """Bring the rows of all ranks together, each sample once (samplers repeat some to fill the last batch)."""
+    if trainer.world_size == 1:
+        return rows
+    parts: list[list[Completion]] = [[] for _ in range(trainer.world_size)]
+    torch.distributed.all_gather_object(parts, rows)
+    by_id: dict[str, Completion] = {}
+    for row in (row for part in parts for row in part):
+        by_id.setdefault(row.sample_id, row)
+    return list(by_id.values())
+
+
+def _folder(trainer: Trainer) -> Path:
+    return Path(trainer.default_root_dir) / FOLDER

@@ -1,0 +1,223 @@
+"""The run directory: whose it is, how far the run is, and that it is finished."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lightning_marlhf.callbacks.checkpoint import FOLDER as CHECKPOINTS
+from lightning_marlhf.callbacks.environment import describe_environment
+from lightning_marlhf.callbacks.export import FOLDER as EXPORT
+from lightning_marlhf.callbacks.pace import Pace, finite_metrics, metric, total_updates
+from lightning_marlhf.records import DONE_FILE, PROGRESS_FILE, RunSummary, write_json
+
+ENVIRONMENT_FILE = "environment.json"
+Status = Literal["running", "done", "failed", "interrupted"]
+# What a run writes; with `overwrite` these go and all else in the folder stays.
+OF_A_RUN = (
+    *(
+        CHECKPOINTS,
+        EXPORT,
+        "completions",
+        "verdicts",
+        DONE_FILE,
+        PROGRESS_FILE,
+        ENVIRONMENT_FILE,
+        "config.yaml",
+    ),
+    *("metrics*.csv", "events.out.tfevents.*", "report.*"),
+)
+
+
+class RunExistsError(ValueError):
+    """The directory of a new run already holds one."""
+
+
+class RunDirectory(Callback):
+    """Keeps `environment.json`, `progress.json` and `done.json`, and guards a run against being overwritten.
+
+    Args:
+        overwrite: remove the run that is in the directory and start anew.
+        resuming: the fit goes on from a checkpoint (Lightning tells callbacks so only after `setup`).
+        test_follows: a test comes after the fit, so the run is done only after it.
+    """
+
+    def __init__(
+        self, *, overwrite: bool = False, resuming: bool = False, test_follows: bool = False
+    ) -> None:
+        self.overwrite = overwrite
+        self.resuming = resuming
+        self.test_follows = test_follows
+        self._pace: Pace | None = None
+        self._fitted = False  # in this session
+        self._session_started = time.monotonic()
+        self._seconds_before = 0.0  # of earlier sessions, where the run was resumed
+        self._metrics: dict[str, float] = {}
+        self._written_at = 0.0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take the directory, or refuse it.
+
+        Raises:
+            RunExistsError: a new fit, and the directory holds a run.
+        """
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            if stage == "fit":
+                self._take(trainer, _folder(trainer))
+            if not self._fitted:
+                _note_environment(_folder(trainer) / ENVIRONMENT_FILE)
+        self._fitted = self._fitted or stage == "fit"
+        trainer.strategy.barrier("run directory taken")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count."""
+        if trainer.is_global_zero:
+            (_folder(trainer) / DONE_FILE).unlink(missing_ok=True)
+        self._pace = Pace(step=trainer.global_step, total=total_updates(trainer, pl_module))
+        self._report(trainer, pl_module, "running", now=True)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Say how far the run is, at most once a second."""
+        self._report(trainer, pl_module, "running")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the metrics; a test would clear them."""
+        self._metrics = finite_metrics(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Finish, unless a test follows."""
+        if not self.test_follows:
+            self._finish(trainer, pl_module)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Say that it goes on."""
+        self._report(trainer, pl_module, "running")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Finish."""
+        self._metrics |= finite_metrics(trainer)
+        self._finish(trainer, pl_module)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Say why the run ended, unless it was refused the directory."""
+        if isinstance(exception, RunExistsError):
+            return
+        stopped = isinstance(exception, KeyboardInterrupt | SystemExit)
+        stopped = stopped or type(exception).__name__ == "SIGTERMException"
+        self._report(trainer, pl_module, "interrupted" if stopped else "failed", now=True)
+
+    def _take(self, trainer: Trainer, folder: Path) -> None:
+        if self.resuming:
+            self._seconds_before = float(_read_json(folder / PROGRESS_FILE).get("seconds", 0.0))
+            return
+        held = [name for name in (DONE_FILE, CHECKPOINTS) if (folder / name).exists()]
+        if held and not self.overwrite:
+            raise RunExistsError(
+                f"{folder} already holds a run ({', '.join(held)}): go on with it by --ckpt_path last, "
+                "replace it by --overwrite, or choose another trainer.default_root_dir"
+            )
+        if self.overwrite:
+            for logger in trainer.loggers:
+                if hasattr(logger, "restart"):
+                    logger.restart()
+            remove_run(folder)
+
+    def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero or trainer.fast_dev_run:
+            return
+        folder = _folder(trainer)
+        before = RunSummary.from_dict({**_empty_summary(), **_read_json(folder / DONE_FILE)})
+        tested_alone = (
+            not self._fitted and before.command == "fit"
+        )  # the summary stays that of the fit
+        summary = RunSummary(
+            command="fit" if self._fitted or tested_alone else _command(trainer),
+            step=before.step if tested_alone else trainer.global_step,
+            seconds=before.seconds if tested_alone else round(self._seconds(), 2),
+            metrics={**before.metrics, **self._metrics},
+            export=EXPORT if (folder / EXPORT).is_dir() else None,
+        )
+        write_json(folder / DONE_FILE, summary.to_dict())
+        self._report(trainer, pl_module, "done", now=True)
+
+    def _report(
+        self, trainer: Trainer, pl_module: LightningModule, status: Status, *, now: bool = False
+    ) -> None:
+        if (
+            not trainer.is_global_zero
+            or trainer.fast_dev_run
+            or not (now or time.monotonic() - self._written_at >= 1)
+        ):
+            return
+        self._written_at = time.monotonic()
+        name = getattr(pl_module, "monitor", None)
+        eta = self._pace.eta_s(trainer.global_step) if self._pace and status == "running" else None
+        write_json(
+            _folder(trainer) / PROGRESS_FILE,
+            {
+                "command": _command(trainer),
+                "step": trainer.global_step,
+                "max_steps": self._pace.total if self._pace else None,
+                "seconds": round(self._seconds(), 2),
+                "eta_s": None if eta is None else round(eta, 1),
+                "metric": name,
+                "value": metric(trainer, name),
+                "status": status,
+                "updated": time.time(),
+            },
+        )
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._session_started
+
+
+def remove_run(folder: Path) -> None:
+    """Remove what a run left in its directory; other files stay."""
+    for pattern in OF_A_RUN:
+        for path in folder.glob(pattern):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def _note_environment(path: Path) -> None:
+    """Write the environment of this session; those of earlier sessions stay under `earlier`."""
+    before = _read_json(path)
+    earlier = before.pop("earlier", []) + ([before] if before else [])
+    write_json(path, {**describe_environment(), "earlier": earlier})
+
+
+def _command(trainer: Trainer) -> str:
+    return str(trainer.state.fn.value) if trainer.state.fn else ""
+
+
+def _folder(trainer: Trainer) -> Path:
+    return Path(trainer.default_root_dir)
+
+
+def _empty_summary() -> dict[str, Any]:
+    return {"command": "", "step": 0, "seconds": 0.0}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,239 @@
+"""fit, validate, test, predict: LightningCLI with our callbacks, loggers and one-line errors."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from lightning_marlhf.callbacks.banner import StartBanner
+from lightning_marlhf.callbacks.checkpoint import Checkpoint
+from lightning_marlhf.callbacks.continue_logs import ContinueLogs
+from lightning_marlhf.callbacks.export import ExportHF
+from lightning_marlhf.callbacks.guards import KLGuard, NaNGuard
+from lightning_marlhf.callbacks.interrupt import EXIT_STATUS, GracefulInterrupt
+from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
+from lightning_marlhf.callbacks.progress import UpdateProgress
+from lightning_marlhf.callbacks.rollouts import RolloutWriter
+from lightning_marlhf.callbacks.run_directory import RunDirectory
+from lightning_marlhf.callbacks.tensorboard import TensorBoard
+from lightning_marlhf.callbacks.tensorboard_samples import TensorBoardSamples
+from lightning_marlhf.commands import errors
+from lightning_marlhf.commands.checkpoints import find_checkpoint
+from lightning_marlhf.commands.config_check import Group
+from lightning_marlhf.commands.config_parser import RunParser
+from lightning_marlhf.commands.evaluated_step import EvaluatedStep
+from lightning_marlhf.commands.saved_config import SaveConfig, dump
+
+SEEDED = ("data.init_args.seed", "model.init_args.seed")  # follow seed_everything where they exist
+# Sections of the YAML: callbacks that every run has, with settings of their own
+CALLBACKS: dict[str, type[Callback]] = {
+    "nan_guard": NaNGuard,
+    "rollouts": RolloutWriter,
+    "samples": TensorBoardSamples,
+    "progress": UpdateProgress,
+    "checkpoint": Checkpoint,
+}
+OPTIONAL_CALLBACKS: dict[str, type[Callback]] = {
+    "kl_guard": KLGuard
+}  # null, unless the YAML has the section
+TRAINER_DEFAULTS = {
+    "accelerator": "auto",
+    "enable_model_summary": False,  # the start banner says more
+    "use_distributed_sampler": False,  # ours resumes; the injected one shuffles even where told not to
+    "num_sanity_val_steps": 0,  # a rollout is no small check, and the first step runs at the largest shapes
+}
+
+
+class RunCLI(LightningCLI):
+    """Parses the command line of a run, builds it, and runs it.
+
+    Args:
+        command: "fit", "validate", "test" or "predict".
+        arguments: the command line after the command.
+        build: False only parses.
+
+    Raises:
+        ConfigError: the command line or a YAML is wrong; nothing was built.
+    """
+
+    def __init__(self, command: str, arguments: Sequence[str], *, build: bool = True) -> None:
+        self.command = command
+        self.build = build
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=1,
+            trainer_defaults=TRAINER_DEFAULTS,
+            parser_class=RunParser,
+            parser_kwargs={
+                "prog": f"python -m lightning_marlhf {command}",
+                "description": "",
+                "dump_header": [],
+            },
+            save_config_callback=None,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # `export` rebuilds a model from config.yaml
+            args=list(arguments),
+            run=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what a run has beside its trainer, model and data."""
+        parser.add_argument(
+            "--ckpt_path", type=str | None, default=None, help="'last', or a .ckpt to go on from"
+        )
+        parser.add_argument(
+            "--overwrite", action="store_true", help="replace a run that is in the directory"
+        )
+        parser.add_argument(
+            "--test_after_fit", type=bool, default=False, help="test the model that fit leaves"
+        )
+        parser.add_argument(
+            "--debug", action="store_true", help="show tracebacks of user errors too"
+        )
+        for key, callback in CALLBACKS.items():
+            parser.add_lightning_class_args(callback, key)
+        for key, callback in OPTIONAL_CALLBACKS.items():
+            parser.add_argument(f"--{key}", type=callback | None, default=None)
+            parser.callback_keys.append(key)
+        for path in SEEDED:
+            parser.link_arguments("seed_everything", path)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Refuse wrong keys before anything heavy is imported, then parse."""
+        assert isinstance(parser, RunParser)
+        parser.schema = {
+            "seed_everything": bool | int,
+            "trainer": Group(Trainer),
+            "model": LightningModule,
+            "data": LightningDataModule,
+            "ckpt_path": str | None,
+            "overwrite": bool,
+            "test_after_fit": bool,
+            "debug": bool,
+            **{
+                key: Group(callback)
+                for key, callback in {**CALLBACKS, **OPTIONAL_CALLBACKS}.items()
+            },
+        }
+        if {"-h", "--help"} & set(args):
+            parser.parse_args(["--help"])
+        self.config = parser.read(args, linked=SEEDED)
+        if "--print_config" in args:
+            sys.stdout.write(dump(parser, self.config))
+            sys.exit(0)
+
+    @property
+    def run_dir(self) -> Path:
+        """The folder that everything of this run is written to."""
+        return Path(self.config.trainer.default_root_dir)
+
+    def before_instantiate_classes(self) -> None:
+        """Find the checkpoint, so that a wrong name fails before the model is built."""
+        if self.build and self.config.ckpt_path is not None:
+            self.config.ckpt_path = str(find_checkpoint(self.run_dir, self.config.ckpt_path))
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and trainer, unless only the command line was to be checked."""
+        if not self.build:
+            return
+        try:
+            self.config_init = self.parser.instantiate(
+                self.config
+            )  # Lightning 2.6's own call is deprecated
+        except ValueError as error:
+            raise constructor_error(error) from None
+        self.model, self.datamodule = self.config_init.model, self.config_init.data
+        self.trainer = self.instantiate_trainer()
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        """Put our callbacks around those of the YAML, and our loggers where it names none."""
+        tests = self.command == "fit" and self.config.test_after_fit
+        first = [
+            RunDirectory(
+                overwrite=self.config.overwrite,
+                resuming=self.command == "fit" and self.config.ckpt_path is not None,
+                test_follows=tests,
+            ),
+            SaveConfig(self.command, self.parser, self.config),
+            ContinueLogs(),
+            EvaluatedStep(),
+            StartBanner(),
+        ]
+        theirs = config.get("callbacks") or []
+        configured = [callback for callback in callbacks if callback is not None]
+        config["callbacks"] = [*first, *theirs, *configured, ExportHF(), GracefulInterrupt()]
+        if config.get("logger") in (None, True):
+            config["logger"] = [MetricsCSV(self.run_dir), TensorBoard(self.run_dir)]
+        return Trainer(**config)
+
+    def run(self) -> int:
+        """Run the command, and the test after a fit that asks for it; return the exit status."""
+        try:
+            self.trainer.ckpt_path = (
+                self.config.ckpt_path
+            )  # not as an argument: callbacks see this one in `setup`
+            getattr(self.trainer, self.command)(self.model, datamodule=self.datamodule)
+            if self.command == "fit" and self.config.test_after_fit:
+                self.trainer.ckpt_path = None
+                self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+            if self.command in ("validate", "test") and self.trainer.is_global_zero:
+                show_metrics(self.trainer)
+        except SystemExit:  # Lightning's answer to Ctrl-C is status 1
+            if not self.trainer.interrupted:
+                raise
+            return EXIT_STATUS
+        return 0
+
+
+def constructor_error(error: BaseException) -> BaseException:
+    """Return what a constructor raised, which jsonargparse hides in one error per member of a union."""
+    while str(error).startswith("Does not validate against any of the Union") and error.__cause__:
+        error = error.__cause__
+    return error
+
+
+def show_metrics(trainer: Trainer) -> None:
+    """Print what an evaluation found, one metric a line."""
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    width = max(map(len, metrics), default=0)
+    for name, value in sorted(metrics.items()):
+        sys.stdout.write(f"{name:<{width}}  {value:.4g}\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `fit`, `validate`, `test` or `predict`; ``arguments`` begin with the command."""
+    quieten_lightning()
+    if "--debug" in arguments:
+        os.environ[errors.DEBUG_VARIABLE] = "1"
+    return errors.call(lambda: RunCLI(arguments[0], arguments[1:]).run())
+
+
+def check(arguments: Sequence[str]) -> None:
+    """Parse a command line without building anything.
+
+    Raises:
+        ConfigError: it is wrong.
+    """
+    RunCLI(arguments[0], arguments[1:], build=False)
+
+
+def quieten_lightning() -> None:
+    """Silence Lightning's tips and hints; warnings about a run stay."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    hints = (
+        "'set_vital' is deprecated",  # torchdata 0.11 on torch 2.13
+        "does not have many workers",
+        "`isinstance\\(treespec, LeafSpec\\)`",  # Lightning 2.6 on torch 2.13
+    )
+    for hint in hints:
+        warnings.filterwarnings("ignore", message=f".*{hint}.*")

@@ -1,0 +1,63 @@
+"""Mistakes that a user can mend are one line; everything else keeps its traceback."""
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from lightning_marlhf.commands.raw_config import ConfigError
+
+DEBUG_VARIABLE = "LIGHTNING_MARLHF_DEBUG"
+_MISTAKES = (
+    "NonFiniteError",
+    "MisconfigurationException",
+)  # by name: no heavy import for a light command
+_PACKAGE = str(Path(__file__).parents[1])
+
+
+def debugging() -> bool:
+    """Tell whether tracebacks were asked for."""
+    return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+
+
+def call(run: Callable[[], int]) -> int:
+    """Call ``run`` and turn a user's mistake into one line on stderr and exit status 1.
+
+    A mistake is a ValueError, a missing file, a full disk, or memory that does not suffice; with
+    `LIGHTNING_MARLHF_DEBUG=1` these keep their traceback too. A wrong command line or YAML gives status 2.
+    """
+    try:
+        return run()
+    except ConfigError as mistake:
+        sys.stderr.write(f"error: {mistake}\n")
+        return 2
+    except Exception as error:
+        line = explain(error)
+        if line is None or debugging():
+            raise
+        sys.stderr.write(f"error: {line}\n")
+        return 1
+
+
+def explain(error: Exception) -> str | None:
+    """Put a user's mistake in one line, or return None for what looks like a fault of the program."""
+    message = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"the disk is full{where}; free some space and run the same command again to resume"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"out of memory: make micro-batches, responses or the model smaller ({message})"
+    if isinstance(
+        error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError
+    ):
+        return f"{error.strerror or message}: {error.filename}" if error.filename else message
+    if not isinstance(error, ValueError) and type(error).__name__ not in _MISTAKES:
+        return None
+    return message if _is_ours(error) else f"{message} ({DEBUG_VARIABLE}=1 shows where)"
+
+
+def _is_ours(error: Exception) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and frames[-1].filename.startswith(_PACKAGE)

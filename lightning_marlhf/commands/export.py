@@ -1,0 +1,108 @@
+"""`export RUN_DIR --out DIR`: turns a checkpoint of a run into a Hugging Face directory."""
+
+import argparse
+import pickle
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_marlhf.commands import errors
+from lightning_marlhf.commands.checkpoints import find_checkpoint
+from lightning_marlhf.commands.raw_config import read_yaml
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Export a checkpoint; see `export --help`."""
+    options = _parser().parse_args(arguments[1:])
+    return errors.call(lambda: _run(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m lightning_marlhf export",
+        description="Turn a checkpoint of a run into a Hugging Face directory, as a finished run leaves in export/.",
+    )
+    parser.add_argument(
+        "run_dir", type=Path, help="the run directory, with config.yaml and checkpoints/"
+    )
+    parser.add_argument("--ckpt", default="last", help="last (default), best, or a path")
+    parser.add_argument("--out", type=Path, required=True, help="the new directory")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the directory if it exists"
+    )
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.out.exists() and not options.overwrite:
+        raise ValueError(f"{options.out} exists; --overwrite replaces it")
+    checkpoint = find_checkpoint(options.run_dir, options.ckpt)
+    step = export_checkpoint(options.run_dir, checkpoint, options.out)
+    sys.stdout.write(f"{options.out}: the model of {checkpoint} after {step} updates\n")
+    return 0
+
+
+def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:
+    """Rebuild a run's module, load its weights and export it.
+
+    Args:
+        run_dir: holds the `config.yaml` that the module is rebuilt from.
+        checkpoint: one file, as one process or DDP saves it.
+        folder: where the Hugging Face directory is written.
+
+    Returns:
+        The updates that the checkpoint had seen.
+
+    Raises:
+        ValueError: no config.yaml, a sharded or broken checkpoint, or weights that are not this module's.
+    """
+    config = run_dir / "config.yaml"
+    if not config.is_file():
+        raise ValueError(f"{run_dir} has no config.yaml, so its model cannot be rebuilt")
+    if checkpoint.is_dir():
+        raise ValueError(f"{checkpoint} is sharded; a finished run leaves {run_dir / 'export'}")
+    read_yaml(config)
+    import torch
+
+    from lightning_marlhf.commands.cli import RunCLI, quieten_lightning
+
+    quieten_lightning()
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{checkpoint} cannot be read: {' '.join(str(error).split())}") from error
+    where = f"--trainer.default_root_dir={run_dir}"
+    cli = RunCLI("test", ["--config", str(config), where, "--trainer.logger=false"])
+    module, data = cli.model, _Data(cli.datamodule)
+    module.trainer = data
+    module.configure_model()
+    _load_weights(module, state["state_dict"], checkpoint)
+    card = {
+        "run": {"updates": state["global_step"]},
+        "configuration": config.read_text(encoding="utf-8"),
+    }
+    module.export(folder, card=card)
+    return int(state["global_step"])
+
+
+class _Data:
+    """All that a module needs of a trainer to be built: the data, for its tokenizer."""
+
+    def __init__(self, datamodule: Any) -> None:
+        self.datamodule = datamodule
+        self.world_size = 1
+
+
+def _load_weights(module: Any, weights: Mapping[str, Any], checkpoint: Path) -> None:
+    try:
+        missing, unknown = module.load_state_dict(weights, strict=False)
+    except RuntimeError as error:  # shapes differ
+        raise ValueError(
+            f"{checkpoint} is not of this config: {' '.join(str(error).split())}"
+        ) from None
+    if missing or unknown:
+        names = ", ".join([*missing, *unknown][:3])
+        raise ValueError(
+            f"{checkpoint} is not of this config: weights without a counterpart, such as {names}"
+        )

@@ -1,0 +1,148 @@
+"""A plan's stages as jobs: what to run for one stage and seed, and what was done of it before."""
+
+import enum
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_marlhf.commands.plan import Plan, Stage
+from lightning_marlhf.records import DONE_FILE, PROGRESS_FILE, write_json
+
+STAGE_FILE = "stage.json"
+LOG_FILE = "log.txt"
+_LAST = Path("checkpoints/last.ckpt")
+
+
+class State(enum.Enum):
+    """What the run directory of a job holds."""
+
+    NEW = "new"
+    FINISHED = "finished"
+    STALE = "finished with other settings or inputs"
+    CUT_OFF = "cut off"
+    CUT_OFF_STALE = "cut off, with other settings or inputs"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage with one seed."""
+
+    stage: str
+    seed: int
+    folder: Path
+    command: tuple[str, ...]  # starts it from scratch
+    needs: tuple["Job", ...] = ()
+    settings: str = ""  # hash of what was asked for
+
+    @property
+    def name(self) -> str:
+        """The job in words."""
+        return f"{self.stage} (seed {self.seed})"
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes."""
+        return self.folder / LOG_FILE
+
+
+def make_jobs(
+    plan: Plan, *, program: Sequence[str] = (sys.executable, "-m", "lightning_marlhf")
+) -> list[Job]:
+    """List the plan's jobs, every job after those that it needs."""
+    jobs: dict[tuple[str, int], Job] = {}
+    for stage in plan.stages:
+        for seed in plan.seeds:
+            needs = {setting: jobs[name, seed] for setting, name in stage.inputs.items()}
+            folder = plan.output / stage.name / f"seed-{seed}"
+            arguments = _arguments(stage, needs, folder=folder, seed=seed)
+            jobs[stage.name, seed] = Job(
+                stage=stage.name,
+                seed=seed,
+                folder=folder,
+                command=(*program, stage.command, "--config", str(stage.config), *arguments),
+                needs=tuple(dict.fromkeys(needs.values())),
+                settings=_hash(
+                    [stage.command, yaml.safe_load(stage.config.read_text()), arguments]
+                ),
+            )
+    return list(jobs.values())
+
+
+def inspect_job(job: Job) -> State:
+    """Look at what a job's run directory holds, given that all its inputs are finished."""
+    same = _same_as_before(job)
+    if (job.folder / DONE_FILE).is_file():
+        return State.FINISHED if same else State.STALE
+    if (job.folder / _LAST).exists():
+        return State.CUT_OFF if same else State.CUT_OFF_STALE
+    return State.NEW
+
+
+def start_command(job: Job, *, state: State) -> tuple[str, ...]:
+    """Return the command that resumes a job that was cut off, or else starts it anew."""
+    if state is State.CUT_OFF:
+        return (*job.command, "--ckpt_path", "last")
+    return (*job.command, "--overwrite") if job.folder.exists() else job.command
+
+
+def note_start(job: Job) -> None:
+    """Leave beside the run what it was asked to do, with which inputs, and when."""
+    write_json(job.folder / STAGE_FILE, {**_asked(job), "started": time.time()})
+
+
+def read_progress(job: Job) -> dict[str, Any]:
+    """Read how far a run is; empty where it has not said."""
+    return _read(job.folder / PROGRESS_FILE)
+
+
+def read_summary(job: Job) -> dict[str, Any]:
+    """Read what a finished run found; empty before."""
+    return _read(job.folder / DONE_FILE)
+
+
+def _arguments(stage: Stage, needs: Mapping[str, Job], *, folder: Path, seed: int) -> list[str]:
+    settings = {
+        **stage.set,
+        **{setting: str(job.folder / "export") for setting, job in needs.items()},
+        "seed_everything": seed,
+        "trainer.default_root_dir": str(folder),
+    }
+    return [
+        f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in settings.items()
+    ]
+
+
+def _asked(job: Job) -> dict[str, Any]:
+    return {"settings": job.settings, "inputs": {need.stage: _identity(need) for need in job.needs}}
+
+
+def _identity(job: Job) -> str:
+    """Tell this finished run from another one with the same settings."""
+    started = _read(job.folder / STAGE_FILE).get("started")
+    return _hash(started if started else (job.folder / DONE_FILE).read_text(encoding="utf-8"))
+
+
+def _same_as_before(job: Job) -> bool:
+    """Compare with what the run was started for; a run that was started by hand counts as the same."""
+    before = _read(job.folder / STAGE_FILE)
+    return not before or {key: before.get(key) for key in ("settings", "inputs")} == _asked(job)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]

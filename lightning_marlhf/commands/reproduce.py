@@ -1,0 +1,227 @@
+"""`reproduce PLAN`: runs the stages of a plan, skips finished ones, resumes what was cut off, and writes the report."""
+
+import argparse
+import re
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from lightning_marlhf.commands import errors
+from lightning_marlhf.commands.check import check_all
+from lightning_marlhf.commands.jobs import Job, State, inspect_job, make_jobs, start_command
+from lightning_marlhf.commands.monitor import Monitor, duration
+from lightning_marlhf.commands.plan import Plan, check_seeds, read_plan
+from lightning_marlhf.commands.raw_config import ConfigError
+from lightning_marlhf.commands.scheduler import Outcome, Scheduler
+from lightning_marlhf.commands.suggest import did_you_mean
+from lightning_marlhf.records import DONE_FILE
+
+LOCK_FILE = ".reproduce.lock"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a plan.
+
+    Returns:
+        0 all stages are finished, 1 a stage failed, 2 the plan or the command line is wrong, 130 interrupted.
+    """
+    options = _parser().parse_args(arguments[1:])
+    try:
+        plan = _choose(read_plan(options.plan, quick=options.quick), options)
+        jobs = _only(make_jobs(plan), options.only, plan)
+    except ConfigError as mistake:
+        sys.stderr.write(f"error: {mistake}\n")
+        return 2
+    force = [job for job in jobs if job.stage in options.only] if options.overwrite else []
+    if options.dry_run:
+        _show(plan, jobs, force=force, overwrite=options.overwrite)
+        return 0
+    return errors.call(lambda: _run(plan, jobs, force=force, options=options, arguments=arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m lightning_marlhf reproduce",
+        description="Run the stages of a plan and write its report. Finished stages are skipped, and one that was "
+        "cut off goes on from its last checkpoint: the same command resumes.",
+    )
+    parser.add_argument(
+        "plan", type=Path, help="the plan's YAML, e.g. experiments/tiny/tldr/demo.yaml"
+    )
+    parser.add_argument("--seeds", help="how many seeds (3 means 1,2,3), or a list such as 1,5,7")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="STAGE",
+        help="run this stage only; repeatable",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="use the plan's quick: settings, in its own folder"
+    )
+    parser.add_argument(
+        "--jobs", type=int, help="stages side by side; the cores are divided among them"
+    )
+    parser.add_argument("--output", type=Path, help="another folder than the plan's")
+    overwrite = "redo stages that were made with other settings or inputs; with --only, redo that stage anyway"
+    parser.add_argument("--overwrite", action="store_true", help=overwrite)
+    parser.add_argument("--dry-run", action="store_true", help="say what would be run, and stop")
+    return parser
+
+
+def _choose(plan: Plan, options: argparse.Namespace) -> Plan:
+    """Let the command line's choices go before the plan's."""
+    if options.seeds is not None:
+        plan = replace(plan, seeds=_parse_seeds(options.seeds))
+    if options.jobs is not None:
+        if options.jobs < 1:
+            raise ConfigError(f"--jobs: expected at least 1, got {options.jobs}")
+        plan = replace(plan, jobs=options.jobs)
+    return plan if options.output is None else replace(plan, output=options.output)
+
+
+def _parse_seeds(text: str) -> tuple[int, ...]:
+    try:
+        numbers = [int(word) for word in text.strip("[]").replace(",", " ").split()]
+    except ValueError:
+        raise ConfigError(
+            f"--seeds: expected a number of seeds or a list such as 1,2,3, got {text!r}"
+        ) from None
+    counted = len(numbers) == 1 and "," not in text and "[" not in text
+    return check_seeds(list(range(1, numbers[0] + 1)) if counted else numbers)
+
+
+def _only(jobs: list[Job], names: Sequence[str], plan: Plan) -> list[Job]:
+    stages = [stage.name for stage in plan.stages]
+    for name in names:
+        if name not in stages:
+            raise ConfigError(
+                f"--only: no stage {name!r}{did_you_mean(name, stages)}; there are {', '.join(stages)}"
+            )
+    return [job for job in jobs if not names or job.stage in names]
+
+
+def _show(plan: Plan, jobs: Sequence[Job], *, force: Sequence[Job], overwrite: bool) -> None:
+    sys.stdout.write(
+        f"{plan.title}: {len(jobs)} stages into {plan.output}, up to {plan.jobs} side by side\n"
+    )
+    redone: set[Job] = set()
+    for job in jobs:
+        waits = [
+            need for need in job.needs if need in redone or not (need.folder / DONE_FILE).is_file()
+        ]
+        state = State.NEW if waits else inspect_job(job)
+        stale = state in (State.STALE, State.CUT_OFF_STALE)
+        if (state is State.FINISHED and job not in force) or (stale and not overwrite):
+            sys.stdout.write(f"  {job.name}: {'finished' if not stale else state.value}, kept\n")
+            continue
+        redone.add(job)
+        how = "resume" if state is State.CUT_OFF else "run"
+        sys.stdout.write(
+            f"  {job.name}: {how}\n    {shlex.join(start_command(job, state=state))}\n"
+        )
+
+
+def _run(
+    plan: Plan,
+    jobs: Sequence[Job],
+    *,
+    force: Sequence[Job],
+    options: argparse.Namespace,
+    arguments: Sequence[str],
+) -> int:
+    console = Console(highlight=False)
+    began = time.monotonic()
+    console.print(
+        f"{plan.title}: {len(jobs)} stages into {plan.output}", soft_wrap=True, markup=False
+    )
+    check_all([list(job.command[3:]) for job in jobs if not (job.folder / DONE_FILE).is_file()])
+    with _alone(plan.output), Monitor(total=len(jobs), console=console) as monitor:
+        scheduler = Scheduler(
+            jobs, workers=plan.jobs, overwrite=options.overwrite, force=force, listener=monitor
+        )
+        outcomes = scheduler.run()
+    if scheduler.interrupted:
+        same = shlex.join(["python", "-m", "lightning_marlhf", *arguments])
+        console.print(f"stopped; the same command resumes: {same}", soft_wrap=True, markup=False)
+        return 130
+    _report(plan, console)
+    if monitor.stale:
+        names = ", ".join(job.name for job in monitor.stale)
+        text = f"made with other settings or inputs than the plan's, and kept: {names} (--overwrite redoes them)"
+        console.print(text, style="yellow", soft_wrap=True, markup=False)
+    failed = [
+        job.name
+        for job, outcome in outcomes.items()
+        if outcome in (Outcome.FAILED, Outcome.BLOCKED)
+    ]
+    end = (
+        f"not finished: {', '.join(failed)}; the same command tries again"
+        if failed
+        else "all stages finished"
+    )
+    console.print(
+        f"{end}; {duration(time.monotonic() - began)} in all", soft_wrap=True, markup=False
+    )
+    return 1 if failed else 0
+
+
+def _report(plan: Plan, console: Console) -> None:
+    """Write the report and show its first table."""
+    if not plan.report:
+        return
+    from lightning_marlhf.reporting import build_report
+
+    text = build_report(title=plan.title, report=plan.report, output=plan.output, seeds=plan.seeds)
+    console.print(first_table(text), soft_wrap=True, markup=False)
+    console.print(
+        f"report: {plan.output / 'report.md'}, {plan.output / 'report.html'}",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def first_table(markdown: str) -> str:
+    """Cut the first table out of a Markdown text, columns aligned and escapes undone."""
+    rows: list[list[str]] = []
+    for line in markdown.splitlines():
+        if line.startswith("|"):
+            cells = re.split(r"(?<!\\)\|", line.strip()[1:-1])
+            rows.append(
+                [re.sub(r"\\(.)", r"\1", cell).replace("&amp;", "&").strip() for cell in cells]
+            )
+        elif rows:
+            break
+    kept = [row for row in rows if not all(set(cell) <= set("-: ") for cell in row)]
+    if not kept:
+        return ""
+    widths = [max(len(row[i]) for row in kept if i < len(row)) for i in range(len(kept[0]))]
+    lines = [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)).rstrip()
+        for row in kept
+    ]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Hold the output folder, so that two plans never write into one.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    import fcntl
+
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / LOCK_FILE).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another `reproduce` is running in {output}") from None
+        yield

@@ -1,0 +1,130 @@
+"""Tiny TL;DR as a DataModule: rows are generated when they are read, so there is nothing to download."""
+
+from functools import cached_property
+from random import Random
+
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from lightning_marlhf.data.base import RLHFDataModule, Split, Stage
+from lightning_marlhf.data.collate import Collator
+from lightning_marlhf.data.examples import Demonstration, Example, Preference, Question
+from lightning_marlhf.data.tokenizers import character_tokenizer
+from lightning_marlhf.tasks import tiny_tldr
+from lightning_marlhf.types import SupervisedBatch
+
+
+class TinyTLDRExamples(Dataset[Example]):
+    """Row ``i`` of a named stream of posts: a function of the name and ``i`` alone.
+
+    Args:
+        stage: which kind of row.
+        stream: name of the stream; different names give independent posts.
+        size: number of rows.
+        preference_temperature: of the Bradley-Terry noise in preference pairs, in points of gold score.
+    """
+
+    def __init__(
+        self, *, stage: Stage, stream: str, size: int, preference_temperature: float
+    ) -> None:
+        self.stage = stage
+        self.stream = stream
+        self.size = size
+        self.preference_temperature = preference_temperature
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Example:
+        sample_id = f"{self.stream}/{index}"
+        random = Random(sample_id)  # noqa: S311
+        post = tiny_tldr.make_post(random)
+        if self.stage == "sft":
+            summary = tiny_tldr.summarise(post.facts, noise=tiny_tldr.DEMONSTRATION, random=random)
+            return Demonstration(sample_id, post.prompt, summary)
+        if self.stage == "reward_model":
+            return self._preference(sample_id, post, random)
+        return Question(sample_id, post.prompt, dict(post.facts))
+
+    def _preference(self, sample_id: str, post: tiny_tldr.Post, random: Random) -> Preference:
+        first, second = (
+            tiny_tldr.summarise(post.facts, noise=tiny_tldr.draw_noise(random), random=random)
+            for _ in range(2)
+        )
+        probability = tiny_tldr.preference_probability(
+            tiny_tldr.gold_score(first, post.facts),
+            tiny_tldr.gold_score(second, post.facts),
+            temperature=self.preference_temperature,
+        )
+        agreement = max(probability, 1 - probability)
+        if random.random() < probability:
+            return Preference(sample_id, post.prompt, first, second, agreement)
+        return Preference(sample_id, post.prompt, second, first, agreement)
+
+
+class TinyTLDR(RLHFDataModule):
+    """Short generated posts with five facts, character tokens, and an exact gold score.
+
+    Args:
+        stage: "sft" gives demonstrations, "reward_model" preference pairs, "ppo" prompts.
+        batch_size: rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks together.
+        eval_batch_size: rows per evaluation batch, over all ranks together.
+        train_rows: how many training rows there are; they are made when read.
+        validate_rows: how many posts validation reads.
+        test_rows: how many posts the final evaluation reads.
+        preference_temperature: noise of the preference labels, in points of gold score; lower is cleaner.
+        num_workers: processes that prepare batches; 0 prepares them in the training process.
+        seed: of the order of the training rows; the rows themselves never change.
+    """
+
+    def __init__(
+        self,
+        *,
+        stage: Stage,
+        batch_size: int = 64,
+        eval_batch_size: int = 256,
+        train_rows: int = 200_000,
+        validate_rows: int = 256,
+        test_rows: int = 512,
+        preference_temperature: float = 0.5,
+        num_workers: int = 0,
+        seed: int = 1,
+    ) -> None:
+        super().__init__(
+            stage=stage,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            seed=seed,
+        )
+        self.sizes = {"train": train_rows, "validate": validate_rows, "test": test_rows}
+        self.preference_temperature = preference_temperature
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """One token per character."""
+        return character_tokenizer(tiny_tldr.ALPHABET)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row: BOS and prompt, and in the other stages response and EOS."""
+        prompt = 1 + tiny_tldr.longest_prompt()
+        return prompt if self.stage == "ppo" else prompt + tiny_tldr.longest_summary() + 1
+
+    def examples(self, split: Split) -> TinyTLDRExamples:
+        """Return the rows of a split; the stages' training posts are disjoint, their held-out posts are the same."""
+        stream = f"tiny-tldr/{self.stage}" if split == "train" else f"tiny-tldr/{split}"
+        return self._stream(stream, stage=self.stage, size=self.sizes[split])
+
+    def demonstrations(self, rows: int) -> SupervisedBatch:
+        """Return the first demonstrations of SFT."""
+        stream = self._stream("tiny-tldr/sft", stage="sft", size=rows)
+        return Collator(self.tokenizer).demonstrations([stream[row] for row in range(rows)])
+
+    def _stream(self, name: str, *, stage: Stage, size: int) -> TinyTLDRExamples:
+        return TinyTLDRExamples(
+            stage=stage,
+            stream=name,
+            size=size,
+            preference_temperature=self.preference_temperature,
+        )

@@ -1,0 +1,279 @@
+"""Language models and their tokenizers: loaded or initialised, and made ready for RLHF.
+
+Ready means: dropout is off, the special tokens are the tokenizer's, pad is never EOS, and no weight
+is initialised that should have been loaded. Sharding is not done here.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from lightning_marlhf.models.configs import (
+    ModelConfig,
+    ModelSource,
+    build_config,
+    torch_dtype,
+    without_dropout,
+)
+from lightning_marlhf.models.sources import TOKENIZER_FILES, SourceError, locate, reading
+
+__all__ = [
+    "ModelConfig",
+    "ModelSource",
+    "SourceError",
+    "hidden_states",
+    "load_causal_lm",
+    "load_sequence_classifier",
+    "load_tokenizer",
+    "position_ids",
+]
+
+
+def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
+    """Load a tokenizer that can tell padding from the end of a response.
+
+    Args:
+        source: a folder or a Hub id.
+
+    Raises:
+        SourceError: if it cannot be loaded, or its pad token is missing or is EOS.
+    """
+    folder = locate(source, files=TOKENIZER_FILES)
+    with reading(source):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    _check_special_tokens(source, tokenizer)
+    return tokenizer
+
+
+def _check_special_tokens(source: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    if tokenizer.eos_token_id is None:
+        raise SourceError(
+            f"The tokenizer of {source} has no EOS token, so responses cannot end: "
+            "set its eos_token."
+        )
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        problem = (
+            "no pad token"
+            if tokenizer.pad_token_id is None
+            else f"its EOS {tokenizer.eos_token!r} as pad token"
+        )
+        raise SourceError(
+            f"The tokenizer of {source} has {problem}; a pad token of its own is needed, or the "
+            "model never learns to end. Fix: tokenizer.add_special_tokens({'pad_token': '<pad>'}); "
+            "tokenizer.save_pretrained('my-tokenizer'); then give my-tokenizer as tokenizer (the "
+            "embeddings grow when the model is loaded)."
+        )
+
+
+def load_causal_lm(
+    source: ModelSource, tokenizer: PreTrainedTokenizerBase, *, dtype: str = "float32"
+) -> PreTrainedModel:
+    """Load or initialise a causal language model, without dropout.
+
+    Args:
+        source: a folder, a Hub id, or an inline configuration.
+        tokenizer: the model's; gives the special tokens, and the vocabulary size of an inline
+            configuration.
+        dtype: of the weights.
+
+    Raises:
+        SourceError: if it cannot be had, is a classifier, or lacks weights.
+    """
+    if isinstance(source, ModelConfig):
+        return _make_ready(
+            _initialise(AutoModelForCausalLM, source, tokenizer, dtype=dtype), tokenizer
+        )
+    folder = locate(source)
+    config = _read_config(source, folder)
+    if _is_classifier(config):
+        raise SourceError(
+            f"{source} is a classifier ({config.architectures[0]}): "
+            "expected a causal language model."
+        )
+    model, missing = _from_pretrained(AutoModelForCausalLM, source, folder, config, dtype=dtype)
+    _refuse_lost_weights(source, missing)
+    return _make_ready(model, tokenizer)
+
+
+def load_sequence_classifier(
+    source: ModelSource,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    dtype: str = "float32",
+    seed: int = 0,
+) -> PreTrainedModel:
+    """Load or initialise a one-label classifier (a reward model or critic), without dropout.
+
+    Args:
+        source: a one-label classifier (its head is kept), a causal language model (its body is kept
+            and a new head drawn from N(0, 1 / (hidden + 1)), as Stiennon et al. do), or an inline
+            configuration.
+        tokenizer: the model's.
+        dtype: of the weights.
+        seed: of a new head; an inline configuration brings its own.
+
+    Raises:
+        SourceError: if it cannot be had, has several labels, or lacks weights that are not the new
+            head's.
+    """
+    if isinstance(source, ModelConfig):
+        model = _initialise(
+            AutoModelForSequenceClassification, source, tokenizer, dtype=dtype, num_labels=1
+        )
+        draw_head(model, seed=source.seed)
+        return _make_ready(model, tokenizer)
+    folder = locate(source)
+    config = _read_config(source, folder)
+    is_classifier = _is_classifier(config)
+    if is_classifier and config.num_labels != 1:
+        raise SourceError(
+            f"{source} gives {config.num_labels} scores: "
+            "expected a sequence classifier with one label."
+        )
+    config.num_labels = 1
+    model, missing = _from_pretrained(
+        AutoModelForSequenceClassification, source, folder, config, dtype=dtype
+    )
+    head = {name for name in missing if name.startswith("score.")}
+    _refuse_lost_weights(source, missing if is_classifier else missing - head)
+    if head:
+        draw_head(model, seed=seed)
+    return _make_ready(model, tokenizer)
+
+
+def draw_head(classifier: PreTrainedModel, *, seed: int) -> None:
+    """Draw the head's weights from N(0, 1 / (hidden + 1)), the same for every dtype."""
+    weight = score_head(classifier).weight
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(weight.shape, generator=generator) / (weight.shape[1] + 1) ** 0.5
+    with torch.no_grad():
+        weight.copy_(drawn)
+
+
+def score_head(classifier: PreTrainedModel) -> nn.Linear:
+    """Find the linear head of a sequence classifier.
+
+    Raises:
+        SourceError: if its architecture keeps it anywhere but in ``score``, as decoder models do.
+    """
+    head = getattr(classifier, "score", None)
+    if not isinstance(head, nn.Linear):
+        raise SourceError(
+            f"{type(classifier).__name__} has no linear head called `score`: "
+            "expected a decoder model such as Gemma, Llama or GPT-2."
+        )
+    return head
+
+
+def position_ids(attention_mask: Tensor) -> Tensor:
+    """Count the real tokens before each token, so that left padding shifts nothing.
+
+    Args:
+        attention_mask: [batch, seq], True (or 1) on real tokens.
+
+    Returns:
+        [batch, seq]: 0 for the first real token and for left padding; right padding repeats the
+        last position.
+    """
+    return (attention_mask.long().cumsum(dim=-1) - 1).clamp(min=0)
+
+
+def hidden_states(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """Run the body below the model's head.
+
+    Args:
+        model: a causal language model or a sequence classifier.
+        input_ids: [batch, seq], padded on either side.
+        attention_mask: [batch, seq], True on real tokens.
+
+    Returns:
+        [batch, seq, hidden], after the last norm.
+    """
+    body = getattr(model, model.base_model_prefix)
+    output = body(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        position_ids=position_ids(attention_mask),
+        use_cache=False,
+    )
+    return output.last_hidden_state
+
+
+def _initialise(
+    auto_class: Any,
+    source: ModelConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    dtype: str,
+    **extra: Any,
+) -> PreTrainedModel:
+    config = build_config(source.config, vocab_size=len(tokenizer), **extra)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(source.seed)
+        return auto_class.from_config(config, dtype=torch_dtype(dtype))
+
+
+def _read_config(source: str, folder: str) -> PreTrainedConfig:
+    with reading(source):
+        return without_dropout(AutoConfig.from_pretrained(folder))
+
+
+def _from_pretrained(
+    auto_class: Any, source: str, folder: str, config: PreTrainedConfig, *, dtype: str
+) -> tuple[PreTrainedModel, set[str]]:
+    """Load the model, and name the weights that its files lack."""
+    with reading(source):
+        model, info = auto_class.from_pretrained(
+            folder, config=config, dtype=torch_dtype(dtype), output_loading_info=True
+        )
+    return model.train(), set(info["missing_keys"])
+
+
+def _refuse_lost_weights(source: str, missing: set[str]) -> None:
+    if missing:
+        names = ", ".join(sorted(missing)[:3]) + (" ..." if len(missing) > 3 else "")
+        raise SourceError(
+            f"{source} lacks {len(missing)} of its weights ({names}): "
+            "expected a complete model; export it again."
+        )
+
+
+def _make_ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Give the model the tokenizer's special tokens, and rows in its embeddings for all tokens."""
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        _grow_embeddings(model, len(tokenizer))
+    configs = (
+        [model.config]
+        if getattr(model, "generation_config", None) is None
+        else [model.config, model.generation_config]
+    )
+    for config in configs:
+        config.pad_token_id = tokenizer.pad_token_id
+        config.eos_token_id = tokenizer.eos_token_id
+        config.bos_token_id = tokenizer.bos_token_id
+    return model
+
+
+def _grow_embeddings(model: PreTrainedModel, size: int) -> None:
+    """Add rows for added tokens, at the mean of the old ones: such tokens start unlikely."""
+    old = model.get_input_embeddings().num_embeddings
+    with torch.random.fork_rng(devices=[]):
+        model.resize_token_embeddings(size, mean_resizing=False)
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        if layer is not None:
+            with torch.no_grad():
+                layer.weight[old:] = layer.weight[:old].float().mean(dim=0).to(layer.weight.dtype)
+
+
+def _is_classifier(config: PreTrainedConfig) -> bool:
+    return any(name.endswith("ForSequenceClassification") for name in config.architectures or ())

@@ -1,0 +1,118 @@
+"""Where models come from: a folder, the Hugging Face Hub, or the Hub's local cache.
+
+Everything that can go wrong on the way is told in one line: what was wrong, what was expected, what
+to do about it.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub import auth_check, snapshot_download
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+from safetensors import SafetensorError
+from transformers.utils import logging
+
+MODEL_FILES = ("config.json",)
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
+
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+
+
+class SourceError(ValueError):
+    """A model or tokenizer cannot be had; the message says in one line why, and what to do."""
+
+
+def locate(source: str, *, files: tuple[str, ...] = MODEL_FILES) -> str:
+    """Find where ``source`` can be loaded from.
+
+    Args:
+        source: a folder, or a Hub id such as ``google/gemma-2b``.
+        files: a folder must hold one of these.
+
+    Returns:
+        The folder; or the Hub id where the Hub grants it; or the cached folder of the Hub id where
+        the Hub does not answer.
+
+    Raises:
+        SourceError: for a missing folder, a folder without a model, a gated or unknown repository,
+            no network.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        if not any((folder / name).is_file() for name in files):
+            raise SourceError(
+                f"{source} holds no {' or '.join(files)}: "
+                "expected a Hugging Face folder, such as the export/ of a finished run."
+            )
+        return str(folder)
+    if not _HUB_ID.fullmatch(source):
+        raise SourceError(
+            f"{source} does not exist: expected a folder or a Hub id (owner/name). "
+            "Check the path, or first run the stage that writes it."
+        )
+    problem = _ask_hub(source)
+    return source if problem is None else _cached(source, problem)
+
+
+def _ask_hub(repository: str) -> str | None:
+    """Ask the Hub whether this login may read ``repository``; if not, say why and what to do."""
+    try:
+        auth_check(repository)
+    except GatedRepoError:
+        return (
+            f"{repository} is gated: accept its licence at https://huggingface.co/{repository}, "
+            "then run `hf auth login` (or set HF_TOKEN) with a token that may read it."
+        )
+    except RepositoryNotFoundError:
+        return (
+            f"{repository} is neither a folder here nor a Hub model that this login may see: "
+            "check the spelling, and for a private model run `hf auth login` (or set HF_TOKEN)."
+        )
+    except (
+        Exception
+    ) as error:  # whatever the HTTP client raises: no network, a proxy, a Hub in trouble
+        return (
+            f"{repository} is not in the local cache, and the Hugging Face Hub cannot be reached "
+            f"({_first_line(error)}): connect and try again, or give a folder."
+        )
+    return None
+
+
+def _cached(repository: str, problem: str) -> str:
+    try:
+        return snapshot_download(repository, local_files_only=True)
+    except LocalEntryNotFoundError:
+        raise SourceError(problem) from None
+
+
+@contextmanager
+def reading(source: str) -> Iterator[None]:
+    """Load quietly, and tell a failure in one line.
+
+    Quietly: no progress bars, and no notices about heads that are initialised on purpose (callers
+        check the missing
+    weights themselves).
+
+    Raises:
+        SourceError: instead of what transformers, the Hub or safetensors raise.
+    """
+    verbosity, progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    except SourceError:
+        raise
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+        raise SourceError(f"{source} cannot be loaded: {_first_line(error)}") from error
+    finally:
+        logging.set_verbosity(verbosity)
+        if progress:
+            logging.enable_progress_bar()
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,31 @@
+"""Means of many tokens, collected over micro-batches and ranks, read once."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+class WeightedMeans:
+    """Running sums and counts by name; the devices are synchronised only when the means are read."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, name: str, values: Tensor, mask: Tensor | None = None) -> None:
+        """Count ``values`` where ``mask`` is True (everywhere without one)."""
+        values = values.detach().float()
+        if mask is None:
+            mask = torch.ones_like(values, dtype=torch.bool)
+        pair = torch.stack([values.masked_fill(~mask, 0.0).sum(), mask.sum().float()])
+        self._sums[name] = self._sums[name] + pair if name in self._sums else pair
+
+    def compute(self, all_reduce_sum: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """Give the mean of each name over all ranks; names without any value are left out."""
+        if not self._sums:
+            return {}
+        names = list(self._sums)
+        totals = all_reduce_sum(torch.stack([self._sums[name] for name in names])).tolist()
+        return {
+            name: total / count for name, (total, count) in zip(names, totals, strict=True) if count
+        }

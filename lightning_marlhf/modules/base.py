@@ -1,0 +1,169 @@
+"""What SFT, reward model and MA-PPO share: manual optimisation in which one update is one `global_step`.
+
+The dataloader gives the whole batch of an update (of a rollout, for PPO); it is cut into micro-batches here, and every
+loss is divided by what the whole batch counts, so that 8 x 1 = 1 x 8.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from transformers import PreTrainedTokenizerBase
+
+from lightning_marlhf.modules.optimization import (
+    NonFiniteError,
+    Optimization,
+    build_optimizer,
+    build_schedule,
+    find_non_finite,
+    gradient_norm,
+)
+
+
+class TrainingModule(LightningModule):
+    """A LightningModule that updates its networks itself.
+
+    Args:
+        optimization: how weights are updated.
+        rows_per_pass: rows per forward and backward pass; memory grows with it, results do not change.
+    """
+
+    monitor: str
+    """The metric that matters; shown in the progress line."""
+    updates_per_batch: int = 1
+
+    def __init__(self, *, optimization: Optimization, rows_per_pass: int) -> None:
+        super().__init__()
+        if rows_per_pass < 1:
+            raise ValueError(f"rows_per_pass must be at least 1, got {rows_per_pass}")
+        self.automatic_optimization = False
+        self.optimization = optimization
+        self.rows_per_pass = rows_per_pass
+
+    @abstractmethod
+    def networks(self) -> dict[str, tuple[nn.Module, float]]:
+        """Name the networks that learn, each with its peak learning rate."""
+
+    @abstractmethod
+    def export(self, folder: Path, *, card: Mapping[str, Any]) -> None:
+        """Write the result as a Hugging Face folder."""
+
+    @abstractmethod
+    def rehearse(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Give a loss of rows [batch, sequence] of the largest shape, through every network that learns."""
+
+    def describe(self) -> dict[str, str]:
+        """Say in a few lines what the run will do."""
+        updates = self.total_updates
+        warmup = self.optimization.warmup(updates)
+        sizes = ", ".join(
+            f"{name} {sum(weight.numel() for weight in network.parameters()):,} parameters"
+            for name, (network, _) in self.networks().items()
+        )
+        rates = ", ".join(f"{name} {lr:g}" for name, (_, lr) in self.networks().items())
+        return {
+            "learns": sizes,
+            "updates": f"{updates:,}, warm-up {warmup:,}, then {self.optimization.schedule}",
+            "learning rate": rates,
+        }
+
+    def on_train_start(self) -> None:
+        """Run one pass of the largest shape, so that a run that does not fit fails at once."""
+        shape = (self.rows_per_pass, self.rehearsal_width())
+        ids = torch.full(shape, self.tokenizer.eos_token_id, device=self.device)
+        self.manual_backward(0.0 * self.rehearse(ids, torch.ones_like(ids, dtype=torch.bool)))
+        self.zero_grad()
+
+    def rehearsal_width(self) -> int:
+        """Count the tokens of the longest row that a pass may see."""
+        return self.trainer.datamodule.longest  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The data's tokenizer, which is also the model's."""
+        return self.trainer.datamodule.tokenizer  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def total_updates(self) -> int:
+        """How many updates the run will make, from max_steps and max_epochs, whichever ends first."""
+        trainer = self.trainer
+        steps = trainer.max_steps if trainer.max_steps >= 0 else None
+        if trainer.max_epochs is None or trainer.max_epochs < 0:
+            if steps is None:
+                raise ValueError("the run has no end: set trainer.max_steps or trainer.max_epochs")
+            return steps
+        batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+        epochs = trainer.max_epochs * batches * self.updates_per_batch
+        return epochs if steps is None else min(steps, epochs)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Make one optimizer over all networks and its schedule."""
+        optimizer = build_optimizer(self.networks(), self.optimization)
+        schedule = build_schedule(optimizer, self.optimization, updates=self.total_updates)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def passes(self, size: int) -> Iterator[slice]:
+        """Cut ``size`` rows into the rows of single passes."""
+        return (slice(at, at + self.rows_per_pass) for at in range(0, size, self.rows_per_pass))
+
+    def update(self) -> dict[str, Tensor]:
+        """Clip the gradients, step optimizer and schedule, and clear the gradients.
+
+        Returns:
+            The gradient norm of each network before clipping.
+
+        Raises:
+            NonFiniteError: a gradient is NaN or infinite; no weight was changed.
+        """
+        optimizer: Optimizer = self.optimizers()  # type: ignore[assignment]
+        networks = {name: network for name, (network, _) in self.networks().items()}
+        norms = {name: gradient_norm(network) for name, network in networks.items()}
+        if not torch.stack(list(norms.values())).isfinite().all():
+            self._refuse_non_finite()
+        limit = self.optimization.max_grad_norm
+        for name, network in networks.items() if limit is not None else ():
+            nn.utils.clip_grads_with_norm_(network.parameters(), limit, norms[name])
+        optimizer.step()
+        optimizer.zero_grad()
+        self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
+        return norms
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Log against the number of updates, and make the values known to callbacks."""
+        for logger in self.loggers:
+            logger.log_metrics(dict(metrics), step=self.global_step)
+        self.trainer.callback_metrics.update(
+            {name: torch.tensor(value) for name, value in metrics.items()}
+        )
+
+    def learning_rates(self) -> dict[str, float]:
+        """Read the learning rates as they stand, for logging: ``lr``, ``lr_critic``."""
+        groups = self.optimizers().param_groups  # type: ignore[union-attr]
+        rates = {group["name"]: group["lr"] for group in groups}
+        first, *others = self.networks()
+        return {"lr": rates[first]} | {f"lr_{name}": rates[name] for name in others}
+
+    def all_reduce_sum(self, x: Tensor) -> Tensor:
+        """Add up ``x`` over all ranks."""
+        if self.trainer.world_size == 1:
+            return x
+        return self.trainer.strategy.reduce(x.clone(), reduce_op="sum")  # type: ignore[return-value]
+
+    def share(self, total: Tensor) -> Tensor:
+        """Give what a rank's loss is divided by: the count over all ranks, as gradients are averaged over them."""
+        return self.all_reduce_sum(total) / self.trainer.world_size
+
+    def _refuse_non_finite(self) -> None:
+        gradients = ((name, weight.grad) for name, weight in self.named_parameters())
+        weights = ((name, weight.data) for name, weight in self.named_parameters())
+        culprit = find_non_finite(weights)
+        what = f"weight {culprit}" if culprit else f"gradient of {find_non_finite(gradients)}"
+        raise NonFiniteError(
+            f"update {self.global_step + 1}: the {what} is NaN or infinite; no weight was changed. "
+            "Lower the learning rate, or resume from the last checkpoint with --ckpt_path last"
+        )

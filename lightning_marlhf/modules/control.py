@@ -1,0 +1,74 @@
+"""What PPO adapts while it runs, kept in buffers so that checkpoints hold it: the price of KL, the scale of scores."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lightning_marlhf.ops.moments import Moments, join, moments
+
+
+@dataclass(frozen=True)
+class KLControl:
+    """How the KL penalty is priced.
+
+    Attributes:
+        coefficient: beta, reward per nat of KL; where it starts, if it adapts.
+        target: KL per response in nats that the coefficient is steered to; null keeps the coefficient.
+        horizon: episodes in which the coefficient may change by a factor of about e; smaller adapts faster.
+    """
+
+    coefficient: float = 0.05
+    target: float | None = None
+    horizon: int = 10_000
+
+
+class KLController(nn.Module):
+    """Holds the KL coefficient and steers it (Ziegler et al., 2019, section 2.2).
+
+    Args:
+        settings: where to start and where to steer.
+    """
+
+    coefficient: Tensor
+    _MAX_ERROR = 0.2  # clip of the proportional error, as in Ziegler et al.
+
+    def __init__(self, settings: KLControl) -> None:
+        super().__init__()
+        self.settings = settings
+        self.register_buffer(
+            "coefficient", torch.tensor(settings.coefficient, dtype=torch.float64)
+        )
+
+    def update(self, kl_per_response: float, *, episodes: int) -> None:
+        """Adapt the coefficient to the KL that a rollout of ``episodes`` responses showed."""
+        if self.settings.target is None:
+            return
+        error = kl_per_response / self.settings.target - 1
+        error = max(-self._MAX_ERROR, min(self._MAX_ERROR, error))
+        self.coefficient *= 1 + error * episodes / self.settings.horizon
+
+
+class ScoreNormalizer(nn.Module):
+    """Divides scores by the standard deviation of all scores seen in training; their mean stays."""
+
+    count: Tensor
+    mean: Tensor
+    var: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("count", "mean", "var"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.float64))
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """Scale ``scores`` [batch]; before any were seen they stay as they are."""
+        if self.count < 2:
+            return scores
+        return scores / self.var.sqrt().clamp(min=1e-8).to(scores)
+
+    def observe(self, scores: Tensor) -> None:
+        """Count ``scores`` [batch], of all ranks together, in the standard deviation."""
+        seen = moments(scores.double(), torch.ones_like(scores, dtype=torch.bool))
+        joined = join(Moments(self.count, self.mean, self.var), seen)
+        self.count, self.mean, self.var = joined.count, joined.mean, joined.var

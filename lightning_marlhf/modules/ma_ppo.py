@@ -1,0 +1,327 @@
+"""MA-PPO: proximal policy optimisation that assigns credit to macro actions. With n = 1 it is PPO."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lightning_marlhf.models.backbone import ModelSource, load_causal_lm, load_sequence_classifier
+from lightning_marlhf.models.heads import Critic
+from lightning_marlhf.models.hf_export import export
+from lightning_marlhf.models.policy import Policy
+from lightning_marlhf.modules import metrics
+from lightning_marlhf.modules.averages import WeightedMeans
+from lightning_marlhf.modules.base import TrainingModule
+from lightning_marlhf.modules.control import KLControl, KLController, ScoreNormalizer
+from lightning_marlhf.modules.optimization import Optimization
+from lightning_marlhf.ops import losses, masking
+from lightning_marlhf.rollout.experience import Actors, Global, collect_experience
+from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
+from lightning_marlhf.rollout.scoring import Scorer
+from lightning_marlhf.rollout.settings import Credit, Shaping
+from lightning_marlhf.rollout.stopwatch import Stopwatch
+from lightning_marlhf.rollout.termination import Termination
+from lightning_marlhf.types import Experience, Prompts
+
+_EVALUATION_SEED = 20241002  # held-out prompts are answered with the same random numbers at every step
+
+
+@dataclass(frozen=True)
+class PPO:
+    """How experience is learnt from.
+
+    Attributes:
+        epochs: passes over each rollout.
+        minibatches: updates per pass; the rollout is cut into this many random parts.
+        clip_range: epsilon of the policy loss.
+        value_clip_range: epsilon of the value loss; null does not clip.
+        ratio_level: "token" ratios, each with its macro action's advantage (released code), or one ratio per "macro"
+            action, the product of its tokens' (paper).
+        loss_reduction: mean of the loss over "token"s, or per "sequence" and then over sequences (released code).
+        critic_warmup: first updates in which only the critic learns.
+    """
+
+    epochs: int = 1
+    minibatches: int = 1
+    clip_range: float = 0.2
+    value_clip_range: float | None = 0.2
+    ratio_level: Literal["token", "macro"] = "token"
+    loss_reduction: masking.Reduction = "token"
+    critic_warmup: int = 0
+
+
+class MAPPO(TrainingModule):
+    """Trains a policy against a scorer by PPO over macro actions.
+
+    Args:
+        policy: the model to train, usually an SFT export: folder or Hub id.
+        critic: where the critic starts: a reward model (its weights, with a value for every token) or a language model.
+        scorer: judges whole responses; training maximises it.
+        termination: where macro actions end; fixed n = 1 is token-level PPO.
+        sampling: how the policy samples.
+        optimization: how weights are updated.
+        reference: what KL is measured against; null takes ``policy``.
+        monitors: scorers that are only reported.
+        credit: how credit is assigned to macro actions.
+        shaping: how scores and KL become rewards.
+        kl: the price of KL.
+        ppo: how experience is learnt from.
+        rows_per_pass: rows per forward and backward pass; memory grows with it, results do not change.
+        dtype: of the weights.
+        seed: of sampling, and of the order in which experience is learnt from.
+    """
+
+    monitor = "objective/scores"
+
+    def __init__(
+        self,
+        *,
+        policy: ModelSource,
+        critic: ModelSource,
+        scorer: Scorer,
+        termination: Termination,
+        sampling: SamplingSettings,
+        optimization: Optimization,
+        reference: ModelSource | None = None,
+        monitors: Sequence[Scorer] = (),
+        credit: Credit = Credit(),  # noqa: B008 - frozen
+        shaping: Shaping = Shaping(),  # noqa: B008
+        kl: KLControl = KLControl(),  # noqa: B008
+        ppo: PPO = PPO(),  # noqa: B008
+        rows_per_pass: int = 64,
+        dtype: str = "float32",
+        seed: int = 1,
+    ) -> None:
+        super().__init__(optimization=optimization, rows_per_pass=rows_per_pass)
+        self.sources = {"policy": policy, "critic": critic, "reference": reference or policy}
+        self.scorer = scorer
+        self.monitors = monitors
+        self.termination = termination
+        self.sampling = sampling
+        self.credit = credit
+        self.shaping = shaping
+        self.ppo = ppo
+        self.load_dtype = dtype
+        self.seed = seed
+        self.updates_per_batch = ppo.epochs * ppo.minibatches
+        self.kl_controller = KLController(kl)
+        self.score_normalizer = ScoreNormalizer()
+        self.register_buffer("episodes", torch.zeros((), dtype=torch.long))
+        self.actors: Actors | None = None
+
+    def configure_model(self) -> None:
+        """Load what learns, once."""
+        if hasattr(self, "policy"):
+            return
+        load = {"tokenizer": self.tokenizer, "dtype": self.load_dtype}
+        self.policy = Policy(load_causal_lm(self.sources["policy"], **load))
+        self.critic = Critic(load_sequence_classifier(self.sources["critic"], **load))
+
+    def networks(self) -> dict[str, tuple[nn.Module, float]]:
+        """Name the two networks that learn."""
+        lr, critic_lr = self.optimization.lr, self.optimization.critic_lr
+        return {
+            "policy": (self.policy, lr),
+            "critic": (self.critic, lr if critic_lr is None else critic_lr),
+        }
+
+    def describe(self) -> dict[str, str]:
+        """Say in a few lines what the run will do."""
+        rows = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        rollouts = -(-self.total_updates // self.updates_per_batch)
+        return super().describe() | {
+            "rollouts": f"{rollouts:,} of {rows} prompts, {self.updates_per_batch} updates each",
+            "macro actions": repr(self.termination),
+            "KL coefficient": f"{self.kl_controller.coefficient.item():g}",
+        }
+
+    def rehearsal_width(self) -> int:
+        """Count the tokens of the longest prompt with the longest response."""
+        return super().rehearsal_width() + self.sampling.max_new_tokens
+
+    def rehearse(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Take a loss of one pass of policy and critic of the largest shape."""
+        size = self.sampling.max_new_tokens
+        output = self.policy(input_ids, mask, num_targets=size, temperature=1.0)
+        return output.logprobs.sum() + self.critic(input_ids, mask, num_targets=size).sum()
+
+    def on_fit_start(self) -> None:
+        """Load what does not learn."""
+        self._prepare()
+
+    on_validation_start = on_test_start = on_predict_start = on_fit_start
+
+    def training_step(self, prompts: Prompts, batch_idx: int) -> dict[str, Experience]:
+        """Answer a batch of prompts and learn from it: steps 1 to 10 of the algorithm."""
+        stopwatch = Stopwatch()
+        seeds = row_seeds(self.seed, prompts.sample_ids, visit=self.current_epoch)
+        experience = self._collect(prompts, seeds, stopwatch)
+        means = WeightedMeans()
+        metrics.add_rollout(means, experience)
+        with stopwatch("update"):
+            for rows in self._minibatches(len(experience)):
+                self._learn(experience.rows(rows), means)
+        self._after_rollout(experience, means, stopwatch)
+        return {"experience": experience}
+
+    def validation_step(self, prompts: Prompts, batch_idx: int) -> dict[str, Experience]:
+        """Answer held-out prompts, with the same random numbers every time."""
+        seeds = row_seeds(_EVALUATION_SEED, prompts.sample_ids, visit=0)
+        experience = self._collect(prompts, seeds, Stopwatch())
+        metrics.add_evaluation(self._evaluation, experience)
+        return {"experience": experience}
+
+    def on_validation_epoch_start(self) -> None:
+        """Start to collect the evaluation's means."""
+        self._evaluation = WeightedMeans()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what was collected."""
+        self.log_metrics(self._evaluation.compute(self.all_reduce_sum))
+
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = predict_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end
+
+    def on_predict_epoch_start(self) -> None:
+        """Collect means that nobody reads."""
+        self._evaluation = WeightedMeans()
+
+    def export(self, folder: Path, *, card: Mapping[str, Any]) -> None:
+        """Write the policy as a Hugging Face folder."""
+        export(self.policy.lm, self.tokenizer, folder, card=card)
+
+    def _prepare(self) -> None:
+        """Load reference and scorers; outside the module's children, so that no checkpoint holds them."""
+        if self.actors is not None:
+            return
+        reference = load_causal_lm(
+            self.sources["reference"], self.tokenizer, dtype=self.load_dtype
+        )
+        for scorer in (self.scorer, *self.monitors):
+            scorer.prepare(tokenizer=self.tokenizer, device=self.device)
+        self.actors = Actors(
+            policy=self.policy,
+            reference=Policy(reference).to(self.device).eval().requires_grad_(False),
+            critic=self.critic,
+            scorer=self.scorer,
+            monitors=self.monitors,
+            termination=self.termination,
+            tokenizer=self.tokenizer,
+        )
+
+    def _collect(self, prompts: Prompts, seeds: Tensor, stopwatch: Stopwatch) -> Experience:
+        assert self.actors is not None
+        return collect_experience(
+            prompts,
+            self.actors,
+            sampling=self.sampling,
+            credit=self.credit,
+            shaping=self.shaping,
+            kl_coefficient=self.kl_controller.coefficient.item(),
+            seeds=seeds.to(self.device),
+            rows_per_pass=self.rows_per_pass,
+            shared=Global(self.all_reduce_sum, self.score_normalizer, stopwatch),
+        )
+
+    def _minibatches(self, size: int) -> Iterator[list[int]]:
+        """Cut a rollout into random parts, anew in every epoch; a function of the seed and the step alone."""
+        if size % self.ppo.minibatches:
+            raise ValueError(
+                f"a rollout of {size} rows cannot be cut into {self.ppo.minibatches} equal minibatches: "
+                "change data.batch_size or ppo.minibatches"
+            )
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
+        for _ in range(self.ppo.epochs):
+            order = torch.randperm(size, generator=generator)
+            yield from (part.tolist() for part in order.chunk(self.ppo.minibatches))
+
+    def _learn(self, minibatch: Experience, means: WeightedMeans) -> None:
+        """Step 10: make one update of policy and critic from a minibatch."""
+        reduction = self.ppo.loss_reduction
+        mask = minibatch.rollout.response_mask
+        total = self.share(masking.count(mask, reduction=reduction))
+        macro_total = self.share(masking.count(minibatch.macro_actions.mask, reduction=reduction))
+        policy_total = total if self.ppo.ratio_level == "token" else macro_total
+        policy_learns = self.global_step >= self.ppo.critic_warmup
+        for rows in self.passes(len(minibatch)):
+            part = minibatch.rows(rows)
+            if policy_learns:
+                self.manual_backward(self._policy_loss(part, policy_total, means))
+            self.manual_backward(self._value_loss(part, total, means))
+        norms = self.update()
+        for name, norm in norms.items():
+            means.add(f"{name}/grad_norm", norm)
+
+    def _policy_loss(self, part: Experience, total: Tensor, means: WeightedMeans) -> Tensor:
+        rollout, clip = part.rollout, self.ppo.clip_range
+        output = self.policy(
+            rollout.input_ids,
+            rollout.attention_mask,
+            num_targets=rollout.response_ids.shape[1],
+            temperature=self.shaping.temperature(self.sampling),
+        )
+        metrics.add_policy_update(means, output, part, clip_range=clip)
+        if self.ppo.ratio_level == "token":
+            mask = rollout.response_mask
+            terms = losses.policy_terms(
+                output.logprobs, part.old_logprobs, part.advantages, clip_range=clip
+            )
+        else:
+            mask = part.macro_actions.mask
+            terms = losses.macro_policy_terms(
+                output.logprobs,
+                part.old_logprobs,
+                part.macro_advantages,
+                part.macro_actions,
+                clip_range=clip,
+            )
+        means.add("loss/policy_avg", terms, mask)
+        return masking.reduce_mean(terms, mask, reduction=self.ppo.loss_reduction, total=total)
+
+    def _value_loss(self, part: Experience, total: Tensor, means: WeightedMeans) -> Tensor:
+        rollout, clip = part.rollout, self.ppo.value_clip_range
+        values = self.critic(
+            rollout.input_ids,
+            rollout.attention_mask,
+            num_targets=rollout.response_ids.shape[1],
+        )
+        metrics.add_value_update(means, values, part, clip_range=clip)
+        terms = losses.value_terms(values, part.old_values, part.returns, clip_range=clip)
+        mask = rollout.response_mask
+        means.add("loss/value_avg", terms, mask)
+        return masking.reduce_mean(terms, mask, reduction=self.ppo.loss_reduction, total=total)
+
+    def _after_rollout(
+        self, experience: Experience, means: WeightedMeans, stopwatch: Stopwatch
+    ) -> None:
+        """Adapt the price of KL and the scale of scores, and log."""
+        values = means.compute(self.all_reduce_sum)
+        count = self.trainer.world_size * len(experience)
+        self.episodes += count
+        self.kl_controller.update(values["objective/kl"], episodes=count)
+        if self.shaping.normalize:
+            self.score_normalizer.observe(self.all_gather(experience.raw_scores).flatten())
+        square = values.pop("val/ratio_square", None)
+        if square is not None:
+            values["val/ratio_var"] = square - values["val/ratio"] ** 2
+        tokens = self.all_reduce_sum(experience.rollout.attention_mask.sum()).item()
+        lengths = self.all_gather(experience.rollout.response_mask.sum(dim=1))
+        self.log_metrics(
+            values
+            | metrics.variance_metrics(experience, all_reduce_sum=self.all_reduce_sum)
+            | self.learning_rates()
+            | {f"timing_s/{part}": seconds for part, seconds in stopwatch.seconds.items()}
+            | {
+                "episode": self.episodes.item(),
+                "objective/kl_coefficient": self.kl_controller.coefficient.item(),
+                "perf/throughput": tokens / sum(stopwatch.seconds.values()),
+                "response_length/max": lengths.max().item(),
+                "response_length/min": lengths.min().item(),
+                "val/num_eos_tokens": (1 - values["response_length/clip_ratio"]) * count,
+                "macro/length_max": metrics.longest_macro_action(experience),
+            }
+        )

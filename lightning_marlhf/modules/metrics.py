@@ -1,0 +1,101 @@
+"""What is logged about a rollout and its updates, under the field's names (TRL's; verl's where TRL has none).
+
+All means are over real response tokens, or over responses, of all ranks; never over padding.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lightning_marlhf.modules.averages import WeightedMeans
+from lightning_marlhf.ops import losses, macro
+from lightning_marlhf.types import Experience, TokenLogprobs
+
+AllReduce = Callable[[Tensor], Tensor]
+
+
+def add_evaluation(means: WeightedMeans, experience: Experience) -> None:
+    """Count what held-out prompts show: eval/*."""
+    means.add("eval/kl", experience.kl.sum(dim=1))
+    means.add("eval/scores", experience.raw_scores)
+    means.add("eval/response_length", experience.rollout.response_mask.sum(dim=1))
+    means.add("eval/ended", experience.rollout.ended)
+    _add_details(means, experience, prefix="eval")
+
+
+def add_rollout(means: WeightedMeans, experience: Experience) -> None:
+    """Count what a rollout shows: objective/*, response_length/*, macro/*."""
+    rollout, actions = experience.rollout, experience.macro_actions
+    lengths = rollout.response_mask.sum(dim=1)
+    penalties = experience.token_rewards.sum(dim=1) - experience.scores * (lengths > 0)
+    means.add("objective/kl", experience.kl.sum(dim=1))
+    means.add("objective/entropy", -experience.old_logprobs.sum(dim=1))
+    means.add("objective/scores", experience.raw_scores)
+    means.add("objective/non_score_reward", penalties)
+    means.add("objective/rlhf_reward", experience.scores + penalties)
+    _add_details(means, experience, prefix="objective")
+    means.add("response_length/mean", lengths)
+    means.add("response_length/clip_ratio", ~rollout.ended)
+    means.add("macro/length_mean", macro.lengths(actions), actions.mask)
+    means.add("macro/count_mean", actions.count)
+
+
+def spread_of(
+    x: Tensor, mask: Tensor, *, all_reduce_sum: AllReduce
+) -> Tensor:
+    """Measure the variance of the real elements of ``x`` over all ranks."""
+    zeroed = x.float().masked_fill(~mask, 0.0)
+    sums = all_reduce_sum(torch.stack([mask.sum(), zeroed.sum()]).to(zeroed))
+    count = sums[0].clamp(min=1)
+    return all_reduce_sum((zeroed - sums[1] / count).square().masked_fill(~mask, 0).sum()) / count
+
+
+def variance_metrics(experience: Experience, *, all_reduce_sum: AllReduce) -> dict[str, float]:
+    """Measure how much of the returns the critic explains, and how far advantages spread before whitening."""
+    mask, actions = experience.rollout.response_mask, experience.macro_actions
+    errors = experience.returns - experience.old_values
+    left = spread_of(errors, mask, all_reduce_sum=all_reduce_sum)
+    there = spread_of(experience.returns, mask, all_reduce_sum=all_reduce_sum)
+    advantages = experience.macro_returns - experience.macro_values
+    return {
+        "critic/vf_explained_var": (1 - left / there.clamp(min=1e-8)).item(),
+        "macro/advantage_var": spread_of(
+            advantages, actions.mask, all_reduce_sum=all_reduce_sum
+        ).item(),
+    }
+
+
+def longest_macro_action(experience: Experience) -> int:
+    """Count the tokens of this rank's longest macro action."""
+    lengths = macro.lengths(experience.macro_actions)
+    return int(lengths.max()) if lengths.numel() else 0
+
+
+def add_policy_update(
+    means: WeightedMeans, output: TokenLogprobs, experience: Experience, *, clip_range: float
+) -> None:
+    """Count how far an update's policy is from the one that sampled: policy/*, val/ratio."""
+    mask = experience.rollout.response_mask
+    ratio = losses.probability_ratio(output.logprobs.detach(), experience.old_logprobs)
+    log_ratio = (output.logprobs.detach() - experience.old_logprobs).masked_fill(~mask, 0)
+    means.add("policy/approxkl_avg", 0.5 * log_ratio.square(), mask)
+    means.add("policy/clipfrac_avg", (ratio - 1).abs() > clip_range, mask)
+    means.add("policy/entropy_avg", output.entropy, mask)
+    means.add("val/ratio", ratio, mask)
+    means.add("val/ratio_square", ratio.square(), mask)
+
+
+def add_value_update(
+    means: WeightedMeans, values: Tensor, experience: Experience, *, clip_range: float | None
+) -> None:
+    """Count how many values moved out of the clip range: val/clipfrac_avg."""
+    moved = (values.detach() - experience.old_values).abs()
+    limit = float("inf") if clip_range is None else clip_range
+    means.add("val/clipfrac_avg", moved > limit, experience.rollout.response_mask)
+
+
+def _add_details(means: WeightedMeans, experience: Experience, *, prefix: str) -> None:
+    for name in experience.details[0]:
+        values = torch.tensor([row[name] for row in experience.details])
+        means.add(f"{prefix}/{name}", values.to(experience.scores.device))

@@ -1,0 +1,116 @@
+"""One AdamW for everything that learns, with named parameter groups, and a learning-rate schedule.
+
+One optimizer means one count of steps: `max_steps`, checkpoints, logs and the progress bar all count updates.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How weights are updated.
+
+    Attributes:
+        lr: peak learning rate (of the policy, where there is a critic).
+        critic_lr: peak learning rate of the critic; null takes ``lr``.
+        betas: AdamW's.
+        eps: AdamW's.
+        weight_decay: of matrices; vectors (norms, biases) have none.
+        schedule: after the warm-up: "constant", "linear" to 0, or "cosine" to 0.
+        warmup_ratio: share of all updates in which the learning rate rises from 0.
+        warmup_steps: the same in updates; given, it replaces the ratio.
+        max_grad_norm: gradients are clipped to this norm, policy and critic each by itself; null does not clip.
+    """
+
+    lr: float = 1e-5
+    critic_lr: float | None = None
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    warmup_ratio: float = 0.0
+    warmup_steps: int | None = None
+    max_grad_norm: float | None = 1.0
+
+    def warmup(self, updates: int) -> int:
+        """Count the updates of the warm-up in a run of ``updates``.
+
+        Raises:
+            ValueError: the warm-up is not shorter than the run.
+        """
+        steps = self.warmup_steps
+        if steps is None:
+            steps = math.ceil(self.warmup_ratio * updates)
+        if steps >= updates > 0:
+            raise ValueError(
+                f"warm-up of {steps} updates in a run of {updates}: expected less than the run; "
+                "lower optimization.warmup_steps or warmup_ratio, or raise trainer.max_steps"
+            )
+        return steps
+
+
+def build_optimizer(networks: dict[str, tuple[nn.Module, float]], settings: Optimization) -> AdamW:
+    """Make one AdamW over several networks.
+
+    Args:
+        networks: name -> (network, learning rate). Each becomes one named group of matrices and one, without weight
+            decay, of vectors.
+        settings: betas, epsilon, weight decay.
+    """
+    groups: list[dict[str, Any]] = []
+    for name, (network, lr) in networks.items():
+        weights = [weight for weight in network.parameters() if weight.requires_grad]
+        matrices = [weight for weight in weights if weight.ndim > 1]
+        vectors = [weight for weight in weights if weight.ndim <= 1]
+        groups.append({"name": name, "params": matrices, "lr": lr})
+        groups.append({"name": f"{name}_vectors", "params": vectors, "lr": lr, "weight_decay": 0.0})
+    return AdamW(
+        [group for group in groups if group["params"]],
+        betas=settings.betas,
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+
+
+def build_schedule(optimizer: AdamW, settings: Optimization, *, updates: int) -> LambdaLR:
+    """Make the learning-rate schedule of a run of ``updates``; one step of it is one update."""
+    return LambdaLR(optimizer, learning_rate_factor(settings, updates=updates))
+
+
+def learning_rate_factor(settings: Optimization, *, updates: int) -> Callable[[int], float]:
+    """Give the factor of the peak learning rate as a function of the updates done."""
+    warmup = settings.warmup(updates)
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        done = min(1.0, (step - warmup) / max(1, updates - warmup))
+        shapes = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}
+        return shapes[settings.schedule]
+
+    return factor
+
+
+class NonFiniteError(RuntimeError):
+    """A loss or a gradient is NaN or infinite; the weights were not touched."""
+
+
+def gradient_norm(network: nn.Module) -> Tensor:
+    """Measure the norm of all gradients of a network together."""
+    return nn.utils.get_total_norm(
+        [weight.grad for weight in network.parameters() if weight.grad is not None]
+    )
+
+
+def find_non_finite(named: Iterable[tuple[str, Tensor | None]]) -> str:
+    """Name the first tensor that holds a NaN or an infinity; '' if none does."""
+    return next((name for name, x in named if x is not None and not torch.isfinite(x).all()), "")

@@ -1,0 +1,150 @@
+"""Reward modelling: learn from pairs which answer people prefer."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lightning_marlhf.models.backbone import ModelSource, load_sequence_classifier
+from lightning_marlhf.models.heads import RewardNetwork
+from lightning_marlhf.models.hf_export import export
+from lightning_marlhf.modules.averages import WeightedMeans
+from lightning_marlhf.modules.base import TrainingModule
+from lightning_marlhf.modules.optimization import Optimization
+from lightning_marlhf.ops import losses
+from lightning_marlhf.types import PreferencePairs, SupervisedBatch
+
+
+class RewardModel(TrainingModule):
+    """Trains a one-label sequence classifier by Bradley-Terry on preference pairs.
+
+    Args:
+        model: folder or Hub id (a language model gets a new head), or an inline ``config:``.
+        optimization: how weights are updated.
+        loss: "last" compares the scores of the last tokens (paper); "tokens" those of all tokens from the first that
+            differs (DeepSpeed-Chat, which the released code uses).
+        center_rows: demonstrations whose mean score becomes 0 when training ends; 0 leaves the scores as they are.
+        rows_per_pass: pairs per forward and backward pass; memory grows with it, results do not change.
+        dtype: of the weights.
+        seed: of the new head.
+    """
+
+    monitor = "reward_model/accuracy"
+
+    def __init__(
+        self,
+        *,
+        model: ModelSource,
+        optimization: Optimization,
+        loss: Literal["last", "tokens"] = "last",
+        center_rows: int = 256,
+        rows_per_pass: int = 32,
+        dtype: str = "float32",
+        seed: int = 1,
+    ) -> None:
+        super().__init__(optimization=optimization, rows_per_pass=rows_per_pass)
+        self.model = model
+        self.loss = loss
+        self.center_rows = center_rows
+        self.load_dtype = dtype
+        self.seed = seed
+
+    def configure_model(self) -> None:
+        """Load the model, once."""
+        if not hasattr(self, "network"):
+            self.network = RewardNetwork(
+                load_sequence_classifier(
+                    self.model, self.tokenizer, dtype=self.load_dtype, seed=self.seed
+                )
+            )
+
+    def networks(self) -> dict[str, tuple[nn.Module, float]]:
+        """Name the one network that learns."""
+        return {"reward_model": (self.network, self.optimization.lr)}
+
+    def training_step(self, batch: PreferencePairs, batch_idx: int) -> None:
+        """Make one update from one batch of pairs."""
+        total = self.share(torch.tensor(float(len(batch)), device=self.device))
+        means = WeightedMeans()
+        for rows in self.passes(len(batch)):
+            terms, margins = self._compare(batch.rows(rows))
+            self.manual_backward(terms.sum() / total)
+            means.add("loss/reward_model", terms)
+            means.add("reward_model/accuracy", margins > 0)
+            means.add("reward_model/margin", margins)
+        norms = self.update()
+        self.log_metrics(
+            means.compute(self.all_reduce_sum)
+            | self.learning_rates()
+            | {"reward_model/grad_norm": norms["reward_model"].item()}
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        """Start to collect the evaluation's means."""
+        self._evaluation = WeightedMeans()
+
+    def validation_step(self, batch: PreferencePairs, batch_idx: int) -> None:
+        """Measure loss and accuracy, and the accuracy of a perfect judge where the data knows it."""
+        for rows in self.passes(len(batch)):
+            terms, margins = self._compare(batch.rows(rows))
+            self._evaluation.add("eval/loss", terms)
+            self._evaluation.add("eval/accuracy", margins > 0)
+            self._evaluation.add("eval/margin", margins)
+        best = batch.agreement
+        self._evaluation.add("eval/best_possible_accuracy", best.nan_to_num(), ~best.isnan())
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what was collected."""
+        self.log_metrics(self._evaluation.compute(self.all_reduce_sum))
+
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end
+
+    @torch.no_grad()
+    def on_train_end(self) -> None:
+        """Shift the scores so that demonstrations score 0 on average (Stiennon et al., 2020)."""
+        if not self.center_rows:
+            return
+        demonstrations = self.trainer.datamodule.demonstrations(self.center_rows)  # type: ignore[attr-defined]
+        batch: SupervisedBatch = demonstrations.to(self.device)
+        scores = [
+            self.network(batch.input_ids[rows], batch.attention_mask[rows])
+            for rows in self.passes(len(batch))
+        ]
+        self.network.reward_offset += torch.cat(scores).mean().item()
+
+    def export(self, folder: Path, *, card: Mapping[str, Any]) -> None:
+        """Write the classifier as a Hugging Face folder."""
+        export(self.network.classifier, self.tokenizer, folder, card=card)
+
+    def rehearse(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Take the loss of one pass of the largest shape."""
+        agreement = torch.ones(len(mask), device=mask.device)
+        return self._compare(PreferencePairs(input_ids, mask, input_ids, mask, agreement))[0].sum()
+
+    def _compare(self, pairs: PreferencePairs) -> tuple[Tensor, Tensor]:
+        """Give each pair's loss term, and by how much its chosen answer scores higher."""
+        ids = torch.cat([pairs.chosen_ids, pairs.rejected_ids])
+        mask = torch.cat([pairs.chosen_mask, pairs.rejected_mask])
+        if self.loss == "last":
+            chosen, rejected = self.network(ids, mask).chunk(2)
+            return losses.reward_ranking_terms(chosen, rejected), chosen - rejected
+        chosen, rejected = self.network.token_rewards(ids, mask).chunk(2)
+        terms = losses.reward_ranking_token_terms(
+            chosen,
+            rejected,
+            pairs.chosen_ids,
+            pairs.rejected_ids,
+            pairs.chosen_mask,
+            pairs.rejected_mask,
+        )
+        last = (_last(chosen, pairs.chosen_mask), _last(rejected, pairs.rejected_mask))
+        return terms, last[0] - last[1]
+
+
+def _last(rewards: Tensor, mask: Tensor) -> Tensor:
+    """Read each row's reward at its last real token; rows are right-padded."""
+    return rewards.gather(1, mask.sum(dim=1, keepdim=True) - 1).squeeze(1)

@@ -1,0 +1,115 @@
+"""Supervised fine-tuning: imitate demonstrations."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from lightning_marlhf.models.backbone import ModelSource, load_causal_lm
+from lightning_marlhf.models.hf_export import export
+from lightning_marlhf.models.policy import Policy
+from lightning_marlhf.modules.averages import WeightedMeans
+from lightning_marlhf.modules.base import TrainingModule
+from lightning_marlhf.modules.optimization import Optimization
+from lightning_marlhf.ops import losses, masking
+from lightning_marlhf.types import SupervisedBatch
+
+
+class SFT(TrainingModule):
+    """Trains a causal language model on demonstrations.
+
+    Args:
+        model: folder, Hub id, or an inline ``config:`` for random initialisation.
+        optimization: how weights are updated.
+        prompt_weight: of prompt tokens in the loss; 0 learns the response only, 1 is the released code's.
+        rows_per_pass: rows per forward and backward pass; memory grows with it, results do not change.
+        dtype: of the weights.
+    """
+
+    monitor = "loss/sft"
+
+    def __init__(
+        self,
+        *,
+        model: ModelSource,
+        optimization: Optimization,
+        prompt_weight: float = 0.0,
+        rows_per_pass: int = 64,
+        dtype: str = "float32",
+    ) -> None:
+        super().__init__(optimization=optimization, rows_per_pass=rows_per_pass)
+        self.model = model
+        self.prompt_weight = prompt_weight
+        self.load_dtype = dtype
+
+    def configure_model(self) -> None:
+        """Load the model, once."""
+        if not hasattr(self, "policy"):
+            self.policy = Policy(load_causal_lm(self.model, self.tokenizer, dtype=self.load_dtype))
+
+    def networks(self) -> dict[str, tuple[nn.Module, float]]:
+        """Name the one network that learns."""
+        return {"policy": (self.policy, self.optimization.lr)}
+
+    def training_step(self, batch: SupervisedBatch, batch_idx: int) -> None:
+        """Make one update from one batch."""
+        weights = self._weights(batch, self.prompt_weight)
+        total = self.share(weights.sum())
+        means = WeightedMeans()
+        for rows in self.passes(len(batch)):
+            terms = self._terms(batch.rows(rows), weights[rows])
+            self.manual_backward(
+                masking.reduce_mean(terms, weights[rows] > 0, reduction="token", total=total)
+            )
+            means.add("loss/sft", terms, batch.response_mask[rows, 1:])
+        norms = self.update()
+        self.log_metrics(
+            means.compute(self.all_reduce_sum)
+            | self.learning_rates()
+            | {"policy/grad_norm": norms["policy"].item()}
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        """Start to collect the evaluation's means."""
+        self._evaluation = WeightedMeans()
+
+    def validation_step(self, batch: SupervisedBatch, batch_idx: int) -> None:
+        """Measure the loss on responses."""
+        weights = self._weights(batch, 0.0)
+        for rows in self.passes(len(batch)):
+            terms = self._terms(batch.rows(rows), weights[rows])
+            self._evaluation.add("eval/loss", terms, weights[rows] > 0)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the loss per response token, and the perplexity."""
+        metrics = self._evaluation.compute(self.all_reduce_sum)
+        self.log_metrics(metrics | {"eval/perplexity": math.exp(metrics["eval/loss"])})
+
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end
+
+    def export(self, folder: Path, *, card: Mapping[str, Any]) -> None:
+        """Write the language model as a Hugging Face folder."""
+        export(self.policy.lm, self.tokenizer, folder, card=card)
+
+    def rehearse(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Take the loss of one pass of the largest shape."""
+        return self._terms(SupervisedBatch(input_ids, mask, mask), mask[:, 1:].float()).sum()
+
+    def _weights(self, batch: SupervisedBatch, prompt_weight: float) -> Tensor:
+        return losses.sft_weights(
+            batch.response_mask[:, 1:], batch.attention_mask[:, 1:], prompt_weight=prompt_weight
+        )
+
+    def _terms(self, batch: SupervisedBatch, weights: Tensor) -> Tensor:
+        output = self.policy(
+            batch.input_ids,
+            batch.attention_mask,
+            num_targets=batch.input_ids.shape[1] - 1,
+            temperature=1.0,
+            with_entropy=False,
+        )
+        return losses.sft_terms(output.logprobs, weights)

@@ -1,0 +1,1 @@
+"""Pure tensor math, one file per arrow of the data flow: no state, no files, no models."""

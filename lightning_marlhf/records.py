@@ -1,0 +1,119 @@
+"""What runs leave on disk for people and for reports: JSON rows, written atomically. Standard library only."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+METRICS_FILE = "metrics.csv"  # long format: step,name,value,seconds; the only one that can be appended to
+DONE_FILE = "done.json"
+PROGRESS_FILE = "progress.json"
+
+
+class Record:
+    """A row of a JSONL file; unknown keys are ignored, so that old code reads new files."""
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """Build the record from a parsed JSON object."""
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        return cls(**{key: value for key, value in row.items() if key in known})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dictionary."""
+        return asdict(self)  # type: ignore[call-overload, no-any-return]
+
+
+@dataclass(frozen=True)
+class TokenTrace:
+    """One response token by token, all lists equally long; what `inspect` colours and the report draws."""
+
+    tokens: list[str]  # readable pieces; EOS included
+    macro_index: list[int]  # the token's macro action, from 0
+    values: list[float]  # the critic's value of the state before the token
+    rewards: list[float]  # token rewards: KL penalty, plus the score on the last token
+    advantages: list[float]  # the token's macro action's advantage, as the policy loss saw it
+    kl: list[float]  # log pi - log pi_ref
+
+
+@dataclass(frozen=True)
+class Completion(Record):
+    """One response of one model to one prompt."""
+
+    sample_id: str
+    prompt: str
+    response: str
+    model: str  # path or Hub id of the policy
+    seed: int
+    step: int  # optimizer updates of the policy when it answered
+    num_tokens: int  # response tokens, EOS included
+    ended: bool  # True where the policy emitted EOS within the limit
+    scores: dict[str, float] = field(default_factory=dict)  # "rm", "gold", ...: one number per scorer
+    kl: float | None = None  # sum over response tokens of log pi - log pi_ref, in nats
+    reference: Any = None  # what the task holds as truth, where there is one
+    settings: dict[str, Any] = field(default_factory=dict)  # sampling settings
+    trace: dict[str, list[Any]] | None = None  # a TokenTrace as a dictionary, where one was kept
+
+
+@dataclass(frozen=True)
+class RunSummary(Record):
+    """`done.json`: a finished stage, its metrics, and how long it took."""
+
+    command: str
+    step: int  # optimizer updates
+    seconds: float  # wall time of the stage, over all its resumes
+    metrics: dict[str, float] = field(default_factory=dict)  # final evaluation metrics
+    export: str | None = None  # the Hugging Face directory, if one was written
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` so that a reader sees the old file or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write one JSON object, indented, atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Record]) -> None:
+    """Write all ``rows`` atomically, one JSON object a line."""
+    write_text(path, "".join(json.dumps(r.to_dict(), ensure_ascii=False) + "\n" for r in rows))
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSONL file, skipping blank lines.
+
+    Raises:
+        ValueError: a line is not a JSON object; names the file and the line.
+    """
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}:{number}: not JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}")
+            yield row
+
+
+def read_completions(path: Path) -> list[Completion]:
+    """Read a file of completions."""
+    return [Completion.from_dict(row) for row in read_jsonl(path)]

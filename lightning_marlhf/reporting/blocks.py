@@ -1,0 +1,96 @@
+"""The report as data, which `markdown.py` and `html.py` both render. Texts are not escaped."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that is missing, and why."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of sentences."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number and, smaller, its interval or spread."""
+
+    value: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; the first ``num_left`` columns are text, the others numbers."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str = ""
+    num_left: int = 1
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture saved as ``report/<name>.png`` and ``.svg``."""
+
+    name: str
+    alt: str
+    png: bytes
+    svg: bytes
+    wide: bool = False  # True: not shrunk below reading size on a phone, but scrolled
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures side by side where there is room, with one caption."""
+
+    pictures: tuple[Picture, ...]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One row's response to a sample's prompt."""
+
+    label: str
+    response: str
+    facts: str  # its scores
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One prompt with the responses to it, side by side."""
+
+    title: str
+    prompt: str
+    reference: str | None
+    answers: tuple[Answer, ...]
+
+
+Block = Text | Note | Bullets | Table | Pictures | Sample
+
+
+@dataclass(frozen=True)
+class Section:
+    """A headline and what stands below it."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+def cells(*texts: str) -> tuple[Cell, ...]:
+    """Return a table row of plain texts."""
+    return tuple(Cell(text) for text in texts)

@@ -1,0 +1,158 @@
+"""Run directories -> memory. A missing or broken file becomes a note, never an exception."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lightning_marlhf.records import (
+    DONE_FILE,
+    METRICS_FILE,
+    PROGRESS_FILE,
+    Completion,
+    RunSummary,
+    read_completions,
+)
+from lightning_marlhf.reporting.spec import ReportSpec
+
+TEST_COMPLETIONS = "completions/test.jsonl"
+ENVIRONMENT_FILE = "environment.json"
+_METRIC_COLUMNS = ["step", "name", "value"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run directory holds."""
+
+    stage: str
+    seed: int
+    folder: Path
+    metrics: pd.DataFrame  # columns step, name, value; empty where there is no file
+    completions: tuple[Completion, ...]  # answers to the held-out prompts
+    summary: RunSummary | None  # None until the stage is finished
+    progress: dict[str, Any]
+    environment: dict[str, Any]
+    problems: tuple[str, ...] = ()  # files that could not be read
+
+    def metric(self, name: str) -> pd.Series:
+        """Return a metric's finite values, indexed by optimizer update; empty if not logged."""
+        rows = self.metrics[self.metrics["name"] == name]
+        return pd.Series(rows["value"].to_numpy(), index=rows["step"].to_numpy(), name=name)
+
+    @property
+    def state(self) -> str:
+        """Where the run stands, in words."""
+        if self.summary is not None:
+            return "finished"
+        if not self.folder.is_dir():
+            return "not started"
+        status = str(self.progress.get("status", "not finished"))
+        if {"step", "max_steps"} <= self.progress.keys():
+            return f"{status}, update {self.progress['step']} of {self.progress['max_steps']}"
+        return status
+
+
+@dataclass(frozen=True)
+class Study:
+    """All runs of a plan that the report shows."""
+
+    spec: ReportSpec
+    output: Path
+    seeds: tuple[int, ...]
+    runs: dict[tuple[str, int], Run] = field(repr=False)
+
+    def runs_of(self, stage: str | None) -> list[Run]:
+        """Return the runs of one stage, in the order of the seeds."""
+        return [self.runs[key] for seed in self.seeds if (key := (stage, seed)) in self.runs]
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages in the order in which they were loaded."""
+        return tuple(dict.fromkeys(stage for stage, _ in self.runs))
+
+    @property
+    def logged(self) -> frozenset[str]:
+        """The names of all metrics that the rows have logged."""
+        runs = [run for row in self.spec.rows for run in self.runs_of(row.stage)]
+        return frozenset(name for run in runs for name in run.metrics["name"].unique())
+
+
+def load_study(spec: ReportSpec, *, output: Path, seeds: Sequence[int]) -> Study:
+    """Load the runs of every row and of every other stage found below ``output``.
+
+    Args:
+        spec: the checked ``report:`` section.
+        output: the plan's output folder; a run lies in ``<output>/<stage>/seed-<N>``.
+        seeds: the seeds to show.
+    """
+    shown = [s for s in (spec.reward_model, *(row.stage for row in spec.rows)) if s is not None]
+    found = {folder.parent.name for folder in output.glob("*/seed-*") if folder.is_dir()}
+    stages = dict.fromkeys([*sorted(found - set(shown)), *shown])
+    runs = {
+        (stage, seed): load_run(output / stage / f"seed-{seed}", stage=stage, seed=seed)
+        for stage in stages
+        for seed in seeds
+    }
+    return Study(spec=spec, output=output, seeds=tuple(seeds), runs=runs)
+
+
+def load_run(folder: Path, *, stage: str, seed: int) -> Run:
+    """Read one run directory, which may be unfinished or absent."""
+    problems: list[str] = []
+    done = _read_object(folder / DONE_FILE, problems)
+    summary = None
+    if {"command", "step", "seconds"} <= done.keys():
+        summary = RunSummary.from_dict(done)
+    return Run(
+        stage=stage,
+        seed=seed,
+        folder=folder,
+        metrics=_read_metrics(folder / METRICS_FILE, problems),
+        completions=tuple(read_answers(folder / TEST_COMPLETIONS, problems)),
+        summary=summary,
+        progress=_read_object(folder / PROGRESS_FILE, problems),
+        environment=_read_object(folder / ENVIRONMENT_FILE, problems),
+        problems=tuple(problems),
+    )
+
+
+def read_answers(path: Path, problems: list[str]) -> list[Completion]:
+    """Read completions; an unreadable file adds a line to ``problems`` and gives none."""
+    if not path.is_file():
+        return []
+    try:
+        return read_completions(path)
+    except (ValueError, TypeError, OSError) as error:
+        problems.append(f"{path.name}: {error}")
+        return []
+
+
+def _read_object(path: Path, problems: list[str]) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        problems.append(f"{path.name}: {error}")
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _read_metrics(path: Path, problems: list[str]) -> pd.DataFrame:
+    """Read the long table; of rows written twice (after a resume) the later one counts."""
+    if not path.is_file():
+        return pd.DataFrame(columns=_METRIC_COLUMNS)
+    try:
+        table = pd.read_csv(path, on_bad_lines="skip")[_METRIC_COLUMNS]
+    except (ValueError, KeyError, OSError) as error:  # pandas' parser errors are ValueErrors
+        problems.append(f"{path.name}: {error}")
+        return pd.DataFrame(columns=_METRIC_COLUMNS)
+    table["step"] = pd.to_numeric(table["step"], errors="coerce")
+    table["value"] = pd.to_numeric(table["value"], errors="coerce")
+    table = table.replace([np.inf, -np.inf], np.nan).dropna()
+    table = table.drop_duplicates(["step", "name"], keep="last").sort_values("step", kind="stable")
+    return table.astype({"step": int, "value": float}).reset_index(drop=True)

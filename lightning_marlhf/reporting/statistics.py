@@ -1,0 +1,97 @@
+"""Means and their 95 % intervals: over held-out posts, over seeds, and of paired differences.
+
+All intervals are Student's t intervals: mean +- t(0.975, n - 1) * sd / sqrt(n).
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lightning_marlhf.records import Completion
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number of a completion, and how the report shows it."""
+
+    label: str  # column title, with the unit
+    decimals: int
+    read: Callable[[Completion], float | None]
+    interval: bool = True  # False: only the mean is shown, and no difference
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its interval."""
+
+    mean: float
+    low: float  # NaN where fewer than two values were there
+    high: float
+    spread: float  # standard deviation of the values, n - 1 in the denominator
+    count: int
+
+
+KL = Measure("KL (nats)", 2, lambda completion: completion.kl)
+LENGTH = Measure("Length (tokens)", 1, lambda completion: completion.num_tokens)
+ENDED = Measure("Ended (%)", 0, lambda completion: 100.0 * completion.ended, interval=False)
+
+
+def score_measures(scores: Mapping[str, str]) -> dict[str, Measure]:
+    """Return the measure of each scorer, by the scorer's name."""
+    return {key: Measure(label, 2, _score(key)) for key, label in scores.items()}
+
+
+def measures(scores: Mapping[str, str]) -> tuple[Measure, ...]:
+    """Return what the tables show: each score, then KL, length, and the share that ended."""
+    return (*score_measures(scores).values(), KL, LENGTH, ENDED)
+
+
+def _score(key: str) -> Callable[[Completion], float | None]:
+    return lambda completion: completion.scores.get(key)
+
+
+def post_values(completions: Iterable[Completion], measure: Measure) -> pd.Series:
+    """Return one number per held-out post, indexed by sample id.
+
+    Several responses to one post count as their mean; posts without the number are left out.
+    """
+    rows = [(c.sample_id, measure.read(c)) for c in completions]
+    values = pd.Series([v for _, v in rows], index=[i for i, _ in rows], dtype=float)
+    return values.dropna().groupby(level=0, sort=True).mean()
+
+
+def t_interval(values: Iterable[float]) -> Estimate:
+    """Return the mean of independent ``values`` with its t interval; NaN for none."""
+    array = np.asarray(list(values), dtype=float)
+    count = array.size
+    if count == 0:
+        return Estimate(math.nan, math.nan, math.nan, math.nan, 0)
+    mean = float(array.mean())
+    if count == 1:
+        return Estimate(mean, math.nan, math.nan, math.nan, 1)
+    spread = float(array.std(ddof=1))
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, count - 1)) * spread / math.sqrt(count)
+    return Estimate(mean, mean - half, mean + half, spread, count)
+
+
+def paired_differences(ours: pd.Series, theirs: pd.Series) -> pd.Series:
+    """Return ours - theirs on the posts that both have, indexed by sample id."""
+    ours, theirs = ours.align(theirs, join="inner")
+    return ours - theirs
+
+
+def mean_over_seeds(differences: Iterable[pd.Series]) -> pd.Series:
+    """Return one number per post: its mean over the seeds that have it.
+
+    So that an interval over posts treats a post's values under several seeds as one value.
+    """
+    differences = list(differences)
+    if not differences:
+        return pd.Series(dtype=float)
+    return pd.concat(differences).groupby(level=0, sort=True).mean()

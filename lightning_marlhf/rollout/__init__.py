@@ -1,0 +1,1 @@
+"""The policy acts: generation, scores, termination of macro actions, and the experience that PPO learns from."""

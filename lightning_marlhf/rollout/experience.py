@@ -1,0 +1,223 @@
+"""One rollout, from prompts to everything PPO learns from: the algorithm of MA-RLHF on one screen.
+
+Follows arXiv 2410.02743, section 3. Where paper and released code differ, `settings.py` has an option.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from lightning_marlhf.models.heads import Critic
+from lightning_marlhf.models.policy import Policy
+from lightning_marlhf.ops import gae, kl, macro, masking, segmentation
+from lightning_marlhf.rollout.generation import SamplingSettings, generate
+from lightning_marlhf.rollout.scoring import Scorer, Scores
+from lightning_marlhf.rollout.settings import Credit, Shaping
+from lightning_marlhf.rollout.stopwatch import Stopwatch
+from lightning_marlhf.rollout.termination import Termination
+from lightning_marlhf.types import Experience, MacroActions, Prompts, Rollout
+
+TensorFunction = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Actors:
+    """Who takes part in a rollout; only policy and critic learn."""
+
+    policy: Policy
+    reference: Policy
+    critic: Critic
+    scorer: Scorer
+    monitors: Sequence[
+        Scorer
+    ]  # score beside the scorer, for people to read; no reward comes from them
+    termination: Termination
+    tokenizer: PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Global:
+    """What single ranks cannot know by themselves; the defaults are right for one process."""
+
+    all_reduce_sum: TensorFunction = lambda x: x
+    normalize_scores: TensorFunction = lambda x: x
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+
+
+@torch.no_grad()
+def collect_experience(
+    prompts: Prompts,
+    actors: Actors,
+    *,
+    sampling: SamplingSettings,
+    credit: Credit,
+    shaping: Shaping,
+    kl_coefficient: float,
+    seeds: Int[Tensor, " batch"],
+    rows_per_pass: int,
+    shared: Global,
+) -> Experience:
+    """Let the policy answer ``prompts`` and work out what it should learn from its answers.
+
+    Args:
+        prompts: 1. left-padded to the longest in the batch.
+        actors: the models and judges.
+        sampling: how the policy samples.
+        credit: how credit is assigned.
+        shaping: how scores and KL become rewards.
+        kl_coefficient: beta, the price of one nat of KL.
+        seeds: one per row; decide the row's sampling and random terminations, whatever else is in the batch.
+        rows_per_pass: rows per forward pass of policy, reference and critic.
+        shared: statistics over ranks.
+
+    Returns:
+        The experience, on the device of ``prompts``; detached from every graph.
+    """
+    time = shared.stopwatch
+    # 2. The policy samples responses; the scorer starts to work on them.
+    with time("generation"):
+        rollout = generate(
+            actors.policy, prompts, tokenizer=actors.tokenizer, settings=sampling, seeds=seeds
+        )
+    with time("scoring"):
+        pending = [scorer.submit(rollout) for scorer in (actors.scorer, *actors.monitors)]
+
+    # 3. Log-probabilities under policy and reference, and the critic's values, of the state before each token.
+    with time("logprobs"):
+        temperature = shaping.temperature(sampling)
+        logprobs = policy_logprobs(
+            actors.policy, rollout, temperature=temperature, rows_per_pass=rows_per_pass
+        )
+        ref_logprobs = policy_logprobs(
+            actors.reference, rollout, temperature=temperature, rows_per_pass=rows_per_pass
+        )
+        values = state_values(actors.critic, rollout, rows_per_pass=rows_per_pass)
+        if actors.termination.needs_logprobs:
+            at_one = policy_logprobs(
+                actors.reference, rollout, temperature=1.0, rows_per_pass=rows_per_pass
+            )
+            rollout = replace(rollout, perplexity_logprobs=at_one)
+
+    # 4. One score per response.
+    with time("scoring"):
+        scores, *monitored = (answer.result() for answer in pending)
+    final_scores = shape_scores(scores, rollout, shaping=shaping, normalize=shared.normalize_scores)
+    rollout = replace(rollout, response_mask=rollout.response_mask & scores.valid.unsqueeze(1))
+
+    # 5. Token rewards: the price of KL on every token, the score on the last.
+    mask = rollout.response_mask
+    token_kl = kl.estimate(logprobs, ref_logprobs, estimator="k1") * mask
+    penalty = kl.estimate(logprobs, ref_logprobs, estimator=shaping.kl_estimator) * mask
+    token_rewards = kl.token_rewards(penalty, final_scores, mask, coefficient=kl_coefficient)
+
+    # 6. Macro actions, row by row.
+    actions = actors.termination(rollout, seeds=seeds)
+    if credit.isolate_last_token:
+        actions = segmentation.isolate_last_token(mask, actions)
+
+    # 7. Rewards and values of macro actions.
+    macro_rewards = macro.pool_tokens(token_rewards, actions, weights=credit.reward_pooling)
+    macro_values = macro.pool_tokens(values, actions, weights=credit.value_pooling)
+
+    # 8. GAE over macro actions.
+    outcome = gae.advantages_and_returns(
+        macro_rewards, macro_values, actions, gamma=discounts(credit, actions), lam=credit.lam
+    )
+    advantages = outcome.advantages
+    if credit.whiten_advantages:
+        advantages = whiten_over_tokens(advantages, actions, mask, shared.all_reduce_sum)
+
+    # 9. Advantages and returns spread back to tokens.
+    return Experience(
+        rollout=rollout,
+        old_logprobs=logprobs,
+        ref_logprobs=ref_logprobs,
+        old_values=values,
+        scores=final_scores,
+        raw_scores=scores.values,
+        details=tuple(
+            _merge(row) for row in zip(scores.details, *(m.details for m in monitored), strict=True)
+        ),
+        kl=token_kl,
+        token_rewards=token_rewards,
+        macro_actions=actions,
+        macro_rewards=macro_rewards,
+        macro_values=macro_values,
+        macro_returns=outcome.returns,
+        macro_advantages=advantages,
+        advantages=macro.spread(advantages, actions),
+        returns=macro.spread(outcome.returns, actions),
+    )
+
+
+def policy_logprobs(
+    policy: Policy, rollout: Rollout, *, temperature: float, rows_per_pass: int
+) -> Float[Tensor, "batch response"]:
+    """Read off the log-probabilities of the sampled tokens; 0 on padding."""
+    width = rollout.response_ids.shape[1]
+    parts = [
+        policy(
+            part.input_ids,
+            part.attention_mask,
+            num_targets=width,
+            temperature=temperature,
+            with_entropy=False,
+        ).logprobs
+        for part in _passes(rollout, rows_per_pass)
+    ]
+    return torch.cat(parts) * rollout.response_mask
+
+
+def state_values(
+    critic: Critic, rollout: Rollout, *, rows_per_pass: int
+) -> Float[Tensor, "batch response"]:
+    """Ask the critic for the value of the state before each sampled token; 0 on padding."""
+    width = rollout.response_ids.shape[1]
+    parts = [
+        critic(part.input_ids, part.attention_mask, num_targets=width)
+        for part in _passes(rollout, rows_per_pass)
+    ]
+    return torch.cat(parts).float() * rollout.response_mask
+
+
+def shape_scores(
+    scores: Scores, rollout: Rollout, *, shaping: Shaping, normalize: TensorFunction
+) -> Float[Tensor, " batch"]:
+    """Normalise, clamp, and take off the penalty of responses that did not end."""
+    values = normalize(scores.values) if shaping.normalize else scores.values
+    if shaping.clamp is not None:
+        values = values.clamp(-shaping.clamp, shaping.clamp)
+    return values - shaping.missing_eos_penalty * ~rollout.ended
+
+
+def discounts(credit: Credit, actions: MacroActions) -> float | Float[Tensor, "batch macro"]:
+    """Give gamma for each macro action: the same for all, or to the power of its length."""
+    if credit.gamma_per == "macro" or credit.gamma == 1.0:
+        return credit.gamma
+    return gae.semi_markov_discounts(actions, gamma=credit.gamma)
+
+
+def whiten_over_tokens(
+    macro_advantages: Float[Tensor, "batch macro"],
+    actions: MacroActions,
+    mask: Bool[Tensor, "batch response"],
+    all_reduce_sum: TensorFunction,
+) -> Float[Tensor, "batch macro"]:
+    """Shift and scale advantages so that over the response tokens of all ranks their mean is 0 and their variance 1."""
+    tokens = macro.spread(macro_advantages, actions)
+    count = all_reduce_sum(mask.sum().to(tokens)).clamp(min=1)
+    mean = all_reduce_sum(tokens.sum()) / count
+    variance = all_reduce_sum(((tokens - mean).square() * mask).sum()) / count
+    return masking.whiten(macro_advantages, actions.mask, mean=mean, var=variance)
+
+
+def _passes(rollout: Rollout, size: int) -> list[Rollout]:
+    return [rollout.rows(slice(start, start + size)) for start in range(0, len(rollout), size)]
+
+
+def _merge(details: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+    return {name: value for row in details for name, value in row.items()}

@@ -1,0 +1,56 @@
+"""The numbers of a rollout that a scientist changes: how rewards are shaped and credit is assigned."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lightning_marlhf.rollout.generation import SamplingSettings
+
+Pooling = Literal["sum", "equal", "unit", "first", "position", "position_early"]
+
+
+@dataclass(frozen=True)
+class Credit:
+    """How credit is assigned to macro actions.
+
+    Attributes:
+        gamma: discount.
+        gamma_per: what gamma counts: "macro" actions (released code) or "token"s (semi-Markov, gamma ** length).
+        lam: lambda of GAE, per macro action.
+        reward_pooling: weights of the token rewards in a macro reward: "sum" (paper), "equal" (released code's mean).
+        value_pooling: weights of the token values in a macro value.
+        isolate_last_token: give the last token a macro action of its own (released code).
+        whiten_advantages: normalise advantages to mean 0 and variance 1 over all response tokens of all ranks.
+    """
+
+    gamma: float = 1.0
+    gamma_per: Literal["macro", "token"] = "macro"
+    lam: float = 0.95
+    reward_pooling: Pooling = "sum"
+    value_pooling: Pooling = "equal"
+    isolate_last_token: bool = False
+    whiten_advantages: bool = True
+
+
+@dataclass(frozen=True)
+class Shaping:
+    """How a scorer's numbers become rewards.
+
+    Attributes:
+        kl_estimator: of the per-token penalty; k1 = log pi - log pi_ref is unbiased.
+        clamp: keep scores within [-clamp, clamp] (released code: 2.5); null does not.
+        missing_eos_penalty: taken off the score of a response that did not end within the limit.
+        normalize: divide scores by their running standard deviation.
+        logprob_temperature: of all log-probabilities; null takes the sampling temperature (released code: 1.0).
+    """
+
+    kl_estimator: Literal["k1", "k2", "k3"] = "k1"
+    clamp: float | None = None
+    missing_eos_penalty: float = 0.0
+    normalize: bool = False
+    logprob_temperature: float | None = None
+
+    def temperature(self, sampling: SamplingSettings) -> float:
+        """Give the temperature of log-probabilities; greedy sampling counts as 1."""
+        if self.logprob_temperature is not None:
+            return self.logprob_temperature
+        return sampling.temperature or 1.0

@@ -1,0 +1,168 @@
+"""The batches that travel between stages, as frozen dataclasses with one line of meaning per field.
+
+Axes: ``batch`` rows; ``prompt`` tokens, left-padded; ``response`` tokens, right-padded;
+``macro`` actions.
+Every mask has one polarity: True marks a real token (to attend to, or to learn from), False marks padding.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Batch = TypeVar("Batch", bound="TensorBatch")
+
+
+class TensorBatch:
+    """What all batches can do: move to a device, and be cut into micro-batches of rows.
+
+    Tensors and tuples have one entry per row; every other field describes the whole batch.
+    """
+
+    def to(self: Batch, device: torch.device | str) -> Batch:
+        """Move every tensor to ``device``, nested batches included."""
+        moved = {name: value.to(device) for name, value in self._items() if hasattr(value, "to")}
+        return replace(self, **moved)  # type: ignore[type-var]
+
+    def rows(self: Batch, rows: slice | Sequence[int]) -> Batch:
+        """Keep only ``rows``, in their order, of every field that has one entry per row."""
+        kept = {
+            name: _take(value, rows)
+            for name, value in self._items()
+            if isinstance(value, TensorBatch | Tensor | tuple)
+        }
+        return replace(self, **kept)  # type: ignore[type-var]
+
+    def _items(self) -> Iterator[tuple[str, Any]]:
+        return ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
+
+
+def _take(value: Any, rows: slice | Sequence[int]) -> Any:
+    if isinstance(value, TensorBatch):
+        return value.rows(rows)
+    if isinstance(value, tuple) and not isinstance(rows, slice):
+        return tuple(value[row] for row in rows)
+    return value[rows]
+
+
+@dataclass(frozen=True)
+class Prompts(TensorBatch):
+    """What the policy is asked: one left-padded prompt per row."""
+
+    input_ids: Int[Tensor, "batch prompt"]  # left-padded to the longest in the batch
+    attention_mask: Bool[Tensor, "batch prompt"]  # True on real tokens
+    sample_ids: tuple[str, ...]  # name the rows for ever: seed their sampling, tie records together
+    texts: tuple[str, ...]  # the prompt before tokenisation
+    references: tuple[Any, ...]  # what a gold score or tests need; None where there is nothing
+
+    def __len__(self) -> int:
+        """Count the prompts."""
+        return len(self.sample_ids)
+
+
+@dataclass(frozen=True)
+class SupervisedBatch(TensorBatch):
+    """Demonstrations for SFT, right-padded: prompt and response joined in one row."""
+
+    input_ids: Int[Tensor, "batch sequence"]
+    attention_mask: Bool[Tensor, "batch sequence"]  # True on prompt, response and EOS
+    response_mask: Bool[Tensor, "batch sequence"]  # True on response tokens up to and including EOS
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True)
+class PreferencePairs(TensorBatch):
+    """Two answers to one prompt, of which the first was preferred; right-padded to one length."""
+
+    chosen_ids: Int[Tensor, "batch sequence"]
+    chosen_mask: Bool[Tensor, "batch sequence"]  # True on prompt, answer and EOS
+    rejected_ids: Int[Tensor, "batch sequence"]
+    rejected_mask: Bool[Tensor, "batch sequence"]
+    agreement: Float[
+        Tensor, " batch"
+    ]  # how often a perfect judge agrees with the label; NaN: unknown
+
+    def __len__(self) -> int:
+        """Count the pairs."""
+        return len(self.chosen_ids)
+
+
+@dataclass(frozen=True)
+class Rollout(TensorBatch):
+    """What the policy answered to a batch of prompts."""
+
+    prompts: Prompts
+    response_ids: Int[Tensor, "batch response"]  # right-padded with the pad token
+    response_mask: Bool[Tensor, "batch response"]  # True on response tokens up to and including EOS
+    texts: tuple[str, ...]  # the responses without special tokens
+    ended: Bool[Tensor, " batch"]  # True where the policy emitted EOS within the limit
+    perplexity_logprobs: Float[Tensor, "batch response"] | None = None
+    # ^ of the reference at temperature 1; filled in only for a termination that asks for them
+
+    @property
+    def input_ids(self) -> Int[Tensor, "batch sequence"]:
+        """Prompt and response joined: left padding, prompt, response, right padding."""
+        return torch.cat([self.prompts.input_ids, self.response_ids], dim=1)
+
+    @property
+    def attention_mask(self) -> Bool[Tensor, "batch sequence"]:
+        """True on the real tokens of prompt and response."""
+        return torch.cat([self.prompts.attention_mask, self.response_mask], dim=1)
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.prompts)
+
+
+@dataclass(frozen=True)
+class MacroActions(TensorBatch):
+    """A partition of every row's response tokens into runs of consecutive tokens."""
+
+    index: Int[Tensor, "batch response"]  # the token's macro action, from 0, rising; -1 on padding
+    count: Int[Tensor, " batch"]  # how many macro actions the row has
+    width: int  # the largest count, known on the host: later steps need no synchronisation
+
+    @property
+    def mask(self) -> Bool[Tensor, "batch macro"]:
+        """True where the row has that macro action."""
+        return torch.arange(self.width, device=self.count.device) < self.count.unsqueeze(1)
+
+
+@dataclass(frozen=True)
+class TokenLogprobs(TensorBatch):
+    """What a policy's forward pass says about given response tokens."""
+
+    logprobs: Float[Tensor, "batch response"]  # of the given tokens, under the given temperature
+    entropy: Float[Tensor, "batch response"]  # of the whole next-token distribution, in nats
+
+
+@dataclass(frozen=True)
+class Experience(TensorBatch):
+    """One rollout with everything PPO learns from; what does not change while it is learnt from."""
+
+    rollout: Rollout
+    old_logprobs: Float[Tensor, "batch response"]  # the policy that sampled
+    ref_logprobs: Float[Tensor, "batch response"]  # the frozen reference
+    old_values: Float[Tensor, "batch response"]  # the critic, of the state before each token
+    scores: Float[Tensor, " batch"]  # the scorer's, after penalties, normalisation and clamping
+    raw_scores: Float[Tensor, " batch"]  # the scorer's own, for people to read
+    details: tuple[Mapping[str, float], ...]  # each row's numbers by scorer: "rm", "gold", ...
+    kl: Float[Tensor, "batch response"]  # log pi - log pi_ref of each sampled token (k1)
+    token_rewards: Float[Tensor, "batch response"]  # -beta * KL, plus the score on the last token
+    macro_actions: MacroActions
+    macro_rewards: Float[Tensor, "batch macro"]
+    macro_values: Float[Tensor, "batch macro"]
+    macro_returns: Float[Tensor, "batch macro"]  # advantages before whitening are returns - values
+    macro_advantages: Float[Tensor, "batch macro"]  # whitened if asked for
+    advantages: Float[Tensor, "batch response"]  # the same, spread to tokens
+    returns: Float[Tensor, "batch response"]  # likewise
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.rollout)

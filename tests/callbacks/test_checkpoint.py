@@ -1,0 +1,113 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from lightning_marlhf.callbacks.checkpoint import Checkpoint, _replace
+
+
+def step_of(path: Path) -> int:
+    return torch.load(path, weights_only=False)["global_step"]
+
+
+class Saves(Callback):
+    """Notes at which steps `last.ckpt` was there and of which step it was."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "checkpoints" / "last.ckpt"
+        self.seen: list[tuple[int, int]] = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if self.path.exists():
+            self.seen.append((trainer.global_step, step_of(self.path)))
+
+
+def test_last_is_saved_once_enough_updates_passed_though_steps_jump(
+    tmp_path, tiny_module, tiny_data, make_trainer
+):
+    saves = Saves(tmp_path)
+    trainer = make_trainer(
+        tmp_path, saves, Checkpoint(every_n_train_steps=6), enable_checkpointing=True
+    )
+    trainer.fit(tiny_module(), datamodule=tiny_data())
+    # batches end at 4, 8, 12, ...: 6 updates have passed at 8, then again at 16
+    assert saves.seen == [(8, 8), (12, 8), (16, 16), (20, 16)]
+    assert step_of(saves.path) == 24  # saved at the end of the fit
+    assert [p.name for p in saves.path.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_a_resumed_run_counts_from_its_checkpoint(tmp_path, tiny_module, tiny_data, make_trainer):
+    make_trainer(
+        tmp_path, Checkpoint(every_n_train_steps=100), enable_checkpointing=True, max_steps=8
+    ).fit(tiny_module(), datamodule=tiny_data())
+    saves = Saves(tmp_path)
+    again = make_trainer(
+        tmp_path, saves, Checkpoint(every_n_train_steps=8), enable_checkpointing=True
+    )
+    again.fit(tiny_module(), datamodule=tiny_data(), ckpt_path="last")
+    assert saves.seen == [(8, 8), (12, 8), (16, 16), (20, 16)]
+
+
+def test_the_best_by_a_validation_metric_is_kept_beside_the_last(
+    tmp_path, tiny_module, tiny_data, make_trainer
+):
+    checkpoint = Checkpoint(every_n_train_steps=100, monitor="eval/gold")
+    options = {"limit_val_batches": 2, "val_check_interval": 1, "check_val_every_n_epoch": None}
+    trainer = make_trainer(tmp_path, checkpoint, enable_checkpointing=True, **options)
+    trainer.fit(tiny_module(), datamodule=tiny_data())
+    names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
+    assert names == ["best-000008.ckpt", "last.ckpt"]
+
+
+def test_a_wrong_cadence_is_refused():
+    with pytest.raises(ValueError, match="every_n_train_steps: expected at least 1, got 0"):
+        Checkpoint(every_n_train_steps=0)
+
+
+def test_a_sharded_checkpoint_replaces_another_whole(tmp_path):
+    for name in ("last.ckpt", ".last.ckpt.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "shard").write_text(name)
+    _replace(tmp_path / ".last.ckpt.partial", tmp_path / "last.ckpt")
+    assert (tmp_path / "last.ckpt" / "shard").read_text() == ".last.ckpt.partial"
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+KILLED_WHILE_SAVING = """
+import os, sys, torch
+from pathlib import Path
+from lightning_marlhf.callbacks import checkpoint
+
+path = Path(sys.argv[1])
+
+class Strategy:
+    def barrier(self, name): pass
+
+class Trainer:
+    is_global_zero, loggers, strategy, fast_dev_run, global_step = True, [], Strategy(), False, 0
+    def save_checkpoint(self, to):
+        if self.global_step == 0:
+            torch.save({"global_step": 0}, to)
+        else:
+            Path(to).write_bytes(b"half a checkpoi")
+            os.kill(os.getpid(), 9)
+
+saver, trainer = checkpoint.Checkpoint(dirpath=str(path)), Trainer()
+saver.save_last_checkpoint(trainer)
+trainer.global_step = 4
+saver.save_last_checkpoint(trainer)
+"""
+
+
+def test_a_kill_in_the_middle_of_a_save_leaves_the_one_before(tmp_path):
+    command = [sys.executable, "-c", KILLED_WHILE_SAVING, str(tmp_path)]
+    ended = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False, capture_output=True
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    assert step_of(tmp_path / "last.ckpt") == 0

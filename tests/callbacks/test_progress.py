@@ -1,0 +1,140 @@
+import io
+import re
+
+import pytest
+import torch
+from rich.console import Console
+
+from lightning_marlhf.callbacks import banner, pace, progress
+from lightning_marlhf.callbacks.checkpoint import Checkpoint
+from lightning_marlhf.callbacks.pace import Pace, in_words
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    """Catches what is printed; a call makes it a terminal or not."""
+
+    def use(*, terminal):
+        caught = Console(file=io.StringIO(), force_terminal=terminal, width=160)
+        for module in (banner, progress):
+            monkeypatch.setattr(module, "console", lambda: caught)
+        return caught.file
+
+    return use
+
+
+def fit(make_trainer, tiny_module, tiny_data, tmp_path, *callbacks, **options):
+    trainer = make_trainer(tmp_path, *callbacks, **options)
+    trainer.fit(tiny_module(), datamodule=tiny_data())
+    return trainer
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, "?"),
+        (0.44, "0.4 s"),
+        (59.6, "1 min 0 s"),
+        (160, "2 min 40 s"),
+        (3600, "1 h 0 min"),
+        (90061, "25 h 1 min"),
+    ],
+)
+def test_durations_are_said_in_two_units(seconds, words):
+    assert in_words(seconds) == words
+
+
+def test_the_time_left_counts_updates_of_this_session(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(pace.time, "monotonic", lambda: now)
+    session = Pace(step=40, total=100)
+    now = 110.0
+    assert session.eta_s(40) is None
+    assert session.eta_s(60) == pytest.approx(20.0)  # 20 updates in 10 s, 40 to go
+    assert Pace(step=0, total=None).eta_s(5) is None
+
+
+def test_without_a_terminal_there_are_few_lines(
+    tmp_path, tiny_module, tiny_data, make_trainer, screen
+):
+    text = screen(terminal=False)
+    fit(
+        make_trainer,
+        tiny_module,
+        tiny_data,
+        tmp_path,
+        progress.UpdateProgress(),
+        enable_progress_bar=True,
+    )
+    (line,) = text.getvalue().splitlines()
+    assert line.startswith("update 24/24  objective/scores 24  objective/kl 12  0.")
+    assert line.endswith(" s so far")
+
+
+def test_lines_come_at_the_pace_asked_for(tmp_path, tiny_module, tiny_data, make_trainer, screen):
+    text = screen(terminal=False)
+    bar = progress.UpdateProgress(line_every_s=0.0)
+    fit(make_trainer, tiny_module, tiny_data, tmp_path, bar, enable_progress_bar=True)
+    lines = text.getvalue().splitlines()
+    assert [line.split()[1] for line in lines] == [
+        "4/24",
+        "8/24",
+        "12/24",
+        "16/24",
+        "20/24",
+        "24/24",
+        "24/24",
+    ]
+    assert "left" in lines[0]
+
+
+def test_on_a_terminal_a_bar_counts_updates(tmp_path, tiny_module, tiny_data, make_trainer, screen):
+    text = screen(terminal=True)
+    fit(
+        make_trainer,
+        tiny_module,
+        tiny_data,
+        tmp_path,
+        progress.UpdateProgress(),
+        enable_progress_bar=True,
+    )
+    assert "24/24" in text.getvalue()
+    assert "objective/scores 24" in text.getvalue()
+
+
+def test_the_banner_says_what_will_happen_and_how_long_it_takes(
+    tmp_path, tiny_module, tiny_data, make_trainer, screen
+):
+    text = screen(terminal=False)
+    saver = Checkpoint(every_n_train_steps=6, monitor="eval/gold")
+    fit(
+        make_trainer,
+        tiny_module,
+        tiny_data,
+        tmp_path,
+        banner.StartBanner(),
+        saver,
+        enable_checkpointing=True,
+    )
+    shown = text.getvalue()
+    for expected in (
+        "12 rows",
+        "6 of 2 prompts",
+        "every 6 updates, best 1 by eval/gold",
+        "1 x cpu",
+    ):
+        assert expected in shown
+    assert re.search(r"^updates +24 *$", shown, flags=re.MULTILINE)
+    assert "resumed" not in shown
+    assert shown.count("first step:") == 1
+    assert "(4 updates); at this pace" in shown
+
+
+def test_memory_counts_each_weight_once_and_frozen_networks_too():
+    module = torch.nn.Linear(
+        999, 1
+    )  # 1,000 weights of 4 bytes: weights, gradients and two moments are 16 kB
+    module.hidden = {"reference": [torch.nn.Linear(999, 1), module]}  # and 4 kB that do not learn
+    assert banner.memory_estimate(module) == (
+        "20 kB for weights, gradients and AdamW (0.001 M weights learn, 0.001 M are frozen); activations come on top"
+    )

@@ -1,0 +1,78 @@
+import pytest
+
+from lightning_marlhf.callbacks.completions import experience_to_completions, token_pieces
+from lightning_marlhf.callbacks.rollouts import RolloutWriter
+from lightning_marlhf.data.tokenizers import character_tokenizer
+from lightning_marlhf.records import TokenTrace, read_completions
+
+
+def test_an_experience_becomes_one_record_per_row(make_experience):
+    tokenizer = character_tokenizer("abcd ")
+    options = {"model": "runs/x", "seed": 7, "step": 40, "settings": {"temperature": 1.0}}
+    first, second = experience_to_completions(make_experience(), tokenizer, num_traces=1, **options)
+    assert (first.sample_id, first.prompt, first.response) == ("s0", "a prompt", "ab cd")
+    assert (first.model, first.seed, first.step, first.settings) == (
+        "runs/x",
+        7,
+        40,
+        {"temperature": 1.0},
+    )
+    assert (first.num_tokens, first.ended, first.reference) == (6, True, {"facts": 2})
+    assert (second.num_tokens, second.kl) == (
+        4,
+        2.0,
+    )  # 4 real tokens of 0.5 nats; padding counts nothing
+    assert (first.scores, second.scores) == ({"gold": 0.0}, {"gold": 1.0})
+    assert second.trace is None
+    trace = TokenTrace(**first.trace)
+    assert trace.tokens == ["a", "b", " ", "c", "d", "<eos>"]
+    assert trace.macro_index == [0, 0, 1, 1, 2, 2]
+    assert trace.values == [0.25] * 6
+    assert (trace.rewards, trace.advantages, trace.kl) == ([-0.1] * 6, [2.0] * 6, [0.5] * 6)
+
+
+def test_pieces_keep_the_space_that_a_token_begins_with():
+    class Sentencepiece:
+        def decode(self, ids, **kwargs):
+            return {1: "the", 2: "cat", 3: "s"}[ids[0]]
+
+        def convert_ids_to_tokens(self, ids):
+            return [{1: "the", 2: "▁cat", 3: "s"}[i] for i in ids]
+
+    assert token_pieces(Sentencepiece(), [1, 2, 3]) == ["the", " cat", "s"]
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"), [(8, [4, 8, 16, 24]), (6, [4, 8, 12, 20, 24]), (100, [4]), (0, [])]
+)
+def test_rollouts_are_written_when_a_multiple_is_reached_and_at_the_first(
+    tmp_path, tiny_module, tiny_data, make_trainer, every, expected
+):
+    writer = RolloutWriter(every_n_steps=every, num_rows=1)
+    make_trainer(tmp_path, writer).fit(tiny_module(), datamodule=tiny_data())
+    files = (
+        sorted((tmp_path / "completions").glob("*")) if (tmp_path / "completions").exists() else []
+    )
+    assert [path.name for path in files] == [f"rollouts-{step:06d}.jsonl" for step in expected]
+    for step, path in zip(expected, files, strict=True):
+        (row,) = read_completions(path)
+        assert row.step == step - 4  # the policy that answered had that many updates
+        assert row.seed == 7
+        assert row.trace is not None
+
+
+def test_validation_and_test_keep_all_rows_and_the_first_traces(
+    tmp_path, tiny_module, tiny_data, make_trainer
+):
+    writer = RolloutWriter(every_n_steps=0, num_traces=3)
+    options = {"limit_val_batches": 2, "val_check_interval": 3, "check_val_every_n_epoch": None}
+    trainer = make_trainer(tmp_path, writer, **options)
+    module, data = tiny_module(), tiny_data()
+    trainer.fit(module, datamodule=data)
+    trainer.test(module, datamodule=data, verbose=False)
+    names = sorted(path.name for path in (tmp_path / "completions").iterdir())
+    assert names == ["test.jsonl", "validate-000012.jsonl", "validate-000024.jsonl"]
+    rows = read_completions(tmp_path / "completions" / "validate-000012.jsonl")
+    assert [row.sample_id for row in rows] == ["s0", "s1", "s2", "s3"]
+    assert [row.trace is not None for row in rows] == [True, True, True, False]
+    assert {row.step for row in rows} == {12}

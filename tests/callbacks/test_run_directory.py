@@ -1,0 +1,172 @@
+import json
+
+import pytest
+
+from lightning_marlhf.callbacks.checkpoint import Checkpoint
+from lightning_marlhf.callbacks.export import ExportHF
+from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
+from lightning_marlhf.callbacks.run_directory import RunDirectory, RunExistsError
+from lightning_marlhf.callbacks.tensorboard import TensorBoard
+
+SAVING = {"enable_checkpointing": True}
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_a_finished_fit_leaves_summary_progress_and_environment(
+    tmp_path, tiny_module, tiny_data, make_trainer
+):
+    trainer = make_trainer(tmp_path, RunDirectory(), ExportHF())
+    trainer.fit(tiny_module(), datamodule=tiny_data())
+    done, progress, environment = (
+        read(tmp_path / f"{n}.json") for n in ("done", "progress", "environment")
+    )
+    assert (done["command"], done["step"], done["export"]) == ("fit", 24, "export")
+    assert done["metrics"]["objective/scores"] == 24.0
+    assert done["seconds"] > 0
+    assert set(progress) == {
+        *(
+            "command",
+            "step",
+            "max_steps",
+            "seconds",
+            "eta_s",
+            "metric",
+            "value",
+            "status",
+            "updated",
+        )
+    }
+    assert (progress["status"], progress["step"], progress["max_steps"]) == ("done", 24, 24)
+    assert (progress["metric"], progress["value"]) == ("objective/scores", 24.0)
+    assert "torch" in environment["versions"]
+    assert environment["hardware"]["cpu_cores"] >= 1
+
+
+def test_progress_is_written_while_the_run_goes_on(
+    tmp_path, tiny_module, tiny_data, make_trainer, monkeypatch
+):
+    seen = []
+    module = tiny_module()
+    callback = RunDirectory()
+
+    def look(step):
+        seen.append(read(tmp_path / "progress.json"))
+        callback._written_at = 0.0  # as if a second had passed
+
+    module.hook = look
+    make_trainer(tmp_path, callback).fit(module, datamodule=tiny_data())
+    assert [row["step"] for row in seen] == [0, 4, 8, 12, 16, 20]
+    assert seen[0]["eta_s"] is None
+    assert seen[1]["eta_s"] > 0
+    assert {row["status"] for row in seen} == {"running"}
+
+
+def test_progress_is_not_written_twice_within_a_second(
+    tmp_path, tiny_module, tiny_data, make_trainer
+):
+    seen = []
+    module = tiny_module()
+    module.hook = lambda step: seen.append(read(tmp_path / "progress.json")["step"])
+    make_trainer(tmp_path, RunDirectory()).fit(module, datamodule=tiny_data())
+    assert len(set(seen)) < 4  # 6 batches take less than 3 seconds
+
+
+def test_a_test_after_the_fit_is_part_of_the_run(tmp_path, tiny_module, tiny_data, make_trainer):
+    trainer = make_trainer(tmp_path, RunDirectory(test_follows=True))
+    module, data = tiny_module(), tiny_data()
+    trainer.fit(module, datamodule=data)
+    assert not (tmp_path / "done.json").exists()
+    assert read(tmp_path / "progress.json")["status"] == "running"
+    trainer.test(module, datamodule=data, verbose=False)
+    done = read(tmp_path / "done.json")
+    assert (done["command"], done["step"]) == ("fit", 24)
+    assert (done["metrics"]["objective/scores"], done["metrics"]["eval/gold"]) == (24.0, 4.0)
+
+
+def test_a_test_alone_is_a_run_of_its_own(tmp_path, tiny_module, tiny_data, make_trainer):
+    make_trainer(tmp_path, RunDirectory()).test(
+        tiny_module(), datamodule=tiny_data(), verbose=False
+    )
+    done = read(tmp_path / "done.json")
+    assert (done["command"], done["metrics"]) == ("test", {"eval/gold": 4.0})
+    assert read(tmp_path / "progress.json")["status"] == "done"
+
+
+def test_a_later_test_adds_to_the_summary_of_the_fit(
+    tmp_path, tiny_module, tiny_data, make_trainer
+):
+    make_trainer(tmp_path, RunDirectory()).fit(tiny_module(), datamodule=tiny_data())
+    before = read(tmp_path / "done.json")
+    make_trainer(tmp_path, RunDirectory()).test(
+        tiny_module(), datamodule=tiny_data(), verbose=False
+    )
+    after = read(tmp_path / "done.json")
+    assert after == {**before, "metrics": {**before["metrics"], "eval/gold": 4.0}}
+
+
+@pytest.mark.parametrize("left", ["done.json", "checkpoints/last.ckpt"])
+def test_a_new_run_over_another_is_refused(tmp_path, tiny_module, tiny_data, make_trainer, left):
+    (tmp_path / left).parent.mkdir(exist_ok=True)
+    (tmp_path / left).write_text("{}")
+    with pytest.raises(
+        RunExistsError, match=r"already holds a run .*--ckpt_path last.*--overwrite"
+    ):
+        make_trainer(tmp_path, RunDirectory()).fit(tiny_module(), datamodule=tiny_data())
+    assert (tmp_path / left).read_text() == "{}"
+    assert not (tmp_path / "progress.json").exists()
+
+
+def test_overwrite_removes_the_old_run_but_not_what_others_put_there(
+    tmp_path, tiny_module, tiny_data, make_trainer
+):
+    def fit(callback):
+        loggers = [MetricsCSV(tmp_path), TensorBoard(tmp_path)]
+        trainer = make_trainer(
+            tmp_path, callback, Checkpoint(), logger=loggers, max_steps=8, **SAVING
+        )
+        trainer.fit(tiny_module(), datamodule=tiny_data())
+
+    fit(RunDirectory())
+    (tmp_path / "log.txt").write_text("theirs")
+    (tmp_path / "completions").mkdir()
+    (tmp_path / "metrics.csv").write_text("step,name,value,seconds\n400,old,1,1\n")
+    fit(RunDirectory(overwrite=True))
+    assert (tmp_path / "log.txt").read_text() == "theirs"
+    assert not (tmp_path / "completions").exists()
+    assert "old" not in (tmp_path / "metrics.csv").read_text()
+    assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
+    assert read(tmp_path / "done.json")["step"] == 8
+
+
+def test_resuming_is_no_new_run_and_its_seconds_add_up(
+    tmp_path, tiny_module, tiny_data, make_trainer
+):
+    first = make_trainer(tmp_path, RunDirectory(), Checkpoint(), max_steps=8, **SAVING)
+    first.fit(tiny_module(), datamodule=tiny_data())
+    progress = read(tmp_path / "progress.json")
+    (tmp_path / "progress.json").write_text(json.dumps({**progress, "seconds": 1000.0}))
+    module = tiny_module()
+    module.hook = lambda step: (
+        (tmp_path / "done.json").exists() and pytest.fail("the run is not done")
+    )
+    second = make_trainer(tmp_path, RunDirectory(resuming=True), Checkpoint(), **SAVING)
+    second.fit(module, datamodule=tiny_data(), ckpt_path="last")
+    done = read(tmp_path / "done.json")
+    assert done["step"] == 24
+    assert 1000 < done["seconds"] < 1100
+    assert len(read(tmp_path / "environment.json")["earlier"]) == 1
+
+
+def test_a_run_that_fails_says_so(tmp_path, tiny_module, tiny_data, make_trainer):
+    def fail(step):
+        raise OSError("the disk is full")
+
+    module = tiny_module()
+    module.hook = fail
+    with pytest.raises(OSError, match="disk"):
+        make_trainer(tmp_path, RunDirectory()).fit(module, datamodule=tiny_data())
+    assert read(tmp_path / "progress.json")["status"] == "failed"
+    assert not (tmp_path / "done.json").exists()

@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from lightning_marlhf.commands import cli, export
+
+
+@pytest.fixture
+def run_dir(toy_yaml, tmp_path):
+    assert cli.main(["fit", "--config", str(toy_yaml)]) == 0
+    return tmp_path / "run"
+
+
+def test_a_checkpoint_becomes_what_the_finished_run_exported(run_dir, tmp_path, capsys):
+    assert export.main(["export", str(run_dir), "--out", str(tmp_path / "out")]) == 0
+    exported = torch.load(tmp_path / "out/weights.pt")
+    finished = torch.load(run_dir / "export/weights.pt")
+    assert exported.keys() == finished.keys()
+    assert all(torch.equal(exported[name], finished[name]) for name in finished)
+    assert "after 4 updates" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--ckpt", "best"], "no checkpoint 'best' in"),
+        (["--ckpt", "nope.ckpt"], "no checkpoint 'nope.ckpt'; there are:"),
+    ],
+)
+def test_a_missing_checkpoint_is_one_line(run_dir, tmp_path, capsys, arguments, said):
+    assert export.main(["export", str(run_dir), "--out", str(tmp_path / "out"), *arguments]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_an_existing_directory_is_not_replaced_unasked(run_dir, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    assert export.main(["export", str(run_dir), "--out", str(tmp_path / "out")]) == 1
+    assert "--overwrite replaces it" in capsys.readouterr().err
+    assert export.main(["export", str(run_dir), "--out", str(tmp_path / "out"), "--overwrite"]) == 0
+
+
+def test_a_broken_or_foreign_checkpoint_is_one_line(run_dir, tmp_path, capsys):
+    (tmp_path / "broken.ckpt").write_bytes(b"no checkpoint")
+    torch.save(
+        {"state_dict": {"other": torch.zeros(1)}, "global_step": 1}, tmp_path / "foreign.ckpt"
+    )
+    for name, said in (("broken", "cannot be read"), ("foreign", "is not of this config")):
+        arguments = ["--ckpt", str(tmp_path / f"{name}.ckpt"), "--out", str(tmp_path / "out")]
+        assert export.main(["export", str(run_dir), *arguments]) == 1
+        error = capsys.readouterr().err
+        assert said in error
+        assert "Traceback" not in error
+
+
+def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt").write_bytes(b"")
+    assert export.main(["export", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert "has no config.yaml" in capsys.readouterr().err

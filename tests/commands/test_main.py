@@ -1,0 +1,71 @@
+import subprocess
+import sys
+
+import pytest
+
+from lightning_marlhf import __main__, __version__
+
+
+def modules_after(*arguments: str) -> set[str]:
+    code = (
+        "import sys\n"
+        "from lightning_marlhf.__main__ import main\n"
+        "try:\n"
+        f"    main({list(arguments)!r})\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "sys.stdout.write('\\nMODULES ' + ' '.join(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.rpartition("MODULES ")[2].split())
+
+
+HEAVY = {"torch", "lightning", "transformers", "pandas", "matplotlib"}
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(__main__.COMMANDS) - {"fit", "validate", "test", "predict"})
+)
+def test_help_of_the_light_commands_imports_nothing_heavy(name):
+    assert not HEAVY & modules_after(name, "--help")
+
+
+def test_the_top_level_imports_no_command_at_all():
+    loaded = modules_after("--help")
+    assert not HEAVY & loaded
+    assert not any(module.startswith("lightning_marlhf.commands") for module in loaded)
+
+
+def test_help_lists_every_command(capsys):
+    assert __main__.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"\n  {name} " in text for name in __main__.COMMANDS)
+
+
+def test_no_command_shows_the_help_and_fails(capsys):
+    assert __main__.main([]) == 2
+    assert "commands:" in capsys.readouterr().out
+
+
+def test_the_version_is_the_package_s(capsys):
+    assert __main__.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"lightning_marlhf {__version__}\n"
+
+
+def test_a_wrong_command_is_named_with_the_nearest_right_one(capsys):
+    assert __main__.main(["reproduec"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "no command 'reproduec', did you mean 'reproduce'?" in error
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    row = '{"sample_id": "a", "prompt": "p", "response": "r", "model": "m", "seed": 1, "step": 1, '
+    rows.write_text((row + '"num_tokens": 1, "ended": true}\n') * 20000)
+    command = f"{sys.executable} -m lightning_marlhf inspect {rows} | head -1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr

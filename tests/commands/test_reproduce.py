@@ -1,0 +1,126 @@
+import functools
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_marlhf.commands import jobs, reproduce
+
+PROGRAM = (sys.executable, str(Path(__file__).with_name("fake_run.py")))
+PLAN = """
+title: a study
+output: {folder}/out
+stages:
+  - {{name: sft, config: stage.yaml}}
+  - {{name: ppo, config: stage.yaml, inputs: {{model.policy: sft}}}}
+quick: {{output: {folder}/quick, set: {{sft: {{steps: 1}}}}}}
+"""
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch):
+    """A plan whose stages are fake runs, with nothing to check in their configs."""
+    monkeypatch.setattr(reproduce, "make_jobs", functools.partial(jobs.make_jobs, program=PROGRAM))
+    monkeypatch.setattr(reproduce, "check_all", lambda commands: None)
+    (tmp_path / "stage.yaml").write_text("trainer: {}\n")
+    path = tmp_path / "plan.yaml"
+    path.write_text(PLAN.format(folder=tmp_path))
+    return path
+
+
+def run(plan, *arguments) -> int:
+    return reproduce.main(["reproduce", str(plan), *map(str, arguments)])
+
+
+def test_all_stages_run_once_and_a_second_call_skips_them(plan, tmp_path, capsys):
+    assert run(plan) == 0
+    assert "all stages finished" in capsys.readouterr().out
+    assert (tmp_path / "out/ppo/seed-1/done.json").is_file()
+    assert run(plan) == 0
+    assert capsys.readouterr().out.count("finished before") == 2
+
+
+def test_quick_goes_to_its_own_folder(plan, tmp_path):
+    assert run(plan, "--quick") == 0
+    assert (tmp_path / "quick/sft/seed-1/done.json").is_file()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("given", "seeds"), [("3", {1, 2, 3}), ("5,7", {5, 7}), ("[4]", {4})])
+def test_seeds_are_a_number_of_them_or_a_list(plan, tmp_path, given, seeds):
+    assert run(plan, "--seeds", given, "--output", tmp_path / "there", "--jobs", 3) == 0
+    assert {int(path.name[5:]) for path in (tmp_path / "there/ppo").iterdir()} == seeds
+
+
+def test_a_dry_run_says_what_would_be_run_and_runs_nothing(plan, tmp_path, capsys):
+    assert run(plan, "--dry-run") == 0
+    text = capsys.readouterr().out
+    assert "sft (seed 1): run" in text
+    assert f"--model.policy={tmp_path}/out/sft/seed-1/export" in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_one_stage_and_only_if_its_inputs_are_there(plan, tmp_path, capsys):
+    assert run(plan, "--only", "ppo") == 1
+    assert "it needs sft (seed 1), which is not finished" in capsys.readouterr().out
+    assert run(plan, "--only", "sft") == 0
+    assert run(plan, "--only", "ppo") == 0
+    assert run(plan, "--only", "sft", "--overwrite") == 0
+    assert "sft (seed 1): starts again" in capsys.readouterr().out
+
+
+def test_stages_that_start_from_a_redone_one_are_said_to_be_stale(plan, capsys):
+    run(plan)
+    run(plan, "--only", "sft", "--overwrite")
+    capsys.readouterr()
+    assert run(plan) == 0
+    assert "ppo (seed 1): was finished with other settings or inputs" in capsys.readouterr().out
+    assert run(plan, "--overwrite") == 0
+    capsys.readouterr()
+    assert run(plan) == 0
+    assert "other settings" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--only", "pop"], "--only: no stage 'pop', did you mean 'ppo'?"),
+        (["--seeds", "many"], "--seeds: expected a number of seeds or a list"),
+        (["--seeds", "0"], "seeds: expected a list"),
+        (["--jobs", "0"], "--jobs: expected at least 1"),
+    ],
+)
+def test_wrong_options_are_one_line(plan, capsys, arguments, said):
+    assert run(plan, *arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_missing_plan_is_one_line(tmp_path, capsys):
+    assert run(tmp_path / "plan.yaml") == 2
+    assert "no config file" in capsys.readouterr().err
+
+
+def test_two_at_a_time_in_one_folder_are_refused(plan, tmp_path, capsys):
+    with reproduce._alone(tmp_path / "out"):
+        assert run(plan) == 1
+    assert "another `reproduce` is running" in capsys.readouterr().err
+
+
+def test_a_wrong_config_of_any_stage_stops_the_study_before_it_starts(
+    plan, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.undo()
+    monkeypatch.setattr(reproduce, "make_jobs", jobs.make_jobs)
+    os.environ.pop("LIGHTNING_MARLHF_DEBUG", None)
+    assert run(plan) == 2
+    assert "error: trainer.default_root_dir" not in capsys.readouterr().err
+    assert not (tmp_path / "out/sft").exists()
+
+
+def test_the_first_table_of_a_report_is_shown_as_text():
+    markdown = "# t\n\n| Row | Gold |\n| :-- | --: |\n| PPO \\[a\\] | 2 \\| 3 |\n\n| other | x |\n"
+    assert reproduce.first_table(markdown) == "Row      Gold\n-------  -----\nPPO [a]  2 | 3"
+    assert reproduce.first_table("no table") == ""

@@ -1,0 +1,108 @@
+"""Shared fixtures: a character tokenizer, and tiny random models of four families."""
+
+import os
+
+# Read once, on import of the Hub's client: no test reaches the network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lightning_marlhf.data.tokenizers import character_tokenizer
+from lightning_marlhf.models.backbone import ModelConfig, load_causal_lm, load_sequence_classifier
+
+torch.set_num_threads(1)  # on tensors this small, threads only wait for each other
+
+LLAMA = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "gemma": {"model_type": "gemma", **LLAMA, "head_dim": 8, "initializer_range": 0.3},
+    "gemma2": {
+        "model_type": "gemma2",
+        **LLAMA,
+        "head_dim": 8,
+        "initializer_range": 0.3,
+        "final_logit_softcapping": 3.0,
+        "attn_logit_softcapping": 5.0,
+        "sliding_window": 6,
+    },
+    "llama": {
+        "model_type": "llama",
+        **LLAMA,
+        "attention_dropout": 0.3,
+        "initializer_range": 0.3,
+        "tie_word_embeddings": False,
+    },
+    "gpt2": {
+        "model_type": "gpt2",
+        "n_embd": 32,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_positions": 64,
+        "initializer_range": 0.3,
+        "resid_pdrop": 0.3,
+        "attn_pdrop": 0.3,
+        "embd_pdrop": 0.3,
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return character_tokenizer("abcdefghijklmnopqrstuvwxyz .")
+
+
+@pytest.fixture(params=sorted(FAMILIES))
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def make_lm(tokenizer: PreTrainedTokenizerBase) -> Callable[..., PreTrainedModel]:
+    """Build a tiny random language model: make_lm("gemma", seed=1, dtype="float32")."""
+
+    def make(name: str = "gemma", *, seed: int = 0, dtype: str = "float32") -> PreTrainedModel:
+        return load_causal_lm(ModelConfig(FAMILIES[name], seed=seed), tokenizer, dtype=dtype)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_classifier(tokenizer: PreTrainedTokenizerBase) -> Callable[..., PreTrainedModel]:
+    """Build a tiny random one-label classifier, as ``make_lm`` does."""
+
+    def make(name: str = "gemma", *, seed: int = 0, dtype: str = "float32") -> PreTrainedModel:
+        return load_sequence_classifier(
+            ModelConfig(FAMILIES[name], seed=seed), tokenizer, dtype=dtype
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_rows() -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+    """Build ragged random rows: left padding, a prompt, four response tokens, right padding.
+
+    make_rows(left=n, right=m) gives the same real tokens with n and m more columns of padding.
+    """
+
+    def make(*, left: int = 0, right: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        ids = torch.randint(4, 32, (3, 10), generator=torch.Generator().manual_seed(0))
+        mask = torch.ones(3, 10, dtype=torch.bool)
+        mask[1, :3] = False
+        mask[2, :1] = False
+        mask[2, 8:] = False
+        ids = torch.nn.functional.pad(ids * mask, (left, right))
+        return ids, torch.nn.functional.pad(mask, (left, right))
+
+    return make

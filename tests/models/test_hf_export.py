@@ -1,0 +1,132 @@
+"""An export is a Hugging Face folder that comes back exactly."""
+
+import json
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GenerationConfig,
+)
+
+from lightning_marlhf.models.backbone import (
+    load_causal_lm,
+    load_sequence_classifier,
+    load_tokenizer,
+)
+from lightning_marlhf.models.hf_export import export
+
+CARD = {
+    "title": "Tiny TL;DR, MA-PPO",
+    "description": "A policy.",
+    "metrics": {"eval/gold": 3.123456789, "status": "done | ok"},
+    "config": "seed: 1\ntrainer: {}",
+    "run": {"nested": {"a": [1]}},
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_language_model_comes_back_exactly(
+    family, dtype, make_lm, make_rows, tokenizer, tmp_path
+):
+    lm = make_lm(family, dtype=dtype)
+    export(lm, tokenizer, tmp_path / "export", card=CARD)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "export")
+    ids, mask = make_rows()
+    assert again.dtype == lm.dtype
+    assert torch.equal(again(ids, attention_mask=mask).logits, lm(ids, attention_mask=mask).logits)
+    assert (tmp_path / "export" / "model.safetensors").is_file()
+
+
+def test_a_reward_model_comes_back_exactly(family, make_classifier, make_rows, tokenizer, tmp_path):
+    classifier = make_classifier(family)
+    export(classifier, tokenizer, tmp_path / "export", card={})
+    ids, mask = make_rows()
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "export")
+    assert again.config.num_labels == 1
+    assert torch.equal(
+        again(ids, attention_mask=mask).logits, classifier(ids, attention_mask=mask).logits
+    )
+
+
+def test_the_tokenizer_and_the_generation_config_come_back(make_lm, tokenizer, tmp_path):
+    export(make_lm(), tokenizer, tmp_path / "export", card={})
+    again = AutoTokenizer.from_pretrained(tmp_path / "export")
+    text = "who did what, when. a cat"
+    assert again(text).input_ids == tokenizer(text).input_ids
+    assert again.decode(again(text).input_ids) == tokenizer.decode(tokenizer(text).input_ids)
+    assert again.padding_side == "left"
+    settings = GenerationConfig.from_pretrained(tmp_path / "export")
+    assert settings.pad_token_id == tokenizer.pad_token_id
+    assert settings.eos_token_id == tokenizer.eos_token_id
+
+
+def test_the_next_stage_starts_from_an_export(make_lm, make_classifier, tokenizer, tmp_path):
+    export(make_lm(), tokenizer, tmp_path / "sft", card={})
+    export(make_classifier(), tokenizer, tmp_path / "rm", card={})
+    loaded = load_tokenizer(str(tmp_path / "sft"))
+    load_causal_lm(str(tmp_path / "sft"), loaded)
+    load_sequence_classifier(str(tmp_path / "sft"), loaded)
+    load_sequence_classifier(str(tmp_path / "rm"), loaded)
+
+
+def test_sampling_settings_of_a_published_model_do_not_break_the_export(
+    make_lm, tokenizer, tmp_path
+):
+    make_lm().save_pretrained(tmp_path / "published")
+    path = tmp_path / "published" / "generation_config.json"
+    settings = json.loads(path.read_text()) | {
+        "temperature": 0.6,
+        "top_p": 0.9,
+    }  # as Llama-2-chat's
+    path.write_text(json.dumps(settings))
+    lm = load_causal_lm(str(tmp_path / "published"), tokenizer)
+    export(lm, tokenizer, tmp_path / "export", card={})
+    assert GenerationConfig.from_pretrained(tmp_path / "export").temperature == 0.6
+
+
+def test_an_older_export_is_replaced_whole_and_nothing_is_left_beside_it(
+    make_lm, tokenizer, tmp_path
+):
+    export(make_lm(seed=1), tokenizer, tmp_path / "export", card={})
+    (tmp_path / "export" / "stale").touch()
+    export(make_lm(seed=2), tokenizer, tmp_path / "export", card={})
+    assert not (tmp_path / "export" / "stale").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+    again = load_causal_lm(str(tmp_path / "export"), tokenizer)
+    assert torch.equal(again.lm_head.weight, make_lm(seed=2).lm_head.weight)
+
+
+def test_an_export_that_fails_leaves_the_older_one(make_lm, tokenizer, tmp_path):
+    export(make_lm(), tokenizer, tmp_path / "export", card={})
+
+    class Broken:
+        def save_pretrained(self, folder):
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        export(make_lm(), Broken(), tmp_path / "export", card={})
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+    AutoModelForCausalLM.from_pretrained(tmp_path / "export")
+
+
+def test_the_model_card_has_front_matter_and_a_section_per_entry(
+    make_lm, make_classifier, tokenizer, tmp_path
+):
+    export(make_lm(), tokenizer, tmp_path / "export", card=CARD)
+    card = (tmp_path / "export" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: transformers\npipeline_tag: text-generation\n")
+    assert "# Tiny TL;DR, MA-PPO\n\nA policy.\n" in card
+    assert (
+        "## Metrics\n\n| name | value |\n|---|---|\n"
+        "| eval/gold | 3.1235 |\n| status | done \\| ok |" in card
+    )
+    assert "## Config\n\n```\nseed: 1\ntrainer: {}\n```" in card
+    assert '"nested"' in card
+
+    export(make_classifier(), tokenizer, tmp_path / "rm", card={})
+    card = (tmp_path / "rm" / "README.md").read_text()
+    assert "pipeline_tag: text-classification" in card
+    assert "# GemmaForSequenceClassification, trained with lightning_marlhf" in card

@@ -1,0 +1,56 @@
+"""Tiny runs of every stage."""
+
+from pathlib import Path
+
+import pytest
+
+from lightning_marlhf.models.backbone import load_causal_lm, load_sequence_classifier
+from lightning_marlhf.models.hf_export import export
+from lightning_marlhf.modules import MAPPO, SFT, RewardModel
+from lightning_marlhf.modules.ma_ppo import PPO
+from lightning_marlhf.rollout.generation import SamplingSettings
+from lightning_marlhf.rollout.scoring import RewardModelScorer, TinyTLDRGold
+from lightning_marlhf.rollout.termination import FixedNGram
+from tests.modules.tiny_runs import CONFIG, FAST, data
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory) -> dict[str, Path]:
+    """Folders of a random policy and a random reward model."""
+    folder = tmp_path_factory.mktemp("exports")
+    tokenizer = data("sft").tokenizer
+    export(load_causal_lm(CONFIG, tokenizer), tokenizer, folder / "policy", card={})
+    export(load_sequence_classifier(CONFIG, tokenizer), tokenizer, folder / "reward", card={})
+    return {"policy": folder / "policy", "reward": folder / "reward"}
+
+
+@pytest.fixture
+def make_ppo(exports):
+    """Build MA-PPO on the random policy: make_ppo(ppo=PPO(...), rows_per_pass=4, ...)."""
+
+    def make(**settings):
+        defaults = {
+            "policy": str(exports["policy"]),
+            "critic": str(exports["reward"]),
+            "scorer": RewardModelScorer(str(exports["reward"])),
+            "monitors": [TinyTLDRGold()],
+            "termination": FixedNGram(n=3),
+            "sampling": SamplingSettings(max_new_tokens=8),
+            "optimization": FAST,
+            "ppo": PPO(epochs=1, minibatches=2),
+        }
+        return MAPPO(**defaults | settings)
+
+    return make
+
+
+@pytest.fixture
+def make_sft():
+    return lambda **settings: SFT(**{"model": CONFIG, "optimization": FAST} | settings)
+
+
+@pytest.fixture
+def make_reward_model():
+    return lambda **settings: RewardModel(
+        **{"model": CONFIG, "optimization": FAST, "center_rows": 8} | settings
+    )

@@ -1,0 +1,142 @@
+"""MA-PPO: what is logged, what learns, what a checkpoint holds."""
+
+import pytest
+import torch
+
+from lightning_marlhf.modules.control import KLControl, KLController, ScoreNormalizer
+from lightning_marlhf.modules.ma_ppo import PPO
+from lightning_marlhf.modules.optimization import Optimization
+from lightning_marlhf.rollout.settings import Shaping
+from tests.modules.tiny_runs import data, fit
+
+LOGGED = """
+objective/kl objective/entropy objective/non_score_reward objective/rlhf_reward objective/scores objective/rm
+objective/gold objective/kl_coefficient policy/approxkl_avg policy/clipfrac_avg policy/entropy_avg policy/grad_norm
+critic/grad_norm critic/vf_explained_var loss/policy_avg loss/value_avg val/clipfrac_avg val/ratio val/ratio_var
+val/num_eos_tokens lr lr_critic episode response_length/mean response_length/max response_length/min
+response_length/clip_ratio timing_s/generation timing_s/scoring timing_s/logprobs timing_s/update perf/throughput
+macro/length_mean macro/length_max macro/count_mean macro/advantage_var
+""".split()
+
+
+def test_everything_that_people_look_for_is_logged(make_ppo, tmp_path):
+    trainer = fit(make_ppo(), data("ppo"), tmp_path, steps=4)
+    metrics = trainer.callback_metrics
+    assert set(LOGGED) <= set(metrics)
+    assert all(torch.isfinite(value) for value in metrics.values())
+    assert metrics["episode"] == 16
+    assert metrics["macro/length_max"] <= 3
+
+
+def test_before_any_update_ratio_is_1_and_kl_is_0(make_ppo, tmp_path):
+    frozen = Optimization(lr=0.0, schedule="constant")
+    trainer = fit(make_ppo(optimization=frozen), data("ppo"), tmp_path, steps=4)
+    metrics = trainer.callback_metrics
+    assert metrics["val/ratio"] == pytest.approx(1, abs=1e-5)
+    assert metrics["policy/approxkl_avg"] == pytest.approx(0, abs=1e-9)
+    assert metrics["policy/clipfrac_avg"] == 0
+    assert metrics["objective/kl"] == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("level", ["token", "macro"])
+def test_policy_and_critic_both_learn(make_ppo, tmp_path, level):
+    module = make_ppo(ppo=PPO(epochs=2, minibatches=2, ratio_level=level))
+    fit(module, data("ppo"), tmp_path, steps=4)
+    fresh = make_ppo()
+    fit(fresh, data("ppo"), tmp_path, steps=0)
+    for name in ("policy", "critic"):
+        pairs = zip(
+            getattr(module, name).parameters(), getattr(fresh, name).parameters(), strict=True
+        )
+        assert any(not torch.equal(new, old) for new, old in pairs), name
+
+
+def test_critic_warm_up_leaves_the_policy_alone(make_ppo, tmp_path):
+    module = make_ppo(ppo=PPO(minibatches=2, critic_warmup=2))
+    before = {}
+
+    def remember(name):
+        before[name] = [w.detach().clone() for w in getattr(module, name).parameters()]
+
+    module.configure_model_was = module.configure_model
+
+    def configure_model():
+        module.configure_model_was()
+        for name in ("policy", "critic"):
+            before.get(name) or remember(name)
+
+    module.configure_model = configure_model
+    fit(module, data("ppo"), tmp_path, steps=2)
+    assert all(
+        torch.equal(a, b) for a, b in zip(before["policy"], module.policy.parameters(), strict=True)
+    )
+    assert not all(
+        torch.equal(a, b) for a, b in zip(before["critic"], module.critic.parameters(), strict=True)
+    )
+
+
+def test_checkpoints_hold_what_learns_and_what_adapts_but_no_frozen_model(make_ppo, tmp_path):
+    trainer = fit(make_ppo(shaping=Shaping(normalize=True)), data("ppo"), tmp_path, steps=2)
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    state = torch.load(tmp_path / "x.ckpt", weights_only=False)["state_dict"]
+    assert {name.split(".")[0] for name in state} == {
+        "policy",
+        "critic",
+        "kl_controller",
+        "score_normalizer",
+        "episodes",
+    }
+    assert state["score_normalizer.count"] == 8
+
+
+def test_held_out_prompts_are_answered_the_same_way_every_time(make_ppo, tmp_path):
+    module = make_ppo(optimization=Optimization(lr=0.0, schedule="constant"))
+    trainer = fit(module, data("ppo"), tmp_path, steps=2, limit_val_batches=1, val_check_interval=1)
+    first = {k: v for k, v in trainer.callback_metrics.items() if k.startswith("eval/")}
+    trainer.validate(module, datamodule=data("ppo"), verbose=False)
+    assert first.keys() == {
+        "eval/kl",
+        "eval/scores",
+        "eval/response_length",
+        "eval/ended",
+        "eval/rm",
+        "eval/gold",
+    }
+    for name, value in first.items():
+        assert trainer.callback_metrics[name] == pytest.approx(value.item(), abs=1e-6)
+
+
+def test_a_rollout_that_cannot_be_cut_evenly_is_refused(make_ppo, tmp_path):
+    with pytest.raises(ValueError, match="rollout of 8 rows cannot be cut into 3"):
+        fit(make_ppo(ppo=PPO(minibatches=3)), data("ppo"), tmp_path, steps=3)
+
+
+def test_minibatches_cover_the_rollout_once_per_epoch_in_an_order_that_follows_the_step(make_ppo):
+    module = make_ppo(ppo=PPO(epochs=2, minibatches=2))
+    module.trainer = type("T", (), {"global_step": 0, "world_size": 1})()
+    parts = list(module._minibatches(8))
+    assert [len(part) for part in parts] == [4, 4, 4, 4]
+    assert sorted(parts[0] + parts[1]) == sorted(parts[2] + parts[3]) == list(range(8))
+    assert parts == list(module._minibatches(8))
+    module.trainer.global_step = 4
+    assert parts != list(module._minibatches(8))
+
+
+def test_the_kl_coefficient_follows_its_target_and_stays_without_one():
+    controller = KLController(KLControl(coefficient=0.1, target=6.0, horizon=1000))
+    controller.update(12.0, episodes=100)  # error 1, clipped to 0.2: 0.1 * (1 + 0.2 * 100 / 1000)
+    assert controller.coefficient.item() == pytest.approx(0.102)
+    controller.update(5.4, episodes=100)  # error -0.1: 0.102 * (1 - 0.01)
+    assert controller.coefficient.item() == pytest.approx(0.10098)
+    fixed = KLController(KLControl(coefficient=0.1))
+    fixed.update(100.0, episodes=100)
+    assert fixed.coefficient.item() == 0.1
+
+
+def test_scores_are_scaled_by_all_that_was_seen():
+    normalizer = ScoreNormalizer()
+    assert normalizer(torch.tensor([3.0])).item() == 3.0
+    normalizer.observe(torch.tensor([1.0, 3.0]))
+    normalizer.observe(torch.tensor([5.0]))
+    scale = torch.tensor([1.0, 3.0, 5.0]).std(correction=0)
+    torch.testing.assert_close(normalizer(torch.tensor([6.0])), torch.tensor([6.0]) / scale)

@@ -1,0 +1,147 @@
+"""What holds for every stage: micro-batches, steps, resuming, and numbers that are not finite."""
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from lightning_marlhf.modules.ma_ppo import PPO
+from lightning_marlhf.modules.optimization import NonFiniteError, Optimization
+from tests.modules.tiny_runs import FAST, data, fit
+
+
+class SaveAndStop(Callback):
+    """Saves at the end of a batch and ends the run, as an interrupt does."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step >= self.step:
+            trainer.save_checkpoint(f"{trainer.default_root_dir}/last.ckpt")
+            trainer.should_stop = True
+
+
+STAGES = ("sft", "reward_model", "ppo")
+
+
+@pytest.fixture
+def make(make_sft, make_reward_model, make_ppo):
+    makers = {"sft": make_sft, "reward_model": make_reward_model, "ppo": make_ppo}
+    return lambda stage, **settings: makers[stage](**settings)
+
+
+def weights(module):
+    return torch.cat(
+        [w.detach().flatten() for net, _ in module.networks().values() for w in net.parameters()]
+    )
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("reduction", ["token", "sequence"])
+def test_eight_rows_at_once_or_one_by_one_make_the_same_update(make, stage, reduction, tmp_path):
+    if stage != "ppo" and reduction == "sequence":
+        pytest.skip("only PPO has a choice of reduction")
+    settings = {"ppo": PPO(minibatches=1, loss_reduction=reduction)} if stage == "ppo" else {}
+    results = []
+    for rows in (8, 1):
+        module = make(stage, rows_per_pass=rows, **settings)
+        fit(module, data(stage), tmp_path, steps=2)
+        results.append(weights(module))
+    torch.testing.assert_close(*results, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_one_update_is_one_step(make, stage, tmp_path):
+    module = make(stage)
+    trainer = fit(module, data(stage), tmp_path, steps=4)
+    assert trainer.global_step == 4 == module.total_updates
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(make, stage, tmp_path):
+    """6 updates, or 2 and then 4 more in another process's place: data, schedule and sampling go on."""
+    optimization = Optimization(lr=1e-3, schedule="linear", warmup_steps=2)
+    whole = make(stage, optimization=optimization)
+    fit(whole, data(stage), tmp_path, steps=6)
+
+    first = make(stage, optimization=optimization)
+    fit(first, data(stage), tmp_path, steps=6, callbacks=[SaveAndStop(2)])
+    second = make(stage, optimization=optimization)
+    fit(second, data(stage), tmp_path, steps=6, ckpt_path=tmp_path / "last.ckpt")
+    torch.testing.assert_close(weights(second), weights(whole), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_gradient_that_is_not_finite_is_refused_by_name_before_any_weight_changes(
+    make, stage, tmp_path
+):
+    module = make(stage)
+    before = {}
+
+    class Poison(Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            name, weight = list(module.named_parameters())[-1]
+            weight.register_hook(lambda gradient: gradient * float("nan"))
+            before.update(name=name, weights=weights(module))
+
+    with pytest.raises(NonFiniteError, match="update 1: the gradient of .* is NaN") as caught:
+        fit(module, data(stage), tmp_path, steps=2, callbacks=[Poison()])
+    assert before["name"] in str(caught.value)
+    torch.testing.assert_close(weights(module), before["weights"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_warm_up_must_be_shorter_than_the_run(make, stage, tmp_path):
+    module = make(stage, optimization=Optimization(warmup_steps=4))
+    with pytest.raises(ValueError, match="warm-up of 4 updates in a run of 4"):
+        fit(module, data(stage), tmp_path, steps=4)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_banner_counts_updates_and_parameters(make, stage, tmp_path):
+    module = make(stage)
+    fit(module, data(stage), tmp_path, steps=2)
+    lines = module.describe()
+    assert lines["updates"].startswith("2, warm-up 0")
+    assert "parameters" in lines["learns"]
+
+
+def test_a_run_without_an_end_is_refused(make_sft, tmp_path):
+    with pytest.raises(ValueError, match="set trainer.max_steps or trainer.max_epochs"):
+        fit(make_sft(), data("sft"), tmp_path, steps=-1, max_epochs=-1)
+
+
+def test_epochs_count_their_updates(make_ppo, tmp_path):
+    module = make_ppo(ppo=PPO(epochs=2, minibatches=2))
+    trainer = fit(module, data("ppo", train_rows=16), tmp_path, steps=-1, max_epochs=2)
+    # 16 rows are 2 rollouts of 8; 2 epochs, and 2 x 2 updates each
+    assert trainer.global_step == module.total_updates == 2 * 2 * 4
+
+
+def test_sft_learns(make_sft, tmp_path):
+    module = make_sft(optimization=Optimization(lr=1e-2, schedule="constant"))
+    trainer = fit(module, data("sft"), tmp_path, steps=1)
+    first = trainer.callback_metrics["loss/sft"]
+    trainer = fit(module, data("sft"), tmp_path, steps=30)
+    assert trainer.callback_metrics["loss/sft"] < 0.8 * first
+
+
+def test_the_reward_model_scores_demonstrations_0_on_average(make_reward_model, tmp_path):
+    module = make_reward_model(optimization=FAST)
+    datamodule = data("reward_model")
+    fit(module, datamodule, tmp_path, steps=2)
+    batch = datamodule.demonstrations(8)
+    assert module.network.reward_offset != 0
+    assert module.network(batch.input_ids, batch.attention_mask).mean().item() == pytest.approx(
+        0, abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("loss", ["last", "tokens"])
+def test_the_reward_model_learns_with_either_loss(make_reward_model, tmp_path, loss):
+    module = make_reward_model(loss=loss, optimization=Optimization(lr=1e-2, schedule="constant"))
+    rows = data("reward_model", batch_size=32, validate_rows=128, eval_batch_size=128)
+    trainer = fit(module, rows, tmp_path, steps=40, limit_val_batches=1, val_check_interval=40)
+    metrics = trainer.callback_metrics
+    assert metrics["eval/loss"] < 0.69  # log 2 = 0.693: nothing learnt
+    assert 0.5 < metrics["eval/best_possible_accuracy"] <= 1

@@ -1,0 +1,62 @@
+import math
+
+import pandas as pd
+import pytest
+
+from lightning_marlhf.reporting.statistics import (
+    KL,
+    mean_over_seeds,
+    measures,
+    paired_differences,
+    post_values,
+    score_measures,
+    t_interval,
+)
+
+
+def test_the_t_interval_of_one_two_three():
+    # mean 2, sd 1, t(0.975, 2) = 4.302653, half width 4.302653 / sqrt(3) = 2.484138
+    estimate = t_interval([1.0, 2.0, 3.0])
+    assert estimate.mean == pytest.approx(2.0)
+    assert estimate.spread == pytest.approx(1.0)
+    assert (estimate.low, estimate.high) == pytest.approx((-0.484138, 4.484138), abs=1e-6)
+    assert estimate.count == 3
+
+
+def test_one_value_has_no_interval_and_none_has_no_mean():
+    assert t_interval([5.0]).mean == 5.0
+    assert math.isnan(t_interval([5.0]).low)
+    assert math.isnan(t_interval([]).mean)
+
+
+def test_several_responses_to_a_post_count_as_their_mean(make_completion):
+    answers = [
+        make_completion("b", kl=1.0),
+        make_completion("a", kl=2.0),
+        make_completion("b", kl=4.0),
+        make_completion("c", kl=None),
+    ]
+    assert post_values(answers, KL).to_dict() == {"a": 2.0, "b": 2.5}
+
+
+def test_a_score_that_a_completion_lacks_is_left_out(make_completion):
+    gold = score_measures({"gold": "Gold"})["gold"]
+    answers = [make_completion("a", scores={"rm": 1.0}), make_completion("b", scores={"gold": 3.0})]
+    assert post_values(answers, gold).to_dict() == {"b": 3.0}
+
+
+def test_differences_are_paired_by_post_whatever_the_order():
+    ours = pd.Series({"a": 1.0, "b": 5.0, "x": 9.0})
+    theirs = pd.Series({"y": 7.0, "b": 2.0, "a": 0.5})
+    assert paired_differences(ours, theirs).to_dict() == {"a": 0.5, "b": 3.0}
+
+
+def test_a_post_counts_once_over_seeds():
+    seeds = [pd.Series({"a": 1.0, "b": 2.0}), pd.Series({"a": 3.0})]
+    assert mean_over_seeds(seeds).to_dict() == {"a": 2.0, "b": 2.0}
+    assert mean_over_seeds([]).empty
+
+
+def test_the_columns_are_scores_then_kl_length_and_ended():
+    labels = [m.label for m in measures({"gold": "Gold"})]
+    assert labels == ["Gold", "KL (nats)", "Length (tokens)", "Ended (%)"]
