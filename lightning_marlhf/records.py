@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-METRICS_FILE = "metrics.csv"  # long format: step,name,value,seconds; the only one that can be appended to
+METRICS_FILE = (
+    "metrics.csv"  # long format: step,name,value,seconds; the only one that can be appended to
+)
 DONE_FILE = "done.json"
 PROGRESS_FILE = "progress.json"
 
@@ -51,7 +53,9 @@ class Completion(Record):
     step: int  # optimizer updates of the policy when it answered
     num_tokens: int  # response tokens, EOS included
     ended: bool  # True where the policy emitted EOS within the limit
-    scores: dict[str, float] = field(default_factory=dict)  # "rm", "gold", ...: one number per scorer
+    scores: dict[str, float] = field(
+        default_factory=dict
+    )  # "rm", "gold", ...: one number per scorer
     kl: float | None = None  # sum over response tokens of log pi - log pi_ref, in nats
     reference: Any = None  # what the task holds as truth, where there is one
     settings: dict[str, Any] = field(default_factory=dict)  # sampling settings
@@ -110,7 +114,9 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
             except json.JSONDecodeError as error:
                 raise ValueError(f"{path}:{number}: not JSON: {error}") from error
             if not isinstance(row, dict):
-                raise ValueError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}")
+                raise ValueError(
+                    f"{path}:{number}: expected a JSON object, got {type(row).__name__}"
+                )
             yield row
 
 

@@ -1,7 +1,8 @@
 """Rows of text -> padded batches: prompts to the left, prompt and response together to the right.
 
-Padding goes to the longest row of the batch, never to the limit. Prompt and response are tokenised apart and then joined, so
-that SFT, reward model and PPO see the same tokens at their border. Every response ends with EOS.
+Padding goes to the longest row of the batch, never to the limit. Prompt and response are tokenised
+apart and then joined, so that SFT, reward model and PPO see the same tokens at their border. Every
+response ends with EOS.
 """
 
 from collections.abc import Sequence

@@ -2,6 +2,7 @@
 
 from functools import cached_property
 from random import Random
+from typing import Literal
 
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -9,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from lightning_marlhf.data.base import RLHFDataModule, Split, Stage
 from lightning_marlhf.data.collate import Collator
 from lightning_marlhf.data.examples import Demonstration, Example, Preference, Question
-from lightning_marlhf.data.tokenizers import character_tokenizer
+from lightning_marlhf.data.tokenizers import character_tokenizer, word_tokenizer
 from lightning_marlhf.tasks import tiny_tldr
 from lightning_marlhf.types import SupervisedBatch
 
@@ -72,6 +73,7 @@ class TinyTLDR(RLHFDataModule):
         train_rows: how many training rows there are; they are made when read.
         validate_rows: how many posts validation reads.
         test_rows: how many posts the final evaluation reads.
+        tokens: what a token is: "characters", or "words" (short rows: for a reward model of its own).
         preference_temperature: noise of the preference labels, in points of gold score; lower is cleaner.
         num_workers: processes that prepare batches; 0 prepares them in the training process.
         seed: of the order of the training rows; the rows themselves never change.
@@ -86,7 +88,8 @@ class TinyTLDR(RLHFDataModule):
         train_rows: int = 200_000,
         validate_rows: int = 256,
         test_rows: int = 512,
-        preference_temperature: float = 0.5,
+        tokens: Literal["characters", "words"] = "characters",
+        preference_temperature: float = 0.3,
         num_workers: int = 0,
         seed: int = 1,
     ) -> None:
@@ -98,11 +101,14 @@ class TinyTLDR(RLHFDataModule):
             seed=seed,
         )
         self.sizes = {"train": train_rows, "validate": validate_rows, "test": test_rows}
+        self.tokens = tokens
         self.preference_temperature = preference_temperature
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """One token per character."""
+        """One token per character, or per word and punctuation mark."""
+        if self.tokens == "words":
+            return word_tokenizer(tiny_tldr.words())
         return character_tokenizer(tiny_tldr.ALPHABET)
 
     @property

@@ -1,30 +1,41 @@
-"""A tokenizer that needs no download: one token per character, for tasks that the package generates itself."""
+"""Tokenizers that need no download, for tasks that the package generates itself."""
+
+from collections.abc import Iterable
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-SPECIAL_TOKENS = ("<pad>", "<eos>", "<bos>")
+_PAD, _EOS, _BOS, _UNKNOWN = "<pad>", "<eos>", "<bos>", "<unk>"
 
 
 def character_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
-    """Build a tokenizer with one token per character of ``alphabet``, and a BOS before every text.
+    """Build a tokenizer with one token per character of ``alphabet``; others become ``<unk>``."""
+    every_character = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
+    return _tokenizer(alphabet, every_character, decoders.Fuse())
 
-    Characters outside the alphabet become the pad token's neighbour in meaning, an unknown token ``<unk>``.
-    """
-    names = [*SPECIAL_TOKENS, "<unk>", *alphabet]
+
+def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Build a tokenizer with one token per word or punctuation mark; others become ``<unk>``."""
+    return _tokenizer(words, pre_tokenizers.Whitespace(), decoders.WordPiece())
+
+
+def _tokenizer(
+    entries: Iterable[str], split: pre_tokenizers.PreTokenizer, decoder: decoders.Decoder
+) -> PreTrainedTokenizerFast:
+    names = [_PAD, _EOS, _BOS, _UNKNOWN, *entries]
     vocabulary = {name: index for index, name in enumerate(names)}
-    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
-    backend.decoder = decoders.Fuse()
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token=_UNKNOWN))
+    backend.pre_tokenizer = split
+    backend.decoder = decoder
     backend.post_processor = processors.TemplateProcessing(
-        single="<bos> $A", special_tokens=[("<bos>", vocabulary["<bos>"])]
+        single=f"{_BOS} $A", special_tokens=[(_BOS, vocabulary[_BOS])]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
-        pad_token="<pad>",  # noqa: S106
-        eos_token="<eos>",  # noqa: S106
-        bos_token="<bos>",  # noqa: S106
-        unk_token="<unk>",  # noqa: S106
+        pad_token=_PAD,
+        eos_token=_EOS,
+        bos_token=_BOS,
+        unk_token=_UNKNOWN,
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )

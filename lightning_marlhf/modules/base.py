@@ -115,7 +115,7 @@ class TrainingModule(LightningModule):
         """Clip the gradients, step optimizer and schedule, and clear the gradients.
 
         Returns:
-            The gradient norm of each network before clipping.
+            To be logged: the learning rates of this update, and each network's gradient norm before clipping.
 
         Raises:
             NonFiniteError: a gradient is NaN or infinite; no weight was changed.
@@ -128,10 +128,11 @@ class TrainingModule(LightningModule):
         limit = self.optimization.max_grad_norm
         for name, network in networks.items() if limit is not None else ():
             nn.utils.clip_grads_with_norm_(network.parameters(), limit, norms[name])
+        rates = self._learning_rates(optimizer)
         optimizer.step()
         optimizer.zero_grad()
         self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
-        return norms
+        return rates | {f"{name}/grad_norm": norm for name, norm in norms.items()}
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """Log against the number of updates, and make the values known to callbacks."""
@@ -140,13 +141,6 @@ class TrainingModule(LightningModule):
         self.trainer.callback_metrics.update(
             {name: torch.tensor(value) for name, value in metrics.items()}
         )
-
-    def learning_rates(self) -> dict[str, float]:
-        """Read the learning rates as they stand, for logging: ``lr``, ``lr_critic``."""
-        groups = self.optimizers().param_groups  # type: ignore[union-attr]
-        rates = {group["name"]: group["lr"] for group in groups}
-        first, *others = self.networks()
-        return {"lr": rates[first]} | {f"lr_{name}": rates[name] for name in others}
 
     def all_reduce_sum(self, x: Tensor) -> Tensor:
         """Add up ``x`` over all ranks."""
@@ -157,6 +151,12 @@ class TrainingModule(LightningModule):
     def share(self, total: Tensor) -> Tensor:
         """Give what a rank's loss is divided by: the count over all ranks, as gradients are averaged over them."""
         return self.all_reduce_sum(total) / self.trainer.world_size
+
+    def _learning_rates(self, optimizer: Optimizer) -> dict[str, Tensor]:
+        """Name the first network's learning rate ``lr``, the others' ``lr_<name>``."""
+        rates = {group["name"]: torch.tensor(group["lr"]) for group in optimizer.param_groups}
+        first, *others = self.networks()
+        return {"lr": rates[first]} | {f"lr_{name}": rates[name] for name in others}
 
     def _refuse_non_finite(self) -> None:
         gradients = ((name, weight.grad) for name, weight in self.named_parameters())

@@ -36,9 +36,7 @@ class KLController(nn.Module):
     def __init__(self, settings: KLControl) -> None:
         super().__init__()
         self.settings = settings
-        self.register_buffer(
-            "coefficient", torch.tensor(settings.coefficient, dtype=torch.float64)
-        )
+        self.register_buffer("coefficient", torch.tensor(settings.coefficient, dtype=torch.float64))
 
     def update(self, kl_per_response: float, *, episodes: int) -> None:
         """Adapt the coefficient to the KL that a rollout of ``episodes`` responses showed."""

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from lightning_marlhf.models.backbone import ModelSource, load_causal_lm, load_sequence_classifier
 from lightning_marlhf.models.heads import Critic
@@ -18,7 +19,7 @@ from lightning_marlhf.modules.base import TrainingModule
 from lightning_marlhf.modules.control import KLControl, KLController, ScoreNormalizer
 from lightning_marlhf.modules.optimization import Optimization
 from lightning_marlhf.ops import losses, masking
-from lightning_marlhf.rollout.experience import Actors, Global, collect_experience
+from lightning_marlhf.rollout.experience import Actors, Execution, collect_experience
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
 from lightning_marlhf.rollout.scoring import Scorer
 from lightning_marlhf.rollout.settings import Credit, Shaping
@@ -26,7 +27,9 @@ from lightning_marlhf.rollout.stopwatch import Stopwatch
 from lightning_marlhf.rollout.termination import Termination
 from lightning_marlhf.types import Experience, Prompts
 
-_EVALUATION_SEED = 20241002  # held-out prompts are answered with the same random numbers at every step
+_EVALUATION_SEED = (
+    20241002  # held-out prompts are answered with the same random numbers at every step
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class MAPPO(TrainingModule):
 
     Args:
         policy: the model to train, usually an SFT export: folder or Hub id.
-        critic: where the critic starts: a reward model (its weights, with a value for every token) or a language model.
+        critic: where the critic starts: a reward model (its weights, with a value for every token); null takes
+            the policy's body with a head of zeros, for scorers that are no network of the policy's tokens.
         scorer: judges whole responses; training maximises it.
         termination: where macro actions end; fixed n = 1 is token-level PPO.
         sampling: how the policy samples.
@@ -80,23 +84,25 @@ class MAPPO(TrainingModule):
         self,
         *,
         policy: ModelSource,
-        critic: ModelSource,
         scorer: Scorer,
         termination: Termination,
         sampling: SamplingSettings,
         optimization: Optimization,
+        critic: ModelSource | None = None,
         reference: ModelSource | None = None,
         monitors: Sequence[Scorer] = (),
         credit: Credit = Credit(),  # noqa: B008 - frozen
         shaping: Shaping = Shaping(),  # noqa: B008
         kl: KLControl = KLControl(),  # noqa: B008
-        ppo: PPO = PPO(),  # noqa: B008
+        ppo: PPO = PPO(),
         rows_per_pass: int = 64,
         dtype: str = "float32",
         seed: int = 1,
     ) -> None:
         super().__init__(optimization=optimization, rows_per_pass=rows_per_pass)
-        self.sources = {"policy": policy, "critic": critic, "reference": reference or policy}
+        self.policy_source = policy
+        self.critic_source = critic
+        self.reference_source = policy if reference is None else reference
         self.scorer = scorer
         self.monitors = monitors
         self.termination = termination
@@ -116,9 +122,13 @@ class MAPPO(TrainingModule):
         """Load what learns, once."""
         if hasattr(self, "policy"):
             return
-        load = {"tokenizer": self.tokenizer, "dtype": self.load_dtype}
-        self.policy = Policy(load_causal_lm(self.sources["policy"], **load))
-        self.critic = Critic(load_sequence_classifier(self.sources["critic"], **load))
+        self.policy = Policy(self._load(self.policy_source))
+        if self.critic_source is None:
+            self.critic = Critic.from_causal_lm(self.policy.lm)
+        else:
+            self.critic = Critic(
+                load_sequence_classifier(self.critic_source, self.tokenizer, dtype=self.load_dtype)
+            )
 
     def networks(self) -> dict[str, tuple[nn.Module, float]]:
         """Name the two networks that learn."""
@@ -194,13 +204,14 @@ class MAPPO(TrainingModule):
         """Write the policy as a Hugging Face folder."""
         export(self.policy.lm, self.tokenizer, folder, card=card)
 
+    def _load(self, source: ModelSource) -> PreTrainedModel:
+        return load_causal_lm(source, self.tokenizer, dtype=self.load_dtype)
+
     def _prepare(self) -> None:
         """Load reference and scorers; outside the module's children, so that no checkpoint holds them."""
         if self.actors is not None:
             return
-        reference = load_causal_lm(
-            self.sources["reference"], self.tokenizer, dtype=self.load_dtype
-        )
+        reference = load_causal_lm(self.sources["reference"], self.tokenizer, dtype=self.load_dtype)
         for scorer in (self.scorer, *self.monitors):
             scorer.prepare(tokenizer=self.tokenizer, device=self.device)
         self.actors = Actors(
@@ -223,8 +234,12 @@ class MAPPO(TrainingModule):
             shaping=self.shaping,
             kl_coefficient=self.kl_controller.coefficient.item(),
             seeds=seeds.to(self.device),
-            rows_per_pass=self.rows_per_pass,
-            shared=Global(self.all_reduce_sum, self.score_normalizer, stopwatch),
+            execution=Execution(
+                rows_per_pass=self.rows_per_pass,
+                all_reduce_sum=self.all_reduce_sum,
+                normalize_scores=self.score_normalizer,
+                stopwatch=stopwatch,
+            ),
         )
 
     def _minibatches(self, size: int) -> Iterator[list[int]]:
@@ -252,9 +267,8 @@ class MAPPO(TrainingModule):
             if policy_learns:
                 self.manual_backward(self._policy_loss(part, policy_total, means))
             self.manual_backward(self._value_loss(part, total, means))
-        norms = self.update()
-        for name, norm in norms.items():
-            means.add(f"{name}/grad_norm", norm)
+        for name, value in self.update().items():
+            means.add(name, value)
 
     def _policy_loss(self, part: Experience, total: Tensor, means: WeightedMeans) -> Tensor:
         rollout, clip = part.rollout, self.ppo.clip_range
@@ -313,7 +327,6 @@ class MAPPO(TrainingModule):
         self.log_metrics(
             values
             | metrics.variance_metrics(experience, all_reduce_sum=self.all_reduce_sum)
-            | self.learning_rates()
             | {f"timing_s/{part}": seconds for part, seconds in stopwatch.seconds.items()}
             | {
                 "episode": self.episodes.item(),

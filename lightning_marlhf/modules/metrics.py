@@ -41,9 +41,7 @@ def add_rollout(means: WeightedMeans, experience: Experience) -> None:
     means.add("macro/count_mean", actions.count)
 
 
-def spread_of(
-    x: Tensor, mask: Tensor, *, all_reduce_sum: AllReduce
-) -> Tensor:
+def spread_of(x: Tensor, mask: Tensor, *, all_reduce_sum: AllReduce) -> Tensor:
     """Measure the variance of the real elements of ``x`` over all ranks."""
     zeroed = x.float().masked_fill(~mask, 0.0)
     sums = all_reduce_sum(torch.stack([mask.sum(), zeroed.sum()]).to(zeroed))

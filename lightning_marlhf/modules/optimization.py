@@ -94,7 +94,11 @@ def learning_rate_factor(settings: Optimization, *, updates: int) -> Callable[[i
         if step < warmup:
             return (step + 1) / (warmup + 1)
         done = min(1.0, (step - warmup) / max(1, updates - warmup))
-        shapes = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}
+        shapes = {
+            "constant": 1.0,
+            "linear": 1.0 - done,
+            "cosine": 0.5 * (1 + math.cos(math.pi * done)),
+        }
         return shapes[settings.schedule]
 
     return factor

@@ -74,12 +74,9 @@ class RewardModel(TrainingModule):
             means.add("loss/reward_model", terms)
             means.add("reward_model/accuracy", margins > 0)
             means.add("reward_model/margin", margins)
-        norms = self.update()
-        self.log_metrics(
-            means.compute(self.all_reduce_sum)
-            | self.learning_rates()
-            | {"reward_model/grad_norm": norms["reward_model"].item()}
-        )
+        for name, value in self.update().items():
+            means.add(name, value)
+        self.log_metrics(means.compute(self.all_reduce_sum))
 
     def on_validation_epoch_start(self) -> None:
         """Start to collect the evaluation's means."""

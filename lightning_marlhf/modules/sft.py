@@ -64,12 +64,9 @@ class SFT(TrainingModule):
                 masking.reduce_mean(terms, weights[rows] > 0, reduction="token", total=total)
             )
             means.add("loss/sft", terms, batch.response_mask[rows, 1:])
-        norms = self.update()
-        self.log_metrics(
-            means.compute(self.all_reduce_sum)
-            | self.learning_rates()
-            | {"policy/grad_norm": norms["policy"].item()}
-        )
+        for name, value in self.update().items():
+            means.add(name, value)
+        self.log_metrics(means.compute(self.all_reduce_sum))
 
     def on_validation_epoch_start(self) -> None:
         """Start to collect the evaluation's means."""

@@ -32,18 +32,17 @@ class Actors:
     reference: Policy
     critic: Critic
     scorer: Scorer
-    monitors: Sequence[
-        Scorer
-    ]  # score beside the scorer, for people to read; no reward comes from them
+    monitors: Sequence[Scorer]  # scores for people to read; no reward comes from them
     termination: Termination
     tokenizer: PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
-class Global:
-    """What single ranks cannot know by themselves; the defaults are right for one process."""
+class Execution:
+    """How a rollout is run; the defaults are right for one process."""
 
-    all_reduce_sum: TensorFunction = lambda x: x
+    rows_per_pass: int = 64  # rows per forward pass of policy, reference and critic
+    all_reduce_sum: TensorFunction = lambda x: x  # over ranks
     normalize_scores: TensorFunction = lambda x: x
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
@@ -58,8 +57,7 @@ def collect_experience(
     shaping: Shaping,
     kl_coefficient: float,
     seeds: Int[Tensor, " batch"],
-    rows_per_pass: int,
-    shared: Global,
+    execution: Execution,
 ) -> Experience:
     """Let the policy answer ``prompts`` and work out what it should learn from its answers.
 
@@ -71,13 +69,12 @@ def collect_experience(
         shaping: how scores and KL become rewards.
         kl_coefficient: beta, the price of one nat of KL.
         seeds: one per row; decide the row's sampling and random terminations, whatever else is in the batch.
-        rows_per_pass: rows per forward pass of policy, reference and critic.
-        shared: statistics over ranks.
+        execution: rows per pass, statistics over ranks, and where times are counted.
 
     Returns:
         The experience, on the device of ``prompts``; detached from every graph.
     """
-    time = shared.stopwatch
+    time, rows_per_pass = execution.stopwatch, execution.rows_per_pass
     # 2. The policy samples responses; the scorer starts to work on them.
     with time("generation"):
         rollout = generate(
@@ -105,7 +102,7 @@ def collect_experience(
     # 4. One score per response.
     with time("scoring"):
         scores, *monitored = (answer.result() for answer in pending)
-    final_scores = shape_scores(scores, rollout, shaping=shaping, normalize=shared.normalize_scores)
+    final_scores = shape_scores(scores, rollout, shaping=shaping, normalize=execution.normalize_scores)
     rollout = replace(rollout, response_mask=rollout.response_mask & scores.valid.unsqueeze(1))
 
     # 5. Token rewards: the price of KL on every token, the score on the last.
@@ -129,7 +126,7 @@ def collect_experience(
     )
     advantages = outcome.advantages
     if credit.whiten_advantages:
-        advantages = whiten_over_tokens(advantages, actions, mask, shared.all_reduce_sum)
+        advantages = whiten_over_tokens(advantages, actions, mask, execution.all_reduce_sum)
 
     # 9. Advantages and returns spread back to tokens.
     return Experience(

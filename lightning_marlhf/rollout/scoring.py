@@ -1,7 +1,7 @@
 """Scores of whole responses: one class per kind of judge that can train a policy.
 
-A scorer is asked with `submit` and answers in `Pending.result`, so that slow judges (programs to run, servers to ask) work
-while the models run their passes.
+A scorer is asked with `submit` and answers in `Pending.result`, so that slow judges (programs to
+run, servers to ask) work while the models run their passes.
 """
 
 from abc import ABC, abstractmethod
@@ -59,8 +59,8 @@ class Scorer(ABC):
 
     name: str
 
-    def prepare(self, *, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
-        """Load what is needed, once, before the first rollout.
+    def prepare(self, *, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:  # noqa: B027
+        """Load what is needed, once, before the first rollout; many scorers need nothing.
 
         Args:
             tokenizer: the policy's.

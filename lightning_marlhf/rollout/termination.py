@@ -1,7 +1,8 @@
 """Where macro actions end: one class, one termination condition.
 
-A condition sees the whole rollout (token ids, texts, and, if it asks for them, the reference model's log-probabilities) and
-returns a partition of every row's response tokens. To write one's own: subclass `Termination`, name it in the YAML.
+A condition sees the whole rollout (token ids, texts, and, if it asks for them, the reference
+model's log-probabilities) and returns a partition of every row's response tokens. To write one's
+own: subclass `Termination`, name it in the YAML.
 """
 
 from abc import ABC, abstractmethod
@@ -69,9 +70,7 @@ class RandomizedNGram(Termination):
 
     def __call__(self, rollout: Rollout, *, seeds: Int[Tensor, " batch"]) -> MacroActions:
         """Cut at lengths drawn for each row."""
-        drawn = segmentation.draw_lengths(
-            self.lengths, repeat_times=self.repeat_times, seeds=seeds
-        )
+        drawn = segmentation.draw_lengths(self.lengths, repeat_times=self.repeat_times, seeds=seeds)
         return segmentation.ngrams(rollout.response_mask, lengths=drawn)
 
 
@@ -79,8 +78,8 @@ class Perplexity(Termination):
     """Cut where the perplexity of the reference model rises, so that it falls inside each macro action.
 
     Args:
-        boundary: "rise" cuts before the token whose perplexity rose (paper); "released" one token earlier, as the released
-            code does.
+        boundary: "rise" cuts before the token whose perplexity rose (paper); "released" one token
+            earlier, as the released code does.
     """
 
     needs_logprobs = True

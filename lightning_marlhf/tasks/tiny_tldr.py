@@ -61,6 +61,14 @@ _FEELINGS = ("i feel {feel}.", "now i am {feel}.", "it makes me {feel}.")
 _QUESTIONS = ("should i {ask}?", "do i {ask}?", "is it best to {ask}?")
 
 
+def words() -> list[str]:
+    """List every word and punctuation mark that a post or a summary can hold."""
+    values = [value for values in FACTS.values() for value in values]
+    forms = [*_EVENTS, *_FEELINGS, *_QUESTIONS, *_SUMMARY_SENTENCE.values()]
+    text = " ".join([*values, *DISTRACTORS, *(re.sub(r"{\w+}", " ", form) for form in forms)])
+    return sorted(set(re.findall(r"\w+|[^\w\s]", text + PROMPT_SUFFIX)))
+
+
 @dataclass(frozen=True)
 class Post:
     """A post and the facts that it tells."""
@@ -76,14 +84,13 @@ class Post:
 
 @dataclass(frozen=True)
 class Noise:
-    """How far a summary is from the perfect one: probabilities, each of its own accident."""
+    """How far a summary is from the perfect one: probabilities of accidents."""
 
-    drop: float = 0.0  # of a fact: not said
-    replace: float = 0.0  # of a fact: another value in its place
-    repeat: float = 0.0  # of a fact: said twice
-    garble: float = 0.0  # of a fact: one letter of its sentence is wrong
-    distract: float = 0.0  # of the summary: one distractor sentence is in it
-    shuffle: float = 0.0  # of the summary: its sentences stand in another order
+    drop: float = 0.0  # a fact is not said
+    replace: float = 0.0  # a fact has another value
+    repeat: float = 0.0  # a fact is said twice
+    garble: float = 0.0  # one letter of a fact's sentence is wrong
+    distract: float = 0.0  # a distractor sentence is in the summary
 
 
 PERFECT = Noise()
@@ -118,23 +125,16 @@ def longest_summary() -> int:
 
 def summarise(facts: Mapping[str, str], *, noise: Noise, random: Random) -> str:
     """Write a summary of ``facts`` with some ``noise``; it may be empty."""
-    sentences = []
-    for fact, value in facts.items():
-        if random.random() < noise.drop:
-            continue
-        if random.random() < noise.replace:
-            value = random.choice([other for other in FACTS[fact] if other != value])  # noqa: PLW2901
-        sentence = _SUMMARY_SENTENCE[fact].format(value)
-        if random.random() < noise.garble:
-            sentence = _garble(sentence, random)
-        sentences.append(sentence)
-        if random.random() < noise.repeat:
-            sentences.append(sentence)
+    sentences = [_state(fact, value, noise, random) for fact, value in facts.items()]
     if random.random() < noise.distract:
-        sentences.insert(random.randint(0, len(sentences)), f"{random.choice(DISTRACTORS)}.")
-    if random.random() < noise.shuffle:
-        random.shuffle(sentences)
-    return " ".join(sentences)
+        place = random.randint(0, len(sentences))
+        sentences.insert(place, f"{random.choice(DISTRACTORS)}.")
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def draw_noise(random: Random) -> Noise:
+    """Draw how noisy one answer of a preference pair is: from all facts right to all wrong."""
+    return Noise(drop=0.1, replace=random.random(), repeat=0.05, garble=0.05, distract=0.2)
 
 
 def gold_score(summary: str, facts: Mapping[str, str]) -> float:
@@ -165,20 +165,19 @@ def preference_probability(first: float, second: float, *, temperature: float) -
     return 1.0 / (1.0 + math.exp(-(first - second) / temperature))
 
 
-def draw_noise(random: Random) -> Noise:
-    """Draw how noisy one answer of a preference pair is: from perfect to worse than a demonstration."""
-    level = random.random()
-    return Noise(
-        drop=0.5 * level * random.random(),
-        replace=0.6 * level * random.random(),
-        repeat=0.2 * level * random.random(),
-        garble=0.2 * level * random.random(),
-        distract=0.6 * level,
-        shuffle=0.1,
-    )
+def _state(fact: str, value: str, noise: Noise, random: Random) -> str:
+    """Write the sentence of one fact; empty where it is dropped."""
+    if random.random() < noise.drop:
+        return ""
+    if random.random() < noise.replace:
+        value = random.choice([other for other in FACTS[fact] if other != value])
+    sentence = _SUMMARY_SENTENCE[fact].format(value)
+    if random.random() < noise.garble:
+        sentence = _garble(sentence, random)
+    return f"{sentence} {sentence}" if random.random() < noise.repeat else sentence
 
 
 def _garble(sentence: str, random: Random) -> str:
     position = random.randrange(len(sentence) - 1)
-    letter = random.choice(ALPHABET[:26])
+    letter = random.choice(ALPHABET[:26].replace(sentence[position], ""))
     return sentence[:position] + letter + sentence[position + 1 :]

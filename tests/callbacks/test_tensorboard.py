@@ -46,6 +46,19 @@ def test_the_dashboards_are_grouped_by_subject(tmp_path):
     ]
 
 
+def test_a_restarted_log_is_whole_again(tmp_path):
+    logger = TensorBoard(tmp_path)
+    logger.log_metrics({"old": 1.0}, step=1)
+    logger.experiment.flush()
+    (old,) = tmp_path.iterdir()
+    old.unlink()
+    logger.restart()
+    logger.log_metrics({"new": 1.0}, step=1)
+    logger.finalize("success")
+    assert events(tmp_path).Tags()["scalars"] == ["new"]
+    assert len(events(tmp_path).Tensors("custom_scalars__config__")) == 1
+
+
 METRICS = """objective/kl objective/entropy objective/non_score_reward objective/rlhf_reward objective/scores
 objective/gold policy/approxkl_avg policy/clipfrac_avg policy/entropy_avg loss/policy_avg loss/value_avg loss/sft
 loss/reward_model val/clipfrac_avg val/ratio val/ratio_var lr critic/vf_explained_var response_length/mean

@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 
 from lightning_marlhf.data import TinyTLDR
-from lightning_marlhf.tasks.tiny_tldr import gold_score
+from lightning_marlhf.tasks.tiny_tldr import FACTS, gold_score
 
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
 
@@ -59,7 +59,7 @@ def test_preferences_agree_with_gold_as_often_as_they_say():
     """Labels are drawn from Bradley-Terry: their agreement with gold has the stated mean, max(p, 1 - p)."""
     data = module("reward_model", train_rows=4000)
     rows = [data.examples("train")[i] for i in range(4000)]
-    facts = [module("ppo").examples("train")] and [_facts_of(row.prompt) for row in rows]
+    facts = [_facts_of(row.prompt) for row in rows]
     scores = [
         (gold_score(row.chosen, fact), gold_score(row.rejected, fact))
         for row, fact in zip(rows, facts, strict=True)
@@ -75,8 +75,6 @@ def test_preferences_agree_with_gold_as_often_as_they_say():
 
 
 def _facts_of(prompt):
-    from lightning_marlhf.tasks.tiny_tldr import FACTS
-
     return {
         fact: next(v for v in sorted(values, key=len, reverse=True) if v in prompt)
         for fact, values in FACTS.items()

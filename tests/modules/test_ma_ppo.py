@@ -9,14 +9,44 @@ from lightning_marlhf.modules.optimization import Optimization
 from lightning_marlhf.rollout.settings import Shaping
 from tests.modules.tiny_runs import data, fit
 
-LOGGED = """
-objective/kl objective/entropy objective/non_score_reward objective/rlhf_reward objective/scores objective/rm
-objective/gold objective/kl_coefficient policy/approxkl_avg policy/clipfrac_avg policy/entropy_avg policy/grad_norm
-critic/grad_norm critic/vf_explained_var loss/policy_avg loss/value_avg val/clipfrac_avg val/ratio val/ratio_var
-val/num_eos_tokens lr lr_critic episode response_length/mean response_length/max response_length/min
-response_length/clip_ratio timing_s/generation timing_s/scoring timing_s/logprobs timing_s/update perf/throughput
-macro/length_mean macro/length_max macro/count_mean macro/advantage_var
-""".split()
+LOGGED = [
+    "objective/kl",
+    "objective/entropy",
+    "objective/non_score_reward",
+    "objective/rlhf_reward",
+    "objective/scores",
+    "objective/rm",
+    "objective/gold",
+    "objective/kl_coefficient",
+    "policy/approxkl_avg",
+    "policy/clipfrac_avg",
+    "policy/entropy_avg",
+    "policy/grad_norm",
+    "critic/grad_norm",
+    "critic/vf_explained_var",
+    "loss/policy_avg",
+    "loss/value_avg",
+    "val/clipfrac_avg",
+    "val/ratio",
+    "val/ratio_var",
+    "val/num_eos_tokens",
+    "lr",
+    "lr_critic",
+    "episode",
+    "response_length/mean",
+    "response_length/max",
+    "response_length/min",
+    "response_length/clip_ratio",
+    "timing_s/generation",
+    "timing_s/scoring",
+    "timing_s/logprobs",
+    "timing_s/update",
+    "perf/throughput",
+    "macro/length_mean",
+    "macro/length_max",
+    "macro/count_mean",
+    "macro/advantage_var",
+]
 
 
 def test_everything_that_people_look_for_is_logged(make_ppo, tmp_path):

@@ -84,7 +84,7 @@ def test_a_gradient_that_is_not_finite_is_refused_by_name_before_any_weight_chan
             weight.register_hook(lambda gradient: gradient * float("nan"))
             before.update(name=name, weights=weights(module))
 
-    with pytest.raises(NonFiniteError, match="update 1: the gradient of .* is NaN") as caught:
+    with pytest.raises(NonFiniteError, match=r"update 1: the gradient of .* is NaN") as caught:
         fit(module, data(stage), tmp_path, steps=2, callbacks=[Poison()])
     assert before["name"] in str(caught.value)
     torch.testing.assert_close(weights(module), before["weights"], rtol=0, atol=0)
@@ -107,7 +107,7 @@ def test_the_banner_counts_updates_and_parameters(make, stage, tmp_path):
 
 
 def test_a_run_without_an_end_is_refused(make_sft, tmp_path):
-    with pytest.raises(ValueError, match="set trainer.max_steps or trainer.max_epochs"):
+    with pytest.raises(ValueError, match=r"set trainer\.max_steps or trainer\.max_epochs"):
         fit(make_sft(), data("sft"), tmp_path, steps=-1, max_epochs=-1)
 
 

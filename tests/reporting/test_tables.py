@@ -105,6 +105,14 @@ def test_over_seeds_each_seed_counts_once(study):
     )
 
 
+def test_a_seed_that_the_other_row_lacks_is_left_out(tmp_path, study):
+    study(1, 2)
+    (tmp_path / "ppo/seed-2/completions/test.jsonl").unlink()
+    loaded = load_study(SPEC, output=tmp_path, seeds=[1, 2])
+    assert difference_table(loaded, "ppo").rows[1][2] == Cell("+1.00", "(-1.48 to 3.48)")
+    assert seed_difference_table(loaded, "ppo").rows[1][4:] == cells("+1.00", "–")  # noqa: RUF001
+
+
 def test_a_row_without_answers_keeps_its_line(tmp_path, study, make_run):
     loaded = study(1)
     (tmp_path / "ma/seed-1/completions/test.jsonl").unlink()

@@ -8,7 +8,7 @@ import torch
 from lightning_marlhf.models.heads import Critic
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.ops import macro
-from lightning_marlhf.rollout.experience import Actors, Global, collect_experience, shape_scores
+from lightning_marlhf.rollout.experience import Actors, Execution, collect_experience, shape_scores
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
 from lightning_marlhf.rollout.scoring import Ready, Scorer, Scores
 from lightning_marlhf.rollout.settings import Credit, Shaping
@@ -61,8 +61,7 @@ def collect(tokenizer, make_lm, make_classifier):
             shaping=shaping,
             kl_coefficient=beta,
             seeds=row_seeds(1, batch.sample_ids, visit=0),
-            rows_per_pass=size,
-            shared=Global(),
+            execution=Execution(rows_per_pass=size),
         )
 
     collect.policy = policy
