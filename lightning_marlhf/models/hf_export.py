@@ -8,6 +8,8 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lightning_marlhf.models.sources import quietly
+
 
 def export(
     model: PreTrainedModel,
@@ -27,13 +29,14 @@ def export(
         folder: where to; parents are made.
         card: what README.md says. "title" and "description" open it; any other entry becomes a
             section: a mapping of numbers or words a table, a text of several lines or a nested
-                mapping a code block.
+            mapping a code block.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         new = Path(scratch) / "new"
-        model.save_pretrained(new)
+        with quietly():
+            model.save_pretrained(new)
         tokenizer.save_pretrained(new)
         (new / "README.md").write_text(model_card(model, card), encoding="utf-8")
         if folder.exists():

@@ -88,29 +88,33 @@ def _cached(repository: str, problem: str) -> str:
 
 
 @contextmanager
-def reading(source: str) -> Iterator[None]:
-    """Load quietly, and tell a failure in one line.
-
-    Quietly: no progress bars, and no notices about heads that are initialised on purpose (callers
-        check the missing
-    weights themselves).
-
-    Raises:
-        SourceError: instead of what transformers, the Hub or safetensors raise.
-    """
+def quietly() -> Iterator[None]:
+    """Silence progress bars, and notices about heads that are initialised on purpose."""
     verbosity, progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         yield
-    except SourceError:
-        raise
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise SourceError(f"{source} cannot be loaded: {_first_line(error)}") from error
     finally:
         logging.set_verbosity(verbosity)
         if progress:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def reading(source: str) -> Iterator[None]:
+    """Load quietly (callers check for missing weights themselves), and tell a failure in one line.
+
+    Raises:
+        SourceError: instead of what transformers, the Hub or safetensors raise.
+    """
+    try:
+        with quietly():
+            yield
+    except SourceError:
+        raise
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+        raise SourceError(f"{source} cannot be loaded: {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:

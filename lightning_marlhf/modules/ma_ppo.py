@@ -211,7 +211,7 @@ class MAPPO(TrainingModule):
         """Load reference and scorers; outside the module's children, so that no checkpoint holds them."""
         if self.actors is not None:
             return
-        reference = load_causal_lm(self.sources["reference"], self.tokenizer, dtype=self.load_dtype)
+        reference = self._load(self.reference_source)
         for scorer in (self.scorer, *self.monitors):
             scorer.prepare(tokenizer=self.tokenizer, device=self.device)
         self.actors = Actors(

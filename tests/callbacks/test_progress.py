@@ -67,8 +67,7 @@ def test_without_a_terminal_there_are_few_lines(
         enable_progress_bar=True,
     )
     (line,) = text.getvalue().splitlines()
-    assert line.startswith("update 24/24  objective/scores 24  objective/kl 12  0.")
-    assert line.endswith(" s so far")
+    assert re.fullmatch(r"update 24/24  objective/scores 24  objective/kl 12  .+ so far", line)
 
 
 def test_lines_come_at_the_pace_asked_for(tmp_path, tiny_module, tiny_data, make_trainer, screen):
@@ -131,10 +130,12 @@ def test_the_banner_says_what_will_happen_and_how_long_it_takes(
 
 
 def test_memory_counts_each_weight_once_and_frozen_networks_too():
-    module = torch.nn.Linear(
-        999, 1
+    module = torch.nn.Sequential(
+        torch.nn.Linear(999, 1)
     )  # 1,000 weights of 4 bytes: weights, gradients and two moments are 16 kB
-    module.hidden = {"reference": [torch.nn.Linear(999, 1), module]}  # and 4 kB that do not learn
+    module.hidden = {
+        "reference": [torch.nn.Linear(999, 1), module[0]]
+    }  # and 4 kB that do not learn
     assert banner.memory_estimate(module) == (
         "20 kB for weights, gradients and AdamW (0.001 M weights learn, 0.001 M are frozen); activations come on top"
     )
