@@ -36,12 +36,13 @@ def test_a_plan_names_stages_that_exist(path):
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_the_index_names_every_file(path):
-    assert f"`{path.relative_to(ROOT / 'experiments')}`" in (ROOT / "experiments/README.md").read_text()
+    assert (
+        f"`{path.relative_to(ROOT / 'experiments')}`"
+        in (ROOT / "experiments/README.md").read_text()
+    )
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in RUNS if "ppo" in path.stem], ids=name
-)
+@pytest.mark.parametrize("path", [path for path in RUNS if "ppo" in path.stem], ids=name)
 def test_the_runs_that_are_compared_differ_in_termination_and_horizon_alone(path):
     def settings(path):
         tree = yaml.safe_load(path.read_text())

@@ -102,7 +102,9 @@ def collect_experience(
     # 4. One score per response.
     with time("scoring"):
         scores, *monitored = (answer.result() for answer in pending)
-    final_scores = shape_scores(scores, rollout, shaping=shaping, normalize=execution.normalize_scores)
+    final_scores = shape_scores(
+        scores, rollout, shaping=shaping, normalize=execution.normalize_scores
+    )
     rollout = replace(rollout, response_mask=rollout.response_mask & scores.valid.unsqueeze(1))
 
     # 5. Token rewards: the price of KL on every token, the score on the last.

@@ -7,7 +7,7 @@ run, servers to ask) work while the models run their passes.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float
@@ -114,10 +114,12 @@ class RewardModelScorer(Scorer):
     @torch.no_grad()
     def _score(self, rollout: Rollout) -> Float[Tensor, " batch"]:
         if self.same_tokenizer:
-            return self.network(rollout.input_ids, rollout.attention_mask)
-        ids, mask = self._tokenize(rollout)
+            ids, mask = rollout.input_ids, rollout.attention_mask
+        else:
+            ids, mask = self._tokenize(rollout)
         device = rollout.response_ids.device
-        return self.network(ids.to(device), mask.to(device))
+        scores: Tensor = self.network(ids.to(device), mask.to(device))
+        return scores
 
     def _tokenize(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """Join prompt, response and, where the policy ended, the reward model's EOS, as text."""
@@ -147,9 +149,10 @@ class TinyTLDRGold(Scorer):
         return self._ready(torch.tensor(values, device=rollout.response_ids.device))
 
 
-def _speak_alike(one: Any, other: Any) -> bool:
-    return (
-        one.get_vocab() == other.get_vocab()
-        and one.eos_token_id == other.eos_token_id
-        and one.bos_token_id == other.bos_token_id
-    )
+def _speak_alike(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
+    """Tell whether both tokenizers give every text the same ids."""
+
+    def language(tokenizer: PreTrainedTokenizerBase) -> tuple[object, ...]:
+        return tokenizer.get_vocab(), tokenizer.eos_token_id, tokenizer.bos_token_id
+
+    return language(one) == language(other)
