@@ -39,8 +39,9 @@ def test_a_changed_source_has_another_digest(tmp_path):
     assert source_digest(tmp_path) != before
 
 
-def test_the_environment_names_command_versions_and_hardware():
+def test_the_environment_names_command_versions_and_hardware(monkeypatch):
+    monkeypatch.setattr("sys.orig_argv", ["python", "-m", "lightning_marlhf", "a b"])
     environment = describe_environment()
-    assert "pytest" in environment["command"]
+    assert environment["command"] == "python -m lightning_marlhf 'a b'"
     assert {"torch", "lightning", "transformers"} <= set(environment["versions"])
     assert environment["hardware"]["memory_gb"] > 0

@@ -4,24 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from lightning_marlhf.models.backbone import load_causal_lm, load_sequence_classifier
-from lightning_marlhf.models.hf_export import export
 from lightning_marlhf.modules import MAPPO, SFT, RewardModel
 from lightning_marlhf.modules.ma_ppo import PPO
 from lightning_marlhf.rollout.generation import SamplingSettings
 from lightning_marlhf.rollout.scoring import RewardModelScorer, TinyTLDRGold
 from lightning_marlhf.rollout.termination import FixedNGram
-from tests.modules.tiny_runs import CONFIG, FAST, data
+from tests.modules.tiny_runs import CONFIG, FAST, write_exports
 
 
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory) -> dict[str, Path]:
     """Folders of a random policy and a random reward model."""
-    folder = tmp_path_factory.mktemp("exports")
-    tokenizer = data("sft").tokenizer
-    export(load_causal_lm(CONFIG, tokenizer), tokenizer, folder / "policy", card={})
-    export(load_sequence_classifier(CONFIG, tokenizer), tokenizer, folder / "reward", card={})
-    return {"policy": folder / "policy", "reward": folder / "reward"}
+    return write_exports(tmp_path_factory.mktemp("exports"))
 
 
 @pytest.fixture

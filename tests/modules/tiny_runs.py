@@ -6,7 +6,8 @@ import warnings
 from lightning.pytorch import Trainer
 
 from lightning_marlhf.data import TinyTLDR
-from lightning_marlhf.models.backbone import ModelConfig
+from lightning_marlhf.models.backbone import ModelConfig, load_causal_lm, load_sequence_classifier
+from lightning_marlhf.models.hf_export import export
 from lightning_marlhf.modules.optimization import Optimization
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -24,6 +25,14 @@ CONFIG = ModelConfig(
     }
 )
 FAST = Optimization(lr=1e-3, schedule="constant")
+
+
+def write_exports(folder):
+    """Write the folders of a random policy and a random reward model."""
+    tokenizer = data("sft").tokenizer
+    export(load_causal_lm(CONFIG, tokenizer), tokenizer, folder / "policy", card={})
+    export(load_sequence_classifier(CONFIG, tokenizer), tokenizer, folder / "reward", card={})
+    return {"policy": folder / "policy", "reward": folder / "reward"}
 
 
 def data(stage, **settings):
