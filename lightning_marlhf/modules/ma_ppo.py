@@ -159,10 +159,20 @@ class MAPPO(TrainingModule):
         return output.logprobs.sum() + self.critic(input_ids, mask, num_targets=size).sum()
 
     def on_fit_start(self) -> None:
+        """Load what does not learn, and refuse minibatches that would not be equal."""
+        size = self.trainer.datamodule.batch_size // self.trainer.world_size  # type: ignore[attr-defined]
+        if size % self.ppo.minibatches:
+            raise ValueError(
+                f"a rollout of {size} rows cannot be cut into {self.ppo.minibatches} equal minibatches: "
+                "change data.batch_size or ppo.minibatches"
+            )
+        self._prepare()
+
+    def on_validation_start(self) -> None:
         """Load what does not learn."""
         self._prepare()
 
-    on_validation_start = on_test_start = on_predict_start = on_fit_start
+    on_test_start = on_predict_start = on_validation_start
 
     def training_step(self, prompts: Prompts, batch_idx: int) -> dict[str, Experience]:
         """Answer a batch of prompts and learn from it: steps 1 to 10 of the algorithm."""
@@ -244,11 +254,6 @@ class MAPPO(TrainingModule):
 
     def _minibatches(self, size: int) -> Iterator[list[int]]:
         """Cut a rollout into random parts, anew in every epoch; a function of the seed and the step alone."""
-        if size % self.ppo.minibatches:
-            raise ValueError(
-                f"a rollout of {size} rows cannot be cut into {self.ppo.minibatches} equal minibatches: "
-                "change data.batch_size or ppo.minibatches"
-            )
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
         for _ in range(self.ppo.epochs):
             order = torch.randperm(size, generator=generator)
