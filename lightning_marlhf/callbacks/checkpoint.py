@@ -83,7 +83,9 @@ class Checkpoint(ModelCheckpoint):
         if trainer.fast_dev_run or (trainer.global_step == self._last_saved_at and path.exists()):
             return path
         self.last_model_path = str(path)
+        best_saved_at = self._last_global_step_saved
         self._save_checkpoint(trainer, str(path))
+        self._last_global_step_saved = best_saved_at  # or the best one of this update is not saved
         self._last_saved_at = trainer.global_step
         return path
 

@@ -24,7 +24,7 @@ from lightning_marlhf.callbacks.run_directory import RunDirectory
 from lightning_marlhf.callbacks.tensorboard import TensorBoard
 from lightning_marlhf.callbacks.tensorboard_samples import TensorBoardSamples
 from lightning_marlhf.commands import errors
-from lightning_marlhf.commands.checkpoints import find_checkpoint
+from lightning_marlhf.commands.checkpoints import FOLDER, find_checkpoint
 from lightning_marlhf.commands.config_check import Group
 from lightning_marlhf.commands.config_parser import RunParser
 from lightning_marlhf.commands.evaluated_step import EvaluatedStep
@@ -44,6 +44,7 @@ OPTIONAL_CALLBACKS: dict[str, type[Callback]] = {
 }  # null, unless the YAML has the section
 TRAINER_DEFAULTS = {
     "accelerator": "auto",
+    "devices": 1,
     "enable_model_summary": False,  # the start banner says more
     "use_distributed_sampler": False,  # ours resumes; the injected one shuffles even where told not to
     "num_sanity_val_steps": 0,  # a rollout is no small check, and the first step runs at the largest shapes
@@ -138,6 +139,11 @@ class RunCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Find the checkpoint, so that a wrong name fails before the model is built."""
+        finished = self.command != "fit" and (self.run_dir / FOLDER / "last.ckpt").exists()
+        if self.build and self.config.ckpt_path is None and finished:
+            self.config.ckpt_path = (
+                "last"  # not the untrained model, over the trained one's results
+            )
         if self.build and self.config.ckpt_path is not None:
             self.config.ckpt_path = str(find_checkpoint(self.run_dir, self.config.ckpt_path))
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers import PreTrainedTokenizerBase
 
+from lightning_marlhf.modules import random_state
 from lightning_marlhf.modules.optimization import (
     NonFiniteError,
     Optimization,
@@ -22,6 +23,7 @@ from lightning_marlhf.modules.optimization import (
     build_schedule,
     find_non_finite,
     gradient_norm,
+    renew_rates,
 )
 
 
@@ -44,6 +46,7 @@ class TrainingModule(LightningModule):
         self.automatic_optimization = False
         self.optimization = optimization
         self.rows_per_pass = rows_per_pass
+        self._random_state: dict[str, Any] | None = None
 
     @abstractmethod
     def networks(self) -> dict[str, tuple[nn.Module, float]]:
@@ -74,14 +77,38 @@ class TrainingModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Run one pass of the largest shape, so that a run that does not fit fails at once."""
-        shape = (self.rows_per_pass, self.rehearsal_width())
+        renew_rates(
+            self.optimizers().optimizer,  # type: ignore[union-attr]
+            self.lr_schedulers(),  # type: ignore[arg-type]
+            {name: rate for name, (_, rate) in self.networks().items()},
+        )
+        shape = (min(self.rows_per_pass, self.rows_per_update()), self.rehearsal_width())
         ids = torch.full(shape, self.tokenizer.eos_token_id, device=self.device)
         self.manual_backward(0.0 * self.rehearse(ids, torch.ones_like(ids, dtype=torch.bool)))
         self.zero_grad()
 
+    def rows_per_update(self) -> int:
+        """Count the rows of this rank in one update."""
+        rows: int = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        return rows // self.trainer.world_size
+
     def rehearsal_width(self) -> int:
         """Count the tokens of the longest row that a pass may see."""
         return self.trainer.datamodule.longest  # type: ignore[attr-defined, no-any-return]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the random state; ours is a function of seed and step, but a user's scorer may draw numbers."""
+        checkpoint["random_state"] = random_state.collect()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Find the random state; it is put back when the first batch comes."""
+        self._random_state = checkpoint.get("random_state")
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Put the random state of the checkpoint back, once."""
+        if self._random_state is not None:
+            random_state.restore(self._random_state)
+            self._random_state = None
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -98,6 +125,8 @@ class TrainingModule(LightningModule):
                 raise ValueError("the run has no end: set trainer.max_steps or trainer.max_epochs")
             return steps
         batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+        if not batches:
+            raise ValueError("fewer training rows than one batch: lower data.batch_size")
         epochs = trainer.max_epochs * batches * self.updates_per_batch
         return epochs if steps is None else min(steps, epochs)
 
@@ -122,7 +151,7 @@ class TrainingModule(LightningModule):
         """
         optimizer: Optimizer = self.optimizers()  # type: ignore[assignment]
         networks = {name: network for name, (network, _) in self.networks().items()}
-        norms = {name: gradient_norm(network) for name, network in networks.items()}
+        norms = {name: gradient_norm(network).to(self.device) for name, network in networks.items()}
         if not torch.stack(list(norms.values())).isfinite().all():
             self._refuse_non_finite()
         limit = self.optimization.max_grad_norm
@@ -154,7 +183,10 @@ class TrainingModule(LightningModule):
 
     def _learning_rates(self, optimizer: Optimizer) -> dict[str, Tensor]:
         """Name the first network's learning rate ``lr``, the others' ``lr_<name>``."""
-        rates = {group["name"]: torch.tensor(group["lr"]) for group in optimizer.param_groups}
+        rates = {
+            group["name"]: torch.tensor(group["lr"], device=self.device)
+            for group in optimizer.param_groups
+        }
         first, *others = self.networks()
         return {"lr": rates[first]} | {f"lr_{name}": rates[name] for name in others}
 

@@ -15,12 +15,20 @@ class KLControl:
     Attributes:
         coefficient: beta, reward per nat of KL; where it starts, if it adapts.
         target: KL per response in nats that the coefficient is steered to; null keeps the coefficient.
-        horizon: episodes in which the coefficient may change by a factor of about e; smaller adapts faster.
+        horizon: episodes in which the coefficient changes by at most a fifth; smaller adapts faster.
     """
 
     coefficient: float = 0.05
     target: float | None = None
     horizon: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.coefficient < 0:
+            raise ValueError(f"kl.coefficient must not be negative, got {self.coefficient}")
+        if (self.target is not None and self.target <= 0) or self.horizon < 1:
+            raise ValueError(
+                f"kl.target and kl.horizon must be above 0, got {self.target} and {self.horizon}"
+            )
 
 
 class KLController(nn.Module):

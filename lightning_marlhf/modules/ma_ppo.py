@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -18,7 +19,7 @@ from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.base import TrainingModule
 from lightning_marlhf.modules.control import KLControl, KLController, ScoreNormalizer
 from lightning_marlhf.modules.optimization import Optimization
-from lightning_marlhf.ops import losses, masking
+from lightning_marlhf.ops import losses, macro, masking
 from lightning_marlhf.rollout.experience import Actors, Execution, collect_experience
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
 from lightning_marlhf.rollout.scoring import Scorer
@@ -27,6 +28,7 @@ from lightning_marlhf.rollout.stopwatch import Stopwatch
 from lightning_marlhf.rollout.termination import Termination
 from lightning_marlhf.types import Experience, Prompts
 
+RESERVED_NAMES = {"scores", "kl", "entropy", "response_length", "ended"}  # of other metrics
 _EVALUATION_SEED = (
     20241002  # held-out prompts are answered with the same random numbers at every step
 )
@@ -54,6 +56,19 @@ class PPO:
     ratio_level: Literal["token", "macro"] = "token"
     loss_reduction: masking.Reduction = "token"
     critic_warmup: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.minibatches) < 1:
+            raise ValueError(
+                f"ppo.epochs and ppo.minibatches must be at least 1, got {self.epochs} and {self.minibatches}"
+            )
+        if self.clip_range <= 0 or (
+            self.value_clip_range is not None and self.value_clip_range <= 0
+        ):
+            raise ValueError(
+                "ppo.clip_range and ppo.value_clip_range must be above 0 (value_clip_range may be null), "
+                f"got {self.clip_range} and {self.value_clip_range}"
+            )
 
 
 class MAPPO(TrainingModule):
@@ -100,6 +115,12 @@ class MAPPO(TrainingModule):
         seed: int = 1,
     ) -> None:
         super().__init__(optimization=optimization, rows_per_pass=rows_per_pass)
+        names = [judge.name for judge in (scorer, *monitors)]
+        if len(set(names)) < len(names) or set(names) & RESERVED_NAMES:
+            raise ValueError(
+                f"scorers are called {names}: expected different names, none of {sorted(RESERVED_NAMES)}; "
+                "set init_args.name"
+            )
         self.policy_source = policy
         self.critic_source = critic
         self.reference_source = policy if reference is None else reference
@@ -148,6 +169,10 @@ class MAPPO(TrainingModule):
             "KL coefficient": f"{self.kl_controller.coefficient.item():g}",
         }
 
+    def rows_per_update(self) -> int:
+        """Count the rows of this rank in one minibatch."""
+        return super().rows_per_update() // self.ppo.minibatches
+
     def rehearsal_width(self) -> int:
         """Count the tokens of the longest prompt with the longest response."""
         return super().rehearsal_width() + self.sampling.max_new_tokens
@@ -159,12 +184,22 @@ class MAPPO(TrainingModule):
         return output.logprobs.sum() + self.critic(input_ids, mask, num_targets=size).sum()
 
     def on_fit_start(self) -> None:
-        """Load what does not learn, and refuse minibatches that would not be equal."""
-        size = self.trainer.datamodule.batch_size // self.trainer.world_size  # type: ignore[attr-defined]
+        """Load what does not learn, and refuse a run that cannot be cut into equal updates."""
+        size = super().rows_per_update()
         if size % self.ppo.minibatches:
             raise ValueError(
                 f"a rollout of {size} rows cannot be cut into {self.ppo.minibatches} equal minibatches: "
                 "change data.batch_size or ppo.minibatches"
+            )
+        if self.total_updates % self.updates_per_batch:
+            raise ValueError(
+                f"a run of {self.total_updates} updates is no whole number of rollouts of "
+                f"{self.updates_per_batch} updates (ppo.epochs x ppo.minibatches): change trainer.max_steps"
+            )
+        if isinstance(self.trainer.strategy, DDPStrategy):
+            raise ValueError(
+                "plain data parallelism (DDP) cannot run two networks that learn in turn: "
+                "set trainer.devices to 1"
             )
         self._prepare()
 
@@ -283,14 +318,21 @@ class MAPPO(TrainingModule):
             num_targets=rollout.response_ids.shape[1],
             temperature=self.shaping.temperature(self.sampling),
         )
-        metrics.add_policy_update(means, output, part, clip_range=clip)
+        metrics.add_policy_update(means, output, part)
         if self.ppo.ratio_level == "token":
             mask = rollout.response_mask
+            ratio = losses.probability_ratio(output.logprobs, part.old_logprobs)
+            metrics.add_policy_clipping(means, ratio, part.advantages, mask, clip_range=clip)
             terms = losses.policy_terms(
                 output.logprobs, part.old_logprobs, part.advantages, clip_range=clip
             )
         else:
             mask = part.macro_actions.mask
+            ratio = losses.probability_ratio(
+                macro.pool_tokens(output.logprobs, part.macro_actions, weights="sum"),
+                macro.pool_tokens(part.old_logprobs, part.macro_actions, weights="sum"),
+            )
+            metrics.add_policy_clipping(means, ratio, part.macro_advantages, mask, clip_range=clip)
             terms = losses.macro_policy_terms(
                 output.logprobs,
                 part.old_logprobs,
@@ -321,6 +363,7 @@ class MAPPO(TrainingModule):
         values = means.compute(self.all_reduce_sum)
         count = self.trainer.world_size * len(experience)
         self.episodes += count
+        kl_coefficient = self.kl_controller.coefficient.item()
         self.kl_controller.update(values["objective/kl"], episodes=count)
         if self.shaping.normalize:
             self.score_normalizer.observe(self.all_gather(experience.raw_scores).flatten())
@@ -335,11 +378,13 @@ class MAPPO(TrainingModule):
             | {f"timing_s/{part}": seconds for part, seconds in stopwatch.seconds.items()}
             | {
                 "episode": self.episodes.item(),
-                "objective/kl_coefficient": self.kl_controller.coefficient.item(),
+                "objective/kl_coefficient": kl_coefficient,
                 "perf/throughput": tokens / sum(stopwatch.seconds.values()),
                 "response_length/max": lengths.max().item(),
                 "response_length/min": lengths.min().item(),
                 "val/num_eos_tokens": (1 - values["response_length/clip_ratio"]) * count,
-                "macro/length_max": metrics.longest_macro_action(experience),
+                "macro/length_max": self.all_gather(metrics.longest_macro_action(experience))
+                .max()
+                .item(),
             }
         )

@@ -64,33 +64,39 @@ def variance_metrics(experience: Experience, *, all_reduce_sum: AllReduce) -> di
     }
 
 
-def longest_macro_action(experience: Experience) -> int:
-    """Count the tokens of this rank's longest macro action."""
-    lengths = macro.lengths(experience.macro_actions)
-    return int(lengths.max()) if lengths.numel() else 0
+def longest_macro_action(experience: Experience) -> Tensor:
+    """Count the tokens of this rank's longest macro action; there is one if there is a response."""
+    return macro.lengths(experience.macro_actions).max()
 
 
-def add_policy_update(
-    means: WeightedMeans, output: TokenLogprobs, experience: Experience, *, clip_range: float
-) -> None:
+def add_policy_update(means: WeightedMeans, output: TokenLogprobs, experience: Experience) -> None:
     """Count how far an update's policy is from the one that sampled: policy/*, val/ratio."""
     mask = experience.rollout.response_mask
     ratio = losses.probability_ratio(output.logprobs.detach(), experience.old_logprobs)
     log_ratio = (output.logprobs.detach() - experience.old_logprobs).masked_fill(~mask, 0)
     means.add("policy/approxkl_avg", 0.5 * log_ratio.square(), mask)
-    means.add("policy/clipfrac_avg", (ratio - 1).abs() > clip_range, mask)
     means.add("policy/entropy_avg", output.entropy, mask)
     means.add("val/ratio", ratio, mask)
     means.add("val/ratio_square", ratio.square(), mask)
 
 
+def add_policy_clipping(
+    means: WeightedMeans, ratio: Tensor, advantages: Tensor, mask: Tensor, *, clip_range: float
+) -> None:
+    """Count where clipping took the gradient away: policy/clipfrac_avg (as TRL counts)."""
+    gained = (ratio.detach() - 1) * advantages.sign()
+    means.add("policy/clipfrac_avg", gained > clip_range, mask)
+
+
 def add_value_update(
     means: WeightedMeans, values: Tensor, experience: Experience, *, clip_range: float | None
 ) -> None:
-    """Count how many values moved out of the clip range: val/clipfrac_avg."""
-    moved = (values.detach() - experience.old_values).abs()
+    """Count where the clipped value loss was the larger one: val/clipfrac_avg (as TRL counts)."""
     limit = float("inf") if clip_range is None else clip_range
-    means.add("val/clipfrac_avg", moved > limit, experience.rollout.response_mask)
+    old = experience.old_values
+    clipped = old + (values.detach() - old).clamp(-limit, limit)
+    larger = (clipped - experience.returns).abs() > (values.detach() - experience.returns).abs()
+    means.add("val/clipfrac_avg", larger, experience.rollout.response_mask)
 
 
 def _add_details(means: WeightedMeans, experience: Experience, *, prefix: str) -> None:

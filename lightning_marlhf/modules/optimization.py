@@ -104,6 +104,21 @@ def learning_rate_factor(settings: Optimization, *, updates: int) -> Callable[[i
     return factor
 
 
+def renew_rates(optimizer: AdamW, schedule: LambdaLR, peak_rates: dict[str, float]) -> None:
+    """Give a resumed optimizer the peak learning rates of its settings: the checkpoint brought its own.
+
+    Args:
+        optimizer: as loaded.
+        schedule: as loaded; it goes on where it was.
+        peak_rates: by name of network.
+    """
+    peaks = [peak_rates[group["name"].removesuffix("_vectors")] for group in optimizer.param_groups]
+    schedule.base_lrs = peaks
+    for group, peak, factor in zip(optimizer.param_groups, peaks, schedule.lr_lambdas, strict=True):
+        group["initial_lr"] = peak
+        group["lr"] = peak * factor(schedule.last_epoch)
+
+
 class NonFiniteError(RuntimeError):
     """A loss or a gradient is NaN or infinite; the weights were not touched."""
 

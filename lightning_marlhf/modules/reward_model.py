@@ -101,7 +101,7 @@ class RewardModel(TrainingModule):
     on_test_epoch_end = on_validation_epoch_end
 
     @torch.no_grad()
-    def on_train_end(self) -> None:
+    def center(self) -> None:
         """Shift the scores so that demonstrations score 0 on average (Stiennon et al., 2020)."""
         if not self.center_rows:
             return
@@ -114,7 +114,8 @@ class RewardModel(TrainingModule):
         self.network.reward_offset += torch.cat(scores).mean().item()
 
     def export(self, folder: Path, *, card: Mapping[str, Any]) -> None:
-        """Write the classifier as a Hugging Face folder."""
+        """Centre the scores, and write the classifier as a Hugging Face folder."""
+        self.center()
         export(self.network.classifier, self.tokenizer, folder, card=card)
 
     def rehearse(self, input_ids: Tensor, mask: Tensor) -> Tensor:

@@ -150,7 +150,7 @@ class TinyTLDRGold(Scorer):
 
 
 def _speak_alike(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
-    """Tell whether both tokenizers give every text the same ids."""
+    """Tell whether both tokenizers have the same tokens with the same ids, special ones included."""
 
     def language(tokenizer: PreTrainedTokenizerBase) -> tuple[object, ...]:
         return tokenizer.get_vocab(), tokenizer.eos_token_id, tokenizer.bos_token_id

@@ -30,6 +30,22 @@ class Credit:
     isolate_last_token: bool = False
     whiten_advantages: bool = True
 
+    def __post_init__(self) -> None:
+        if not (0 <= self.gamma <= 1 and 0 <= self.lam <= 1):
+            raise ValueError(
+                f"credit.gamma and credit.lam must be from 0 to 1, got {self.gamma} and {self.lam}"
+            )
+        if self.gamma_per == "token" and self.gamma < 1 and self.reward_pooling != "sum":
+            raise ValueError(
+                "credit.gamma_per: token discounts the rewards inside a macro action, which needs "
+                f"reward_pooling: sum, got {self.reward_pooling}"
+            )
+
+    @property
+    def reward_discount(self) -> float:
+        """The discount of token rewards inside a macro action: gamma if it counts tokens, else none."""
+        return self.gamma if self.gamma_per == "token" else 1.0
+
 
 @dataclass(frozen=True)
 class Shaping:
@@ -48,6 +64,12 @@ class Shaping:
     missing_eos_penalty: float = 0.0
     normalize: bool = False
     logprob_temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("clamp", "logprob_temperature"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"shaping.{name} must be above 0, or null, got {value}")
 
     def temperature(self, sampling: SamplingSettings) -> float:
         """Give the temperature of log-probabilities; greedy sampling counts as 1."""

@@ -140,7 +140,7 @@ def draw_noise(random: Random) -> Noise:
 def gold_score(summary: str, facts: Mapping[str, str]) -> float:
     """Score a summary: facts right, minus half for each sentence that is wrong, repeated or invented.
 
-    An unfinished last sentence counts as invented.
+    Marks only separate sentences: a last one without its mark counts, one cut off in a word is invented.
 
     >>> facts = {"who": "boss", "did": "told a lie", "when": "friday", "feel": "sad", "ask": "call"}
     >>> gold_score("my boss. told a lie. on friday. i feel sad. should i call?", facts)

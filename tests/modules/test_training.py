@@ -4,6 +4,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
+from lightning_marlhf.models.backbone import load_sequence_classifier
+from lightning_marlhf.models.heads import RewardNetwork
 from lightning_marlhf.modules.ma_ppo import PPO
 from lightning_marlhf.modules.optimization import NonFiniteError, Optimization
 from tests.modules.tiny_runs import FAST, data, fit
@@ -71,6 +73,40 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(make, stage, tmp_pat
     torch.testing.assert_close(weights(second), weights(whole), atol=1e-6, rtol=0)
 
 
+def test_a_resumed_run_takes_the_learning_rate_of_its_settings(make_sft, tmp_path):
+    def sft(lr):
+        return make_sft(optimization=Optimization(lr=lr, schedule="linear"))
+
+    fit(sft(1e-3), data("sft"), tmp_path, steps=4, callbacks=[SaveAndStop(2)])
+    resumed = fit(sft(1e-4), data("sft"), tmp_path, steps=4, ckpt_path=tmp_path / "last.ckpt")
+    # the third of four updates: two quarters of the way down from the peak, then one more
+    assert resumed.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.0)
+    assert resumed.callback_metrics["lr"] == pytest.approx(1e-4 * 0.25)
+
+
+def test_a_resumed_run_has_the_random_state_of_the_uninterrupted_one(make_sft, tmp_path):
+    drawn = {}
+
+    class Draw(Callback):
+        def on_train_batch_end(self, trainer, *_):
+            drawn.setdefault(trainer.global_step, []).append(torch.rand(()).item())
+
+    torch.manual_seed(5)
+    fit(make_sft(), data("sft"), tmp_path, steps=4, callbacks=[Draw(), SaveAndStop(2)])
+    fit(
+        make_sft(),
+        data("sft"),
+        tmp_path,
+        steps=4,
+        ckpt_path=tmp_path / "last.ckpt",
+        callbacks=[Draw()],
+    )
+    torch.manual_seed(5)
+    fit(make_sft(), data("sft"), tmp_path, steps=4, callbacks=[Draw()])
+    assert drawn[3][0] == drawn[3][1]
+    assert drawn[4][0] == drawn[4][1]
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_gradient_that_is_not_finite_is_refused_by_name_before_any_weight_changes(
     make, stage, tmp_path
@@ -126,15 +162,16 @@ def test_sft_learns(make_sft, tmp_path):
     assert trainer.callback_metrics["loss/sft"] < 0.8 * first
 
 
-def test_the_reward_model_scores_demonstrations_0_on_average(make_reward_model, tmp_path):
+def test_an_exported_reward_model_scores_demonstrations_0_on_average(make_reward_model, tmp_path):
     module = make_reward_model(optimization=FAST)
     datamodule = data("reward_model")
     fit(module, datamodule, tmp_path, steps=2)
+    module.export(tmp_path / "export", card={})
     batch = datamodule.demonstrations(8)
-    assert module.network.reward_offset != 0
-    assert module.network(batch.input_ids, batch.attention_mask).mean().item() == pytest.approx(
-        0, abs=1e-5
-    )
+    exported = load_sequence_classifier(str(tmp_path / "export"), datamodule.tokenizer)
+    scores = RewardNetwork(exported)(batch.input_ids, batch.attention_mask)
+    assert exported.config.reward_offset != 0
+    assert scores.mean().item() == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("loss", ["last", "tokens"])
