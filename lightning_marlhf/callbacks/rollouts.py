@@ -95,6 +95,26 @@ class RolloutWriter(Callback):
         """Write them."""
         self._write(trainer, "test.jsonl")
 
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin a file."""
+        self._held_out = []
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the rows."""
+        self._keep(trainer, pl_module, outputs)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write them."""
+        self._write(trainer, "predict.jsonl")
+
     def _keep(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
         experience = experience_of(outputs)
         if experience is not None:

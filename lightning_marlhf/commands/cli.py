@@ -187,7 +187,10 @@ class RunCLI(LightningCLI):
             self.trainer.ckpt_path = (
                 self.config.ckpt_path
             )  # not as an argument: callbacks see this one in `setup`
-            getattr(self.trainer, self.command)(self.model, datamodule=self.datamodule)
+            only_records = {"return_predictions": False} if self.command == "predict" else {}
+            getattr(self.trainer, self.command)(
+                self.model, datamodule=self.datamodule, **only_records
+            )
             if self.command == "fit" and self.config.test_after_fit:
                 self.trainer.ckpt_path = None
                 self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)

@@ -163,6 +163,12 @@ class TrainingModule(LightningModule):
         self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
         return rates | {f"{name}/grad_norm": norm for name, norm in norms.items()}
 
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        """Refuse, in the modules that do not answer prompts."""
+        raise ValueError(
+            f"{type(self).__name__} predicts nothing: `generate RUN` answers prompts with what it exported"
+        )
+
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """Log against the number of updates, and make the values known to callbacks."""
         for logger in self.loggers:
