@@ -75,45 +75,16 @@ class RolloutWriter(Callback):
         if not trainer.sanity_checking:
             self._write(trainer, f"validate-{trainer.global_step:06d}.jsonl")
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin a file."""
-        self._held_out = []
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep the rows."""
-        self._keep(trainer, pl_module, outputs)
-
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write them."""
         self._write(trainer, "test.jsonl")
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin a file."""
-        self._held_out = []
-
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep the rows."""
-        self._keep(trainer, pl_module, outputs)
-
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write them."""
         self._write(trainer, "predict.jsonl")
+
+    on_test_start = on_predict_start = on_validation_start
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
 
     def _keep(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
         experience = experience_of(outputs)

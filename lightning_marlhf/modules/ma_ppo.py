@@ -1,9 +1,8 @@
 """MA-PPO: proximal policy optimisation that assigns credit to macro actions. With n = 1 it is PPO."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy
@@ -19,6 +18,7 @@ from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.base import TrainingModule
 from lightning_marlhf.modules.control import KLControl, KLController, ScoreNormalizer
 from lightning_marlhf.modules.optimization import Optimization
+from lightning_marlhf.modules.settings import PPO
 from lightning_marlhf.ops import losses, macro, masking
 from lightning_marlhf.rollout.experience import Actors, Execution, collect_experience
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
@@ -32,43 +32,6 @@ RESERVED_NAMES = {"scores", "kl", "entropy", "response_length", "ended"}  # of o
 _EVALUATION_SEED = (
     20241002  # held-out prompts are answered with the same random numbers at every step
 )
-
-
-@dataclass(frozen=True)
-class PPO:
-    """How experience is learnt from.
-
-    Attributes:
-        epochs: passes over each rollout.
-        minibatches: updates per pass; the rollout is cut into this many random parts.
-        clip_range: epsilon of the policy loss.
-        value_clip_range: epsilon of the value loss; null does not clip.
-        ratio_level: "token" ratios, each with its macro action's advantage (released code), or one ratio per "macro"
-            action, the product of its tokens' (paper).
-        loss_reduction: mean of the loss over "token"s, or per "sequence" and then over sequences (released code).
-        critic_warmup: first updates in which only the critic learns.
-    """
-
-    epochs: int = 1
-    minibatches: int = 1
-    clip_range: float = 0.2
-    value_clip_range: float | None = 0.2
-    ratio_level: Literal["token", "macro"] = "token"
-    loss_reduction: masking.Reduction = "token"
-    critic_warmup: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.epochs, self.minibatches) < 1:
-            raise ValueError(
-                f"ppo.epochs and ppo.minibatches must be at least 1, got {self.epochs} and {self.minibatches}"
-            )
-        if self.clip_range <= 0 or (
-            self.value_clip_range is not None and self.value_clip_range <= 0
-        ):
-            raise ValueError(
-                "ppo.clip_range and ppo.value_clip_range must be above 0 (value_clip_range may be null), "
-                f"got {self.clip_range} and {self.value_clip_range}"
-            )
 
 
 class MAPPO(TrainingModule):

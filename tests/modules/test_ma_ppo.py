@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lightning_marlhf.modules.control import KLControl, KLController, ScoreNormalizer
-from lightning_marlhf.modules.ma_ppo import PPO
 from lightning_marlhf.modules.optimization import Optimization
+from lightning_marlhf.modules.settings import PPO
 from lightning_marlhf.rollout.settings import Shaping
 from tests.modules.tiny_runs import data, fit
 

@@ -6,8 +6,8 @@ from lightning.pytorch import Callback
 
 from lightning_marlhf.models.backbone import load_sequence_classifier
 from lightning_marlhf.models.heads import RewardNetwork
-from lightning_marlhf.modules.ma_ppo import PPO
 from lightning_marlhf.modules.optimization import NonFiniteError, Optimization
+from lightning_marlhf.modules.settings import PPO
 from tests.modules.tiny_runs import FAST, data, fit
 
 
