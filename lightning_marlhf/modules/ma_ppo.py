@@ -72,7 +72,7 @@ class MAPPO(TrainingModule):
         credit: Credit = Credit(),  # noqa: B008 - frozen
         shaping: Shaping = Shaping(),  # noqa: B008
         kl: KLControl = KLControl(),  # noqa: B008
-        ppo: PPO = PPO(),
+        ppo: PPO = PPO(),  # noqa: B008
         rows_per_pass: int = 64,
         dtype: str = "float32",
         seed: int = 1,

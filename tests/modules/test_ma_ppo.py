@@ -3,10 +3,13 @@
 import pytest
 import torch
 
+from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.control import KLControl, KLController, ScoreNormalizer
+from lightning_marlhf.modules.metrics import add_policy_clipping
 from lightning_marlhf.modules.optimization import Optimization
 from lightning_marlhf.modules.settings import PPO
-from lightning_marlhf.rollout.settings import Shaping
+from lightning_marlhf.rollout.scoring import TinyTLDRGold
+from lightning_marlhf.rollout.settings import Credit, Shaping
 from tests.modules.tiny_runs import data, fit
 
 LOGGED = [
@@ -139,6 +142,46 @@ def test_held_out_prompts_are_answered_the_same_way_every_time(make_ppo, tmp_pat
 def test_a_rollout_that_cannot_be_cut_evenly_is_refused(make_ppo, tmp_path):
     with pytest.raises(ValueError, match="rollout of 8 rows cannot be cut into 3"):
         fit(make_ppo(ppo=PPO(minibatches=3)), data("ppo"), tmp_path, steps=3)
+
+
+def test_a_run_that_ends_within_a_rollout_is_refused(make_ppo, tmp_path):
+    with pytest.raises(ValueError, match="run of 3 updates is no whole number of rollouts of 2"):
+        fit(make_ppo(), data("ppo"), tmp_path, steps=3)
+
+
+@pytest.mark.parametrize("names", [("gold", "gold"), ("kl", "gold")])
+def test_scorers_need_names_of_their_own(make_ppo, names):
+    scorer, monitor = (TinyTLDRGold(name) for name in names)
+    with pytest.raises(ValueError, match="expected different names"):
+        make_ppo(scorer=scorer, monitors=[monitor])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: PPO(epochs=0),
+        lambda: PPO(clip_range=0.0),
+        lambda: KLControl(coefficient=-1.0),
+        lambda: KLControl(target=0.0),
+        lambda: Shaping(clamp=0.0),
+        lambda: Shaping(logprob_temperature=0.0),
+        lambda: Credit(gamma=1.5),
+        lambda: Credit(gamma=0.9, gamma_per="token", reward_pooling="equal"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_when_they_are_read(make):
+    with pytest.raises(ValueError, match="got"):
+        make()
+
+
+def test_clip_fractions_count_where_clipping_acts():
+    """A ratio outside the range counts only where the advantage pushes it further out."""
+    means = WeightedMeans()
+    ratio = torch.tensor([1.5, 1.5, 0.5, 0.5, 1.1])
+    advantages = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0])
+    mask = torch.ones(5, dtype=torch.bool)
+    add_policy_clipping(means, ratio, advantages, mask, clip_range=0.2)
+    assert means.compute(lambda x: x)["policy/clipfrac_avg"] == pytest.approx(2 / 5)
 
 
 def test_minibatches_cover_the_rollout_once_per_epoch_in_an_order_that_follows_the_step(make_ppo):

@@ -178,6 +178,16 @@ def test_discounting_per_token_and_per_macro_action_agree_only_without_discount(
     assert not torch.allclose(*discounted)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, None])
+def test_a_discount_per_token_gives_the_first_token_the_same_return_for_any_length(collect, n):
+    """With lambda 1 the first return is the discounted sum of token rewards, however they are grouped."""
+    credit = Credit(gamma=0.9, gamma_per="token", lam=1.0, whiten_advantages=False)
+    experience = collect(termination=FixedNGram(n=n), credit=credit)
+    rewards = experience.token_rewards
+    powers = 0.9 ** torch.arange(rewards.shape[1])
+    torch.testing.assert_close(experience.returns[:, 0], (rewards * powers).sum(dim=1))
+
+
 def test_experience_carries_no_graph(collect):
     experience = collect()
     assert not experience.advantages.requires_grad
