@@ -177,11 +177,11 @@ def test_settings_that_cannot_work_are_refused_when_they_are_read(make):
 def test_clip_fractions_count_where_clipping_acts():
     """A ratio outside the range counts only where the advantage pushes it further out."""
     means = WeightedMeans()
-    ratio = torch.tensor([1.5, 1.5, 0.5, 0.5, 1.1])
-    advantages = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0])
+    ratio = torch.tensor([1.5, 0.5, 0.5, 0.5, 1.1])
+    advantages = torch.tensor([1.0, -1.0, -1.0, 1.0, 1.0])
     mask = torch.ones(5, dtype=torch.bool)
     add_policy_clipping(means, ratio, advantages, mask, clip_range=0.2)
-    assert means.compute(lambda x: x)["policy/clipfrac_avg"] == pytest.approx(2 / 5)
+    assert means.compute(lambda x: x)["policy/clipfrac_avg"] == pytest.approx(3 / 5)
 
 
 def test_minibatches_cover_the_rollout_once_per_epoch_in_an_order_that_follows_the_step(make_ppo):
