@@ -130,7 +130,7 @@ def load_sequence_classifier(
         model = _initialise(
             AutoModelForSequenceClassification, source, tokenizer, dtype=dtype, num_labels=1
         )
-        draw_head(model, seed=source.seed)
+        draw_head(model, seed=source.seed or 0)
         return _make_ready(model, tokenizer)
     folder = locate(source)
     config = _read_config(source, folder)
@@ -219,7 +219,7 @@ def _initialise(
 ) -> PreTrainedModel:
     config = build_config(source.config, vocab_size=len(tokenizer), **extra)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(source.seed)
+        torch.manual_seed(source.seed or 0)
         return auto_class.from_config(config, dtype=torch_dtype(dtype))
 
 

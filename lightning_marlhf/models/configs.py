@@ -1,7 +1,7 @@
 """Model configurations: given inline, checked, and with dropout off."""
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,11 +25,18 @@ class ModelConfig:
     config: dict[str, Any]
     # ^ keys of the Hugging Face configuration, "model_type" among them; vocabulary size and
     #   special tokens come from the tokenizer
-    seed: int = 0  # of the random initialisation
+    seed: int | None = None  # of the random initialisation; null takes the run's
 
 
 ModelSource = str | ModelConfig
 """A folder, a Hub id, or an inline configuration."""
+
+
+def seeded(source: ModelSource, seed: int) -> ModelSource:
+    """Give an inline configuration without a seed of its own the run's."""
+    if isinstance(source, ModelConfig) and source.seed is None:
+        return replace(source, seed=seed)
+    return source
 
 
 def build_config(settings: dict[str, Any], **extra: Any) -> PreTrainedConfig:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lightning_marlhf.models.backbone import ModelSource, load_causal_lm, load_sequence_classifier
+from lightning_marlhf.models.configs import seeded
 from lightning_marlhf.models.heads import Critic
 from lightning_marlhf.models.hf_export import export
 from lightning_marlhf.models.policy import Policy
@@ -53,7 +54,8 @@ class MAPPO(TrainingModule):
         ppo: how experience is learnt from.
         rows_per_pass: rows per forward and backward pass; memory grows with it, results do not change.
         dtype: of the weights.
-        seed: of sampling, and of the order in which experience is learnt from.
+        seed: of sampling, and of the order in which experience is learnt from; of the random
+            initialisation of an inline ``config:``.
     """
 
     monitor = "objective/scores"
@@ -213,6 +215,7 @@ class MAPPO(TrainingModule):
         export(self.policy.lm, self.tokenizer, folder, card=card)
 
     def _load(self, source: ModelSource) -> PreTrainedModel:
+        source = seeded(source, self.seed)
         return load_causal_lm(source, self.tokenizer, dtype=self.load_dtype)
 
     def _prepare(self) -> None:

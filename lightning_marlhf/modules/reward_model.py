@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_marlhf.models.backbone import ModelSource, load_sequence_classifier
+from lightning_marlhf.models.configs import seeded
 from lightning_marlhf.models.heads import RewardNetwork
 from lightning_marlhf.models.hf_export import export
 from lightning_marlhf.modules.averages import WeightedMeans
@@ -28,7 +29,7 @@ class RewardModel(TrainingModule):
         center_rows: demonstrations whose mean score becomes 0 when training ends; 0 leaves the scores as they are.
         rows_per_pass: pairs per forward and backward pass; memory grows with it, results do not change.
         dtype: of the weights.
-        seed: of the new head.
+        seed: of the new head, and of the random initialisation of an inline ``config:``.
     """
 
     monitor = "reward_model/accuracy"
@@ -56,7 +57,10 @@ class RewardModel(TrainingModule):
         if not hasattr(self, "network"):
             self.network = RewardNetwork(
                 load_sequence_classifier(
-                    self.model, self.tokenizer, dtype=self.load_dtype, seed=self.seed
+                    seeded(self.model, self.seed),
+                    self.tokenizer,
+                    dtype=self.load_dtype,
+                    seed=self.seed,
                 )
             )
 

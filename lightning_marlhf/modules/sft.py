@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_marlhf.models.backbone import ModelSource, load_causal_lm
+from lightning_marlhf.models.configs import seeded
 from lightning_marlhf.models.hf_export import export
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.modules.averages import WeightedMeans
@@ -26,6 +27,7 @@ class SFT(TrainingModule):
         prompt_weight: of prompt tokens in the loss; 0 learns the response only, 1 is the released code's.
         rows_per_pass: rows per forward and backward pass; memory grows with it, results do not change.
         dtype: of the weights.
+        seed: of the random initialisation of an inline ``config:``.
     """
 
     monitor = "loss/sft"
@@ -38,16 +40,19 @@ class SFT(TrainingModule):
         prompt_weight: float = 0.0,
         rows_per_pass: int = 64,
         dtype: str = "float32",
+        seed: int = 1,
     ) -> None:
         super().__init__(optimization=optimization, rows_per_pass=rows_per_pass)
         self.model = model
         self.prompt_weight = prompt_weight
         self.load_dtype = dtype
+        self.seed = seed
 
     def configure_model(self) -> None:
         """Load the model, once."""
         if not hasattr(self, "policy"):
-            self.policy = Policy(load_causal_lm(self.model, self.tokenizer, dtype=self.load_dtype))
+            source = seeded(self.model, self.seed)
+            self.policy = Policy(load_causal_lm(source, self.tokenizer, dtype=self.load_dtype))
 
     def networks(self) -> dict[str, tuple[nn.Module, float]]:
         """Name the one network that learns."""

@@ -154,6 +154,16 @@ def test_epochs_count_their_updates(make_ppo, tmp_path):
     assert trainer.global_step == module.total_updates == 2 * 2 * 4
 
 
+@pytest.mark.parametrize("stage", ["sft", "reward_model"])
+def test_another_seed_starts_from_other_weights(make, stage, tmp_path):
+    modules = [make(stage, seed=seed) for seed in (1, 1, 2)]
+    for module in modules:
+        fit(module, data(stage), tmp_path, steps=0)
+    first, same, other = (weights(module) for module in modules)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
 def test_sft_learns(make_sft, tmp_path):
     module = make_sft(optimization=Optimization(lr=1e-2, schedule="constant"))
     trainer = fit(module, data("sft"), tmp_path, steps=1)
