@@ -284,21 +284,19 @@ class MAPPO(TrainingModule):
             num_targets=rollout.response_ids.shape[1],
             temperature=self.shaping.temperature(self.sampling),
         )
-        metrics.add_policy_update(means, output, part)
+        log_ratio = metrics.add_policy_update(means, output, part)
         if self.ppo.ratio_level == "token":
             mask = rollout.response_mask
-            ratio = losses.probability_ratio(output.logprobs, part.old_logprobs)
-            metrics.add_policy_clipping(means, ratio, part.advantages, mask, clip_range=clip)
+            metrics.add_policy_clipping(means, log_ratio, part.advantages, mask, clip_range=clip)
             terms = losses.policy_terms(
                 output.logprobs, part.old_logprobs, part.advantages, clip_range=clip
             )
         else:
             mask = part.macro_actions.mask
-            ratio = losses.probability_ratio(
-                macro.pool_tokens(output.logprobs, part.macro_actions, weights="sum"),
-                macro.pool_tokens(part.old_logprobs, part.macro_actions, weights="sum"),
+            log_ratio = macro.pool_tokens(log_ratio, part.macro_actions, weights="sum")
+            metrics.add_policy_clipping(
+                means, log_ratio, part.macro_advantages, mask, clip_range=clip
             )
-            metrics.add_policy_clipping(means, ratio, part.macro_advantages, mask, clip_range=clip)
             terms = losses.macro_policy_terms(
                 output.logprobs,
                 part.old_logprobs,

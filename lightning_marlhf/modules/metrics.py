@@ -65,26 +65,35 @@ def variance_metrics(experience: Experience, *, all_reduce_sum: AllReduce) -> di
 
 
 def longest_macro_action(experience: Experience) -> Tensor:
-    """Count the tokens of this rank's longest macro action; there is one if there is a response."""
-    return macro.lengths(experience.macro_actions).max()
+    """Count the tokens of this rank's longest macro action; 0 where no response teaches anything."""
+    lengths = macro.lengths(experience.macro_actions)
+    return torch.nn.functional.pad(lengths, (0, 1)).max()
 
 
-def add_policy_update(means: WeightedMeans, output: TokenLogprobs, experience: Experience) -> None:
-    """Count how far an update's policy is from the one that sampled: policy/*, val/ratio."""
+def add_policy_update(
+    means: WeightedMeans, output: TokenLogprobs, experience: Experience
+) -> Tensor:
+    """Count how far an update's policy is from the one that sampled: policy/*, val/ratio.
+
+    Returns:
+        The log-ratio of both policies [batch, response], without a graph; 0 on padding.
+    """
     mask = experience.rollout.response_mask
-    ratio = losses.probability_ratio(output.logprobs.detach(), experience.old_logprobs)
     log_ratio = (output.logprobs.detach() - experience.old_logprobs).masked_fill(~mask, 0)
+    ratio = losses.probability_ratio(log_ratio, torch.zeros_like(log_ratio))
     means.add("policy/approxkl_avg", 0.5 * log_ratio.square(), mask)
     means.add("policy/entropy_avg", output.entropy, mask)
     means.add("val/ratio", ratio, mask)
     means.add("val/ratio_square", ratio.square(), mask)
+    return log_ratio
 
 
 def add_policy_clipping(
-    means: WeightedMeans, ratio: Tensor, advantages: Tensor, mask: Tensor, *, clip_range: float
+    means: WeightedMeans, log_ratio: Tensor, advantages: Tensor, mask: Tensor, *, clip_range: float
 ) -> None:
     """Count where clipping took the gradient away: policy/clipfrac_avg (as TRL counts)."""
-    gained = (ratio.detach() - 1) * advantages.sign()
+    ratio = losses.probability_ratio(log_ratio, torch.zeros_like(log_ratio))
+    gained = (ratio - 1) * advantages.sign()
     means.add("policy/clipfrac_avg", gained > clip_range, mask)
 
 

@@ -180,7 +180,7 @@ def test_clip_fractions_count_where_clipping_acts():
     ratio = torch.tensor([1.5, 0.5, 0.5, 0.5, 1.1])
     advantages = torch.tensor([1.0, -1.0, -1.0, 1.0, 1.0])
     mask = torch.ones(5, dtype=torch.bool)
-    add_policy_clipping(means, ratio, advantages, mask, clip_range=0.2)
+    add_policy_clipping(means, ratio.log(), advantages, mask, clip_range=0.2)
     assert means.compute(lambda x: x)["policy/clipfrac_avg"] == pytest.approx(3 / 5)
 
 
