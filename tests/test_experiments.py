@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from lightning_marlhf.commands import cli
-from lightning_marlhf.commands.plan import read_plan
+from lightning_marlhf.commands.study import read_plan
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "experiments").rglob("*.yaml"))

@@ -138,7 +138,8 @@ def answers(
 
     from lightning_marlhf.data.collate import Collator
     from lightning_marlhf.data.examples import Question
-    from lightning_marlhf.models.backbone import load_causal_lm, load_tokenizer
+    from lightning_marlhf.hub.tokenizer import load_tokenizer
+    from lightning_marlhf.models.backbone import load_causal_lm
     from lightning_marlhf.models.policy import Policy
     from lightning_marlhf.rollout.generation import SamplingSettings, generate, row_seeds
 

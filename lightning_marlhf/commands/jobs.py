@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from lightning_marlhf.commands.plan import Plan, Stage
+from lightning_marlhf.commands.study import Plan, Stage
 from lightning_marlhf.records import DONE_FILE, PROGRESS_FILE, write_json
 
 STAGE_FILE = "stage.json"

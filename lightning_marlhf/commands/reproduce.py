@@ -16,9 +16,9 @@ from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.check import check_all
 from lightning_marlhf.commands.jobs import Job, State, inspect_job, make_jobs, start_command
 from lightning_marlhf.commands.monitor import Monitor, duration
-from lightning_marlhf.commands.plan import Plan, check_seeds, read_plan
 from lightning_marlhf.commands.raw_config import ConfigError
 from lightning_marlhf.commands.scheduler import Outcome, Scheduler
+from lightning_marlhf.commands.study import Plan, check_seeds, read_plan
 from lightning_marlhf.commands.suggest import did_you_mean
 from lightning_marlhf.records import DONE_FILE
 

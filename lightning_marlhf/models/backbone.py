@@ -1,4 +1,4 @@
-"""Language models and their tokenizers: loaded or initialised, and made ready for RLHF.
+"""Language models: loaded or initialised, and made ready for RLHF.
 
 Ready means: dropout is off, the special tokens are the tokenizer's, pad is never EOS, and no weight
 is initialised that should have been loaded. Sharding is not done here.
@@ -12,12 +12,12 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
+from lightning_marlhf.hub.sources import SourceError, locate, reading
 from lightning_marlhf.models.configs import (
     ModelConfig,
     ModelSource,
@@ -25,54 +25,15 @@ from lightning_marlhf.models.configs import (
     torch_dtype,
     without_dropout,
 )
-from lightning_marlhf.models.sources import TOKENIZER_FILES, SourceError, locate, reading
 
 __all__ = [
     "ModelConfig",
     "ModelSource",
-    "SourceError",
     "hidden_states",
     "load_causal_lm",
     "load_sequence_classifier",
-    "load_tokenizer",
     "position_ids",
 ]
-
-
-def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
-    """Load a tokenizer that can tell padding from the end of a response.
-
-    Args:
-        source: a folder or a Hub id.
-
-    Raises:
-        SourceError: if it cannot be loaded, or its pad token is missing or is EOS.
-    """
-    folder = locate(source, files=TOKENIZER_FILES)
-    with reading(source):
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    _check_special_tokens(source, tokenizer)
-    return tokenizer
-
-
-def _check_special_tokens(source: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    if tokenizer.eos_token_id is None:
-        raise SourceError(
-            f"The tokenizer of {source} has no EOS token, so responses cannot end: "
-            "set its eos_token."
-        )
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        problem = (
-            "no pad token"
-            if tokenizer.pad_token_id is None
-            else f"its EOS {tokenizer.eos_token!r} as pad token"
-        )
-        raise SourceError(
-            f"The tokenizer of {source} has {problem}; a pad token of its own is needed, or the "
-            "model never learns to end. Fix: tokenizer.add_special_tokens({'pad_token': '<pad>'}); "
-            "tokenizer.save_pretrained('my-tokenizer'); then give my-tokenizer as tokenizer (the "
-            "embeddings grow when the model is loaded)."
-        )
 
 
 def load_causal_lm(

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from lightning_marlhf.models.sources import SourceError
+from lightning_marlhf.hub.sources import SourceError
 
 _DTYPES = {
     "float32": torch.float32,

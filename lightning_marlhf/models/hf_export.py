@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lightning_marlhf.models.sources import quietly
+from lightning_marlhf.hub.sources import quietly
 
 
 def export(

@@ -14,8 +14,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.models import heads
-from lightning_marlhf.models.backbone import load_sequence_classifier, load_tokenizer
+from lightning_marlhf.models.backbone import load_sequence_classifier
 from lightning_marlhf.tasks import tiny_tldr
 from lightning_marlhf.types import Rollout, TensorBatch
 

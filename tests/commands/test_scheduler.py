@@ -12,8 +12,8 @@ from rich.console import Console
 
 from lightning_marlhf.commands.jobs import Job, State, inspect_job, make_jobs
 from lightning_marlhf.commands.monitor import Monitor
-from lightning_marlhf.commands.plan import Plan, Stage
 from lightning_marlhf.commands.scheduler import Outcome, Scheduler
+from lightning_marlhf.commands.study import Plan, Stage
 
 PROGRAM = (sys.executable, str(Path(__file__).with_name("fake_run.py")))
 

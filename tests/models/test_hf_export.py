@@ -11,10 +11,10 @@ from transformers import (
     GenerationConfig,
 )
 
+from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.models.backbone import (
     load_causal_lm,
     load_sequence_classifier,
-    load_tokenizer,
 )
 from lightning_marlhf.models.hf_export import export
 

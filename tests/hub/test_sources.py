@@ -3,9 +3,10 @@
 import pytest
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
-from lightning_marlhf.models import sources
-from lightning_marlhf.models.backbone import load_causal_lm, load_tokenizer
-from lightning_marlhf.models.sources import SourceError, locate
+from lightning_marlhf.hub import sources
+from lightning_marlhf.hub.sources import SourceError, locate
+from lightning_marlhf.hub.tokenizer import load_tokenizer
+from lightning_marlhf.models.backbone import load_causal_lm
 
 
 def refused(call, *arguments):

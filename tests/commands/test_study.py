@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_marlhf.commands.plan import read_plan
 from lightning_marlhf.commands.raw_config import ConfigError
+from lightning_marlhf.commands.study import read_plan
 
 PLAN = """
 title: a study

@@ -1,0 +1,41 @@
+"""Tokenizers, ready for RLHF: pad is never EOS."""
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from lightning_marlhf.hub.sources import TOKENIZER_FILES, SourceError, locate, reading
+
+
+def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
+    """Load a tokenizer that can tell padding from the end of a response.
+
+    Args:
+        source: a folder or a Hub id.
+
+    Raises:
+        SourceError: if it cannot be loaded, or its pad token is missing or is EOS.
+    """
+    folder = locate(source, files=TOKENIZER_FILES)
+    with reading(source):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    _check_special_tokens(source, tokenizer)
+    return tokenizer
+
+
+def _check_special_tokens(source: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    if tokenizer.eos_token_id is None:
+        raise SourceError(
+            f"The tokenizer of {source} has no EOS token, so responses cannot end: "
+            "set its eos_token."
+        )
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        problem = (
+            "no pad token"
+            if tokenizer.pad_token_id is None
+            else f"its EOS {tokenizer.eos_token!r} as pad token"
+        )
+        raise SourceError(
+            f"The tokenizer of {source} has {problem}; a pad token of its own is needed, or the "
+            "model never learns to end. Fix: tokenizer.add_special_tokens({'pad_token': '<pad>'}); "
+            "tokenizer.save_pretrained('my-tokenizer'); then give my-tokenizer as tokenizer (the "
+            "embeddings grow when the model is loaded)."
+        )
