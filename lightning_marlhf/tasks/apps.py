@@ -1,0 +1,119 @@
+"""APPS: programming problems with reference programs and tests.
+
+Source of the prompt: ``generate_prompt`` of hendrycks/apps @ 1eecd13, eval/generate_gpt_codes.py.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from lightning_marlhf.tasks.rows import (
+    Row,
+    fingerprint,
+    optional_text,
+    require_prompt,
+    text,
+    value,
+    wrong,
+)
+
+HUB_ID = "codeparrot/apps"
+HUB_ROWS: Mapping[str, int] = {"train": 5_000, "test": 5_000}
+
+_LONGEST_INT = 4_300  # digits that Python's `int` reads; some tests of APPS hold longer numbers
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem, and what is known of its answers."""
+
+    problem_id: int
+    prompt: str
+    post: str  # `fingerprint` of the question
+    solutions: tuple[str, ...]  # programs that people wrote; empty where none is known
+    tests: Mapping[str, Any] | None  # "inputs", "outputs" and perhaps "fn_name"; None where unknown
+    fn_name: (
+        str | None
+    )  # the function that the tests call; None: they use standard input and output
+    difficulty: str
+    malformed: tuple[str, ...] = ()  # columns whose JSON cannot be read; what they hold is unknown
+
+
+def problem(row: Row) -> Problem:
+    """Read a problem; ``solutions`` and ``input_output`` are JSON as text, and "" is none."""
+    question = text(row, "question")
+    require_prompt(question)
+    starter_code = optional_text(row, "starter_code") or ""
+    solutions = parse_solutions(optional_text(row, "solutions") or "")
+    tests = parse_tests(optional_text(row, "input_output") or "")
+    fn_name = (tests or {}).get("fn_name") or None
+    return Problem(
+        problem_id=_problem_id(row),
+        prompt=_prompt(question, starter_code, calls=bool(fn_name or (starter_code and not tests))),
+        post=fingerprint(question),
+        solutions=solutions or (),
+        tests=tests or None,
+        fn_name=fn_name,
+        difficulty=text(row, "difficulty"),
+        malformed=tuple(
+            column
+            for column, parsed in {"solutions": solutions, "input_output": tests}.items()
+            if parsed is None
+        ),
+    )
+
+
+def parse_solutions(content: str) -> tuple[str, ...] | None:
+    """Read the column ``solutions``: programs, () where it is "", None where it is malformed."""
+    programs = _parse(content or "[]")
+    if not isinstance(programs, list) or not all(isinstance(each, str) for each in programs):
+        return None
+    return tuple(programs)
+
+
+def parse_tests(content: str) -> Mapping[str, Any] | None:
+    """Read the column ``input_output``: the tests, {} where it is "", None where it is malformed."""
+    tests = _parse(content or '{"inputs": [], "outputs": []}')
+    if not isinstance(tests, dict):
+        return None
+    inputs, outputs = tests.get("inputs"), tests.get("outputs")
+    if not isinstance(inputs, list) or not isinstance(outputs, list):
+        return None
+    return tests if inputs else {}
+
+
+def _prompt(question: str, starter_code: str, *, calls: bool) -> str:
+    r"""Write the official prompt.
+
+    Where a problem has no tests, which tell standard input from calls, its starter code does, as in the official
+    training code.
+
+    >>> _prompt("Add two numbers.", "def add(a, b):", calls=True)
+    '\nQUESTION:\nAdd two numbers.\ndef add(a, b):\nUse Call-Based format\nANSWER:\n'
+    """
+    code = f"\n{starter_code}" if starter_code else ""
+    answer = "Call-Based" if calls else "Standard Input"
+    return f"\nQUESTION:\n{question}{code}\nUse {answer} format\nANSWER:\n"
+
+
+def _problem_id(row: Row) -> int:
+    """Look up the number of a problem, which the Hub's JSON lines call ``id``."""
+    column = "id" if "id" in row and "problem_id" not in row else "problem_id"
+    number = value(row, column)
+    if type(number) is not int:
+        raise wrong(column, "a number", number)
+    return number
+
+
+def _parse(content: str) -> Any:
+    """Read JSON with integers of any length; None where it is malformed."""
+    try:
+        return json.loads(content, parse_int=_integer)
+    except ValueError:
+        return None
+
+
+def _integer(digits: str) -> int:
+    return int(digits) if len(digits) < _LONGEST_INT else int(Decimal(digits))

@@ -1,0 +1,54 @@
+"""HH-RLHF: dialogues of people with an assistant, with people's choice between two last replies.
+
+Source of the format: class DahoasFullhhrlhfDataset of ernie-research/MA-RLHF @ 807551d,
+applications/DeepSpeed-Chat/dschat/utils/data/raw_datasets.py. Whole transcripts are
+those of anthropics/hh-rlhf @ 354e5c3.
+"""
+
+from collections.abc import Mapping
+
+from lightning_marlhf.tasks.rows import (
+    PreferenceText,
+    Row,
+    UnusableRow,
+    fingerprint,
+    require_prompt,
+    text,
+)
+
+HUB_ID = "Dahoas/full-hh-rlhf"
+HUB_ROWS: Mapping[str, int] = {"train": 112_052, "test": 12_451}
+
+_HUMAN = "\n\nHuman:"
+_ASSISTANT = "\n\nAssistant:"
+
+
+def preference(row: Row) -> PreferenceText:
+    r"""Read a comparison: prompt and two replies verbatim, or two whole transcripts that differ in the last reply.
+
+    >>> start = "\n\nHuman: Hi\n\nAssistant:"
+    >>> preference({"chosen": start + " Hello!", "rejected": start + " What?"}).chosen
+    ' Hello!'
+    """
+    if "prompt" in row:
+        prompt, chosen, rejected = (text(row, name) for name in ("prompt", "chosen", "rejected"))
+    else:
+        prompt, chosen = _split(text(row, "chosen"))
+        other, rejected = _split(text(row, "rejected"))
+        if prompt != other:
+            raise UnusableRow("chosen and rejected answer different prompts")
+    require_prompt(prompt)
+    return PreferenceText(prompt, chosen, rejected, post=fingerprint(_first_turn(prompt)))
+
+
+def _split(transcript: str) -> tuple[str, str]:
+    """Cut a transcript before its last reply."""
+    head, mark, reply = transcript.rpartition(_ASSISTANT)
+    if not mark:
+        raise UnusableRow("transcript without a reply of the assistant")
+    return head + mark, reply
+
+
+def _first_turn(prompt: str) -> str:
+    """Give what the dialogue began with: rows of one dialogue, cut after different turns, share it."""
+    return prompt.removeprefix(_HUMAN).partition(_ASSISTANT)[0]

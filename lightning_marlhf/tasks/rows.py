@@ -1,0 +1,75 @@
+"""What the readers of rows share: texts of a preference, the two ways in which a row is wrong, looking up columns."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+class MalformedRow(ValueError):  # noqa: N818 - names the row, as UnusableRow does
+    """A row that breaks its data set's schema: the file is not what it was taken for, so nothing goes on."""
+
+
+class UnusableRow(ValueError):  # noqa: N818 - names the row; no error where rows are counted
+    """A row that keeps the schema, but nothing can be learnt from it: it is dropped, and counted by its message."""
+
+
+@dataclass(frozen=True)
+class PreferenceText:
+    """A prompt with two answers, byte for byte as the model sees them: no text is stripped, an answer may be blank."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+    post: str  # `fingerprint` of what several rows share: a post, a first turn, a question
+    tie: bool = False  # people liked both answers equally; `chosen` is then the first of the row
+
+
+def value(row: Row, column: str) -> Any:
+    """Look up a column; a dot goes into a struct, as in ``info.post``."""
+    found: Any = row
+    for name in column.split("."):
+        if not isinstance(found, Mapping) or name not in found:
+            columns = ", ".join(found) if isinstance(found, Mapping) else type(found).__name__
+            raise MalformedRow(f"column {column} is missing: found {columns or 'no columns'}")
+        found = found[name]
+    return found
+
+
+def text(row: Row, column: str) -> str:
+    """Look up a column that holds a text."""
+    found = value(row, column)
+    if not isinstance(found, str):
+        raise wrong(column, "a text", found)
+    return found
+
+
+def optional_text(row: Row, column: str) -> str | None:
+    """Look up a column that holds a text or null."""
+    return None if value(row, column) is None else text(row, column)
+
+
+def wrong(column: str, expected: str, got: Any) -> MalformedRow:
+    """Make the error of a column that holds something else."""
+    shown = repr(got)
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+    return MalformedRow(f"column {column}: expected {expected}, got {shown}")
+
+
+def require_prompt(content: str) -> None:
+    """Refuse a row whose prompt would hold nothing but its frame."""
+    if not content.strip():
+        raise UnusableRow("empty prompt")
+
+
+def require_answers(*answers: str) -> None:
+    """Refuse a row without the answers that a stage learns from; prompts alone need none."""
+    if not all(answer.strip() for answer in answers):
+        raise UnusableRow("empty answer")
+
+
+def fingerprint(content: str) -> str:
+    """Give a short name to a text that several rows share."""
+    return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:16]
