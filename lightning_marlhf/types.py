@@ -70,6 +70,17 @@ class SupervisedBatch(TensorBatch):
     input_ids: Int[Tensor, "batch sequence"]
     attention_mask: Bool[Tensor, "batch sequence"]  # True on prompt, response and EOS
     response_mask: Bool[Tensor, "batch sequence"]  # True on response tokens up to and including EOS
+    lengths: tuple[int, ...]  # real tokens of each row, on the host
+
+    def trimmed(self) -> "SupervisedBatch":
+        """Cut off the columns in which no row has a token."""
+        width = max(self.lengths)
+        return replace(
+            self,
+            input_ids=self.input_ids[:, :width],
+            attention_mask=self.attention_mask[:, :width],
+            response_mask=self.response_mask[:, :width],
+        )
 
     def __len__(self) -> int:
         """Count the rows."""
@@ -87,6 +98,18 @@ class PreferencePairs(TensorBatch):
     agreement: Float[
         Tensor, " batch"
     ]  # how often a perfect judge agrees with the label; NaN: unknown
+    lengths: tuple[int, ...]  # real tokens of each row's longer answer with its prompt, on the host
+
+    def trimmed(self) -> "PreferencePairs":
+        """Cut off the columns in which no row has a token."""
+        width = max(self.lengths)
+        return replace(
+            self,
+            chosen_ids=self.chosen_ids[:, :width],
+            chosen_mask=self.chosen_mask[:, :width],
+            rejected_ids=self.rejected_ids[:, :width],
+            rejected_mask=self.rejected_mask[:, :width],
+        )
 
     def __len__(self) -> int:
         """Count the pairs."""

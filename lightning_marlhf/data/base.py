@@ -5,16 +5,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 from torchdata.stateful_dataloader import StatefulDataLoader
 from torchdata.stateful_dataloader.sampler import StatefulDistributedSampler
 from transformers import PreTrainedTokenizerBase
 
-from lightning_marlhf.data.collate import Collator
+from lightning_marlhf.data.collate import Collator, Padder
 from lightning_marlhf.data.examples import Example
+from lightning_marlhf.data.order import TrainingOrder
 from lightning_marlhf.types import SupervisedBatch
 
-Stage = Literal["sft", "reward_model", "ppo"]
+Stage = Literal["sft", "reward_model", "ppo", "evaluation"]
 Split = Literal["train", "validate", "test"]
 
 
@@ -22,9 +23,12 @@ class RLHFDataModule(LightningDataModule):
     """Batches of one stage of RLHF.
 
     Args:
-        stage: "sft" gives demonstrations, "reward_model" preference pairs, "ppo" prompts.
+        stage: "sft" gives demonstrations, "reward_model" preference pairs, "ppo" prompts, "evaluation" prompts of
+            which none are for training.
         batch_size: rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks together.
         eval_batch_size: rows per evaluation batch, over all ranks together.
+        sort_window: batches whose rows are sorted by length together; 1 changes no batch, more saves more padding
+            where a batch is one pass.
         num_workers: processes that prepare batches; 0 prepares them in the training process.
         seed: of the order of the training rows.
     """
@@ -35,13 +39,22 @@ class RLHFDataModule(LightningDataModule):
         stage: Stage,
         batch_size: int,
         eval_batch_size: int,
+        sort_window: int = 1,
         num_workers: int = 0,
         seed: int = 1,
     ) -> None:
         super().__init__()
+        for name, value in (
+            ("batch_size", batch_size),
+            ("eval_batch_size", eval_batch_size),
+            ("sort_window", sort_window),
+        ):
+            if value < 1:
+                raise ValueError(f"data.init_args.{name} must be at least 1, got {value}")
         self.stage = stage
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
+        self.sort_window = sort_window
         self.num_workers = num_workers
         self.seed = seed
 
@@ -59,6 +72,14 @@ class RLHFDataModule(LightningDataModule):
     def examples(self, split: Split) -> Dataset[Example]:
         """Return the rows of a split, for this module's stage."""
 
+    def lengths(self, split: Split) -> Sequence[int] | None:
+        """Count the tokens of each row of a split; None where nobody has counted."""
+        return None
+
+    def planned_train_rows(self) -> int:
+        """Count the training rows, before anything is downloaded where that is possible."""
+        return len(cast(Any, self.examples("train")))
+
     @abstractmethod
     def demonstrations(self, rows: int) -> SupervisedBatch:
         """Return some demonstrations, whatever the stage: what reward models are centred on."""
@@ -70,45 +91,72 @@ class RLHFDataModule(LightningDataModule):
 
     def train_dataloader(self) -> StatefulDataLoader:
         """Batches in an order that depends on the seed and the epoch alone, and that resumes where it stopped."""
-        return self._loader("train", self.batch_size, shuffle=True)
+        if self.stage == "evaluation":
+            raise ValueError(
+                "data.init_args.stage: evaluation has no rows to train on: expected sft, reward_model or ppo"
+            )
+        rows = self.examples("train")
+        ranks, rank = self._ranks()
+        order = TrainingOrder(
+            len(cast(Any, rows)),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            ranks=ranks,
+            rank=rank,
+            lengths=self.lengths("train"),
+            window=self.sort_window,
+        )
+        return self._loader(rows, order, self.batch_size, drop_last=True)
 
-    def val_dataloader(self) -> StatefulDataLoader:
-        """Held-out batches, in order."""
-        return self._loader("validate", self.eval_batch_size, shuffle=False)
+    def val_dataloader(self) -> StatefulDataLoader | list[Any]:
+        """Held-out batches, in order; none where nothing was held out."""
+        return self._held_out("validate")
 
-    def test_dataloader(self) -> StatefulDataLoader:
-        """Test batches, in order."""
-        return self._loader("test", self.eval_batch_size, shuffle=False)
+    def test_dataloader(self) -> StatefulDataLoader | list[Any]:
+        """Test batches, in order; none where nothing was held out."""
+        return self._held_out("test")
 
-    def predict_dataloader(self) -> StatefulDataLoader:
+    def predict_dataloader(self) -> StatefulDataLoader | list[Any]:
         """The same rows as the test."""
         return self.test_dataloader()
 
-    def _loader(self, split: Split, batch_size: int, *, shuffle: bool) -> StatefulDataLoader:
-        ranks, rank = (
-            (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        )
+    def _held_out(self, split: Split) -> StatefulDataLoader | list[Any]:
+        rows = self.examples(split)
+        if not len(cast(Any, rows)):
+            return []
+        ranks, rank = self._ranks()
+        order = StatefulDistributedSampler(rows, num_replicas=ranks, rank=rank, shuffle=False)
+        return self._loader(rows, order, self.eval_batch_size, drop_last=False)
+
+    def _ranks(self) -> tuple[int, int]:
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+    def _loader(
+        self, rows: Dataset[Example], order: Sampler[int], batch_size: int, *, drop_last: bool
+    ) -> StatefulDataLoader:
+        ranks, _ = self._ranks()
         if batch_size % ranks:
             raise ValueError(
                 f"a batch of {batch_size} rows cannot be shared by {ranks} processes evenly"
             )
-        rows = self.examples(split)
-        sampler = StatefulDistributedSampler(
-            rows, num_replicas=ranks, rank=rank, shuffle=shuffle, seed=self.seed, drop_last=shuffle
-        )
         return StatefulDataLoader(
             rows,
             batch_size=batch_size // ranks,
-            sampler=sampler,
+            sampler=order,
             collate_fn=self._collate(),
             num_workers=self.num_workers,
-            drop_last=shuffle,
+            drop_last=drop_last,
         )
 
     def _collate(self) -> Callable[[Sequence[Any]], Any]:
-        collator = Collator(self.tokenizer)
-        return {
-            "sft": collator.demonstrations,
-            "reward_model": collator.preferences,
-            "ppo": collator.prompts,
-        }[self.stage]
+        return of_stage(Collator(self.tokenizer), self.stage)
+
+
+def of_stage(batches: Collator | Padder, stage: Stage) -> Callable[[Sequence[Any]], Any]:
+    """Choose what makes the batches of a stage."""
+    return {
+        "sft": batches.demonstrations,
+        "reward_model": batches.preferences,
+        "ppo": batches.prompts,
+        "evaluation": batches.prompts,
+    }[stage]

@@ -1,7 +1,7 @@
-"""Rows of text -> padded batches: prompts to the left, prompt and response together to the right.
+"""Rows -> padded batches: prompts to the left, prompt and response together to the right.
 
-Padding goes to the longest row of the batch, never to the limit. Prompt and response are tokenised
-apart and then joined, so that SFT, reward model and PPO see the same tokens at their border. Every
+Padding goes to the longest row of the batch, not to a limit, unless asked for. Rows of text are tokenised here,
+prompt and response apart and then joined, so that SFT, reward model and PPO see the same tokens at their border. Every
 response ends with EOS.
 """
 
@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from lightning_marlhf.data.examples import Demonstration, Preference, Question
+from lightning_marlhf.data.examples import (
+    Demonstration,
+    Preference,
+    Question,
+    TokenizedDemonstration,
+    TokenizedPreference,
+    TokenizedQuestion,
+)
 from lightning_marlhf.types import PreferencePairs, Prompts, SupervisedBatch
 
 
@@ -39,8 +46,58 @@ def pad(
     return ids, mask
 
 
+class Padder:
+    """Pads rows of tokens into the batch of their stage.
+
+    Args:
+        pad_id: the pad token's id.
+        width: pad rows with answers at least to this width; 0 to the longest row only.
+    """
+
+    def __init__(self, pad_id: int, *, width: int = 0) -> None:
+        self.pad_id = pad_id
+        self.width = width
+
+    def prompts(self, rows: Sequence[TokenizedQuestion]) -> Prompts:
+        """Batch questions, left-padded."""
+        ids, mask = pad([row.prompt_ids for row in rows], value=self.pad_id, side="left")
+        return Prompts(
+            input_ids=ids,
+            attention_mask=mask,
+            sample_ids=tuple(row.question.sample_id for row in rows),
+            texts=tuple(row.question.prompt for row in rows),
+            references=tuple(row.question.reference for row in rows),
+        )
+
+    def demonstrations(self, rows: Sequence[TokenizedDemonstration]) -> SupervisedBatch:
+        """Batch demonstrations, right-padded, with a mask over the response and its EOS."""
+        ids, mask = self._pad_right([row.ids for row in rows])
+        starts = torch.tensor([[row.response_start] for row in rows])
+        lengths = tuple(len(row.ids) for row in rows)
+        return SupervisedBatch(
+            ids, mask, mask & (torch.arange(ids.shape[1]) >= starts), lengths=lengths
+        )
+
+    def preferences(self, rows: Sequence[TokenizedPreference]) -> PreferencePairs:
+        """Batch preference pairs, right-padded to one width."""
+        answers = [row.chosen_ids for row in rows] + [row.rejected_ids for row in rows]
+        ids, mask = self._pad_right(answers)
+        size = len(rows)
+        return PreferencePairs(
+            chosen_ids=ids[:size],
+            chosen_mask=mask[:size],
+            rejected_ids=ids[size:],
+            rejected_mask=mask[size:],
+            agreement=torch.tensor([row.agreement for row in rows]),
+            lengths=tuple(max(len(row.chosen_ids), len(row.rejected_ids)) for row in rows),
+        )
+
+    def _pad_right(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        return pad(rows, value=self.pad_id, side="right", to=self.width)
+
+
 class Collator:
-    """Turns examples into the batch of their stage.
+    """Tokenises rows of text, prompt and answer apart, and pads them into the batch of their stage.
 
     Args:
         tokenizer: the policy's (or reward model's) tokenizer; its BOS, if it has one, starts every prompt.
@@ -48,37 +105,29 @@ class Collator:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        self.pad_id = int(tokenizer.pad_token_id)
+        self.padder = Padder(int(tokenizer.pad_token_id))
 
     def prompts(self, examples: Sequence[Question]) -> Prompts:
         """Batch questions, left-padded."""
-        texts = [example.prompt for example in examples]
-        ids, mask = pad(self._prompt_ids(texts), value=self.pad_id, side="left")
-        return Prompts(
-            input_ids=ids,
-            attention_mask=mask,
-            sample_ids=tuple(example.sample_id for example in examples),
-            texts=tuple(texts),
-            references=tuple(example.reference for example in examples),
-        )
+        ids = self._prompt_ids([example.prompt for example in examples])
+        return self.padder.prompts(list(map(TokenizedQuestion, examples, ids)))
 
     def demonstrations(self, examples: Sequence[Demonstration]) -> SupervisedBatch:
         """Batch demonstrations, right-padded, with a mask over the response and its EOS."""
         prompts = self._prompt_ids([example.prompt for example in examples])
         answers = self._answer_ids([example.response for example in examples])
-        ids, mask = pad(_join(prompts, answers), value=self.pad_id, side="right")
-        starts = torch.tensor([[len(prompt)] for prompt in prompts])
-        return SupervisedBatch(ids, mask, mask & (torch.arange(ids.shape[1]) >= starts))
+        starts = map(len, prompts)
+        rows = map(TokenizedDemonstration, _join(prompts, answers), starts)
+        return self.padder.demonstrations(list(rows))
 
     def preferences(self, examples: Sequence[Preference]) -> PreferencePairs:
         """Batch preference pairs, right-padded to one width."""
         prompts = self._prompt_ids([example.prompt for example in examples])
         chosen = _join(prompts, self._answer_ids([example.chosen for example in examples]))
         rejected = _join(prompts, self._answer_ids([example.rejected for example in examples]))
-        ids, mask = pad(chosen + rejected, value=self.pad_id, side="right")
-        size = len(examples)
-        agreement = torch.tensor([example.agreement for example in examples])
-        return PreferencePairs(ids[:size], mask[:size], ids[size:], mask[size:], agreement)
+        agreement = (example.agreement for example in examples)
+        rows = map(TokenizedPreference, chosen, rejected, agreement)
+        return self.padder.preferences(list(rows))
 
     def _prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
         return self.tokenizer(list(texts)).input_ids  # type: ignore[no-any-return]

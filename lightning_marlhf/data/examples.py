@@ -1,7 +1,10 @@
-"""One row of a data set as text, before any tokeniser sees it: a demonstration, a preference or a question."""
+"""One row of a data set: as text, before any tokenizer sees it, and as tokens."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+NOBODY_KNOWS = float("nan")
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,7 @@ class Preference:
     prompt: str
     chosen: str
     rejected: str
-    agreement: float = float(
-        "nan"
-    )  # how often people agree with this label at best; NaN where nobody knows
+    agreement: float = NOBODY_KNOWS  # how often people agree with this label at best
 
 
 @dataclass(frozen=True)
@@ -35,4 +36,36 @@ class Question:
     reference: Any = None
 
 
-Example = Demonstration | Preference | Question
+@dataclass(frozen=True)
+class TokenizedDemonstration:
+    """Prompt, answer and EOS as token ids."""
+
+    ids: Sequence[int]
+    response_start: int  # where the answer begins
+
+
+@dataclass(frozen=True)
+class TokenizedPreference:
+    """Prompt, answer and EOS as token ids, for both answers."""
+
+    chosen_ids: Sequence[int]
+    rejected_ids: Sequence[int]
+    agreement: float = NOBODY_KNOWS
+
+
+@dataclass(frozen=True)
+class TokenizedQuestion:
+    """A question and its prompt as token ids."""
+
+    question: Question
+    prompt_ids: Sequence[int]
+
+
+Example = (
+    Demonstration
+    | Preference
+    | Question
+    | TokenizedDemonstration
+    | TokenizedPreference
+    | TokenizedQuestion
+)

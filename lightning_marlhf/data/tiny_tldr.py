@@ -115,7 +115,11 @@ class TinyTLDR(RLHFDataModule):
     def longest(self) -> int:
         """Tokens of the longest row: BOS and prompt, and in the other stages response and EOS."""
         prompt = 1 + tiny_tldr.longest_prompt()
-        return prompt if self.stage == "ppo" else prompt + tiny_tldr.longest_summary() + 1
+        return (
+            prompt
+            if self.stage in ("ppo", "evaluation")
+            else prompt + tiny_tldr.longest_summary() + 1
+        )
 
     def examples(self, split: Split) -> TinyTLDRExamples:
         """Return the rows of a split; the stages' training posts are disjoint, their held-out posts are the same."""

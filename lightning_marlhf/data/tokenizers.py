@@ -1,9 +1,11 @@
-"""Tokenizers that need no download, for tasks that the package generates itself."""
+"""Tokenizers that need no download, for tasks that the package generates itself; and what tells tokenizers apart."""
 
+import hashlib
+import json
 from collections.abc import Iterable
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 _PAD, _EOS, _BOS, _UNKNOWN = "<pad>", "<eos>", "<bos>", "<unk>"
 
@@ -17,6 +19,15 @@ def character_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
 def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
     """Build a tokenizer with one token per word or punctuation mark; others become ``<unk>``."""
     return _tokenizer(words, pre_tokenizers.Whitespace(), decoders.WordPiece())
+
+
+def vocabulary(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Tell tokenizers apart by what they do: every rule and token, whatever the folder is called."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = backend.to_str() if backend else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    template = getattr(tokenizer, "chat_template", None)
+    return hashlib.sha256(f"{rules}{special}{template}".encode()).hexdigest()
 
 
 def _tokenizer(

@@ -75,7 +75,7 @@ def _ask_hub(repository: str) -> str | None:
     ) as error:  # whatever the HTTP client raises: no network, a proxy, a Hub in trouble
         return (
             f"{repository} is not in the local cache, and the Hugging Face Hub cannot be reached "
-            f"({_first_line(error)}): connect and try again, or give a folder."
+            f"({first_line(error)}): connect and try again, or give a folder."
         )
     return None
 
@@ -114,9 +114,10 @@ def reading(source: str) -> Iterator[None]:
     except SourceError:
         raise
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise SourceError(f"{source} cannot be loaded: {_first_line(error)}") from error
+        raise SourceError(f"{source} cannot be loaded: {first_line(error)}") from error
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Take the first line that an error says; its name where it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

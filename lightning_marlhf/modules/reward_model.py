@@ -73,7 +73,7 @@ class RewardModel(TrainingModule):
         total = self.share(torch.tensor(float(len(batch)), device=self.device))
         means = WeightedMeans()
         for rows in self.passes(len(batch)):
-            terms, margins = self._compare(batch.rows(rows))
+            terms, margins = self._compare(batch.rows(rows).trimmed())
             self.manual_backward(terms.sum() / total)
             means.add("loss/reward_model", terms)
             means.add("reward_model/accuracy", margins > 0)
@@ -89,7 +89,7 @@ class RewardModel(TrainingModule):
     def validation_step(self, batch: PreferencePairs, batch_idx: int) -> None:
         """Measure loss and accuracy, and the accuracy of a perfect judge where the data knows it."""
         for rows in self.passes(len(batch)):
-            terms, margins = self._compare(batch.rows(rows))
+            terms, margins = self._compare(batch.rows(rows).trimmed())
             self._evaluation.add("eval/loss", terms)
             self._evaluation.add("eval/accuracy", margins > 0)
             self._evaluation.add("eval/margin", margins)
@@ -111,10 +111,8 @@ class RewardModel(TrainingModule):
             return
         demonstrations = self.trainer.datamodule.demonstrations(self.center_rows)  # type: ignore[attr-defined]
         batch: SupervisedBatch = demonstrations.to(self.device)
-        scores = [
-            self.network(batch.input_ids[rows], batch.attention_mask[rows])
-            for rows in self.passes(len(batch))
-        ]
+        parts = (batch.rows(rows).trimmed() for rows in self.passes(len(batch)))
+        scores = [self.network(part.input_ids, part.attention_mask) for part in parts]
         self.network.reward_offset += torch.cat(scores).mean().item()
 
     def export(self, folder: Path, *, card: Mapping[str, Any]) -> None:
@@ -125,7 +123,9 @@ class RewardModel(TrainingModule):
     def rehearse(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Take the loss of one pass of the largest shape."""
         agreement = torch.ones(len(mask), device=mask.device)
-        return self._compare(PreferencePairs(input_ids, mask, input_ids, mask, agreement))[0].sum()
+        lengths = (mask.shape[1],) * len(mask)
+        pairs = PreferencePairs(input_ids, mask, input_ids, mask, agreement, lengths)
+        return self._compare(pairs)[0].sum()
 
     def _compare(self, pairs: PreferencePairs) -> tuple[Tensor, Tensor]:
         """Give each pair's loss term, and by how much its chosen answer scores higher."""

@@ -25,6 +25,8 @@ class SFT(TrainingModule):
         model: folder, Hub id, or an inline ``config:`` for random initialisation.
         optimization: how weights are updated.
         prompt_weight: of prompt tokens in the loss; 0 learns the response only, 1 is the released code's.
+        padding_weight: of padding in the loss; the paper's runs had 1, on rows padded to their limit
+            (``data.init_args.pad_to_max_length``), which is a defect.
         rows_per_pass: rows per forward and backward pass; memory grows with it, results do not change.
         dtype: of the weights.
         seed: of the random initialisation of an inline ``config:``.
@@ -38,6 +40,7 @@ class SFT(TrainingModule):
         model: ModelSource,
         optimization: Optimization,
         prompt_weight: float = 0.0,
+        padding_weight: float = 0.0,
         rows_per_pass: int = 64,
         dtype: str = "float32",
         seed: int = 1,
@@ -45,6 +48,7 @@ class SFT(TrainingModule):
         super().__init__(optimization=optimization, rows_per_pass=rows_per_pass)
         self.model = model
         self.prompt_weight = prompt_weight
+        self.padding_weight = padding_weight
         self.load_dtype = dtype
         self.seed = seed
 
@@ -60,15 +64,16 @@ class SFT(TrainingModule):
 
     def training_step(self, batch: SupervisedBatch, batch_idx: int) -> None:
         """Make one update from one batch."""
-        weights = self._weights(batch, self.prompt_weight)
-        total = self.share(weights.sum())
+        total = self.share(self._weights(batch).sum())
         means = WeightedMeans()
         for rows in self.passes(len(batch)):
-            terms = self._terms(batch.rows(rows), weights[rows])
+            part = batch.rows(rows) if self.padding_weight else batch.rows(rows).trimmed()
+            weights = self._weights(part)
+            terms = self._terms(part, weights)
             self.manual_backward(
-                masking.reduce_mean(terms, weights[rows] > 0, reduction="token", total=total)
+                masking.reduce_mean(terms, weights > 0, reduction="token", total=total)
             )
-            means.add("loss/sft", terms, batch.response_mask[rows, 1:])
+            means.add("loss/sft", terms, part.response_mask[:, 1:])
         for name, value in self.update().items():
             means.add(name, value)
         self.log_metrics(means.compute(self.all_reduce_sum))
@@ -79,10 +84,10 @@ class SFT(TrainingModule):
 
     def validation_step(self, batch: SupervisedBatch, batch_idx: int) -> None:
         """Measure the loss on responses."""
-        weights = self._weights(batch, 0.0)
         for rows in self.passes(len(batch)):
-            terms = self._terms(batch.rows(rows), weights[rows])
-            self._evaluation.add("eval/loss", terms, weights[rows] > 0)
+            part = batch.rows(rows).trimmed()
+            mask = part.response_mask[:, 1:]
+            self._evaluation.add("eval/loss", self._terms(part, mask.float()), mask)
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss per response token, and the perplexity."""
@@ -99,11 +104,15 @@ class SFT(TrainingModule):
 
     def rehearse(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Take the loss of one pass of the largest shape."""
-        return self._terms(SupervisedBatch(input_ids, mask, mask), mask[:, 1:].float()).sum()
+        batch = SupervisedBatch(input_ids, mask, mask, lengths=(mask.shape[1],) * len(mask))
+        return self._terms(batch, mask[:, 1:].float()).sum()
 
-    def _weights(self, batch: SupervisedBatch, prompt_weight: float) -> Tensor:
+    def _weights(self, batch: SupervisedBatch) -> Tensor:
         return losses.sft_weights(
-            batch.response_mask[:, 1:], batch.attention_mask[:, 1:], prompt_weight=prompt_weight
+            batch.response_mask[:, 1:],
+            batch.attention_mask[:, 1:],
+            prompt_weight=self.prompt_weight,
+            padding_weight=self.padding_weight,
         )
 
     def _terms(self, batch: SupervisedBatch, weights: Tensor) -> Tensor:

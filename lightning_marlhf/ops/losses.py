@@ -20,14 +20,17 @@ def sft_weights(
     attention_mask: Bool[Tensor, "batch sequence"],
     *,
     prompt_weight: float,
+    padding_weight: float = 0.0,
 ) -> Float[Tensor, "batch sequence"]:
-    """Weigh response tokens 1, prompt tokens ``prompt_weight`` and padding 0.
+    """Weigh response tokens 1, prompt tokens ``prompt_weight`` and padding ``padding_weight``.
 
     Args:
         response_mask: True on response tokens up to and including EOS.
         attention_mask: True on prompt and response.
         prompt_weight: 0 learns the response only, 1 prompt and response alike (the released
             code's).
+        padding_weight: 1 learns to predict padding after EOS too, as the released code does
+            (``training/step1*/main.py`` labels every position); anything but 0 is a defect.
 
     >>> response = torch.tensor([[False, True, False]])
     >>> attention = torch.tensor([[True, True, False]])
@@ -35,7 +38,8 @@ def sft_weights(
     [[0.5, 1.0, 0.0]]
     """
     prompt_mask = attention_mask & ~response_mask
-    return response_mask.to(torch.float32) + prompt_weight * prompt_mask
+    weights = response_mask.to(torch.float32) + prompt_weight * prompt_mask
+    return weights + padding_weight * ~attention_mask
 
 
 def sft_terms(

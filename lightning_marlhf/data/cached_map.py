@@ -1,0 +1,52 @@
+"""One step over all rows of a split: in several processes, with a progress bar, and cached under a key of our own."""
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from datasets import Dataset, Features
+
+_BATCH = 256
+_MANY_ROWS = 20_000  # from here on several processes are worth their start
+_MOST_PROCESSES = 8
+
+
+def cached_map(
+    rows: Dataset,
+    function: Callable[..., dict[str, list[Any]]],
+    *,
+    settings: Mapping[str, Any],
+    features: Features,
+    key: tuple[str, ...],
+    processes: int | None,
+    title: str,
+) -> Dataset:
+    """Apply a function to batches of rows.
+
+    Args:
+        rows: what to go over.
+        function: from columns, the rows' numbers, and ``settings``, to columns of as many rows as it likes.
+        settings: given to ``function`` by name.
+        features: of the result.
+        key: all that the result depends on besides ``rows``; equal keys reuse the result on disk.
+        processes: how many work; None decides by the number of rows.
+        title: of the progress bar.
+    """
+    if not len(rows):
+        return Dataset.from_dict({name: [] for name in features}, features=features)
+    if processes is None and len(rows) >= _MANY_ROWS:
+        processes = min(_MOST_PROCESSES, os.cpu_count() or 1)
+    parts = "\0".join([rows._fingerprint, *key])
+    return rows.map(
+        function,
+        batched=True,
+        batch_size=_BATCH,
+        with_indices=True,
+        fn_kwargs=dict(settings),
+        remove_columns=rows.column_names,
+        features=features,
+        num_proc=processes if processes and processes > 1 else None,
+        new_fingerprint=hashlib.sha256(parts.encode()).hexdigest()[:32],
+        desc=title,
+    )

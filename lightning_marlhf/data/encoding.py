@@ -1,0 +1,223 @@
+"""Texts -> tokens of one stage, with an explicit answer to rows that are too long."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from datasets import Dataset, Features, Value
+from datasets import List as ListOf
+from transformers import PreTrainedTokenizerBase
+
+from lightning_marlhf.data.cached_map import cached_map
+from lightning_marlhf.data.tokenizers import vocabulary
+
+Truncate = Literal["response", "prompt", "drop"]
+Tokens = list[int]
+_IDS = ListOf(Value("int32"))
+_COLUMNS = {
+    "row": Value("int64"),
+    "part": Value("int32"),  # which of the row's answers
+    "prompt": Value("string"),
+    "reference": Value("string"),
+    "unusable": Value("string"),  # why the row is to be dropped, "" where it is not
+    "truncated": Value("bool"),
+    "length": Value("int32"),  # tokens of the longest sequence of the row
+}
+_IDS_OF_STAGE = {
+    "sft": {"input_ids": _IDS, "response_start": Value("int32")},
+    "reward_model": {"chosen_ids": _IDS, "rejected_ids": _IDS},
+    "ppo": {"prompt_ids": _IDS},
+}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How texts become tokens.
+
+    Attributes:
+        max_length: tokens of prompt, answer and EOS together, in rows with answers.
+        max_prompt_length: tokens of a prompt without an answer; longer ones are dropped.
+        truncate: which end of a row that is too long is cut; "drop" drops it.
+        keep_eos: a cut answer still ends with EOS.
+        joined: tokenise prompt and answer as one text.
+        special_tokens: let the tokenizer add its own (BOS); chat templates bring theirs.
+    """
+
+    max_length: int
+    max_prompt_length: int
+    truncate: Truncate
+    keep_eos: bool
+    joined: bool
+    special_tokens: bool = True
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One prompt with one answer, EOS included."""
+
+    prompt: Tokens
+    answer: Tokens
+
+
+def encode(
+    texts: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    encoding: Encoding,
+    *,
+    stage: str,
+    where: str,
+    processes: int | None,
+) -> Dataset:
+    """Tokenise the rows of a phase.
+
+    Args:
+        texts: as `read_texts` gives them.
+        tokenizer: of the model.
+        encoding: lengths, and what happens to rows beyond them.
+        stage: "sft" gives a row for every answer, "reward_model" and "ppo" one for every text row.
+        where: names the split on the progress bar.
+        processes: how many work; None decides by the number of rows.
+
+    Returns:
+        Rows with ``input_ids`` and ``response_start`` (sft), ``chosen_ids`` and ``rejected_ids`` (reward_model), all
+        with EOS, or ``prompt_ids`` (ppo). Rows that are to be dropped are there, without ids, and say why.
+    """
+    return cached_map(
+        texts,
+        _encode_batch,
+        settings={"tokenizer": tokenizer, "encoding": encoding, "stage": stage},
+        features=Features({**_COLUMNS, **_IDS_OF_STAGE[stage]}),
+        key=("tokens", stage, repr(encoding), vocabulary(tokenizer)),
+        processes=processes,
+        title=f"tokenising {where}",
+    )
+
+
+def _encode_batch(
+    columns: Mapping[str, Sequence[Any]],
+    _: Sequence[int],
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    encoding: Encoding,
+    stage: str,
+) -> dict[str, list[Any]]:
+    texts = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    rows, answers = zip(
+        *(pair for text in texts for pair in _with_answers(text, stage)), strict=True
+    )
+    prompts = [row["prompt"] for row in rows]
+    if stage == "ppo":
+        ids = _ids(tokenizer, prompts, encoding.special_tokens)
+        encoded = [_fit_prompt(prompt, encoding) for prompt in ids]
+    else:
+        split = _tokenise_joined if encoding.joined else _tokenise_apart
+        columns_of_pairs = [
+            split(tokenizer, prompts, list(texts_of_one), encoding.special_tokens)
+            for texts_of_one in zip(*answers, strict=True)
+        ]
+        bos = tokenizer.bos_token_id
+        encoded = [
+            _fit(row, stage, encoding, bos=bos) for row in zip(*columns_of_pairs, strict=True)
+        ]
+    done = [
+        {**row, **ids, "unusable": row["unusable"] or ids["unusable"]}
+        for row, ids in zip(rows, encoded, strict=True)
+    ]
+    return {name: [row[name] for row in done] for name in (*_COLUMNS, *_IDS_OF_STAGE[stage])}
+
+
+def _with_answers(
+    text: Mapping[str, Any], stage: str
+) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
+    """Give each row that a text becomes, with its answers: one, chosen and rejected, or none."""
+    first, *others = text["answers"] or [""]
+    yield (
+        {**text, "part": 0},
+        {"sft": (first,), "reward_model": (first, text["rejected"])}.get(stage, ()),
+    )
+    if stage == "sft":
+        yield from (
+            ({**text, "part": part}, (answer,)) for part, answer in enumerate(others, start=1)
+        )
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str], special: bool) -> list[Tokens]:
+    return tokenizer(texts, add_special_tokens=special).input_ids  # type: ignore[no-any-return]
+
+
+def _tokenise_apart(
+    tokenizer: PreTrainedTokenizerBase, prompts: list[str], answers: list[str], special: bool
+) -> list[Pair]:
+    pairs = zip(_ids(tokenizer, prompts, special), _ids(tokenizer, answers, False), strict=True)
+    return [Pair(prompt, [*answer, tokenizer.eos_token_id]) for prompt, answer in pairs]
+
+
+def _tokenise_joined(
+    tokenizer: PreTrainedTokenizerBase, prompts: list[str], answers: list[str], special: bool
+) -> list[Pair]:
+    """Tokenise prompt and answer as one text; a token over their border belongs to the answer."""
+    texts = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+    batch = tokenizer(texts, add_special_tokens=special, return_offsets_mapping=True)
+    sequences = []
+    for prompt, ids, offsets in zip(prompts, batch.input_ids, batch.offset_mapping, strict=True):
+        start = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(ids))
+        sequences.append(Pair(ids[:start], [*ids[start:], tokenizer.eos_token_id]))
+    return sequences
+
+
+def _fit_prompt(prompt: Tokens, encoding: Encoding) -> dict[str, Any]:
+    too_long = len(prompt) > encoding.max_prompt_length
+    problem = f"prompt longer than max_prompt_length ({encoding.max_prompt_length} tokens)"
+    return {
+        "prompt_ids": prompt,
+        "length": len(prompt),
+        "truncated": False,
+        "unusable": problem if too_long else "",
+    }
+
+
+def _fit(
+    pairs: Sequence[Pair], stage: str, encoding: Encoding, *, bos: int | None
+) -> dict[str, Any]:
+    """Cut the pairs of a row to the limit, or say why that cannot be done."""
+    fitted = _cut(pairs, encoding, bos=bos)
+    problem = fitted if isinstance(fitted, str) else ""
+    kept = pairs if isinstance(fitted, str) else fitted
+    rows = [[*pair.prompt, *pair.answer] for pair in kept]
+    common = {"length": max(map(len, rows)), "truncated": kept is not pairs, "unusable": problem}
+    if stage == "sft":
+        return {**common, "input_ids": rows[0], "response_start": len(kept[0].prompt)}
+    if rows[0] == rows[1] and not problem:
+        common["unusable"] = "chosen and rejected are the same tokens"
+    return {**common, "chosen_ids": rows[0], "rejected_ids": rows[1]}
+
+
+def _cut(pairs: Sequence[Pair], encoding: Encoding, *, bos: int | None) -> Sequence[Pair] | str:
+    limit = encoding.max_length
+    prompt = max(len(pair.prompt) for pair in pairs)
+    answer = max(len(pair.answer) for pair in pairs)
+    if all(len(pair.prompt) + len(pair.answer) <= limit for pair in pairs):
+        return pairs
+    if encoding.truncate == "drop":
+        return f"longer than max_length ({limit} tokens)"
+    if encoding.truncate == "prompt":
+        if answer > limit - 2:
+            return f"answer fills max_length ({limit} tokens)"
+        return [_cut_prompt(pair, limit - answer, bos=bos) for pair in pairs]
+    if prompt > limit - 2:
+        return f"prompt fills max_length ({limit} tokens)"
+    return [_cut_answer(pair, limit - len(pair.prompt), encoding.keep_eos) for pair in pairs]
+
+
+def _cut_prompt(pair: Pair, room: int, *, bos: int | None) -> Pair:
+    """Cut the beginning of a prompt, but for its BOS."""
+    excess = max(0, len(pair.prompt) - room)
+    kept = 1 if pair.prompt[0] == bos else 0
+    return Pair([*pair.prompt[:kept], *pair.prompt[kept + excess :]], pair.answer)
+
+
+def _cut_answer(pair: Pair, room: int, keep_eos: bool) -> Pair:
+    if len(pair.answer) <= room:
+        return pair
+    end = pair.answer[-1:] if keep_eos else []
+    return Pair(pair.prompt, [*pair.answer[: room - len(end)], *end])

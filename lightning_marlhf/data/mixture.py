@@ -1,0 +1,118 @@
+"""Several data sets as one."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import ConcatDataset, Dataset, Subset
+from transformers import PreTrainedTokenizerBase
+
+from lightning_marlhf.data.base import RLHFDataModule, Split
+from lightning_marlhf.data.examples import Example
+from lightning_marlhf.data.text import TextData
+from lightning_marlhf.data.tokenizers import vocabulary
+from lightning_marlhf.types import SupervisedBatch
+
+
+class Mixture(RLHFDataModule):
+    """The rows of several data sets, shuffled together.
+
+    Stage, tokenizer and padding are those of the first part, and have to be the same in all.
+
+    Args:
+        parts: the data sets; their batch sizes, workers and seeds are set aside for those of the mixture.
+        weights: shares of the parts among the training rows; null takes every row of every part. No row is repeated:
+            the part that is short for its share gives all its rows, the others a fixed random choice.
+        batch_size: rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks together.
+        eval_batch_size: rows per evaluation batch, over all ranks together.
+        sort_window: batches whose rows are sorted by length together.
+        num_workers: processes that prepare batches; 0 prepares them in the training process.
+        seed: of the choice and the order of the training rows.
+    """
+
+    def __init__(
+        self,
+        *,
+        parts: list[TextData],
+        weights: list[float] | None = None,
+        batch_size: int = 64,
+        eval_batch_size: int = 64,
+        sort_window: int = 1,
+        num_workers: int = 0,
+        seed: int = 1,
+    ) -> None:
+        if not parts or len({part.stage for part in parts}) > 1:
+            stages = ", ".join(part.stage for part in parts) or "no parts"
+            raise ValueError(f"data.init_args.parts: expected data sets of one stage, got {stages}")
+        if weights is not None and (len(weights) != len(parts) or min(weights) <= 0):
+            raise ValueError(
+                f"data.init_args.weights: expected {len(parts)} numbers above 0, one a part, got {weights}"
+            )
+        super().__init__(
+            stage=parts[0].stage,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            sort_window=sort_window,
+            num_workers=num_workers,
+            seed=seed,
+        )
+        self.parts = parts
+        self.weights = weights
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of the first part."""
+        return self.parts[0].tokenizer
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row of any part."""
+        return max(part.longest for part in self.parts)
+
+    def prepare_data(self) -> None:
+        """Read and tokenise all parts.
+
+        Raises:
+            ValueError: the parts have different tokenizers.
+        """
+        if len({vocabulary(part.tokenizer) for part in self.parts}) > 1:
+            names = ", ".join(part.tokenizer_source for part in self.parts)
+            raise ValueError(f"data.init_args.parts: expected one tokenizer, got {names}")
+        for part in self.parts:
+            part.prepare_data()
+
+    def setup(self, stage: str) -> None:
+        """Say what was dropped and cut."""
+        for part in self.parts:
+            part.trainer = self.trainer
+            part.setup(stage)
+
+    def examples(self, split: Split) -> Dataset[Example]:
+        """Return the rows of all parts, one part after the other."""
+        return ConcatDataset(
+            [Subset(part.examples(split), rows) for part, rows in self._chosen(split)]
+        )
+
+    def lengths(self, split: Split) -> Sequence[int]:
+        """Count the tokens of each row."""
+        counts = ((part.lengths(split), rows) for part, rows in self._chosen(split))
+        return [lengths[row] for lengths, rows in counts for row in rows]
+
+    def demonstrations(self, rows: int) -> SupervisedBatch:
+        """Return the first demonstrations of the first part."""
+        return self.parts[0].demonstrations(rows)
+
+    def _chosen(self, split: Split) -> list[tuple[TextData, Sequence[int]]]:
+        """Choose the rows of each part."""
+        sizes = [len(part.examples(split)) for part in self.parts]
+        if self.weights is None or split != "train":
+            return [(part, range(size)) for part, size in zip(self.parts, sizes, strict=True)]
+        total = min(size / weight for size, weight in zip(sizes, self.weights, strict=True))
+        generator = torch.Generator().manual_seed(self.seed)
+        return [
+            (part, torch.randperm(size, generator=generator)[: round(total * weight)].tolist())
+            for part, size, weight in zip(self.parts, sizes, self.weights, strict=True)
+        ]
+
+    def _collate(self) -> Callable[[Sequence[Any]], Any]:
+        return self.parts[0]._collate()

@@ -1,0 +1,90 @@
+"""The order of training rows: a function of seed and epoch alone, the same rows in a batch for any number of ranks."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+
+class TrainingOrder(Sampler[int]):
+    """Shuffles rows anew in every epoch, and sorts rows that come close to each other by length.
+
+    A batch of an update is cut into passes, each padded to its own longest row; sorted rows need little padding.
+    With a window of one batch the batches are those of an unsorted shuffle, and so are the updates. A wider window
+    puts rows of like length into the same batch, which saves more where a batch is one pass, and shuffles the batches.
+
+    Stateful, so that a dataloader resumes inside an epoch.
+
+    Args:
+        size: number of rows.
+        batch_size: rows of one update or rollout, over all ranks together.
+        seed: of the shuffles.
+        ranks: number of processes, which share the rows of each batch.
+        rank: this process.
+        lengths: of the rows, in tokens; None does not sort.
+        window: batches whose rows are sorted together.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        batch_size: int,
+        seed: int,
+        ranks: int = 1,
+        rank: int = 0,
+        lengths: Sequence[int] | None = None,
+        window: int = 1,
+    ) -> None:
+        self.batches = size // batch_size  # the rows left over wait for another shuffle
+        self.size = size
+        self.batch_size = batch_size
+        self.seed = seed
+        self.ranks = ranks
+        self.rank = rank
+        self.lengths = None if lengths is None else torch.tensor(lengths)
+        self.window = window
+        self.epoch = 0
+        self.yielded = 0
+        self._resume_at = 0
+
+    def __len__(self) -> int:
+        """Count the rows of this rank in one epoch."""
+        return self.batches * self.batch_size // self.ranks
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the shuffle; the trainer calls this before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        """Give this rank's rows, batch by batch."""
+        self.yielded, self._resume_at = self._resume_at, 0
+        for row in self.order()[:, self.rank :: self.ranks].flatten()[self.yielded :].tolist():
+            self.yielded += 1
+            yield row
+
+    def order(self) -> Tensor:
+        """Give the rows of this epoch, [batches, batch_size], over all ranks."""
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        rows = torch.randperm(self.size, generator=generator)
+        rows = rows[: self.batches * self.batch_size].reshape(self.batches, self.batch_size)
+        if self.lengths is None:
+            return rows
+        windows = (self._sort(window) for window in rows.split(self.window))
+        if self.window == 1:
+            return torch.cat(list(windows))
+        return torch.cat([w[torch.randperm(len(w), generator=generator)] for w in windows])
+
+    def state_dict(self) -> dict[str, int]:
+        """Say where in the epoch the order is."""
+        return {"yielded": self.yielded}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where ``state`` was."""
+        self._resume_at = state["yielded"]
+
+    def _sort(self, rows: Tensor) -> Tensor:
+        assert self.lengths is not None
+        flat = rows.flatten()
+        return flat[self.lengths[flat].argsort(descending=True, stable=True)].reshape(rows.shape)

@@ -1,0 +1,175 @@
+"""Rows as they are stored -> texts, one for one: what is prompt, what is answer, and which rows cannot be used.
+
+Nothing is dropped here, so that row numbers stay those of the source; unusable rows say why.
+"""
+
+import dataclasses
+import hashlib
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, Features, Value
+from datasets import List as ListOf
+from transformers import PreTrainedTokenizerBase
+
+from lightning_marlhf.data.base import Stage
+from lightning_marlhf.data.cached_map import cached_map
+from lightning_marlhf.data.source import LINE
+from lightning_marlhf.data.tokenizers import vocabulary
+from lightning_marlhf.tasks import rows
+from lightning_marlhf.tasks.rows import MalformedRow, PreferenceText, UnusableRow
+
+
+@dataclass(frozen=True)
+class TextRow:
+    """One row of any data set, as text before tokenisation."""
+
+    prompt: str
+    answers: Sequence[str] = ()  # to imitate; the first is the one that people preferred
+    rejected: str = ""  # the answer that people liked less
+    post: str = ""  # what rows share that should not be in two phases: a post, a dialogue's start
+    unusable: str = ""  # why this row teaches nothing in this stage; "" where it does
+    reference: Any = None  # what a judge or a test needs, as plain data
+
+
+Reader = Callable[[Mapping[str, Any]], TextRow]
+"""Turns one stored row into texts; raises `MalformedRow` or `UnusableRow`."""
+
+
+@dataclass(frozen=True)
+class PreferenceReader:
+    """Reads comparisons for a stage.
+
+    Attributes:
+        read: the data set's own reader.
+        stage: what the rows are for: a row may lack an answer that the stage does not read.
+        drop_ties: ties are of no use to a reward model.
+    """
+
+    read: Callable[[Mapping[str, Any]], PreferenceText]
+    stage: Stage
+    drop_ties: bool = False
+
+    def __call__(self, row: Mapping[str, Any]) -> TextRow:
+        """Read one comparison; the better answer is the reference that judges compare with."""
+        text = self.read(row)
+        return TextRow(
+            prompt=text.prompt,
+            answers=[text.chosen],
+            rejected=text.rejected,
+            post=text.post,
+            unusable=self._problem_with(text),
+            reference=text.chosen,
+        )
+
+    def _problem_with(self, text: PreferenceText) -> str:
+        if self.stage == "reward_model" and text.tie and self.drop_ties:
+            return "a tie"
+        needed = {"sft": [text.chosen], "reward_model": [text.chosen, text.rejected]}
+        return "" if all(map(str.strip, needed.get(self.stage, []))) else "empty answer"
+
+
+_FEATURES = Features(
+    {
+        "row": Value("int64"),
+        "prompt": Value("string"),
+        "answers": ListOf(Value("string")),
+        "rejected": Value("string"),
+        "post": Value("string"),
+        "unusable": Value("string"),
+        "reference": Value("string"),  # JSON, as every row may have another schema
+    }
+)
+
+
+def read_texts(stored: Dataset, reader: Reader, *, where: str, processes: int | None) -> Dataset:
+    """Read every row of a split.
+
+    Args:
+        stored: rows with columns, or lines of JSON.
+        reader: of the data set, a dataclass; its settings and code are part of the cache's key.
+        where: names the split in errors.
+        processes: how many read; None decides by the number of rows.
+
+    Returns:
+        One row for each stored one: its number (``row``), and the fields of `TextRow`.
+
+    Raises:
+        MalformedRow: a row breaks the schema, or is not JSON; names the row, counted from 1.
+    """
+    return cached_map(
+        stored,
+        _read_batch,
+        settings={"reader": reader, "where": where},
+        features=_FEATURES,
+        key=("texts", identity(reader)),
+        processes=processes,
+        title=f"reading {where}",
+    )
+
+
+def identity(reader: Any) -> str:
+    """Describe a reader: its settings, and the code that it and the tasks' formats are written in.
+
+    A change of the format so never reuses old rows.
+    """
+    package = Path(rows.__file__).parent
+    code = "".join(file.read_text(encoding="utf-8") for file in sorted(package.glob("*.py")))
+    own = inspect.getsource(sys.modules[type(reader).__module__])
+    return f"{describe_value(reader)} {hashlib.sha256((code + own).encode()).hexdigest()}"
+
+
+def describe_value(value: Any) -> str:
+    """Write a reader's settings so that equal settings give equal texts in every process."""
+    if dataclasses.is_dataclass(value):
+        settings = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        inner = ", ".join(f"{name}={describe_value(setting)}" for name, setting in settings)
+        return f"{type(value).__qualname__}({inner})"
+    if isinstance(value, partial):
+        return f"{describe_value(value.func)}{sorted(value.keywords.items())}"
+    if isinstance(value, PreTrainedTokenizerBase):
+        return vocabulary(value)
+    return value.__qualname__ if inspect.isfunction(value) else repr(value)
+
+
+def _read_batch(
+    columns: Mapping[str, Sequence[Any]], numbers: Sequence[int], *, reader: Reader, where: str
+) -> dict[str, list[Any]]:
+    names = list(columns)
+    texts = [
+        _read(dict(zip(names, values, strict=True)), number, reader, where)
+        for number, values in zip(numbers, zip(*columns.values(), strict=True), strict=True)
+    ]
+    return {name: [text[name] for text in texts] for name in _FEATURES}
+
+
+def _read(stored: Mapping[str, Any], number: int, reader: Reader, where: str) -> dict[str, Any]:
+    try:
+        text = reader(_parse(stored))
+    except UnusableRow as reason:
+        text = TextRow(prompt="", post=f"row {number}", unusable=str(reason))
+    except MalformedRow as problem:
+        raise MalformedRow(f"{where}, row {number + 1}: {problem}") from None
+    reference = "" if text.reference is None else json.dumps(text.reference)
+    return {**asdict(text), "row": number, "answers": list(text.answers), "reference": reference}
+
+
+def _parse(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Parse a line of JSON; rows that have columns already stay as they are."""
+    if set(stored) != {LINE}:
+        return stored
+    if not stored[LINE].strip():
+        raise UnusableRow("blank line")
+    try:
+        row = json.loads(stored[LINE])
+    except ValueError as error:
+        raise MalformedRow(f"not JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise MalformedRow(f"expected a JSON object, got {type(row).__name__}")
+    return row

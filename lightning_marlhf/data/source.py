@@ -1,0 +1,170 @@
+"""Where the rows of a data set come from: the Hub, a folder, or one file; as `datasets` that nobody has read yet.
+
+JSON lines are kept as lines of text, and read row by row later: so a broken row is told by its number, and no schema is
+guessed.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+from datasets import Dataset, DatasetDict
+
+from lightning_marlhf.hub.sources import SourceError, first_line
+
+LINE = "text"  # the one column of a file of JSON lines
+_HELD_OUT = ("valid", "validation", "test", "eval")
+_SUFFIXES = (".jsonl", ".parquet", ".jsonl.gz")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The splits of a data set as they are stored."""
+
+    name: str
+    train: Dataset
+    held_out: Dataset | None  # None where the source has no validation or test split
+
+
+@dataclass(frozen=True)
+class HubData:
+    """How a data set of the Hub is loaded, and how many rows each of its splits is known to have."""
+
+    repository: str
+    rows: Mapping[str, int]
+    config: str | None = None
+
+
+def load_source(source: str, *, hub: HubData) -> Source:
+    """Load a data set's splits.
+
+    Args:
+        source: a Hub id; a folder with train.jsonl and valid.jsonl (or .parquet), one that ``save_to_disk`` wrote,
+            or one with a single data file; or a data file, which is then all training rows.
+        hub: what is known of the data set's original on the Hub.
+
+    Raises:
+        SourceError: it cannot be had; says what was expected and what to do.
+    """
+    path = Path(source).expanduser()
+    if path.exists():
+        return _pick_splits(source, _local(path))
+    looks_like_path = source.startswith((".", "/", "~")) or source.count("/") != 1
+    if looks_like_path or source.endswith(_SUFFIXES):
+        raise SourceError(
+            f"data source {source} does not exist: expected a Hub id (owner/name), a folder with train.jsonl and "
+            "valid.jsonl (or .parquet), or a data file"
+        )
+    splits = _from_hub(source, hub.config if source == hub.repository else None)
+    if source == hub.repository:
+        _compare_counts(splits, hub)
+    return _pick_splits(source, splits)
+
+
+def _local(path: Path) -> Mapping[str, Dataset]:
+    if path.is_file():
+        return {"train": _read_files({"train": path})["train"]}
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        saved = _reading(str(path), lambda: datasets.load_from_disk(str(path)))
+        return saved if isinstance(saved, DatasetDict) else {"train": saved}
+    files = sorted(file for file in path.iterdir() if file.name.endswith(_SUFFIXES))
+    named = {file.name.partition(".")[0]: file for file in reversed(files) if _is_plain(file)}
+    held_out = next((name for name in _HELD_OUT if name in named), None)
+    if "train" in named:
+        chosen = {name: named[name] for name in ("train", held_out) if name is not None}
+        return _read_files(chosen)
+    if len(files) == 1:
+        return _read_files({"train": files[0]})
+    found = ", ".join(file.name for file in files[:5]) or "no data file"
+    raise SourceError(
+        f"data source {path}: expected train.jsonl (or train.parquet) and valid.jsonl beside it, or a folder written "
+        f"by save_to_disk; found {found}"
+    )
+
+
+def _is_plain(file: Path) -> bool:
+    """Tell train.jsonl from train.raw.jsonl."""
+    return file.name.partition(".")[2] in {suffix[1:] for suffix in _SUFFIXES}
+
+
+def _read_files(files: Mapping[str, Path]) -> Mapping[str, Dataset]:
+    for file in files.values():
+        if not file.name.endswith(_SUFFIXES):
+            raise SourceError(f"{file}: expected a file that ends with {', '.join(_SUFFIXES)}")
+        if file.stat().st_size == 0:
+            raise SourceError(f"{file} is empty: expected one row a line")
+    return {
+        split: _reading(str(file), lambda file=file: _load_file(file))  # type: ignore[misc]
+        for split, file in files.items()
+    }
+
+
+def _load_file(file: Path) -> Dataset:
+    builder = "parquet" if file.suffix == ".parquet" else "text"
+    return datasets.load_dataset(builder, data_files={"train": str(file)}, split="train")
+
+
+def _from_hub(repository: str, config: str | None) -> Mapping[str, Dataset]:
+    """Try the repository as it is, the Hub's own conversion to Parquet, and plain JSON lines, in this order.
+
+    `datasets` runs no loading scripts, by which several of the paper's data sets were published.
+    """
+    attempts: dict[str, Callable[[], Any]] = {
+        "as published": lambda: datasets.load_dataset(repository, config),
+        "converted to Parquet by the Hub": lambda: datasets.load_dataset(
+            repository, data_dir=config or "default", revision="refs/convert/parquet"
+        ),
+        "plain JSON lines": lambda: datasets.load_dataset(
+            "text",
+            data_files={
+                split: f"hf://datasets/{repository}/{split}.jsonl" for split in ("train", "test")
+            },
+        ),
+    }
+    problems = []
+    for way, load in attempts.items():
+        try:
+            splits = load()
+        except Exception as error:  # whatever the Hub's client, the network or a builder raises
+            problems.append(f"{way}: {first_line(error)}")
+        else:
+            _log.info("%s: loaded %s", repository, way)
+            return splits  # type: ignore[no-any-return]
+    raise SourceError(
+        f"data source {repository} cannot be loaded from the Hugging Face Hub ({'; '.join(problems)}): check the id, "
+        "the network and `hf auth login`, or give a folder with train.jsonl and valid.jsonl as data.init_args.source"
+    )
+
+
+def _compare_counts(splits: Mapping[str, Dataset], hub: HubData) -> None:
+    """Say loudly where a split has not the rows that the paper's splits were cut from."""
+    for split, expected in hub.rows.items():
+        found = len(splits[split]) if split in splits else 0
+        if found != expected:
+            _log.warning(
+                "%s has %s rows in %s, where %s were known: the paper's split by row index does not apply",
+                hub.repository,
+                f"{found:,}",
+                split,
+                f"{expected:,}",
+            )
+
+
+def _pick_splits(name: str, splits: Mapping[str, Dataset]) -> Source:
+    if "train" not in splits:
+        raise SourceError(f"data source {name} has no train split: found {', '.join(splits)}")
+    held_out = next((splits[split] for split in _HELD_OUT if split in splits), None)
+    return Source(name, splits["train"], held_out)
+
+
+def _reading(name: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except Exception as error:  # a DatasetGenerationError hides the cause
+        raise SourceError(
+            f"{name} cannot be read: {first_line(error.__cause__ or error)}"
+        ) from error

@@ -1,0 +1,292 @@
+"""What the real data sets share: stored rows -> texts -> rows of a phase -> tokens, each step cached by `datasets`."""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from lightning_marlhf.data import splits
+from lightning_marlhf.data.base import RLHFDataModule, Split, Stage, of_stage
+from lightning_marlhf.data.collate import Padder
+from lightning_marlhf.data.encoding import Encoding, Truncate, encode
+from lightning_marlhf.data.phases import Phases
+from lightning_marlhf.data.reading import Reader, read_texts
+from lightning_marlhf.data.source import HubData, load_source
+from lightning_marlhf.data.tally import Tally, take_tally
+from lightning_marlhf.data.tokenized import TokenizedRows
+from lightning_marlhf.hub.tokenizer import load_tokenizer
+from lightning_marlhf.types import SupervisedBatch
+
+HOLDOUT = (95, 5)  # training and held-out rows of the paper's runs, where the source holds none out
+_log = logging.getLogger(__name__)
+
+
+class TextData(RLHFDataModule):
+    """A data set of prompts with answers, cut into the phases of RLHF.
+
+    Args:
+        stage: "sft" gives the preferred answers, "reward_model" pairs, "ppo" prompts; "evaluation" gives the prompts on
+            which the paper scores its models.
+        tokenizer: the model's: a folder or a Hub id.
+        source: a Hub id; or a folder with train.jsonl and valid.jsonl (or .parquet, or one written by
+            ``save_to_disk``); or one data file.
+        batch_size: rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks together.
+        eval_batch_size: rows per evaluation batch, over all ranks together.
+        max_length: tokens of prompt, answer and EOS together (sft, reward_model).
+        max_prompt_length: longer prompts are dropped and counted (ppo, evaluation); BOS counts.
+        truncate: what happens to rows over ``max_length``: the end of the "response" is cut (the paper's runs), the
+            beginning of the "prompt", or the row is dropped ("drop").
+        keep_eos: a cut response ends with EOS all the same; the paper's runs did not.
+        tokenize: prompt and response "apart", so that all stages see the same tokens at their border; or "joined" as
+            one text, as the paper's runs did in sft and reward_model.
+        pad_to_max_length: pad every row to ``max_length``, as the paper's runs did; else to the longest of its pass.
+        phases: shares of the training rows for SFT, reward model and PPO; null gives every stage all rows.
+        split_seed: of the split into phases; the paper's runs had 1234.
+        split_by: "post" puts all rows of a post (or question, or dialogue) into one phase; "row" splits by row, as the
+            paper's runs did, which then share posts between phases.
+        validate_rows: held-out rows that validation during training reads; null reads all.
+        evaluation_rows: size of the paper's evaluation subset, which ``test`` reads in the stages ppo and evaluation.
+        sort_window: batches whose rows are sorted by length together; 1 changes no batch, more saves more padding
+            where a batch is one pass.
+        preprocessing_processes: processes that read and tokenise; null decides by the number of rows.
+        num_workers: processes that prepare batches; 0 prepares them in the training process.
+        seed: of the order of the training rows.
+    """
+
+    hub: ClassVar[HubData]
+    name: str  # begins every sample id
+    phase_of_stage: ClassVar[dict[str, int]] = {"sft": 0, "reward_model": 1, "ppo": 2}
+    holds_out: ClassVar[bool] = (
+        False  # cut held-out rows off the training rows, without such a split
+    )
+    adds_special_tokens: bool = True  # the tokenizer's own; texts of a chat template have them
+    shuffled_evaluation: ClassVar[bool] = True  # the evaluation subset is drawn, not the first rows
+
+    def __init__(
+        self,
+        *,
+        stage: Stage,
+        tokenizer: str,
+        source: str,
+        batch_size: int = 64,
+        eval_batch_size: int = 64,
+        max_length: int = 1024,
+        max_prompt_length: int = 512,
+        truncate: Truncate = "response",
+        keep_eos: bool = False,
+        tokenize: Literal["apart", "joined"] = "apart",
+        pad_to_max_length: bool = False,
+        phases: str | None = "2,4,4",
+        split_seed: int = 1234,
+        split_by: Literal["post", "row"] = "post",
+        validate_rows: int | None = 512,
+        evaluation_rows: int = 2000,
+        sort_window: int = 1,
+        preprocessing_processes: int | None = None,
+        num_workers: int = 0,
+        seed: int = 1,
+    ) -> None:
+        super().__init__(
+            stage=stage,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            sort_window=sort_window,
+            num_workers=num_workers,
+            seed=seed,
+        )
+        if stage not in (*self.phase_of_stage, "evaluation"):
+            raise ValueError(
+                f"{type(self).__name__} has no stage {stage!r}: "
+                f"expected {', '.join(self.phase_of_stage)} or evaluation"
+            )
+        self.tokenizer_source = tokenizer
+        self.source = source
+        self.encoding = Encoding(
+            max_length=max_length,
+            max_prompt_length=max_prompt_length,
+            truncate=truncate,
+            keep_eos=keep_eos,
+            joined=tokenize == "joined",
+        )
+        self.pad_to_max_length = pad_to_max_length
+        self.phases = Phases.parse(
+            phases, seed=split_seed, by=split_by, expected=len(self.phase_of_stage)
+        )
+        self.validate_rows = validate_rows
+        self.evaluation_rows = evaluation_rows
+        self.processes = preprocessing_processes
+        self._encoded: dict[Split, Dataset] = {}
+        self._kept: dict[Split, Dataset] = {}
+
+    @abstractmethod
+    def reader(self) -> Reader:
+        """Return what turns a stored row into texts; raises `MalformedRow` or `UnusableRow`."""
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer."""
+        return load_tokenizer(self.tokenizer_source)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest training row, or what rows are padded to."""
+        if self.pad_to_max_length and self.stage in ("sft", "reward_model"):
+            return self.encoding.max_length
+        return max(self.lengths("test" if self.stage == "evaluation" else "train") or [0])
+
+    def prepare_data(self) -> None:
+        """Read and tokenise once per node; the other processes find the result in the cache."""
+        for split in self._splits():
+            self.encoded(split)
+
+    def setup(self, stage: str) -> None:
+        """Say what was dropped and cut."""
+        if self.trainer is None or self.trainer.is_global_zero:
+            for split in self._splits():
+                for line in self.tally(split).lines():
+                    _log.warning("%s, %s: %s", self.source, split, line)
+
+    def examples(self, split: Split) -> TokenizedRows:
+        """Return the rows of a split that are used.
+
+        Raises:
+            ValueError: none is left to train on.
+        """
+        stored = "train" if split == "train" else "held-out"
+        return TokenizedRows(self._used(split), stage=self.stage, name=f"{self.name}/{stored}")
+
+    def lengths(self, split: Split) -> Sequence[int]:
+        """Count the tokens of each row of a split that is used."""
+        return self._used(split)["length"][:]  # type: ignore[no-any-return]
+
+    def planned_train_rows(self) -> int:
+        """Count the training rows, dropped ones included; of the paper's data on the Hub without loading them."""
+        if self.source == self.hub.repository and self.hub.rows:
+            size = self.hub.rows["train"]
+            train = splits.phase_bounds(HOLDOUT, size)[1] if self.holds_out else size
+            bounds = splits.phase_bounds(self.phases.shares, train)
+            return bounds[self._phase + 1] - bounds[self._phase]
+        return len(self.texts("train"))
+
+    def demonstrations(self, rows: int) -> SupervisedBatch:
+        """Return the first demonstrations of SFT, whatever the stage."""
+        texts = self.texts_of("train", "sft")
+        first = texts.select(range(min(rows, len(texts))))
+        encoded = self._encode(first, "sft", where="demonstrations")
+        used = encoded.filter(_is_used, input_columns="unusable")
+        examples = TokenizedRows(used, stage="sft", name=self.name)
+        return self._padder().demonstrations([examples[i] for i in range(len(examples))])
+
+    def describe(self) -> dict[str, str]:
+        """Say in a few lines what will be read."""
+        posts, shared = self.shared_posts()
+        sharing = f"{shared:,} of {posts:,} posts of this phase are in another one too"
+        lines = super().describe() | {"source": self.source}
+        return lines | ({"shared posts": sharing} if shared else {})
+
+    def texts(self, split: Split) -> Dataset:
+        """Return the rows of a split for this stage as text: see `read_texts`; unusable ones are among them."""
+        return self.texts_of(split, self.stage)
+
+    def encoded(self, split: Split) -> Dataset:
+        """Return the rows of a split as tokens: see `encode`; unusable ones are among them."""
+        if split not in self._encoded:
+            where = f"{self.source} ({split})"
+            self._encoded[split] = self._encode(self.texts(split), self.stage, where=where)
+        return self._encoded[split]
+
+    def tally(self, split: Split) -> Tally:
+        """Count what was dropped and cut."""
+        return take_tally(self.encoded(split))
+
+    def shared_posts(self) -> tuple[int, int]:
+        """Count the posts of this stage's training rows, and those of them that other phases have too."""
+        return self.phases.shared_posts(self._stored_texts["train"], self._phase)
+
+    def texts_of(self, split: Split, stage: Stage) -> Dataset:
+        """Return the rows of a split for any stage as text."""
+        if split == "train":
+            stored, rows = "train", self._phase_rows("train", stage)
+        elif stage == "evaluation" or (stage == "ppo" and split == "test"):
+            stored, rows = "held_out", self._evaluation_rows()
+        else:
+            stored, rows = "held_out", self._phase_rows("held_out", stage)
+            rows = rows[: self.validate_rows] if split == "validate" else rows
+        return self._stored_texts[stored].select(rows)
+
+    @property
+    def _phase(self) -> int:
+        return self.phase_of_stage.get(self.stage, len(self.phase_of_stage) - 1)
+
+    @cached_property
+    def _stored_texts(self) -> dict[str, Dataset]:
+        """Every row of the training and the held-out part, in the order of the source."""
+        source = load_source(self.source, hub=self.hub)
+        train, held_out = source.train, source.held_out
+        parts = {"train": train, "held_out": held_out if held_out is not None else train.select([])}
+        texts = {
+            part: read_texts(
+                rows,
+                self.reader(),
+                where=f"{self.source} ({part.replace('_', ' ')})",
+                processes=self.processes,
+            )
+            for part, rows in parts.items()
+        }
+        if held_out is None and self.holds_out:
+            parts = replace(self.phases, shares=HOLDOUT)
+            kept, aside = (parts.rows(texts["train"], part) for part in (0, 1))
+            return {"train": texts["train"].select(kept), "held_out": texts["train"].select(aside)}
+        return texts
+
+    def _phase_rows(self, part: str, stage: Stage) -> Sequence[int]:
+        texts = self._stored_texts[part]
+        if not len(texts):
+            return []
+        return self.phases.rows(texts, self.phase_of_stage.get(stage, self._phase))
+
+    def _evaluation_rows(self) -> Sequence[int]:
+        size = len(self._stored_texts["held_out"])
+        subset = splits.evaluation_subset(
+            size, self.evaluation_rows, shuffled=self.shuffled_evaluation
+        )
+        return subset.tolist()  # type: ignore[no-any-return]
+
+    def _encode(self, texts: Dataset, stage: Stage, *, where: str) -> Dataset:
+        return encode(
+            texts,
+            self.tokenizer,
+            replace(self.encoding, special_tokens=self.adds_special_tokens),
+            stage="ppo" if stage == "evaluation" else stage,
+            where=where,
+            processes=self.processes,
+        )
+
+    def _used(self, split: Split) -> Dataset:
+        if split not in self._kept:
+            encoded = self.encoded(split)
+            used = encoded.filter(_is_used, input_columns="unusable")
+            if split == "train" and not len(used):
+                reasons = "; ".join(self.tally(split).lines()) or "the phase is empty"
+                raise ValueError(f"{self.source}: no rows left to train on: {reasons}")
+            self._kept[split] = used
+        return self._kept[split]
+
+    def _splits(self) -> tuple[Split, ...]:
+        return ("test",) if self.stage == "evaluation" else ("train", "validate")
+
+    def _padder(self) -> Padder:
+        width = self.encoding.max_length if self.pad_to_max_length else 0
+        return Padder(int(self.tokenizer.pad_token_id), width=width)
+
+    def _collate(self) -> Callable[[Sequence[Any]], Any]:
+        return of_stage(self._padder(), self.stage)
+
+
+def _is_used(unusable: str) -> bool:
+    return not unusable
