@@ -242,6 +242,7 @@ def quieten_lightning() -> None:
     hints = (
         "'set_vital' is deprecated",  # torchdata 0.11 on torch 2.13
         "does not have many workers",
+        "is smaller than the logging interval",  # we log every update
         "`isinstance\\(treespec, LeafSpec\\)`",  # Lightning 2.6 on torch 2.13
     )
     for hint in hints:

@@ -2,13 +2,17 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from datasets import Dataset, Features
+from datasets import Dataset, Features, are_progress_bars_disabled
+from datasets import disable_progress_bars as hide_progress
+from datasets import enable_progress_bars as show_progress
 
 _BATCH = 256
-_MANY_ROWS = 20_000  # from here on several processes are worth their start
+_SHORT = 2_000  # so few rows are done before anybody reads a progress bar
+_LONG = 20_000  # from here on several processes are worth their start
 _MOST_PROCESSES = 8
 
 
@@ -35,18 +39,31 @@ def cached_map(
     """
     if not len(rows):
         return Dataset.from_dict({name: [] for name in features}, features=features)
-    if processes is None and len(rows) >= _MANY_ROWS:
+    if processes is None and len(rows) >= _LONG:
         processes = min(_MOST_PROCESSES, os.cpu_count() or 1)
     parts = "\0".join([rows._fingerprint, *key])
-    return rows.map(
-        function,
-        batched=True,
-        batch_size=_BATCH,
-        with_indices=True,
-        fn_kwargs=dict(settings),
-        remove_columns=rows.column_names,
-        features=features,
-        num_proc=processes if processes and processes > 1 else None,
-        new_fingerprint=hashlib.sha256(parts.encode()).hexdigest()[:32],
-        desc=title,
-    )
+    with _progress_bar(shown=len(rows) >= _SHORT):
+        return rows.map(
+            function,
+            batched=True,
+            batch_size=_BATCH,
+            with_indices=True,
+            fn_kwargs=dict(settings),
+            remove_columns=rows.column_names,
+            features=features,
+            num_proc=processes if processes and processes > 1 else None,
+            new_fingerprint=hashlib.sha256(parts.encode()).hexdigest()[:32],
+            desc=title,
+        )
+
+
+@contextmanager
+def _progress_bar(*, shown: bool) -> Iterator[None]:
+    if shown or are_progress_bars_disabled():
+        yield
+        return
+    hide_progress()
+    try:
+        yield
+    finally:
+        show_progress()

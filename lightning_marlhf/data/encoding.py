@@ -20,6 +20,7 @@ _COLUMNS = {
     "prompt": Value("string"),
     "reference": Value("string"),
     "unusable": Value("string"),  # why the row is to be dropped, "" where it is not
+    "remark": Value("string"),
     "truncated": Value("bool"),
     "length": Value("int32"),  # tokens of the longest sequence of the row
 }

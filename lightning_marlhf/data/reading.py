@@ -35,6 +35,7 @@ class TextRow:
     rejected: str = ""  # the answer that people liked less
     post: str = ""  # what rows share that should not be in two phases: a post, a dialogue's start
     unusable: str = ""  # why this row teaches nothing in this stage; "" where it does
+    remark: str = ""  # what is odd about a row that is used all the same
     reference: Any = None  # what a judge or a test needs, as plain data
 
 
@@ -65,14 +66,21 @@ class PreferenceReader:
             rejected=text.rejected,
             post=text.post,
             unusable=self._problem_with(text),
+            remark=self._remark_on(text),
             reference=text.chosen,
         )
 
     def _problem_with(self, text: PreferenceText) -> str:
+        if self.stage == "sft" and not text.chosen.strip():
+            return "empty answer"
         if self.stage == "reward_model" and text.tie and self.drop_ties:
             return "a tie"
-        needed = {"sft": [text.chosen], "reward_model": [text.chosen, text.rejected]}
-        return "" if all(map(str.strip, needed.get(self.stage, []))) else "empty answer"
+        return ""
+
+    def _remark_on(self, text: PreferenceText) -> str:
+        """Point out a preference over silence, which says something all the same."""
+        both = text.chosen.strip() and text.rejected.strip()
+        return "an answer is empty" if self.stage == "reward_model" and not both else ""
 
 
 _FEATURES = Features(
@@ -83,6 +91,7 @@ _FEATURES = Features(
         "rejected": Value("string"),
         "post": Value("string"),
         "unusable": Value("string"),
+        "remark": Value("string"),
         "reference": Value("string"),  # JSON, as every row may have another schema
     }
 )

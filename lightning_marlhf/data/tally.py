@@ -8,13 +8,18 @@ from datasets import Dataset
 _EXAMPLES = 5
 
 
+Rows = Mapping[str, Sequence[int]]
+"""Why -> numbers of the rows in the source, from 0."""
+
+
 @dataclass(frozen=True)
 class Tally:
     """Counts of a tokenised split."""
 
     rows: int
-    dropped: Mapping[str, Sequence[int]]  # why -> numbers of the rows in the source, from 0
-    truncated: int  # rows that lost one end
+    dropped: Rows
+    truncated: Rows  # used, but for one end
+    odd: Rows  # used
 
     @property
     def kept(self) -> int:
@@ -22,28 +27,29 @@ class Tally:
         return self.rows - sum(len(rows) for rows in self.dropped.values())
 
     def lines(self) -> list[str]:
-        """Say what was dropped and cut, a reason a line, with the first row numbers (from 1, as lines of a file)."""
-        lines = [
-            f"{len(rows):,} of {self.rows:,} rows dropped: {reason} ({_numbers(rows)})"
-            for reason, rows in self.dropped.items()
+        """Say what was dropped, cut or odd, a reason a line, with the first row numbers (from 1, as a file's lines)."""
+        found = {"dropped": self.dropped, "cut": self.truncated, "kept, though": self.odd}
+        return [
+            f"{len(rows):,} of {self.rows:,} rows {what}: {reason} ({_numbers(rows)})"
+            for what, reasons in found.items()
+            for reason, rows in reasons.items()
         ]
-        if self.truncated:
-            lines.append(f"{self.truncated:,} of {self.rows:,} rows cut to their limit")
-        return lines
 
 
 def take_tally(encoded: Dataset) -> Tally:
     """Count what `encode` says of its rows."""
+    columns = (encoded[name][:] for name in ("row", "unusable", "remark", "truncated"))
     dropped: dict[str, list[int]] = {}
-    columns = encoded.with_format("numpy")
-    rows, reasons = columns["row"][:], encoded["unusable"][:]
-    for row, reason in zip(rows.tolist(), reasons, strict=True):
-        if reason:
-            dropped.setdefault(reason, []).append(row)
-    truncated = sum(
-        cut and not reason for cut, reason in zip(encoded["truncated"][:], reasons, strict=True)
-    )
-    return Tally(len(encoded), dropped, truncated)
+    truncated: dict[str, list[int]] = {}
+    odd: dict[str, list[int]] = {}
+    for row, unusable, remark, cut in zip(*columns, strict=True):
+        if unusable:
+            dropped.setdefault(unusable, []).append(row)
+        if remark and not unusable:
+            odd.setdefault(remark, []).append(row)
+        if cut and not unusable:
+            truncated.setdefault("longer than max_length", []).append(row)
+    return Tally(len(encoded), dropped, truncated, odd)
 
 
 def _numbers(rows: Sequence[int]) -> str:

@@ -178,7 +178,7 @@ class TextData(RLHFDataModule):
         texts = self.texts_of("train", "sft")
         first = texts.select(range(min(rows, len(texts))))
         encoded = self._encode(first, "sft", where="demonstrations")
-        used = encoded.filter(_is_used, input_columns="unusable")
+        used = _without_unusable(encoded)
         examples = TokenizedRows(used, stage="sft", name=self.name)
         return self._padder().demonstrations([examples[i] for i in range(len(examples))])
 
@@ -270,7 +270,7 @@ class TextData(RLHFDataModule):
     def _used(self, split: Split) -> Dataset:
         if split not in self._kept:
             encoded = self.encoded(split)
-            used = encoded.filter(_is_used, input_columns="unusable")
+            used = _without_unusable(encoded)
             if split == "train" and not len(used):
                 reasons = "; ".join(self.tally(split).lines()) or "the phase is empty"
                 raise ValueError(f"{self.source}: no rows left to train on: {reasons}")
@@ -288,5 +288,6 @@ class TextData(RLHFDataModule):
         return of_stage(self._padder(), self.stage)
 
 
-def _is_used(unusable: str) -> bool:
-    return not unusable
+def _without_unusable(encoded: Dataset) -> Dataset:
+    reasons = encoded["unusable"][:]
+    return encoded.select([row for row, reason in enumerate(reasons) if not reason])

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_marlhf.modules import random_state
 from lightning_marlhf.modules.optimization import (
@@ -82,7 +82,9 @@ class TrainingModule(LightningModule):
             self.lr_schedulers(),  # type: ignore[arg-type]
             {name: rate for name, (_, rate) in self.networks().items()},
         )
-        shape = (min(self.rows_per_pass, self.rows_per_update()), self.rehearsal_width())
+        width = self.rehearsal_width()
+        self._check_positions(width)
+        shape = (min(self.rows_per_pass, self.rows_per_update()), width)
         ids = torch.full(shape, self.tokenizer.eos_token_id, device=self.device)
         self.manual_backward(0.0 * self.rehearse(ids, torch.ones_like(ids, dtype=torch.bool)))
         self.zero_grad()
@@ -186,6 +188,17 @@ class TrainingModule(LightningModule):
     def share(self, total: Tensor) -> Tensor:
         """Give what a rank's loss is divided by: the count over all ranks, as gradients are averaged over them."""
         return self.all_reduce_sum(total) / self.trainer.world_size
+
+    def _check_positions(self, width: int) -> None:
+        """Refuse rows that are longer than a network's context."""
+        for name, (network, _) in self.networks().items():
+            models = (part for part in network.modules() if isinstance(part, PreTrainedModel))
+            limit = getattr(next(models).config, "max_position_embeddings", None)
+            if limit is not None and width > limit:
+                raise ValueError(
+                    f"the longest row of this run may take {width} tokens, and the {name} has {limit} positions: lower "
+                    "data.init_args.max_length or max_prompt_length (or sampling.max_new_tokens)"
+                )
 
     def _learning_rates(self, optimizer: Optimizer) -> dict[str, Tensor]:
         """Name the first network's learning rate ``lr``, the others' ``lr_<name>``."""
