@@ -19,7 +19,7 @@ def phase_bounds(shares: Sequence[float], size: int) -> list[int]:
     """Cut ``size`` rows by shares; phase k holds places bounds[k] to bounds[k + 1].
 
     Each phase is rounded by itself, and what that makes too many or too few is taken from all bounds but the first, as
-    released: it is the first phase that changes.
+    released: it is the first phase that changes. (A bound below 0, which a share of 0 can get, is 0 here.)
 
     >>> phase_bounds((2, 4, 4), 7)
     [0, 1, 4, 7]
@@ -28,7 +28,7 @@ def phase_bounds(shares: Sequence[float], size: int) -> list[int]:
     for share in shares:
         bounds.append(bounds[-1] + round(share / sum(shares) * size))
     excess = bounds[-1] - size
-    return [0, *(bound - excess for bound in bounds[1:])]
+    return [0, *(max(0, bound - excess) for bound in bounds[1:])]
 
 
 def shuffled(seed: int, size: int) -> Rows:
