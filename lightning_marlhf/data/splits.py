@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Rows = NDArray[np.integer]
 
-RELEASED_SEED = 1234  # of every split of the paper's runs
+EVALUATION_SEED = 1234  # of the paper's evaluation subset
 
 
 def phase_bounds(shares: Sequence[float], size: int) -> list[int]:
@@ -66,20 +66,6 @@ def phase_by_post(posts: Sequence[str], shares: Sequence[float], index: int, *, 
     return rows[np.isin(posts_of_rows[rows], order[start:stop])]
 
 
-def shared_posts(posts: Sequence[str], first: Rows, second: Rows) -> int:
-    """Count the posts with rows in both of two phases."""
-    return len({posts[row] for row in first} & {posts[row] for row in second})
-
-
-def holdout(size: int, shares: str) -> tuple[Rows, Rows]:
-    """Give training and held-out rows, by shares such as "95,5", where the source has no split for evaluation."""
-    training_and_held_out = [float(share) for share in shares.split(",")]
-    first, second = (
-        phase(size, training_and_held_out, index, seed=RELEASED_SEED) for index in (0, 1)
-    )
-    return first, second
-
-
 def evaluation_subset(size: int, rows: int, *, shuffled: bool) -> Rows:
     """Give the held-out rows on which the paper compares policies: the first ones, ``shuffled`` or as stored.
 
@@ -88,4 +74,4 @@ def evaluation_subset(size: int, rows: int, *, shuffled: bool) -> Rows:
     """
     if not shuffled:
         return np.arange(min(size, rows))
-    return np.random.default_rng(RELEASED_SEED).permutation(size)[:rows]
+    return np.random.default_rng(EVALUATION_SEED).permutation(size)[:rows]

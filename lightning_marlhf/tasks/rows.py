@@ -64,12 +64,6 @@ def require_prompt(content: str) -> None:
         raise UnusableRow("empty prompt")
 
 
-def require_answers(*answers: str) -> None:
-    """Refuse a row without the answers that a stage learns from; prompts alone need none."""
-    if not all(answer.strip() for answer in answers):
-        raise UnusableRow("empty answer")
-
-
 def fingerprint(content: str) -> str:
     """Give a short name to a text that several rows share."""
     return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:16]
