@@ -205,3 +205,13 @@ def test_a_perfect_judge_s_accuracy_stands_beside_the_reward_model_s(make_reward
     )
     assert 0.5 < trainer.callback_metrics["eval/best_possible_accuracy"] <= 1
     assert 0 <= trainer.callback_metrics["eval/accuracy"] <= 1
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_rows_longer_than_the_context_are_refused_before_the_first_update(
+    make, stage, tmp_path, monkeypatch
+):
+    module, rows = make(stage), data(stage)
+    monkeypatch.setattr(type(rows), "longest", 9_000)
+    with pytest.raises(ValueError, match=r"may take 90\d\d tokens, and the \w+ has 8192 positions"):
+        fit(module, rows, tmp_path, steps=2)
