@@ -10,7 +10,7 @@ from tests.modules.tiny_runs import data, fit
 
 @pytest.fixture
 def loss(make_sft, tmp_path, monkeypatch):
-    """Run one update on a fixed batch: its loss as trained on, and the mean over masked tokens as Hugging Face has it."""
+    """Take the loss of a fixed batch as it is trained on, and the mean over masked tokens as Hugging Face has it."""
 
     def run(mask, **settings):
         rows = [TokenizedDemonstration(ids, 2) for ids in ([2, 5, 6, 7, 1], [2, 8, 1])]
