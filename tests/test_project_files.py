@@ -48,6 +48,7 @@ EXTRAS = {
         "import-linter",
         "nbmake",
         "nbstripout",
+        "nltk",
     ],
 }
 

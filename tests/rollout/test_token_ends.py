@@ -1,0 +1,62 @@
+"""Where tokens end in the text, from the ids that were sampled."""
+
+import pytest
+from tokenizers import decoders
+
+from lightning_marlhf.rollout.token_ends import ends_of_pieces, token_ends
+from tests.rollout.pieces import make_tokenizer, rollout
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        (["my", " boss", "."], [2, 7, 8]),
+        (["no. ", "  ", "yes"], [3, 6, 9]),  # a full stop keeps its blank; blanks alone are counted
+        (["a", "", "b"], [1, 1, 2]),
+        ([], []),
+    ],
+)
+def test_pieces_end_with_their_last_visible_character(pieces, expected):
+    assert ends_of_pieces(pieces) == expected
+
+
+def test_the_ids_that_were_sampled_count_not_those_that_the_text_would_get():
+    tokenizer = make_tokenizer(["ab", "a", "b", " c"], decoders.Fuse())
+    answers = rollout(tokenizer, ["a", "b", " c"], ["ab", " c", "a", "b", "ab"])
+    assert answers.texts == ("ab c", "ab cabab")
+    assert token_ends(answers, tokenizer) == [[1, 2, 4], [2, 4, 5, 6, 8]]
+
+
+def test_a_response_without_eos_keeps_its_last_token():
+    tokenizer = make_tokenizer(["a", "b"], decoders.Fuse())
+    assert token_ends(rollout(tokenizer, ["a", "b"]), tokenizer) == [[1, 2]]
+    assert token_ends(rollout(tokenizer, ["a", "b"], ended=False), tokenizer) == [[1, 2]]
+    assert token_ends(rollout(tokenizer, []), tokenizer) == [[]]
+
+
+def test_the_tokens_of_one_character_all_end_with_it():
+    smile = ["<0xF0>", "<0x9F>", "<0x98>", "<0x80>"]  # the bytes of 😀 in UTF-8
+    tokenizer = make_tokenizer(
+        ["hi", "!", *smile], decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    )
+    answers = rollout(tokenizer, ["hi", *smile, "!"], ["hi", "!"])
+    assert answers.texts == ("hi😀!", "hi!")
+    assert token_ends(answers, tokenizer) == [[2, 3, 3, 3, 3, 4], [2, 3]]
+
+
+def test_bytes_that_never_become_a_character_end_with_the_marks_that_stand_for_them():
+    tokenizer = make_tokenizer(
+        ["a", "<0xF0>", "<0x9F>"], decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    )
+    answers = rollout(tokenizer, ["a", "<0xF0>", "<0x9F>", "a"])
+    assert answers.texts == ("a��a",)
+    assert token_ends(answers, tokenizer) == [[1, 2, 3, 4]]
+
+
+def test_blanks_that_the_decoder_adds_or_drops_are_where_the_text_has_them():
+    words = make_tokenizer(["my", "boss", "."], decoders.WordPiece(cleanup=False))
+    assert token_ends(rollout(words, ["my", "boss", "."]), words) == [[2, 7, 9]]  # "my boss ."
+    metaspace = make_tokenizer(["▁my", "▁bo", "ss"], decoders.Metaspace())
+    assert token_ends(rollout(metaspace, ["▁my", "▁bo", "ss"]), metaspace) == [
+        [2, 5, 7]
+    ]  # "my boss"
