@@ -150,6 +150,8 @@ class MacroActions(TensorBatch):
     index: Int[Tensor, "batch response"]  # the token's macro action, from 0, rising; -1 on padding
     count: Int[Tensor, " batch"]  # how many macro actions the row has
     width: int  # the largest count, known on the host: later steps need no synchronisation
+    fell_back: Bool[Tensor, " batch"] | None = None
+    # ^ True where the condition could not cut the row in its own way; None where it always can
 
     @property
     def mask(self) -> Bool[Tensor, "batch macro"]:

@@ -219,12 +219,13 @@ class MAPPO(TrainingModule):
         return load_causal_lm(source, self.tokenizer, dtype=self.load_dtype)
 
     def _prepare(self) -> None:
-        """Load reference and scorers; outside the module's children, so that no checkpoint holds them."""
+        """Load reference, scorers and parser; outside the module's children, so that no checkpoint holds them."""
         if self.actors is not None:
             return
         reference = self._load(self.reference_source)
         for scorer in (self.scorer, *self.monitors):
             scorer.prepare(tokenizer=self.tokenizer, device=self.device)
+        self.termination.prepare(tokenizer=self.tokenizer)
         self.actors = Actors(
             policy=self.policy,
             reference=Policy(reference).to(self.device).eval().requires_grad_(False),

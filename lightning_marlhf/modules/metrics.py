@@ -39,6 +39,8 @@ def add_rollout(means: WeightedMeans, experience: Experience) -> None:
     means.add("response_length/clip_ratio", ~rollout.ended)
     means.add("macro/length_mean", macro.lengths(actions), actions.mask)
     means.add("macro/count_mean", actions.count)
+    if actions.fell_back is not None:
+        means.add("macro/parse_failures", actions.fell_back)
 
 
 def spread_of(x: Tensor, mask: Tensor, *, all_reduce_sum: AllReduce) -> Tensor:

@@ -7,6 +7,7 @@ not done here (see ``rollout/parsing.py``): ``from_starts`` takes the result.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -184,7 +185,8 @@ def isolate_last_token(
     [[0, 0, 0, 1]]
     """
     starts = _differs_from_previous(macro_actions.index) | last_token(response_mask)
-    return from_starts(response_mask, starts=starts)
+    isolated = from_starts(response_mask, starts=starts)
+    return replace(isolated, fell_back=macro_actions.fell_back)
 
 
 def _macro_actions(

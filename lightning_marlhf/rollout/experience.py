@@ -75,11 +75,13 @@ def collect_experience(
         The experience, on the device of ``prompts``; detached from every graph.
     """
     time, rows_per_pass = execution.stopwatch, execution.rows_per_pass
-    # 2. The policy samples responses; the scorer starts to work on them.
+    # 2. The policy samples responses; scorer and termination start to work on them.
     with time("generation"):
         rollout = generate(
             actors.policy, prompts, tokenizer=actors.tokenizer, settings=sampling, seeds=seeds
         )
+    with time("termination"):
+        actors.termination.begin(rollout)
     with time("scoring"):
         pending = [scorer.submit(rollout) for scorer in (actors.scorer, *actors.monitors)]
 
@@ -114,7 +116,8 @@ def collect_experience(
     token_rewards = kl.token_rewards(penalty, final_scores, mask, coefficient=kl_coefficient)
 
     # 6. Macro actions, row by row.
-    actions = actors.termination(rollout, seeds=seeds)
+    with time("termination"):
+        actions = actors.termination(rollout, seeds=seeds)
     if credit.isolate_last_token:
         actions = segmentation.isolate_last_token(mask, actions)
 

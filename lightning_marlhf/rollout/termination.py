@@ -2,17 +2,23 @@
 
 A condition sees the whole rollout (token ids, texts, and, if it asks for them, the reference
 model's log-probabilities) and returns a partition of every row's response tokens. To write one's
-own: subclass `Termination`, name it in the YAML.
+own: subclass `Termination` with one method, `__call__`, and name it in the YAML.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.ops import segmentation
+from lightning_marlhf.rollout.parser_pool import ParserPool
+from lightning_marlhf.rollout.parsing import Parser
+from lightning_marlhf.rollout.token_ends import token_ends
 from lightning_marlhf.types import MacroActions, Rollout
 
 
@@ -21,6 +27,16 @@ class Termination(ABC):
 
     needs_logprobs: bool = False
     """True where ``rollout.perplexity_logprobs`` (reference model, temperature 1) must be filled in."""
+
+    def prepare(self, *, tokenizer: PreTrainedTokenizerBase) -> None:  # noqa: B027
+        """Load what is needed, once, before the first rollout; most conditions need nothing.
+
+        Args:
+            tokenizer: the policy's.
+        """
+
+    def begin(self, rollout: Rollout) -> None:  # noqa: B027
+        """Start slow work on the CPU when the responses are there; the models run before the cuts are asked for."""
 
     @abstractmethod
     def __call__(self, rollout: Rollout, *, seeds: Int[Tensor, " batch"]) -> MacroActions:
@@ -33,7 +49,9 @@ class Termination(ABC):
 
     def __repr__(self) -> str:
         """Name the condition and its settings."""
-        settings = ", ".join(f"{name}={value}" for name, value in vars(self).items())
+        settings = ", ".join(
+            f"{name}={value}" for name, value in vars(self).items() if name[0] != "_"
+        )
         return f"{type(self).__name__}({settings})"
 
 
@@ -94,3 +112,53 @@ class Perplexity(Termination):
         return segmentation.perplexity(
             rollout.response_mask, logprobs=rollout.perplexity_logprobs, boundary=self.boundary
         )
+
+
+class Parsing(Termination):
+    """Phrases: the largest of a constituency tree that have fewer tokens than ``cutoff`` (paper: C = 5).
+
+    `parsing.py` has the rule. A response that cannot be parsed is cut every ``fallback_n`` tokens, as a whole, so that
+    each row is cut by one rule; `macro/parse_failures` is the share of such rows.
+
+    Args:
+        parser: gives the trees.
+        cutoff: C, in policy tokens.
+        fallback_n: tokens per macro action of a response that cannot be parsed.
+        num_processes: that parse while the models run; 0 parses in the training process, after them.
+    """
+
+    def __init__(
+        self, parser: Parser, cutoff: int = 5, fallback_n: int = 5, num_processes: int = 1
+    ) -> None:
+        if cutoff < 1 or fallback_n < 1 or num_processes < 0:
+            raise ValueError(
+                "cutoff and fallback_n must be at least 1 and num_processes at least 0, got "
+                f"{cutoff}, {fallback_n} and {num_processes}"
+            )
+        self.parser = parser
+        self.cutoff = cutoff
+        self.fallback_n = fallback_n
+        self.num_processes = num_processes
+        self._pool = ParserPool(parser, cutoff=cutoff, num_processes=num_processes)
+
+    def prepare(self, *, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Start the processes; fails here where the parser's package or models are absent."""
+        self._tokenizer = tokenizer
+        self._pool.start()
+
+    def begin(self, rollout: Rollout) -> None:
+        """Send the responses to the processes."""
+        ends = token_ends(rollout, self._tokenizer)
+        self._pool.submit(list(zip(rollout.texts, ends, strict=True)))
+
+    def __call__(self, rollout: Rollout, *, seeds: Int[Tensor, " batch"]) -> MacroActions:
+        """Cut the rollout that `begin` was given."""
+        cuts = self._pool.collect()
+        mask = rollout.response_mask
+        starts = torch.zeros(mask.shape, dtype=torch.bool)
+        fixed = list(range(0, mask.shape[1], self.fallback_n))
+        for row, cut in enumerate(cuts):
+            starts[row, fixed if cut is None else cut] = True
+        actions = segmentation.from_starts(mask, starts=starts.to(mask.device))
+        fell_back = torch.tensor([cut is None for cut in cuts], device=mask.device)
+        return replace(actions, fell_back=fell_back)

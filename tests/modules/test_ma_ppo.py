@@ -8,8 +8,10 @@ from lightning_marlhf.modules.control import KLControl, KLController, ScoreNorma
 from lightning_marlhf.modules.metrics import add_policy_clipping
 from lightning_marlhf.modules.optimization import Optimization
 from lightning_marlhf.modules.settings import PPO
+from lightning_marlhf.rollout.parsing import NoTreeError, Parser
 from lightning_marlhf.rollout.scoring import TinyTLDRGold
 from lightning_marlhf.rollout.settings import Credit, Shaping
+from lightning_marlhf.rollout.termination import Parsing
 from tests.modules.tiny_runs import data, fit
 
 LOGGED = [
@@ -43,6 +45,7 @@ LOGGED = [
     "timing_s/generation",
     "timing_s/scoring",
     "timing_s/logprobs",
+    "timing_s/termination",
     "timing_s/update",
     "perf/throughput",
     "macro/length_mean",
@@ -137,6 +140,38 @@ def test_held_out_prompts_are_answered_the_same_way_every_time(make_ppo, tmp_pat
     }
     for name, value in first.items():
         assert trainer.callback_metrics[name] == pytest.approx(value.item(), abs=1e-6)
+
+
+class RefusesEveryFourth(Parser):
+    calls = 0
+
+    def __call__(self, text):
+        self.calls += 1
+        if self.calls % 4 == 0:
+            raise NoTreeError(text)
+        return []
+
+
+def test_the_share_of_responses_that_a_parser_refused_is_logged(make_ppo, tmp_path):
+    module = make_ppo(
+        termination=Parsing(RefusesEveryFourth(), num_processes=0),
+        credit=Credit(isolate_last_token=True),
+    )
+    metrics = fit(module, data("ppo"), tmp_path, steps=2).callback_metrics
+    assert metrics["macro/parse_failures"] == 2 / 8
+    without = fit(make_ppo(), data("ppo"), tmp_path, steps=2).callback_metrics
+    assert "macro/parse_failures" not in without
+
+
+def test_a_parser_that_is_not_there_fails_before_the_first_rollout(make_ppo, tmp_path):
+    class Absent(RefusesEveryFourth):
+        def prepare(self):
+            raise ValueError("no models")
+
+    module = make_ppo(termination=Parsing(Absent(), num_processes=0))
+    with pytest.raises(ValueError, match="no models"):
+        fit(module, data("ppo"), tmp_path, steps=2)
+    assert module.trainer.global_step == 0
 
 
 def test_a_rollout_that_cannot_be_cut_evenly_is_refused(make_ppo, tmp_path):

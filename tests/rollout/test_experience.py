@@ -8,7 +8,13 @@ import torch
 from lightning_marlhf.models.heads import Critic
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.ops import macro
-from lightning_marlhf.rollout.experience import Actors, Execution, collect_experience, shape_scores
+from lightning_marlhf.rollout.experience import (
+    Actors,
+    Execution,
+    collect_experience,
+    shape_scores,
+    state_values,
+)
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
 from lightning_marlhf.rollout.scoring import Ready, Scorer, Scores
 from lightning_marlhf.rollout.settings import Credit, Shaping
@@ -195,3 +201,22 @@ def test_experience_carries_no_graph(collect):
         experience.rollout.texts[2],
         experience.rollout.texts[0],
     )
+
+
+def test_a_termination_begins_its_work_before_the_models_run(collect, monkeypatch):
+    events = []
+
+    class Slow(FixedNGram):
+        def begin(self, rollout):
+            events.append(("begin", rollout.texts))
+
+        def __call__(self, rollout, *, seeds):
+            events.append(("cut", rollout.texts))
+            return super().__call__(rollout, seeds=seeds)
+
+    monkeypatch.setattr(
+        "lightning_marlhf.rollout.experience.state_values",
+        lambda *args, **kwargs: events.append("values") or state_values(*args, **kwargs),
+    )
+    texts = collect(termination=Slow(n=3)).rollout.texts
+    assert events == [("begin", texts), "values", ("cut", texts)]
