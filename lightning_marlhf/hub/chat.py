@@ -1,0 +1,68 @@
+"""Chat templates: a dialogue in a tokenizer's own format; and which special tokens are text, and which are added.
+
+A rendered dialogue holds its special tokens, BOS among them, as text: tokenise it with ``add_special_tokens=False``.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from lightning_marlhf.hub.sources import SourceError, first_line
+
+_ANSWER = "answer"
+
+
+def render(
+    tokenizer: PreTrainedTokenizerBase,
+    turns: Sequence[Mapping[str, str]],
+    *,
+    answer_follows: bool = False,
+) -> str:
+    """Write a dialogue as the tokenizer's chat template says.
+
+    Args:
+        tokenizer: with a chat template.
+        turns: each with ``role`` ("system", "user", "assistant") and ``content``.
+        answer_follows: end where the assistant is to speak.
+
+    Raises:
+        SourceError: there is no template, or it refuses such a dialogue (a system turn, for some).
+    """
+    require_template(tokenizer)
+    try:
+        return tokenizer.apply_chat_template(  # type: ignore[no-any-return]
+            list(turns), tokenize=False, add_generation_prompt=answer_follows
+        )
+    except TemplateError as error:
+        raise SourceError(
+            f"the chat template of {tokenizer.name_or_path} refuses this dialogue: {first_line(error)}"
+        ) from error
+
+
+def require_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer without a chat template."""
+    if not tokenizer.chat_template:
+        raise SourceError(
+            f"the tokenizer of {tokenizer.name_or_path} has no chat template: "
+            "give prompts in the format that the model was trained on"
+        )
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Find the special token by which the template ends an answer: Gemma's ``<end_of_turn>``; None where it has none.
+
+    Instruction-tuned models end with it, which is not always their tokenizer's EOS.
+    """
+    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": _ANSWER}]
+    after = render(tokenizer, turns).rpartition(_ANSWER)[2].lstrip()
+    ids = tokenizer(after, add_special_tokens=False).input_ids
+    return ids[0] if ids and ids[0] in tokenizer.all_special_ids else None
+
+
+def added_bos(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Give the BOS that the tokenizer puts before every text, as text; "" where it puts none."""
+    adds = tokenizer.bos_token_id is not None and tokenizer("").input_ids[:1] == [
+        tokenizer.bos_token_id
+    ]
+    return str(tokenizer.bos_token) if adds else ""
