@@ -5,11 +5,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from lightning_marlhf.hub.sources import TOKENIZER_FILES, SourceError, locate, reading
 
 
-def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(source: str, *, for_training: bool = True) -> PreTrainedTokenizerBase:
     """Load a tokenizer that can tell padding from the end of a response.
 
     Args:
         source: a folder or a Hub id.
+        for_training: False lets padding look like EOS: a mask says what is padding, and nothing is learnt from it.
 
     Raises:
         SourceError: if it cannot be loaded, or its pad token is missing or is EOS.
@@ -17,16 +18,22 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
     folder = locate(source, files=TOKENIZER_FILES)
     with reading(source):
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    _check_special_tokens(source, tokenizer)
+    if not for_training and tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    _check_special_tokens(source, tokenizer, for_training=for_training)
     return tokenizer
 
 
-def _check_special_tokens(source: str, tokenizer: PreTrainedTokenizerBase) -> None:
+def _check_special_tokens(
+    source: str, tokenizer: PreTrainedTokenizerBase, *, for_training: bool
+) -> None:
     if tokenizer.eos_token_id is None:
         raise SourceError(
             f"The tokenizer of {source} has no EOS token, so responses cannot end: "
             "set its eos_token."
         )
+    if not for_training:
+        return
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         problem = (
             "no pad token"

@@ -72,6 +72,7 @@ def load_sequence_classifier(
     *,
     dtype: str = "float32",
     seed: int = 0,
+    new_head: bool = True,
 ) -> PreTrainedModel:
     """Load or initialise a one-label classifier (a reward model or critic), without dropout.
 
@@ -82,6 +83,7 @@ def load_sequence_classifier(
         tokenizer: the model's.
         dtype: of the weights.
         seed: of a new head; an inline configuration brings its own.
+        new_head: False refuses a causal language model, whose new head would score at random.
 
     Raises:
         SourceError: if it cannot be had, has several labels, or lacks weights that are not the new
@@ -96,6 +98,11 @@ def load_sequence_classifier(
     folder = locate(source)
     config = _read_config(source, folder)
     is_classifier = _is_classifier(config)
+    if not (is_classifier or new_head):
+        raise SourceError(
+            f"{source} is no reward model ({(config.architectures or ['unknown'])[0]}): "
+            "expected a sequence classifier with one label."
+        )
     if is_classifier and config.num_labels != 1:
         raise SourceError(
             f"{source} gives {config.num_labels} scores: "

@@ -5,7 +5,7 @@ run, servers to ask) work while the models run their passes.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,10 +14,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from lightning_marlhf.hub import chat
 from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.models import heads
 from lightning_marlhf.models.backbone import load_sequence_classifier
-from lightning_marlhf.tasks import tiny_tldr
+from lightning_marlhf.tasks import dialogue, tiny_tldr
 from lightning_marlhf.types import Rollout, TensorBatch
 
 
@@ -87,22 +88,40 @@ class RewardModelScorer(Scorer):
         name: under which the scores are logged and recorded.
         batch_size: responses per forward pass.
         dtype: of the weights.
+        chat_template: show the reward model its own chat template: the turns of the prompt (HH-RLHF's and WebGPT's
+            are found, any other prompt is one turn of the user) and the response as the assistant's, which the
+            template ends whether the policy did or not.
     """
 
     def __init__(
-        self, model: str, *, name: str = "rm", batch_size: int = 64, dtype: str = "float32"
+        self,
+        model: str,
+        *,
+        name: str = "rm",
+        batch_size: int = 64,
+        dtype: str = "float32",
+        chat_template: bool = False,
     ) -> None:
         self.model = model
         self.name = name
         self.batch_size = batch_size
         self.dtype = dtype
+        self.chat_template = chat_template
 
     def prepare(self, *, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
         """Load the reward model and compare its tokenizer with the policy's."""
-        self.tokenizer = load_tokenizer(self.model)
-        classifier = load_sequence_classifier(self.model, self.tokenizer, dtype=self.dtype)
-        self.network = heads.RewardNetwork(classifier).to(device).eval().requires_grad_(False)
+        self.load(device)
         self.same_tokenizer = _speak_alike(self.tokenizer, tokenizer)
+
+    def load(self, device: torch.device) -> None:
+        """Load the reward model, which is enough to score texts."""
+        self.tokenizer = load_tokenizer(self.model, for_training=False)
+        if self.chat_template:
+            chat.require_template(self.tokenizer)
+        classifier = load_sequence_classifier(
+            self.model, self.tokenizer, dtype=self.dtype, new_head=False
+        )
+        self.network = heads.RewardNetwork(classifier).to(device).eval().requires_grad_(False)
 
     def submit(self, rollout: Rollout) -> Pending:
         """Score every response at its last token."""
@@ -110,29 +129,51 @@ class RewardModelScorer(Scorer):
             self._score(rollout.rows(slice(start, start + self.batch_size)))
             for start in range(0, len(rollout), self.batch_size)
         ]
-        return self._ready(torch.cat(scores).float())
+        return self._ready(torch.cat(scores).to(rollout.response_ids.device))
+
+    def score_texts(
+        self, prompts: Sequence[str], responses: Sequence[str], ended: Sequence[bool]
+    ) -> Float[Tensor, " batch"]:
+        """Score prompts with their responses in one forward pass.
+
+        Args:
+            prompts: as the policy saw them, before tokenisation.
+            responses: the answers, without special tokens.
+            ended: False where an answer was cut off, so that no EOS follows it.
+        """
+        rows = zip(prompts, responses, ended, strict=True)
+        batch = self.tokenizer(
+            [self._write(*row) for row in rows],
+            add_special_tokens=not self.chat_template,
+            padding=True,
+            padding_side="right",
+            return_tensors="pt",
+        )
+        return self._forward(batch.input_ids, batch.attention_mask.bool())
+
+    def _score(self, rollout: Rollout) -> Float[Tensor, " batch"]:
+        if self.same_tokenizer and not self.chat_template:
+            return self._forward(rollout.input_ids, rollout.attention_mask)
+        return self.score_texts(rollout.prompts.texts, rollout.texts, rollout.ended.tolist())
 
     @torch.no_grad()
-    def _score(self, rollout: Rollout) -> Float[Tensor, " batch"]:
-        if self.same_tokenizer:
-            ids, mask = rollout.input_ids, rollout.attention_mask
-        else:
-            ids, mask = self._tokenize(rollout)
-        device = rollout.response_ids.device
-        scores: Tensor = self.network(ids.to(device), mask.to(device))
-        return scores
-
-    def _tokenize(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """Join prompt, response and, where the policy ended, the reward model's EOS, as text."""
-        eos = self.tokenizer.eos_token
-        texts = [
-            prompt + response + (eos if ended else "")
-            for prompt, response, ended in zip(
-                rollout.prompts.texts, rollout.texts, rollout.ended.tolist(), strict=True
+    def _forward(self, ids: Tensor, mask: Tensor) -> Float[Tensor, " batch"]:
+        classifier = self.network.classifier
+        limit = getattr(classifier.config, "max_position_embeddings", None)
+        longest = int(mask.sum(dim=1).max())
+        if limit is not None and longest > limit:
+            raise ValueError(
+                f"a prompt with its response has {longest} tokens, and {self.model} reads {limit}: shorten them"
             )
-        ]
-        batch = self.tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
-        return batch.input_ids, batch.attention_mask.bool()
+        scores: Tensor = self.network(ids.to(classifier.device), mask.to(classifier.device))
+        return scores.float()
+
+    def _write(self, prompt: str, response: str, ended: bool) -> str:
+        """Make one text of a dialogue; without a template, of prompt, response and, where that ended, EOS."""
+        if self.chat_template:
+            return chat.render(self.tokenizer, dialogue.answered(prompt, response))
+        text = prompt + response + (str(self.tokenizer.eos_token) if ended else "")
+        return text.removeprefix(chat.added_bos(self.tokenizer))
 
 
 class TinyTLDRGold(Scorer):

@@ -38,3 +38,15 @@ def test_a_tokenizer_that_cannot_tell_padding_from_the_end_is_refused(
     with pytest.raises(SourceError, match=message) as raised:
         load_tokenizer(str(tmp_path))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("pad", ["<eos>", None])
+def test_padding_may_look_like_the_end_where_nothing_is_learnt(tokenizer, tmp_path, pad):
+    tokenizer.save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    settings = json.loads(path.read_text()) | {"pad_token": pad}
+    path.write_text(
+        json.dumps({key: value for key, value in settings.items() if value is not None})
+    )
+    loaded = load_tokenizer(str(tmp_path), for_training=False)
+    assert loaded.pad_token_id == loaded.eos_token_id == tokenizer.eos_token_id

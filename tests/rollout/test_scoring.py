@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from lightning_marlhf.data.tokenizers import character_tokenizer
+from lightning_marlhf.hub.sources import SourceError
 from lightning_marlhf.models.backbone import ModelConfig, load_sequence_classifier
 from lightning_marlhf.models.hf_export import export
 from lightning_marlhf.rollout.scoring import RewardModelScorer, TinyTLDRGold
 from lightning_marlhf.types import Prompts, Rollout
+from tests.published import GEMMA_TEMPLATE, byte_tokenizer, publish
 
 CONFIG = {
     "model_type": "llama",
@@ -65,3 +68,81 @@ def test_gold_reads_texts_and_references():
     tokenizer = character_tokenizer("mybos. ")
     answer = rollout(tokenizer, response="my boss.")
     assert TinyTLDRGold().submit(answer).result().values.tolist() == [1.0]
+
+
+def published_scorer(folder, **settings):
+    scorer = RewardModelScorer(str(folder), **settings)
+    scorer.load(torch.device("cpu"))
+    return scorer
+
+
+def score_alone(folder, text, *, special):
+    """Score one text as its model card would: no padding, transformers' own head."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    ids = tokenizer(text, add_special_tokens=special, return_tensors="pt").input_ids
+    with torch.no_grad():
+        hidden = model.model(ids).last_hidden_state[0, -1]
+    return (hidden @ model.score.weight[0]).item()
+
+
+PROMPTS = ("\n\nHuman: what is it?\n\nAssistant:", "it is a cat.")
+RESPONSES = (" it is a cat.", " what?")
+
+
+@pytest.mark.parametrize("pad", ["<pad>", "<eos>", None])
+def test_a_published_reward_model_scores_texts_as_it_does_alone(tmp_path, pad):
+    """Whatever its pad token: padding is known by the mask, so that its EOS may be it."""
+    folder = publish(tmp_path, "reward_model", pad=pad)
+    scores = published_scorer(folder).score_texts(PROMPTS, RESPONSES, [True, False])
+    texts = (f"{PROMPTS[0]}{RESPONSES[0]}<eos>", f"{PROMPTS[1]}{RESPONSES[1]}")
+    alone = torch.tensor([score_alone(folder, text, special=True) for text in texts])
+    torch.testing.assert_close(scores, alone)
+
+
+def test_a_chat_template_shows_turns_with_one_bos(tmp_path):
+    folder = publish(tmp_path, "reward_model", pad="<eos>", template=GEMMA_TEMPLATE)
+    scores = published_scorer(folder, chat_template=True).score_texts(
+        PROMPTS, RESPONSES, [True, False]
+    )
+    texts = [
+        f"<bos><start_of_turn>user\n{question}<end_of_turn>\n"
+        f"<start_of_turn>model\n{answer}<end_of_turn>\n"
+        for question, answer in (("what is it?", "it is a cat."), ("it is a cat.", "what?"))
+    ]
+    alone = torch.tensor([score_alone(folder, text, special=False) for text in texts])
+    torch.testing.assert_close(scores, alone)
+
+
+def test_a_prompt_that_brings_its_bos_does_not_get_another(tmp_path):
+    scorer = published_scorer(publish(tmp_path, "reward_model"))
+    twice = scorer.score_texts(["it is", "<bos>it is"], [" a cat."] * 2, [True] * 2)
+    torch.testing.assert_close(twice[0], twice[1])
+
+
+def test_with_a_chat_template_even_a_policy_of_the_same_tokenizer_is_read_as_text(tmp_path):
+    folder = publish(tmp_path, "reward_model", template=GEMMA_TEMPLATE)
+    tokenizer = byte_tokenizer()
+    scorer = RewardModelScorer(str(folder), chat_template=True)
+    scorer.prepare(tokenizer=tokenizer, device=torch.device("cpu"))
+    scores = scorer.submit(rollout(tokenizer, response="it")).result()
+    assert scorer.same_tokenizer
+    torch.testing.assert_close(scores.values, scorer.score_texts(["ba"], ["it"], [True]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "said"),
+    [
+        ("gemma", {}, r"is no reward model \(GemmaForCausalLM\): expected a sequence classifier"),
+        ("reward_model", {"chat_template": True}, "has no chat template"),
+    ],
+)
+def test_what_cannot_score_is_refused_when_it_is_loaded(tmp_path, kind, settings, said):
+    with pytest.raises(SourceError, match=said):
+        published_scorer(publish(tmp_path, kind), **settings)
+
+
+def test_a_text_beyond_the_model_s_context_is_refused(tmp_path):
+    scorer = published_scorer(publish(tmp_path, "reward_model"))
+    with pytest.raises(ValueError, match=r"has 203 tokens, and .* reads 128: shorten them"):
+        scorer.score_texts(["x" * 200], ["y"], [True])
