@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.generation.streamers import BaseStreamer
 
 from lightning_marlhf.models.cache import roomy_cache
 from lightning_marlhf.models.policy import Policy
@@ -56,6 +57,8 @@ def generate(
     tokenizer: PreTrainedTokenizerBase,
     settings: SamplingSettings,
     seeds: Int[Tensor, " batch"],
+    end_of_turn: int | None = None,
+    streamer: BaseStreamer | None = None,
 ) -> Rollout:
     """Sample one response per prompt.
 
@@ -65,6 +68,8 @@ def generate(
         tokenizer: the policy's; a response ends with its EOS, and is padded with its pad token.
         settings: how to sample.
         seeds: int64, one per row (see ``row_seeds``).
+        end_of_turn: a token that ends a response as EOS does.
+        streamer: is handed every token as it comes; takes one row only.
 
     Returns:
         The responses, trimmed to the longest: ``response_mask`` is True up to and including EOS,
@@ -73,13 +78,14 @@ def generate(
     Raises:
         ValueError: if prompts and responses may need more positions than the model has.
     """
+    ends = [tokenizer.eos_token_id] + ([] if end_of_turn is None else [end_of_turn])
     width = prompts.input_ids.shape[1]
     _check_positions(policy.lm, width + settings.max_new_tokens)
     config = GenerationConfig(
         max_new_tokens=settings.max_new_tokens,
         do_sample=False,
         pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=ends,
     )
     processors = []
     if settings.temperature > 0:
@@ -92,8 +98,9 @@ def generate(
             generation_config=config,
             logits_processor=processors,
             past_key_values=roomy_cache(policy.lm, capacity=width + settings.max_new_tokens),
+            streamer=streamer,
         )
-    return _to_rollout(prompts, sequences[:, width:], tokenizer)
+    return _to_rollout(prompts, sequences[:, width:], tokenizer, ends)
 
 
 class InverseCdf(LogitsProcessor):  # type: ignore[misc]
@@ -181,8 +188,10 @@ def _check_positions(lm: PreTrainedModel, needed: int) -> None:
         )
 
 
-def _to_rollout(prompts: Prompts, responses: Tensor, tokenizer: PreTrainedTokenizerBase) -> Rollout:
-    is_eos = responses == tokenizer.eos_token_id
+def _to_rollout(
+    prompts: Prompts, responses: Tensor, tokenizer: PreTrainedTokenizerBase, ends: list[int]
+) -> Rollout:
+    is_eos = torch.isin(responses, torch.tensor(ends, device=responses.device))
     mask = is_eos.cumsum(dim=1) - is_eos.long() == 0
     longest = int(mask.sum(dim=1).max())
     mask = mask[:, :longest]

@@ -395,3 +395,41 @@ def test_more_positions_than_the_model_has_are_refused(make_lm, tokenizer, promp
 def test_settings_out_of_range_are_refused(option, message):
     with pytest.raises(ValueError, match=message):
         SamplingSettings(**{"max_new_tokens": 5, **option})
+
+
+# --- where a response ends, and who watches
+
+
+def test_an_end_of_turn_ends_a_response_as_eos_does(make_lm, tokenizer, prompts):
+    policy = Policy(make_lm())
+    seeds = row_seeds(7, prompts.sample_ids, 0)
+    free = respond(policy, prompts, tokenizer)
+    end = free[0][3]
+    assert end != tokenizer.eos_token_id
+    rollout = generate(
+        policy, prompts, tokenizer=tokenizer, settings=SAMPLE, seeds=seeds, end_of_turn=end
+    )
+    expected = [row[: row.index(end) + 1] if end in row else row for row in free]
+    assert expected != free
+    masks = rollout.response_mask
+    assert [
+        row[mask].tolist() for row, mask in zip(rollout.response_ids, masks, strict=True)
+    ] == expected
+    last = [row[-1] in (end, tokenizer.eos_token_id) for row in expected]
+    assert rollout.ended.tolist() == last
+
+
+def test_a_streamer_is_handed_the_prompt_and_then_every_token(make_lm, tokenizer, prompts):
+    row = prompts.rows(slice(0, 1))
+    seen = []
+    streamer = SimpleNamespace(put=lambda ids: seen.append(ids.flatten().tolist()), end=list)
+    rollout = generate(
+        Policy(make_lm()),
+        row,
+        tokenizer=tokenizer,
+        settings=SAMPLE,
+        seeds=row_seeds(7, row.sample_ids, 0),
+        streamer=streamer,
+    )
+    assert seen[0] == row.input_ids[0].tolist()
+    assert [token for ids in seen[1:] for token in ids] == rollout.response_ids[0].tolist()
