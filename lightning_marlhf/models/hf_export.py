@@ -1,6 +1,5 @@
 """Hugging Face folders: what every stage leaves behind, and what the next one starts from."""
 
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_marlhf.hub.sources import quietly
+from lightning_marlhf.models.model_card import model_card
 
 
 def export(
@@ -27,9 +27,7 @@ def export(
         model: a causal language model or a sequence classifier.
         tokenizer: the model's.
         folder: where to; parents are made.
-        card: what README.md says. "title" and "description" open it; any other entry becomes a
-            section: a mapping of numbers or words a table, a text of several lines or a nested
-            mapping a code block.
+        card: what README.md says (see ``model_card``).
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -42,46 +40,3 @@ def export(
         if folder.exists():
             folder.rename(Path(scratch) / "old")
         new.rename(folder)
-
-
-def model_card(model: PreTrainedModel, card: Mapping[str, Any]) -> str:
-    """Write the model card: Markdown, below the front matter that the Hub reads."""
-    task = "text-generation" if model.can_generate() else "text-classification"
-    front = [
-        "---",
-        "library_name: transformers",
-        f"pipeline_tag: {task}",
-        "tags: [rlhf, ma-rlhf]",
-        "---",
-    ]
-    title = str(card.get("title", f"{type(model).__name__}, trained with lightning_marlhf"))
-    parts = ["\n".join(front), f"# {title}"]
-    if "description" in card:
-        parts.append(str(card["description"]))
-    parts += [
-        _section(name, value)
-        for name, value in card.items()
-        if name not in ("title", "description")
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _section(name: str, value: Any) -> str:
-    return f"## {name.replace('_', ' ').capitalize()}\n\n{_body(value)}"
-
-
-def _body(value: Any) -> str:
-    if isinstance(value, Mapping) and not any(
-        isinstance(entry, Mapping | list | tuple) for entry in value.values()
-    ):
-        rows = [f"| {key} | {_cell(entry)} |" for key, entry in value.items()]
-        return "\n".join(["| name | value |", "|---|---|", *rows])
-    if isinstance(value, Mapping | list | tuple):
-        return f"```json\n{json.dumps(value, indent=2, default=str)}\n```"
-    text = str(value).strip()
-    return f"```\n{text}\n```" if "\n" in text else text
-
-
-def _cell(value: Any) -> str:
-    text = f"{value:.5g}" if isinstance(value, float) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")

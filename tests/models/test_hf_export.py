@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+import yaml
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -17,6 +18,7 @@ from lightning_marlhf.models.backbone import (
     load_sequence_classifier,
 )
 from lightning_marlhf.models.hf_export import export
+from lightning_marlhf.models.model_card import made_of
 
 CARD = {
     "title": "Tiny TL;DR, MA-PPO",
@@ -110,6 +112,55 @@ def test_an_export_that_fails_leaves_the_older_one(make_lm, tokenizer, tmp_path)
         export(make_lm(), Broken(), tmp_path / "export", card={})
     assert [path.name for path in tmp_path.iterdir()] == ["export"]
     AutoModelForCausalLM.from_pretrained(tmp_path / "export")
+
+
+def write_run(model, data):
+    return yaml.safe_dump({"model": {"init_args": model}, "data": {"init_args": data}})
+
+
+def test_the_front_matter_names_the_hub_ids_that_a_run_was_made_of():
+    config = write_run({"model": "google/gemma-2b"}, {"source": "Dahoas/full-hh-rlhf"})
+    assert made_of(config) == {
+        "base_model": "google/gemma-2b",
+        "datasets": ["Dahoas/full-hh-rlhf"],
+    }
+    parts = [{"init_args": {"source": source}} for source in ("a/b", "rows.jsonl", "a/b", "c/d")]
+    assert made_of(write_run({"model": {"config": {}}}, {"parts": parts})) == {
+        "datasets": ["a/b", "c/d"]
+    }
+
+
+def test_what_a_local_model_was_made_of_is_handed_on(make_lm, tokenizer, tmp_path):
+    config = write_run({"model": "google/gemma-2b"}, {"source": "a/b"})
+    export(make_lm(), tokenizer, tmp_path / "sft", card={"configuration": config})
+    config = write_run({"policy": str(tmp_path / "sft")}, {"source": "c/d"})
+    assert made_of(config) == {"base_model": "google/gemma-2b", "datasets": ["a/b", "c/d"]}
+
+
+def test_a_local_folder_of_two_names_is_no_hub_id(tmp_path, monkeypatch):
+    (tmp_path / "models" / "gemma").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert made_of(write_run({"model": "models/gemma"}, {"source": "models/gemma"})) == {}
+
+
+@pytest.mark.parametrize(
+    "config", ["", "a: [", "- 1", "model: 3\ndata: x", "model: {init_args: 1}"]
+)
+def test_a_configuration_that_says_nothing_adds_nothing(config):
+    assert made_of(config) == {}
+
+
+def test_the_snippet_of_the_card_runs(make_lm, make_classifier, tokenizer, tmp_path, monkeypatch):
+    for name, model in (("lm", make_lm()), ("rm", make_classifier())):
+        export(model, tokenizer, tmp_path / name, card={})
+        code = (tmp_path / name / "README.md").read_text().split("```python\n")[1].split("```")[0]
+        said = []
+        monkeypatch.chdir(tmp_path / name)
+        code = code.replace("a prompt as in training", "a").replace(
+            "max_new_tokens=64", "max_new_tokens=2"
+        )
+        exec(code, {"print": said.append})
+        assert len(said) == 1
 
 
 def test_the_model_card_has_front_matter_and_a_section_per_entry(
