@@ -13,10 +13,13 @@ COMMANDS = {
     "validate": ("cli", "evaluate on the validation prompts"),
     "test": ("cli", "evaluate on the held-out prompts and keep the completions"),
     "predict": ("cli", "run the predict loop"),
+    "preview": ("preview", "show what the model will see: texts, tokens, masks, counts"),
     "reproduce": ("reproduce", "run all stages of a plan, and write its report"),
     "generate": ("generate", "answer prompts with a run, an export or a Hub model"),
+    "score": ("score", "score completions, or one response, by a reward model"),
+    "chat": ("chat", "talk with a model"),
     "inspect": ("inspect", "page through rollouts, macro actions coloured"),
-    "export": ("export", "turn a checkpoint into a Hugging Face directory"),
+    "export": ("export", "turn a checkpoint into a Hugging Face directory; publish it"),
 }
 
 

@@ -50,7 +50,7 @@ class Completion(Record):
     response: str
     model: str  # path or Hub id of the policy
     seed: int
-    step: int  # optimizer updates of the policy when it answered
+    step: int | None  # optimizer updates of the policy when it answered; None: not known
     num_tokens: int  # response tokens, EOS included
     ended: bool  # True where the policy emitted EOS within the limit
     scores: dict[str, float] = field(
@@ -60,6 +60,8 @@ class Completion(Record):
     reference: Any = None  # what the task holds as truth, where there is one
     settings: dict[str, Any] = field(default_factory=dict)  # sampling settings
     trace: dict[str, list[Any]] | None = None  # a TokenTrace as a dictionary, where one was kept
+    prompt_ids: list[int] | None = None  # the prompt's tokens, BOS included, where they were kept
+    response_ids: list[int] | None = None  # the response's tokens, EOS included
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,28 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def write_jsonl(path: Path, rows: Iterable[Record]) -> None:
     """Write all ``rows`` atomically, one JSON object a line."""
-    write_text(path, "".join(json.dumps(r.to_dict(), ensure_ascii=False) + "\n" for r in rows))
+    write_text(path, "".join(map(_to_line, rows)))
+
+
+def append_jsonl(path: Path, rows: Iterable[Record]) -> None:
+    """Add ``rows`` at the end of a file, on disk before this returns: what a run has made stays when it is cut off."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(map(_to_line, rows)))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def cut_unfinished_line(path: Path) -> None:
+    """Remove what follows the last line end: a row that was being appended when its process was killed."""
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        os.truncate(path, len(whole))
+
+
+def _to_line(row: Record) -> str:
+    return json.dumps(row.to_dict(), ensure_ascii=False) + "\n"
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:

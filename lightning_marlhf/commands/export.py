@@ -1,4 +1,4 @@
-"""`export RUN_DIR --out DIR`: turns a checkpoint of a run into a Hugging Face directory."""
+"""`export RUN_DIR`: turns a checkpoint of a run into a Hugging Face directory, and publishes it on the Hub."""
 
 import argparse
 import pickle
@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.checkpoints import find_checkpoint
+from lightning_marlhf.commands.model_folder import find_export
 from lightning_marlhf.commands.raw_config import read_yaml
 
 
@@ -21,13 +22,25 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m lightning_marlhf export",
-        description="Turn a checkpoint of a run into a Hugging Face directory, as a finished run leaves in export/.",
+        description="Turn a checkpoint of a run into a Hugging Face directory, as a finished run leaves in export/; "
+        "or publish that on the Hub.",
     )
     parser.add_argument(
-        "run_dir", type=Path, help="the run directory, with config.yaml and checkpoints/"
+        "run_dir",
+        type=Path,
+        help="the run directory, with config.yaml and checkpoints/; without --out, one with export/, or a Hugging "
+        "Face folder",
     )
-    parser.add_argument("--ckpt", default="last", help="last (default), best, or a path")
-    parser.add_argument("--out", type=Path, required=True, help="the new directory")
+    parser.add_argument("--ckpt", help="last (default), best, or a path")
+    parser.add_argument(
+        "--out", type=Path, help="the new directory; without it, what is in export/ is published"
+    )
+    parser.add_argument(
+        "--push-to-hub",
+        metavar="OWNER/NAME",
+        help="publish with the model card; needs `hf auth login`",
+    )
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the directory if it exists"
     )
@@ -35,12 +48,39 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.out.exists() and not options.overwrite:
-        raise ValueError(f"{options.out} exists; --overwrite replaces it")
-    checkpoint = find_checkpoint(options.run_dir, options.ckpt)
-    step = export_checkpoint(options.run_dir, checkpoint, options.out)
-    sys.stdout.write(f"{options.out}: the model of {checkpoint} after {step} updates\n")
+    repository = options.push_to_hub
+    if options.out is None and (repository is None or options.ckpt is not None):
+        raise ValueError("expected --out DIR, or --push-to-hub OWNER/NAME without --ckpt")
+    folder = _finished(options.run_dir) if options.out is None else _vacant(options)
+    checkpoint = options.out and find_checkpoint(options.run_dir, options.ckpt or "last")
+    from lightning_marlhf.hub import publish
+
+    if repository is not None:  # before the work, as this is where most goes wrong
+        publish.create_repository(repository, private=options.private)
+    if checkpoint is not None:
+        step = export_checkpoint(options.run_dir, checkpoint, folder)
+        sys.stdout.write(f"{folder}: the model of {checkpoint} after {step} updates\n")
+    if repository is not None:
+        sys.stdout.write(f"{publish.upload(folder, repository)}: published {folder}\n")
     return 0
+
+
+def _finished(run_dir: Path) -> Path:
+    """Find the export that a finished run left."""
+    folder = find_export(run_dir)
+    if folder is None:
+        raise ValueError(
+            f"{run_dir} has no export/: --out DIR makes a Hugging Face directory from a checkpoint"
+        )
+    return folder
+
+
+def _vacant(options: argparse.Namespace) -> Path:
+    """Return the directory that is to be written, if it may be."""
+    out: Path = options.out
+    if out.exists() and not options.overwrite:
+        raise ValueError(f"{out} exists; --overwrite replaces it")
+    return out
 
 
 def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:

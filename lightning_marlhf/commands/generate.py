@@ -3,18 +3,29 @@
 import argparse
 import json
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_marlhf.commands import errors
+from lightning_marlhf.commands.counter import Counter
+from lightning_marlhf.commands.model_folder import MODEL_HELP, device_and_dtype, model_folder
+from lightning_marlhf.commands.prompting import CHAT, FORMATS, TEXT, Prompt, batches, read_prompts
+from lightning_marlhf.commands.sampling_options import add_sampling_options, sampling_settings
+from lightning_marlhf.records import (
+    Completion,
+    append_jsonl,
+    cut_unfinished_line,
+    read_completions,
+)
 
 if TYPE_CHECKING:
+    from lightning_marlhf.commands.answering import Answerer
     from lightning_marlhf.types import Rollout
 
-EXPORT = "export"
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,167 +39,200 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m lightning_marlhf generate",
         description="Answer prompts from the command line, a file, or standard input (one prompt a line).",
     )
-    parser.add_argument(
-        "model", help="run directory, export/ folder, .ckpt of a run, or Hugging Face Hub id"
-    )
+    parser.add_argument("model", help=MODEL_HELP)
     parser.add_argument("prompts", nargs="*", help="prompts; none reads --file or standard input")
     parser.add_argument(
-        "--file", type=Path, help="prompts: .jsonl with `prompt` keys, else one a line"
+        "--file",
+        type=Path,
+        help=".jsonl: rows with `prompt`, or rows of --format's data set; else a prompt a line",
     )
-    parser.add_argument("--max-new-tokens", type=int, default=128, metavar="N")
     parser.add_argument(
-        "--temperature", type=float, default=1.0, help="0 takes the likeliest token (default 1)"
+        "--format",
+        default=TEXT,
+        choices=FORMATS,
+        help="write prompts as this data set does, unless they are so already; chat: the model's own "
+        "chat template; text (default): as given",
     )
-    parser.add_argument("--top-k", type=int, default=0, help="0 is off (default)")
-    parser.add_argument("--top-p", type=float, default=1.0, help="1 is off (default)")
+    add_sampling_options(parser, max_new_tokens=128)
     parser.add_argument(
         "--num-samples", type=int, default=1, metavar="N", help="answers to each prompt"
     )
     parser.add_argument(
-        "--seed", type=int, default=1, help="the same seed gives the same answers, in any batch"
-    )
-    parser.add_argument(
         "--batch-size", type=int, default=16, metavar="N", help="answers made at a time"
     )
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="add completions (JSONL) to this file as they come; the same command goes on where it was stopped",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="begin --out anew")
+    parser.add_argument("--json", action="store_true", help="print completions as JSON, one a line")
     return parser
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """An answer that is to be made."""
+
+    sample_id: str
+    prompt: Prompt
+    sample: int  # which of the answers to this prompt
+
+
 def _run(options: argparse.Namespace) -> int:
-    prompts = read_prompts(options.prompts, options.file)
     for name in ("num_samples", "batch_size"):
         if getattr(options, name) < 1:
             raise ValueError(
                 f"--{name.replace('_', '-')}: expected at least 1, got {getattr(options, name)}"
             )
-    with model_folder(options.model) as source:
-        for number, answer in enumerate(answers(source, prompts, options)):
-            _write(
-                answer,
-                number=number,
-                options=options,
-                several=len(prompts) > 1 or options.num_samples > 1,
+    prompts = read_prompts(options.prompts, options.file, options.format)
+    wanted = list(_wanted(prompts, options.num_samples))
+    device, dtype = device_and_dtype(options.dtype)
+    settings = {**asdict(sampling_settings(options)), "format": options.format, "dtype": dtype}
+    if options.out is not None:
+        wanted = _not_there(wanted, options, settings)
+    if not wanted:
+        sys.stdout.write(f"{options.out}: all answers are there\n")
+        return 0
+    with model_folder(options.model) as model:
+        from lightning_marlhf.commands.answering import Answerer
+
+        templated = options.format == CHAT
+        answerer = Answerer(model.source, device=device, dtype=dtype, chat_template=templated)
+        wanted = _fitting(answerer, wanted, options)
+        if not wanted:
+            return 0 if options.out is not None and options.out.exists() else 1
+        record = partial(
+            Completion, model=options.model, seed=options.seed, step=model.step, settings=settings
+        )
+        made = _completions(answerer, wanted, options, record)
+        return _keep(made, len(wanted), options) if options.out else _show(made, wanted, options)
+
+
+def _wanted(prompts: Sequence[Prompt], num_samples: int) -> Iterator[_Wanted]:
+    for prompt in prompts:
+        for sample in range(num_samples):
+            name = prompt.sample_id if num_samples == 1 else f"{prompt.sample_id}/{sample}"
+            yield _Wanted(name, prompt, sample)
+
+
+def _not_there(
+    wanted: Sequence[_Wanted], options: argparse.Namespace, settings: Mapping[str, Any]
+) -> list[_Wanted]:
+    """Leave out the answers that the file has already; refuse a file of other answers."""
+    out: Path = options.out
+    if options.overwrite:
+        out.unlink(missing_ok=True)
+    if not out.exists():
+        return list(wanted)
+    cut_unfinished_line(out)
+    prompts = {each.sample_id: each.prompt.text for each in wanted}
+    there = set()
+    for row in read_completions(out):
+        expected = (prompts.get(row.sample_id), options.model, options.seed, settings)
+        if expected != (row.prompt, row.model, row.seed, row.settings):
+            raise ValueError(
+                f"{out} holds other completions (of sample {row.sample_id} the prompt, model, seed or settings "
+                "differ): give another --out, or --overwrite"
             )
+        there.add(row.sample_id)
+    return [each for each in wanted if each.sample_id not in there]
+
+
+def _fitting(
+    answerer: "Answerer", wanted: Sequence[_Wanted], options: argparse.Namespace
+) -> list[_Wanted]:
+    """Leave out prompts that the model has no room for, and say so."""
+    room = answerer.positions - options.max_new_tokens
+    prompts = {each.prompt.sample_id: each.prompt.text for each in wanted}
+    lengths = {name: len(answerer.tokenize(text)) for name, text in prompts.items()}
+    too_long = [name for name, length in lengths.items() if length > room]
+    if too_long:
+        sys.stderr.write(
+            f"prompts left out: {len(too_long)} (the first is {too_long[0]}), longer than the {room} tokens that "
+            f"{options.model} has room for beside {options.max_new_tokens} new ones\n"
+        )
+    return [each for each in wanted if lengths[each.prompt.sample_id] <= room]
+
+
+def _completions(
+    answerer: "Answerer",
+    wanted: Sequence[_Wanted],
+    options: argparse.Namespace,
+    record: Callable[..., Completion],
+) -> Iterator[list[Completion]]:
+    """Yield the completions in the order of the prompts, batch by batch."""
+    for batch in batches(wanted, options.batch_size):
+        rollout = _ask(answerer, batch, options)
+        prompts = rollout.prompts
+        yield [
+            record(
+                sample_id=each.sample_id,
+                prompt=each.prompt.text,
+                response=rollout.texts[i],
+                num_tokens=int(rollout.response_mask[i].sum()),
+                ended=bool(rollout.ended[i]),
+                reference=each.prompt.reference,
+                prompt_ids=prompts.input_ids[i][prompts.attention_mask[i]].tolist(),
+                response_ids=rollout.response_ids[i][rollout.response_mask[i]].tolist(),
+            )
+            for i, each in enumerate(batch)
+        ]
+
+
+def _ask(answerer: "Answerer", batch: Sequence[_Wanted], options: argparse.Namespace) -> "Rollout":
+    import torch
+
+    from lightning_marlhf.data.examples import Question, TokenizedQuestion
+    from lightning_marlhf.rollout.generation import row_seeds
+
+    rows = [
+        TokenizedQuestion(
+            Question(each.sample_id, each.prompt.text), answerer.tokenize(each.prompt.text)
+        )
+        for each in batch
+    ]
+    seeds = [row_seeds(options.seed, [each.prompt.sample_id], each.sample) for each in batch]
+    return answerer.answer(rows, settings=sampling_settings(options), seeds=torch.cat(seeds))
+
+
+def _keep(made: Iterator[list[Completion]], total: int, options: argparse.Namespace) -> int:
+    """Add completions to the file as they come."""
+    done = 0
+    try:
+        with Counter("answers", total, shown=total > options.batch_size) as counter:
+            for completions in made:
+                append_jsonl(options.out, completions)
+                done += len(completions)
+                counter.add(len(completions))
+    except KeyboardInterrupt:
+        left = total - done
+        sys.stderr.write(
+            f"interrupted: {options.out} lacks {left} answers; the same command makes them\n"
+        )
+        return INTERRUPTED
+    sys.stdout.write(f"{options.out}: {done} answers of {options.model}\n")
     return 0
 
 
-def read_prompts(given: Sequence[str], file: Path | None) -> list[str]:
-    """Take the prompts from the command line, a file, or standard input.
-
-    Raises:
-        ValueError: there are none, or a line of a .jsonl has no `prompt`.
-    """
-    if given and file:
-        raise ValueError("prompts on the command line and --file: give one of them")
-    if given:
-        return list(given)
-    if file is not None and file.suffix == ".jsonl":
-        from lightning_marlhf.records import read_jsonl
-
-        prompts = [row.get("prompt") for row in read_jsonl(file)]
-        if not all(isinstance(prompt, str) for prompt in prompts):
-            raise ValueError(f"{file}: expected an object with a `prompt` text on every line")
-    elif file is not None:
-        prompts = file.read_text(encoding="utf-8").splitlines()
-    elif sys.stdin.isatty():
-        raise ValueError("no prompts: give them as arguments, with --file, or on standard input")
-    else:
-        prompts = sys.stdin.read().splitlines()
-    prompts = [prompt for prompt in prompts if prompt]
-    if not prompts:
-        raise ValueError(f"no prompts in {file or 'standard input'}")
-    return prompts
-
-
-@contextmanager
-def model_folder(model: str) -> Iterator[str]:
-    """Find the Hugging Face folder of a run or make one from a checkpoint; anything else is taken as it is.
-
-    Raises:
-        ValueError: a run directory without an export.
-    """
-    path = Path(model)
-    if path.suffix == ".ckpt" and path.exists():
-        from lightning_marlhf.commands.export import export_checkpoint
-
-        with tempfile.TemporaryDirectory() as folder:
-            export_checkpoint(path.resolve().parents[1], path, Path(folder) / EXPORT)
-            yield str(Path(folder) / EXPORT)
-    elif (path / EXPORT).is_dir():
-        yield str(path / EXPORT)
-    elif (path / "checkpoints").is_dir():
-        raise ValueError(
-            f"{model} has no export/ yet, as its run is not finished: name its checkpoint, "
-            f"{path / 'checkpoints' / 'last.ckpt'}"
-        )
-    else:
-        yield model
-
-
-def answers(
-    source: str, prompts: Sequence[str], options: argparse.Namespace
-) -> Iterator[dict[str, Any]]:
-    """Yield the answers in the order of the prompts, batch by batch.
-
-    Raises:
-        SourceError: the model cannot be had; one line says why.
-    """
-    import torch
-
-    from lightning_marlhf.data.collate import Collator
-    from lightning_marlhf.data.examples import Question
-    from lightning_marlhf.hub.tokenizer import load_tokenizer
-    from lightning_marlhf.models.backbone import load_causal_lm
-    from lightning_marlhf.models.policy import Policy
-    from lightning_marlhf.rollout.generation import SamplingSettings, generate, row_seeds
-
-    settings = SamplingSettings(
-        max_new_tokens=options.max_new_tokens,
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
-    )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    tokenizer = load_tokenizer(source)
-    policy = Policy(load_causal_lm(source, tokenizer, dtype=options.dtype)).to(device).eval()
-    questions = [
-        Question(f"{number}/{sample}", prompt)
-        for number, prompt in enumerate(prompts)
-        for sample in range(options.num_samples)
-    ]
-    for start in range(0, len(questions), options.batch_size):
-        batch = (
-            Collator(tokenizer).prompts(questions[start : start + options.batch_size]).to(device)
-        )
-        seeds = row_seeds(options.seed, batch.sample_ids, 0)
-        with torch.inference_mode():
-            yield from _rows(
-                generate(policy, batch, tokenizer=tokenizer, settings=settings, seeds=seeds)
-            )
-
-
-def _rows(rollout: "Rollout") -> Iterator[dict[str, Any]]:
-    lengths = rollout.response_mask.sum(dim=1).tolist()
-    for i, text in enumerate(rollout.texts):
-        yield {
-            "prompt": rollout.prompts.texts[i],
-            "response": text,
-            "sample": int(rollout.prompts.sample_ids[i].partition("/")[2]),
-            "num_tokens": lengths[i],
-            "ended": bool(rollout.ended[i]),
-        }
-
-
-def _write(
-    answer: dict[str, Any], *, number: int, options: argparse.Namespace, several: bool
-) -> None:
-    if options.json:
-        sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
-    elif several:
-        rule = "" if number == 0 else "\n"
-        head = f"{rule}> {answer['prompt']}\n" if answer["sample"] == 0 else ""
-        sys.stdout.write(f"{head}{answer['response']}\n")
-    else:
-        sys.stdout.write(answer["response"] + "\n")
-    sys.stdout.flush()
+def _show(
+    made: Iterator[list[Completion]], wanted: Sequence[_Wanted], options: argparse.Namespace
+) -> int:
+    """Print completions as they come."""
+    several = len(wanted) > 1
+    shown = several and not sys.stdout.isatty() and len(wanted) > options.batch_size
+    last = None
+    with Counter("answers", len(wanted), shown=shown) as counter:
+        for completions in made:
+            for row in completions:
+                if options.json:
+                    sys.stdout.write(json.dumps(row.to_dict(), ensure_ascii=False) + "\n")
+                else:
+                    heading = f"> {row.prompt}\n" if several and row.prompt != last else ""
+                    blank = "\n" if heading and last is not None else ""
+                    sys.stdout.write(f"{blank}{heading}{row.response}\n")
+                last = row.prompt
+            sys.stdout.flush()
+            counter.add(len(completions))
+    return 0

@@ -1,5 +1,8 @@
+import shutil
+
 import pytest
 import torch
+from huggingface_hub import HfApi
 
 from lightning_marlhf.commands import cli, export
 
@@ -56,3 +59,59 @@ def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys):
     (tmp_path / "checkpoints/last.ckpt").write_bytes(b"")
     assert export.main(["export", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     assert "has no config.yaml" in capsys.readouterr().err
+
+
+# --- publishing; the Hub is a stand-in
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    asked = []
+    monkeypatch.setattr(HfApi, "create_repo", lambda self, name, **more: asked.append((name, more)))
+    monkeypatch.setattr(
+        HfApi, "upload_folder", lambda self, **more: asked.append(more["folder_path"])
+    )
+    return asked
+
+
+def test_a_finished_run_is_published_from_its_export(run_dir, hub, capsys):
+    for named in (run_dir, run_dir / "export"):
+        (run_dir / "export" / "config.json").touch()
+        shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
+        assert export.main(["export", str(named), "--push-to-hub", "me/toy"]) == 0
+        said = capsys.readouterr().out
+        assert said == f"https://huggingface.co/me/toy: published {run_dir / 'export'}\n"
+    created = ("me/toy", {"private": False, "exist_ok": True})
+    assert hub == [created, run_dir / "export"] * 2
+
+
+def test_a_checkpoint_is_exported_and_published(run_dir, tmp_path, hub):
+    out = tmp_path / "out"
+    arguments = ["--out", str(out), "--push-to-hub", "me/toy", "--private"]
+    assert export.main(["export", str(run_dir), *arguments]) == 0
+    assert hub == [("me/toy", {"private": True, "exist_ok": True}), out]
+    assert (out / "README.md").is_file()
+
+
+def test_nothing_is_exported_where_the_hub_refuses(run_dir, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ["--out", str(out), "--push-to-hub", "me/toy"]
+    assert export.main(["export", str(run_dir), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert "me/toy was not published, as the Hugging Face Hub cannot be reached" in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "expected --out DIR, or --push-to-hub OWNER/NAME"),
+        (["--push-to-hub", "me/toy", "--ckpt", "best"], "without --ckpt"),
+        (["--push-to-hub", "me/toy"], "has no export/: --out DIR makes"),
+    ],
+)
+def test_what_is_missing_is_named_before_the_hub_is_asked(tmp_path, hub, capsys, arguments, said):
+    assert export.main(["export", str(tmp_path), *arguments]) == 1
+    assert said in capsys.readouterr().err
+    assert hub == []

@@ -2,10 +2,18 @@ import io
 import json
 
 import pytest
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from lightning_marlhf.commands import generate
 from lightning_marlhf.models.hf_export import export
+from lightning_marlhf.records import append_jsonl, read_completions, write_json
+from tests.published import END, EOS, GEMMA_TEMPLATE, publish
 
 
 @pytest.fixture
@@ -15,6 +23,11 @@ def run_dir(tmp_path, make_lm, tokenizer: PreTrainedTokenizerBase):
     return tmp_path / "run"
 
 
+@pytest.fixture
+def published(tmp_path):
+    return publish(tmp_path / "published")
+
+
 def answers(capsys, *arguments) -> list[dict]:
     assert generate.main(["generate", *map(str, arguments), "--json", "--max-new-tokens", "6"]) == 0
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -22,15 +35,18 @@ def answers(capsys, *arguments) -> list[dict]:
 
 def test_a_run_or_its_export_answers_each_prompt_as_often_as_asked(run_dir, capsys):
     rows = answers(capsys, run_dir, "abc", "hello there", "--num-samples", 2)
-    assert [(row["prompt"], row["sample"]) for row in rows] == [
-        ("abc", 0),
-        ("abc", 1),
-        ("hello there", 0),
-        ("hello there", 1),
+    assert [(row["prompt"], row["sample_id"]) for row in rows] == [
+        ("abc", "0/0"),
+        ("abc", "0/1"),
+        ("hello there", "1/0"),
+        ("hello there", "1/1"),
     ]
     assert rows[0]["response"] != rows[1]["response"]
     assert all(1 <= row["num_tokens"] <= 6 for row in rows)
-    assert answers(capsys, run_dir / "export", "abc", "hello there", "--num-samples", 2) == rows
+    again = answers(capsys, run_dir / "export", "abc", "hello there", "--num-samples", 2)
+    assert [row["response"] for row in again] == [row["response"] for row in rows]
+    once = answers(capsys, run_dir, "abc", "hello there")
+    assert [row["response"] for row in once] == [rows[0]["response"], rows[2]["response"]]
 
 
 def test_the_seed_decides_whatever_the_batch(run_dir, capsys):
@@ -91,4 +107,159 @@ def test_an_unfinished_run_points_to_its_checkpoint(tmp_path, capsys):
 def test_a_jsonl_without_prompts_is_named(run_dir, tmp_path, capsys):
     (tmp_path / "p.jsonl").write_text('{"text": "abc"}\n')
     assert generate.main(["generate", str(run_dir), "--file", str(tmp_path / "p.jsonl")]) == 1
-    assert "`prompt` text on every line" in capsys.readouterr().err
+    assert "p.jsonl: row 1: expected a `prompt` with a text\n" in capsys.readouterr().err
+
+
+# --- published models
+
+
+@pytest.mark.parametrize("kind", ["gemma", "gemma2"])
+def test_a_published_folder_answers_greedily_as_transformers_does(kind, tmp_path, capsys):
+    folder = publish(tmp_path / "published", kind)
+    (row,) = answers(capsys, folder, "what is it?", "--format", "hh_rlhf", "--temperature", "0")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    prompt = "\n\nHuman: what is it?\n\nAssistant:"
+    inputs = tokenizer(prompt, return_tensors="pt")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    settings = GenerationConfig(max_new_tokens=6, do_sample=False, eos_token_id=EOS, pad_token_id=0)
+    expected = model.generate(**inputs, generation_config=settings)[0].tolist()
+    assert row["prompt"] == prompt
+    assert row["prompt_ids"] + row["response_ids"] == expected
+    width = inputs.input_ids.shape[1]
+    assert row["response"] == tokenizer.decode(expected[width:], skip_special_tokens=True)
+
+
+def test_a_chat_template_asks_with_one_bos_and_ends_with_the_turn(tmp_path, capsys):
+    folder = publish(tmp_path / "chat", template=GEMMA_TEMPLATE)
+    arguments = ("--format", "chat", "--num-samples", 60, "--max-new-tokens", "30")
+    rows = answers(capsys, folder, "what is it?", *arguments)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    asked = "<bos><start_of_turn>user\nwhat is it?<end_of_turn>\n<start_of_turn>model\n"
+    assert tokenizer.decode(rows[0]["prompt_ids"]) == asked
+    assert rows[0]["prompt"] == "what is it?"
+    last = {row["response_ids"][-1] for row in rows if row["ended"]}
+    assert last == {END, EOS}
+
+
+@pytest.mark.parametrize("pad", ["<eos>", None])
+def test_a_model_whose_padding_looks_like_its_end_answers_in_any_batch(tmp_path, capsys, pad):
+    folder = publish(tmp_path / "published", pad=pad)
+    together = answers(capsys, folder, "it", "what is it?", "--dtype", "float32")
+    alone = answers(capsys, folder, "it", "what is it?", "--batch-size", 1)
+    assert [row["response_ids"] for row in together] == [row["response_ids"] for row in alone]
+
+
+# --- files
+
+
+def test_rows_of_a_data_set_are_prompts_in_its_format(published, tmp_path, capsys):
+    info = {"post": "it is", "subreddit": "cats", "article": None}
+    row = {"info": info, "summaries": [{"text": " a"}, {"text": " b"}], "choice": 0}
+    empty = {**row, "info": {**info, "post": " "}}
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(each) + "\n" for each in (empty, row)))
+    arguments = ["generate", str(published), "--file", str(file), "--max-new-tokens", "1"]
+    assert generate.main([*arguments, "--format", "tldr", "--json"]) == 0
+    out, error = capsys.readouterr()
+    assert json.loads(out)["prompt"] == "POST\nSubreddit: r/cats\nit is\nTL;DR: "
+    assert json.loads(out)["sample_id"] == "1"
+    assert error == f"{file}: rows left out: 1 (empty prompt; the first is 1)\n"
+    assert generate.main(arguments) == 1
+    assert "row 1: expected a `prompt` with a text; --format tldr" in capsys.readouterr().err
+
+
+def test_a_row_keeps_its_name_and_reference(published, tmp_path, capsys):
+    file = tmp_path / "rows.jsonl"
+    row = {"prompt": "it", "sample_id": "valid-7", "reference": {"best": "cat"}}
+    file.write_text(json.dumps(row) + "\n")
+    (answer,) = answers(capsys, published, "--file", file)
+    assert {key: answer[key] for key in row} == row
+    file.write_text((json.dumps(row) + "\n") * 2)
+    assert generate.main(["generate", str(published), "--file", str(file)]) == 1
+    assert "expected different `sample_id`s, got valid-7 twice" in capsys.readouterr().err
+
+
+def run_into(out, published, *more):
+    arguments = [str(published), "it", "is", "a", "cat", "--max-new-tokens", "4", "--batch-size"]
+    return generate.main(["generate", *arguments, "1", "--out", str(out), *more])
+
+
+def test_a_file_of_completions_says_how_they_were_made(run_dir, tmp_path, capsys):
+    write_json(run_dir / "done.json", {"step": 40})
+    assert run_into(tmp_path / "c.jsonl", run_dir, "--top-k", "9") == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'c.jsonl'}: 4 answers of {run_dir}\n"
+    rows = read_completions(tmp_path / "c.jsonl")
+    assert [row.prompt for row in rows] == ["it", "is", "a", "cat"]
+    assert (rows[0].model, rows[0].seed, rows[0].step) == (str(run_dir), 1, 40)
+    sampling = {"max_new_tokens": 4, "temperature": 1.0, "top_k": 9, "top_p": 1.0}
+    assert rows[0].settings == {**sampling, "format": "text", "dtype": "float32"}
+    assert rows[0].num_tokens == len(rows[0].response_ids)
+
+
+def test_an_interrupted_run_keeps_what_it_made_and_goes_on(
+    published, tmp_path, capsys, monkeypatch
+):
+    assert run_into(tmp_path / "whole.jsonl", published) == 0
+    out, written = tmp_path / "c.jsonl", []
+
+    def append_twice(path, rows):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.extend(rows)
+        append_jsonl(path, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generate, "append_jsonl", append_twice)
+        assert run_into(out, published) == 130
+    assert "c.jsonl lacks 2 answers; the same command makes them" in capsys.readouterr().err
+    with out.open("a") as file:
+        file.write('{"sample_id": "2", "pro')  # as a process that is killed leaves it
+    assert run_into(out, published) == 0
+    assert out.read_text() == (tmp_path / "whole.jsonl").read_text()
+    assert run_into(out, published) == 0
+    assert "all answers are there" in capsys.readouterr().out
+
+
+def test_a_file_of_other_completions_is_not_added_to_unasked(published, tmp_path, capsys):
+    out = tmp_path / "c.jsonl"
+    assert run_into(out, published) == 0
+    before = out.read_text()
+    for other in (["--seed", "2"], ["--temperature", "0"], ["--format", "webgpt"]):
+        assert run_into(out, published, *other) == 1
+        assert "holds other completions" in capsys.readouterr().err
+        assert out.read_text() == before
+    assert run_into(out, published, "--seed", "2", "--overwrite") == 0
+    assert {row.seed for row in read_completions(out)} == {2}
+
+
+def test_prompts_that_the_model_has_no_room_for_are_left_out_and_counted(published, capsys):
+    arguments = ["generate", str(published), "it", "x" * 130, "--max-new-tokens", "8", "--json"]
+    assert generate.main(arguments) == 0
+    out, error = capsys.readouterr()
+    assert [json.loads(line)["prompt"] for line in out.splitlines()] == ["it"]
+    assert error.startswith("prompts left out: 1 (the first is 1), longer than the 120 tokens")
+    assert generate.main(["generate", str(published), "x" * 130, "--max-new-tokens", "8"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "no prompts in"),
+        ("{", "p.jsonl:1: not JSON"),
+        ('{"prompt": " "}', "row 1: expected a `prompt` with a text"),
+        ('{"prompt": "a"}\n\n{"prompt": 1}', "row 2: expected a `prompt` with a text"),
+    ],
+)
+def test_a_file_without_prompts_is_one_line(published, tmp_path, capsys, content, said):
+    (tmp_path / "p.jsonl").write_text(content)
+    assert generate.main(["generate", str(published), "--file", str(tmp_path / "p.jsonl")]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_missing_checkpoint_or_template_is_one_line(published, capsys):
+    assert generate.main(["generate", "runs/x/checkpoints/last.ckpt", "abc"]) == 1
+    assert capsys.readouterr().err == "error: no checkpoint runs/x/checkpoints/last.ckpt\n"
+    assert generate.main(["generate", str(published), "abc", "--format", "chat"]) == 1
+    assert "has no chat template" in capsys.readouterr().err

@@ -1,0 +1,172 @@
+"""`score MODEL`: what a reward model thinks of completions."""
+
+import argparse
+import json
+import math
+import statistics
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_marlhf.commands import errors
+from lightning_marlhf.commands.counter import Counter
+from lightning_marlhf.commands.model_folder import (
+    MODEL_HELP,
+    add_dtype_option,
+    device_and_dtype,
+    model_folder,
+)
+from lightning_marlhf.commands.prompting import batches
+from lightning_marlhf.records import read_jsonl, write_text
+
+if TYPE_CHECKING:
+    from lightning_marlhf.rollout.scoring import RewardModelScorer
+
+_BINS, _BAR_WIDTH = 10, 40
+
+Row = dict[str, Any]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Score completions; see `score --help`."""
+    options = _parser().parse_args(arguments[1:])
+    return errors.call(lambda: _run(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m lightning_marlhf score",
+        description="Score completions by a reward model: a file of them, or one prompt with its response.",
+    )
+    parser.add_argument("model", help=f"one-label sequence classifier: {MODEL_HELP}")
+    parser.add_argument(
+        "text", nargs="*", metavar="PROMPT RESPONSE", help="one prompt, one response"
+    )
+    parser.add_argument(
+        "--completions",
+        type=Path,
+        metavar="FILE",
+        help="JSONL with `prompt` and `response`, as generate and runs write it; `ended`: false where a response "
+        "was cut off, so that no EOS follows it",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the same rows with `scores`; without it they are printed",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace --out if it exists")
+    parser.add_argument("--name", default="rm", help="key in `scores` (default rm)")
+    parser.add_argument(
+        "--chat-template",
+        action="store_true",
+        help="show the reward model dialogues in its own chat template",
+    )
+    parser.add_argument("--batch-size", type=int, default=16, metavar="N")
+    add_dtype_option(parser)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    _check(options)
+    rows = _read_rows(options)
+    device, dtype = device_and_dtype(options.dtype)
+    with model_folder(options.model) as model:
+        from lightning_marlhf.rollout.scoring import RewardModelScorer
+
+        scorer = RewardModelScorer(
+            model.source, name=options.name, dtype=dtype, chat_template=options.chat_template
+        )
+        scorer.load(device)
+        if scorer.tokenizer.chat_template and not options.chat_template:
+            sys.stderr.write(f"{options.model} has a chat template; --chat-template uses it\n")
+        with Counter("scores", len(rows), shown=len(rows) > options.batch_size) as counter:
+            scores: list[float] = []
+            for batch in batches(rows, options.batch_size):
+                scores += _score(scorer, batch, first=len(scores))
+                counter.add(len(batch))
+    _report(rows, scores, options)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    if len(options.text) not in (0, 2) or bool(options.text) == bool(options.completions):
+        raise ValueError("expected either PROMPT and RESPONSE, or --completions FILE")
+    if options.out is not None and options.out.exists() and not options.overwrite:
+        raise ValueError(f"{options.out} exists; --overwrite replaces it")
+    if options.batch_size < 1:
+        raise ValueError(f"--batch-size: expected at least 1, got {options.batch_size}")
+
+
+def _read_rows(options: argparse.Namespace) -> list[Row]:
+    if options.text:
+        prompt, response = options.text
+        return [{"prompt": prompt, "response": response}]
+    rows = list(read_jsonl(options.completions))
+    if not rows:
+        raise ValueError(f"no completions in {options.completions}")
+    types = {"prompt": str, "response": str, "ended": bool}
+    for number, row in enumerate(rows, start=1):
+        for key, kind in types.items():
+            if not isinstance(row.get(key, key == "ended"), kind):
+                expected = "true or false" if kind is bool else "a text"
+                raise ValueError(
+                    f"{options.completions}: row {number}: expected `{key}` with {expected}"
+                )
+    return rows
+
+
+def _score(scorer: "RewardModelScorer", rows: Sequence[Row], *, first: int) -> list[float]:
+    try:
+        scores = scorer.score_texts(
+            [row["prompt"] for row in rows],
+            [row["response"] for row in rows],
+            [row.get("ended", True) for row in rows],
+        ).tolist()
+    except ValueError as error:
+        raise ValueError(f"rows {first + 1} to {first + len(rows)}: {error}") from error
+    for number, score in enumerate(scores, start=first + 1):
+        if not math.isfinite(score):
+            raise ValueError(f"the score of row {number} is {score}: try --dtype float32")
+    return scores  # type: ignore[no-any-return]
+
+
+def _report(rows: Sequence[Row], scores: Sequence[float], options: argparse.Namespace) -> None:
+    if options.text:
+        sys.stdout.write(f"{scores[0]:.5g}\n")
+        return
+    lines = "".join(
+        json.dumps(_scored(row, options.name, score), ensure_ascii=False) + "\n"
+        for row, score in zip(rows, scores, strict=True)
+    )
+    summary = "".join(f"{line}\n" for line in summarize(scores, options.name))
+    if options.out is None:
+        sys.stdout.write(lines)
+        sys.stderr.write(summary)
+    else:
+        write_text(options.out, lines)
+        sys.stdout.write(f"{options.out}\n{summary}")
+
+
+def _scored(row: Mapping[str, Any], name: str, score: float) -> Row:
+    return {**row, "scores": {**(row.get("scores") or {}), name: score}}
+
+
+def summarize(scores: Sequence[float], name: str) -> Iterator[str]:
+    """Say how scores are spread: mean, standard deviation (n - 1), extremes, and a histogram."""
+    spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
+    low, high = min(scores), max(scores)
+    yield (
+        f"{name}: mean {statistics.fmean(scores):.4g}, standard deviation {spread:.4g}, "
+        f"median {statistics.median(scores):.4g}, from {low:.4g} to {high:.4g}, n {len(scores)}"
+    )
+    if low == high:
+        return
+    width = (high - low) / _BINS
+    counts = [0] * _BINS
+    for score in scores:
+        counts[min(int((score - low) / width), _BINS - 1)] += 1
+    for number, count in enumerate(counts):
+        bar = "#" * round(_BAR_WIDTH * count / max(counts))
+        yield f"{low + number * width:10.3f} {count:6} {bar}".rstrip()

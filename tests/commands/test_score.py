@@ -1,0 +1,151 @@
+"""Scores of completions by reward models."""
+
+import json
+
+import pytest
+import torch
+
+from lightning_marlhf.commands import score
+from lightning_marlhf.rollout.scoring import RewardModelScorer
+from tests.published import GEMMA_TEMPLATE, publish
+
+ROWS = [
+    {"prompt": "what is it?", "response": " it is a cat.", "kept": 1, "scores": {"gold": 2.0}},
+    {"prompt": "it", "response": "", "ended": False},
+    {"prompt": "\n\nHuman: it\n\nAssistant:", "response": " is", "ended": True},
+]
+
+
+@pytest.fixture
+def model(tmp_path):
+    return publish(tmp_path / "rm", "reward_model", pad="<eos>")
+
+
+@pytest.fixture
+def completions(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+def expected(model, **settings):
+    scorer = RewardModelScorer(str(model), **settings)
+    scorer.load(torch.device("cpu"))
+    columns = zip(*((r["prompt"], r["response"], r.get("ended", True)) for r in ROWS), strict=True)
+    return scorer.score_texts(*columns).tolist()
+
+
+def run(*arguments):
+    return score.main(["score", *map(str, arguments)])
+
+
+def test_the_same_rows_come_out_with_a_score_each(model, completions, tmp_path, capsys):
+    out = tmp_path / "s.jsonl"
+    assert run(model, "--completions", completions, "--out", out, "--batch-size", 2) == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    scores = [row["scores"]["rm"] for row in rows]
+    assert scores == pytest.approx(expected(model), abs=1e-5)
+    assert rows[0]["scores"]["gold"] == 2.0
+    assert [{**row, "scores": None} for row in rows] == [{**row, "scores": None} for row in ROWS]
+    mean = sum(scores) / 3
+    assert f"rm: mean {mean:.4g}, standard deviation" in capsys.readouterr().out
+
+
+def test_without_a_file_rows_go_to_standard_output_and_the_summary_to_standard_error(
+    model, completions, capsys
+):
+    assert run(model, "--completions", completions, "--name", "mine") == 0
+    out, error = capsys.readouterr()
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["scores"]["mine"] for row in rows] == pytest.approx(expected(model), abs=1e-5)
+    assert "mine: mean" in error
+
+
+def test_a_chat_template_is_used_when_asked_for_and_otherwise_pointed_out(
+    completions, tmp_path, capsys
+):
+    model = publish(tmp_path / "chat", "reward_model", template=GEMMA_TEMPLATE)
+    assert run(model, "--completions", completions, "--chat-template") == 0
+    out, error = capsys.readouterr()
+    scores = [json.loads(line)["scores"]["rm"] for line in out.splitlines()]
+    assert scores == pytest.approx(expected(model, chat_template=True), abs=1e-5)
+    assert "--chat-template" not in error
+    assert run(model, "what is it?", " it") == 0
+    assert "has a chat template; --chat-template uses it" in capsys.readouterr().err
+
+
+def test_one_response_is_one_number(model, capsys):
+    assert run(model, ROWS[0]["prompt"], ROWS[0]["response"]) == 0
+    assert float(capsys.readouterr().out) == pytest.approx(expected(model)[0], rel=1e-4)
+
+
+def test_a_summary_counts_every_score_once():
+    lines = list(score.summarize([0.0, 1.0, 1.0, 10.0], "rm"))
+    # mean 12 / 4; squared distances 9 + 4 + 4 + 49 = 66, over 3
+    assert lines[0] == ("rm: mean 3, standard deviation 4.69, median 1, from 0 to 10, n 4")
+    assert [line.split()[:2] for line in lines[1:4]] == [
+        ["0.000", "1"],
+        ["1.000", "2"],
+        ["2.000", "0"],
+    ]
+    assert lines[-1].split()[:2] == ["9.000", "1"]
+    assert len(lines) == 11
+    assert list(score.summarize([2.0, 2.0], "rm")) == [
+        "rm: mean 2, standard deviation 0, median 2, from 2 to 2, n 2"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["only a prompt"], "expected either PROMPT and RESPONSE, or --completions FILE"),
+        ([], "expected either PROMPT and RESPONSE"),
+        (["a", "b", "--completions", "c.jsonl"], "expected either PROMPT and RESPONSE"),
+        (["--completions", "missing.jsonl"], "No such file or directory: missing.jsonl"),
+        (["a", "b", "--batch-size", "0"], "--batch-size: expected at least 1"),
+        (["a", "x" * 200], "rows 1 to 1: a prompt with its response has 203 tokens"),
+    ],
+)
+def test_mistakes_are_one_line(model, capsys, arguments, said):
+    assert run(model, *arguments) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "no completions in"),
+        ('{"prompt": "a"}', "row 1: expected `response` with a text"),
+        ('{"prompt": "a", "response": "b"}\n{"response": "b"}', "row 2: expected `prompt`"),
+        ('{"prompt": "a", "response": "b", "ended": 1}', "expected `ended` with true or false"),
+        ("[]", "expected a JSON object"),
+    ],
+)
+def test_a_file_that_holds_no_completions_is_one_line(model, tmp_path, capsys, content, said):
+    (tmp_path / "c.jsonl").write_text(content)
+    assert run(model, "--completions", tmp_path / "c.jsonl") == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_file_is_not_replaced_unasked(model, completions, capsys):
+    before = completions.read_text()
+    assert run(model, "--completions", completions, "--out", completions) == 1
+    assert "--overwrite replaces it" in capsys.readouterr().err
+    assert completions.read_text() == before
+    assert run(model, "--completions", completions, "--out", completions, "--overwrite") == 0
+    assert len(completions.read_text().splitlines()) == len(ROWS)
+
+
+def test_a_score_that_is_no_number_is_not_written(
+    model, completions, tmp_path, capsys, monkeypatch
+):
+    scores = torch.tensor([0.0, float("nan"), 1.0])
+    monkeypatch.setattr(RewardModelScorer, "score_texts", lambda *_: scores)
+    out = tmp_path / "s.jsonl"
+    assert run(model, "--completions", completions, "--out", out) == 1
+    assert "the score of row 2 is nan: try --dtype float32" in capsys.readouterr().err
+    assert not out.exists()
