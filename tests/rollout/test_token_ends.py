@@ -1,7 +1,8 @@
 """Where tokens end in the text, from the ids that were sampled."""
 
 import pytest
-from tokenizers import decoders
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from lightning_marlhf.rollout.token_ends import ends_of_pieces, token_ends
 from tests.rollout.pieces import make_tokenizer, rollout
@@ -60,3 +61,26 @@ def test_blanks_that_the_decoder_adds_or_drops_are_where_the_text_has_them():
     assert token_ends(rollout(metaspace, ["▁my", "▁bo", "ss"]), metaspace) == [
         [2, 5, 7]
     ]  # "my boss"
+
+
+def test_where_the_text_s_own_tokens_were_sampled_ends_are_the_tokenizer_s_offsets():
+    text = "No: “naïve” 😀😀 plans.\n\n  Yes, 日本 and Zürich!"
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=270,
+        special_tokens=["<pad>", "<eos>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator([text], trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>"
+    )
+    encoding = backend.encode(text)
+    assert len(set(encoding.offsets)) < len(encoding.offsets)  # some characters have several tokens
+    visible = [
+        start + (len(text[start:end].rstrip()) or end - start) for start, end in encoding.offsets
+    ]
+    assert token_ends(rollout(tokenizer, encoding.tokens), tokenizer) == [visible]
