@@ -1,32 +1,76 @@
-"""Every experiment file is a run or a plan that the command line accepts, and stands in the index."""
+"""Every experiment is a run, an overlay or a plan that can be run; those of the paper are set as it says."""
 
+import functools
 from pathlib import Path
 
 import pytest
 import yaml
 
+from experiments import index
 from lightning_marlhf.commands import cli
 from lightning_marlhf.commands.study import read_plan
+from lightning_marlhf.models.architectures import build_on_meta
+from lightning_marlhf.modules import ma_ppo, reward_model, sft
+from lightning_marlhf.modules.base import TrainingModule
+from tests.reference import hyper_parameters
+from tests.reference.hyper_parameters import PARAMETERS, expected_settings, flatten
 
-ROOT = Path(__file__).parents[1]
-FILES = sorted((ROOT / "experiments").rglob("*.yaml"))
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+FILES = sorted(EXPERIMENTS.rglob("*.yaml"))
+ABLATIONS = sorted((EXPERIMENTS / "ablations").glob("*.yaml"))
+OVERLAYS = [*ABLATIONS, *(EXPERIMENTS / "hardware").glob("*.yaml")]
 PLANS = [path for path in FILES if "stages" in yaml.safe_load(path.read_text())]
-RUNS = [path for path in FILES if path not in PLANS]
+RUNS = [path for path in FILES if path not in (*PLANS, *OVERLAYS)]
+TINY = [path for path in RUNS if path.is_relative_to(EXPERIMENTS / "tiny")]
+COMPARED = [path for path in RUNS if "ppo" in path.stem]
 
 
 def name(path):
-    return str(path.relative_to(ROOT))
+    return str(path.relative_to(EXPERIMENTS).with_suffix(""))
 
 
-@pytest.mark.parametrize("path", RUNS, ids=name)
-def test_a_run_is_accepted_by_the_command_line(path):
+def settings(path):
+    return flatten(yaml.safe_load(path.read_text()))
+
+
+@functools.cache
+def on_meta(source, *, classifier):
+    """Build what a run starts from: a base model, or what the run that exports it starts from."""
+    if source.startswith("runs/"):
+        exported = EXPERIMENTS / source.removeprefix("runs/").removesuffix("/export")
+        start = settings(exported.with_suffix(".yaml"))["model.init_args.model"]
+        return on_meta(start, classifier=classifier)
+    return build_on_meta(source, classifier=classifier)
+
+
+@pytest.fixture
+def models_on_meta(monkeypatch):
+    """Let modules build models of the real size that take no memory."""
+    monkeypatch.setattr(TrainingModule, "tokenizer", None)
+    for module in (sft, ma_ppo):
+        monkeypatch.setattr(
+            module, "load_causal_lm", lambda s, *_, **__: on_meta(s, classifier=False)
+        )
+    for module in (reward_model, ma_ppo):
+        monkeypatch.setattr(
+            module, "load_sequence_classifier", lambda s, *_, **__: on_meta(s, classifier=True)
+        )
+
+
+@pytest.mark.parametrize("path", TINY, ids=name)
+def test_a_tiny_run_is_accepted_by_the_command_line(path):
     cli.check(["fit", "--config", str(path)])
 
 
 @pytest.mark.parametrize("path", RUNS, ids=name)
 def test_a_run_writes_to_a_folder_named_after_its_file(path):
-    place = path.relative_to(ROOT / "experiments").with_suffix("")
-    assert yaml.safe_load(path.read_text())["trainer"]["default_root_dir"] == f"runs/{place}"
+    assert settings(path)["trainer.default_root_dir"] == f"runs/{name(path)}"
+
+
+@pytest.mark.parametrize("path", RUNS, ids=name)
+def test_a_run_says_how_it_is_launched(path):
+    launch = f"#   python -m lightning_marlhf fit --config experiments/{name(path)}.yaml"
+    assert any(line.startswith(launch) for line in path.read_text().splitlines())
 
 
 @pytest.mark.parametrize("path", PLANS, ids=name)
@@ -34,21 +78,67 @@ def test_a_plan_names_stages_that_exist(path):
     assert read_plan(path).stages
 
 
+@pytest.mark.parametrize("path", COMPARED, ids=name)
+def test_the_runs_that_are_compared_differ_in_termination_or_horizon_alone(path):
+    this, baseline = settings(path), settings(path.with_name("ppo.yaml"))
+    differing = {key for key in this | baseline if this.get(key) != baseline.get(key)}
+    differing.discard("trainer.default_root_dir")
+    what = "credit.lam" if "horizon" in path.stem else "termination."
+    assert all(key.startswith(f"model.init_args.{what}") for key in differing)
+    assert differing or path.stem == "ppo"
+
+
+def test_the_runs_of_the_paper_are_all_there_and_no_others():
+    assert {name(path) for path in RUNS if path not in TINY} == set(hyper_parameters.RUNS)
+
+
+@pytest.mark.parametrize("run", hyper_parameters.RUNS)
+def test_a_run_of_the_paper_has_its_settings_and_no_others(run):
+    assert settings(EXPERIMENTS / f"{run}.yaml") == expected_settings(run)
+
+
+@pytest.mark.parametrize("run", hyper_parameters.RUNS)
+def test_a_run_of_the_paper_trains_networks_of_the_published_size(run, models_on_meta, tmp_path):
+    config = str(EXPERIMENTS / f"{run}.yaml")
+    built = cli.RunCLI("fit", ["--config", config, "--trainer.default_root_dir", str(tmp_path)])
+    built.model.configure_model()
+    base = PARAMETERS[f"google/{run.split('/')[1]}"]
+    for network, (module, _) in built.model.networks().items():
+        weights = list(module.parameters())
+        head = 0 if network == "policy" else weights[0].shape[1]  # one weight per hidden unit
+        assert sum(weight.numel() for weight in weights) == base + head
+        assert {weight.device.type for weight in weights} == {"meta"}
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=name)
+def test_an_ablation_changes_what_it_says(path, tmp_path):
+    configs = ["--config", str(EXPERIMENTS / "tldr/gemma-2b/ppo.yaml"), "--config", str(path)]
+    built = cli.RunCLI("fit", [*configs, "--trainer.default_root_dir", str(tmp_path)])
+    merged = flatten(built.config.as_dict())
+    changed = settings(path)
+    assert {key: merged[key] for key in changed} == changed
+
+
+def test_the_index_is_up_to_date():
+    index.main(["--check"])
+
+
+def test_an_index_that_is_not_up_to_date_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(index, "README", tmp_path / "README.md")
+    index.README.write_text("old")
+    with pytest.raises(SystemExit, match="is not up to date"):
+        index.main(["--check"])
+    index.main([])
+    index.main(["--check"])
+
+
+def test_the_header_of_a_file_ends_where_its_settings_begin(tmp_path):
+    (tmp_path / "x.yaml").write_text("# A run.\n# Time: 2 h\n# It is: long\na: 1\n# Paper: no\n")
+    assert index.read_header(tmp_path / "x.yaml") == {"What it is": "A run", "Time": "2 h"}
+
+
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_the_index_names_every_file(path):
-    assert (
-        f"`{path.relative_to(ROOT / 'experiments')}`"
-        in (ROOT / "experiments/README.md").read_text()
-    )
-
-
-@pytest.mark.parametrize("path", [path for path in RUNS if "ppo" in path.stem], ids=name)
-def test_the_runs_that_are_compared_differ_in_termination_and_horizon_alone(path):
-    def settings(path):
-        tree = yaml.safe_load(path.read_text())
-        del tree["trainer"]["default_root_dir"]
-        del tree["model"]["init_args"]["termination"]["init_args"]["n"]
-        del tree["model"]["init_args"]["credit"]["lam"]
-        return tree
-
-    assert settings(path) == settings(path.with_name("ppo.yaml"))
+    folder, *rest = path.relative_to(EXPERIMENTS).parts
+    section = index.README.read_text().split(f"| `{folder}/` |")[1].split("\n##")[0]
+    assert f"| `{'/'.join(rest)}` |" in section
