@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lightning_marlhf.commands import errors
+from lightning_marlhf.commands.inspect import printable
 from lightning_marlhf.commands.model_folder import MODEL_HELP, device_and_dtype, model_folder
 from lightning_marlhf.commands.prompting import CHAT
 from lightning_marlhf.commands.sampling_options import add_sampling_options, sampling_settings
@@ -106,5 +107,5 @@ def _ask(line: str, conversation: "Conversation") -> None:
 
 
 def _write(piece: str) -> None:
-    sys.stdout.write(piece)
+    sys.stdout.write(printable(piece, keep="\n\t") if sys.stdout.isatty() else piece)
     sys.stdout.flush()

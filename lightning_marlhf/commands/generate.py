@@ -3,16 +3,17 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.counter import Counter
+from lightning_marlhf.commands.inspect import printable
 from lightning_marlhf.commands.model_folder import MODEL_HELP, device_and_dtype, model_folder
-from lightning_marlhf.commands.prompting import CHAT, FORMATS, TEXT, Prompt, batches, read_prompts
+from lightning_marlhf.commands.prompting import CHAT, FORMATS, TEXT, read_prompts
 from lightning_marlhf.commands.sampling_options import add_sampling_options, sampling_settings
 from lightning_marlhf.records import (
     Completion,
@@ -23,7 +24,7 @@ from lightning_marlhf.records import (
 
 if TYPE_CHECKING:
     from lightning_marlhf.commands.answering import Answerer
-    from lightning_marlhf.types import Rollout
+    from lightning_marlhf.commands.completing import Wanted
 
 INTERRUPTED = 130
 
@@ -71,15 +72,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """An answer that is to be made."""
-
-    sample_id: str
-    prompt: Prompt
-    sample: int  # which of the answers to this prompt
-
-
 def _run(options: argparse.Namespace) -> int:
     for name in ("num_samples", "batch_size"):
         if getattr(options, name) < 1:
@@ -87,45 +79,44 @@ def _run(options: argparse.Namespace) -> int:
                 f"--{name.replace('_', '-')}: expected at least 1, got {getattr(options, name)}"
             )
     prompts = read_prompts(options.prompts, options.file, options.format)
-    wanted = list(_wanted(prompts, options.num_samples))
     device, dtype = device_and_dtype(options.dtype)
-    settings = {**asdict(sampling_settings(options)), "format": options.format, "dtype": dtype}
-    if options.out is not None:
-        wanted = _not_there(wanted, options, settings)
+    sampling = sampling_settings(options)
+    settings = {**asdict(sampling), "format": options.format, "dtype": dtype}
+    from lightning_marlhf.commands.answering import Answerer
+    from lightning_marlhf.commands.completing import complete, wanted_answers
+
+    wanted = _not_there(list(wanted_answers(prompts, options.num_samples)), options, settings)
     if not wanted:
         sys.stdout.write(f"{options.out}: all answers are there\n")
         return 0
     with model_folder(options.model) as model:
-        from lightning_marlhf.commands.answering import Answerer
-
         templated = options.format == CHAT
         answerer = Answerer(model.source, device=device, dtype=dtype, chat_template=templated)
         wanted = _fitting(answerer, wanted, options)
-        if not wanted:
-            return 0 if options.out is not None and options.out.exists() else 1
-        record = partial(
-            Completion, model=options.model, seed=options.seed, step=model.step, settings=settings
+        made = complete(
+            answerer,
+            wanted,
+            settings=sampling,
+            seed=options.seed,
+            batch_size=options.batch_size,
+            record=partial(
+                Completion,
+                model=options.model,
+                seed=options.seed,
+                step=model.step,
+                settings=settings,
+            ),
         )
-        made = _completions(answerer, wanted, options, record)
-        return _keep(made, len(wanted), options) if options.out else _show(made, wanted, options)
-
-
-def _wanted(prompts: Sequence[Prompt], num_samples: int) -> Iterator[_Wanted]:
-    for prompt in prompts:
-        for sample in range(num_samples):
-            name = prompt.sample_id if num_samples == 1 else f"{prompt.sample_id}/{sample}"
-            yield _Wanted(name, prompt, sample)
+        return (_show if options.out is None else _keep)(made, len(wanted), options)
 
 
 def _not_there(
-    wanted: Sequence[_Wanted], options: argparse.Namespace, settings: Mapping[str, Any]
-) -> list[_Wanted]:
-    """Leave out the answers that the file has already; refuse a file of other answers."""
-    out: Path = options.out
-    if options.overwrite:
-        out.unlink(missing_ok=True)
-    if not out.exists():
-        return list(wanted)
+    wanted: Sequence["Wanted"], options: argparse.Namespace, settings: Mapping[str, Any]
+) -> Sequence["Wanted"]:
+    """Leave out the answers that --out has already; refuse a file of other answers."""
+    out: Path | None = options.out
+    if out is None or options.overwrite or not out.exists():
+        return wanted
     cut_unfinished_line(out)
     prompts = {each.sample_id: each.prompt.text for each in wanted}
     there = set()
@@ -141,64 +132,31 @@ def _not_there(
 
 
 def _fitting(
-    answerer: "Answerer", wanted: Sequence[_Wanted], options: argparse.Namespace
-) -> list[_Wanted]:
+    answerer: "Answerer", wanted: Sequence["Wanted"], options: argparse.Namespace
+) -> Sequence["Wanted"]:
     """Leave out prompts that the model has no room for, and say so."""
-    room = answerer.positions - options.max_new_tokens
-    prompts = {each.prompt.sample_id: each.prompt.text for each in wanted}
-    lengths = {name: len(answerer.tokenize(text)) for name, text in prompts.items()}
-    too_long = [name for name, length in lengths.items() if length > room]
-    if too_long:
-        sys.stderr.write(
-            f"prompts left out: {len(too_long)} (the first is {too_long[0]}), longer than the {room} tokens that "
-            f"{options.model} has room for beside {options.max_new_tokens} new ones\n"
-        )
-    return [each for each in wanted if lengths[each.prompt.sample_id] <= room]
+    from lightning_marlhf.commands.completing import too_long
 
-
-def _completions(
-    answerer: "Answerer",
-    wanted: Sequence[_Wanted],
-    options: argparse.Namespace,
-    record: Callable[..., Completion],
-) -> Iterator[list[Completion]]:
-    """Yield the completions in the order of the prompts, batch by batch."""
-    for batch in batches(wanted, options.batch_size):
-        rollout = _ask(answerer, batch, options)
-        prompts = rollout.prompts
-        yield [
-            record(
-                sample_id=each.sample_id,
-                prompt=each.prompt.text,
-                response=rollout.texts[i],
-                num_tokens=int(rollout.response_mask[i].sum()),
-                ended=bool(rollout.ended[i]),
-                reference=each.prompt.reference,
-                prompt_ids=prompts.input_ids[i][prompts.attention_mask[i]].tolist(),
-                response_ids=rollout.response_ids[i][rollout.response_mask[i]].tolist(),
-            )
-            for i, each in enumerate(batch)
-        ]
-
-
-def _ask(answerer: "Answerer", batch: Sequence[_Wanted], options: argparse.Namespace) -> "Rollout":
-    import torch
-
-    from lightning_marlhf.data.examples import Question, TokenizedQuestion
-    from lightning_marlhf.rollout.generation import row_seeds
-
-    rows = [
-        TokenizedQuestion(
-            Question(each.sample_id, each.prompt.text), answerer.tokenize(each.prompt.text)
-        )
-        for each in batch
-    ]
-    seeds = [row_seeds(options.seed, [each.prompt.sample_id], each.sample) for each in batch]
-    return answerer.answer(rows, settings=sampling_settings(options), seeds=torch.cat(seeds))
+    left_out = too_long(answerer, wanted, options.max_new_tokens)
+    if not left_out:
+        return wanted
+    why = (
+        f"{options.model} has room for {answerer.positions} tokens, --max-new-tokens "
+        f"{options.max_new_tokens} among them"
+    )
+    if len(left_out) == len(wanted):
+        raise ValueError(f"no prompt is left that fits: {why}")
+    sys.stderr.write(
+        f"left out, as too long: {len(left_out)} (the first is {left_out[0].sample_id}): {why}\n"
+    )
+    names = {each.sample_id for each in left_out}
+    return [each for each in wanted if each.sample_id not in names]
 
 
 def _keep(made: Iterator[list[Completion]], total: int, options: argparse.Namespace) -> int:
     """Add completions to the file as they come."""
+    if options.overwrite:
+        options.out.unlink(missing_ok=True)
     done = 0
     try:
         with Counter("answers", total, shown=total > options.batch_size) as counter:
@@ -216,23 +174,28 @@ def _keep(made: Iterator[list[Completion]], total: int, options: argparse.Namesp
     return 0
 
 
-def _show(
-    made: Iterator[list[Completion]], wanted: Sequence[_Wanted], options: argparse.Namespace
-) -> int:
+def _show(made: Iterator[list[Completion]], total: int, options: argparse.Namespace) -> int:
     """Print completions as they come."""
-    several = len(wanted) > 1
-    shown = several and not sys.stdout.isatty() and len(wanted) > options.batch_size
-    last = None
-    with Counter("answers", len(wanted), shown=shown) as counter:
+    terminal = sys.stdout.isatty()
+    shown = not terminal and total > options.batch_size
+    previous = None
+    with Counter("answers", total, shown=shown) as counter:
         for completions in made:
             for row in completions:
-                if options.json:
-                    sys.stdout.write(json.dumps(row.to_dict(), ensure_ascii=False) + "\n")
-                else:
-                    heading = f"> {row.prompt}\n" if several and row.prompt != last else ""
-                    blank = "\n" if heading and last is not None else ""
-                    sys.stdout.write(f"{blank}{heading}{row.response}\n")
-                last = row.prompt
+                text = _to_json(row) if options.json else _to_text(row, previous, total > 1)
+                sys.stdout.write(printable(text, keep="\n\t") if terminal else text)
+                previous = row
             sys.stdout.flush()
             counter.add(len(completions))
     return 0
+
+
+def _to_json(row: Completion) -> str:
+    return json.dumps(row.to_dict(), ensure_ascii=False) + "\n"
+
+
+def _to_text(row: Completion, previous: Completion | None, several: bool) -> str:
+    """Give the response, below its prompt where there are several and it is not the one before."""
+    if not several or (previous and previous.prompt == row.prompt):
+        return f"{row.response}\n"
+    return ("\n" if previous else "") + f"> {row.prompt}\n{row.response}\n"

@@ -188,7 +188,8 @@ def _numbers(row: Completion) -> str:
     parts.append(f"{row.num_tokens} tokens")
     if row.trace is not None and row.trace["macro_index"]:
         parts.append(f"{max(row.trace['macro_index']) + 1} macro actions")
-    parts += [f"update {row.step}"] + ([] if row.ended else ["never ended"])
+    parts += [] if row.step is None else [f"update {row.step}"]
+    parts += [] if row.ended else ["never ended"]
     return ", ".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,6 +51,8 @@ def model_folder(model: str) -> Iterator[ModelFolder]:
             f"{path / CHECKPOINTS / 'last.ckpt'}"
         )
     else:
+        if sys.stderr.isatty() and not path.exists():
+            sys.stderr.write(f"{model}: from the Hugging Face Hub, or its cache\n")
         yield ModelFolder(model, None)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
-from huggingface_hub.utils import validate_repo_id
 
 from lightning_marlhf.hub.sources import SourceError, first_line
 
@@ -24,7 +23,6 @@ def create_repository(repository: str, *, private: bool) -> None:
         SourceError: no such name, not logged in, not allowed, or no network.
     """
     with _publishing(repository):
-        validate_repo_id(repository)
         HfApi().create_repo(repository, private=private, exist_ok=True)
 
 

@@ -56,13 +56,13 @@ def model_card(model: PreTrainedModel, card: Mapping[str, Any]) -> str:
         **made_of(str(card.get("configuration", ""))),
     }
     title = str(card.get("title", f"{type(model).__name__}, trained with lightning_marlhf"))
-    sections = {"how to use": _GENERATE if generates else _SCORE, **card}
     parts = [f"---\n{yaml.safe_dump(front, sort_keys=False)}---", f"# {title}"]
     if "description" in card:
         parts.append(str(card["description"]))
+    parts.append(f"## How to use\n\n{_GENERATE if generates else _SCORE}")
     parts += [
         _section(name, value)
-        for name, value in sections.items()
+        for name, value in card.items()
         if name not in ("title", "description")
     ]
     return "\n\n".join(parts) + "\n"

@@ -237,8 +237,16 @@ def test_prompts_that_the_model_has_no_room_for_are_left_out_and_counted(publish
     assert generate.main(arguments) == 0
     out, error = capsys.readouterr()
     assert [json.loads(line)["prompt"] for line in out.splitlines()] == ["it"]
-    assert error.startswith("prompts left out: 1 (the first is 1), longer than the 120 tokens")
+    assert error.startswith("left out, as too long: 1 (the first is 1): ")
+    assert error.endswith("has room for 128 tokens, --max-new-tokens 8 among them\n")
     assert generate.main(["generate", str(published), "x" * 130, "--max-new-tokens", "8"]) == 1
+    assert "no prompt is left that fits" in capsys.readouterr().err
+
+
+def test_an_older_file_is_kept_until_there_is_something_to_replace_it(tmp_path, capsys):
+    (tmp_path / "c.jsonl").write_text("precious")
+    assert run_into(tmp_path / "c.jsonl", tmp_path / "nowhere", "--overwrite") == 1
+    assert (tmp_path / "c.jsonl").read_text() == "precious"
 
 
 @pytest.mark.parametrize(

@@ -142,3 +142,8 @@ def test_keys_page_through_the_rows(run_dir, monkeypatch):
         "id-1",
         "id-1",
     ]
+
+
+def test_a_row_of_a_model_without_a_run_names_no_update():
+    assert "update" not in shown(completion(step=None), plain=True)
+    assert "4 tokens, 2 macro actions\n" in shown(completion(step=None), plain=True)

@@ -153,7 +153,8 @@ def test_a_configuration_that_says_nothing_adds_nothing(config):
 def test_the_snippet_of_the_card_runs(make_lm, make_classifier, tokenizer, tmp_path, monkeypatch):
     for name, model in (("lm", make_lm()), ("rm", make_classifier())):
         export(model, tokenizer, tmp_path / name, card={})
-        code = (tmp_path / name / "README.md").read_text().split("```python\n")[1].split("```")[0]
+        text = (tmp_path / name / "README.md").read_text()
+        code = text.split("## How to use\n\n```python\n")[1].split("```")[0]
         said = []
         monkeypatch.chdir(tmp_path / name)
         code = code.replace("a prompt as in training", "a").replace(
