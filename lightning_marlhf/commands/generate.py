@@ -147,7 +147,8 @@ def _fitting(
     if len(left_out) == len(wanted):
         raise ValueError(f"no prompt is left that fits: {why}")
     sys.stderr.write(
-        f"left out, as too long: {len(left_out)} (the first is {left_out[0].sample_id}): {why}\n"
+        f"answers left out, as their prompts are too long: {len(left_out)} (the first is {left_out[0].sample_id}): "
+        f"{why}\n"
     )
     names = {each.sample_id for each in left_out}
     return [each for each in wanted if each.sample_id not in names]

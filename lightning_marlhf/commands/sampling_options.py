@@ -11,7 +11,13 @@ if TYPE_CHECKING:
 
 def add_sampling_options(parser: argparse.ArgumentParser, *, max_new_tokens: int) -> None:
     """Add the options that say how answers are sampled."""
-    parser.add_argument("--max-new-tokens", type=int, default=max_new_tokens, metavar="N")
+    parser.add_argument(
+        "--max-new-tokens",
+        type=int,
+        default=max_new_tokens,
+        metavar="N",
+        help=f"of an answer, EOS included (default {max_new_tokens})",
+    )
     parser.add_argument(
         "--temperature", type=float, default=1.0, help="0 takes the likeliest token (default 1)"
     )

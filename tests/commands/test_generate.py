@@ -237,7 +237,7 @@ def test_prompts_that_the_model_has_no_room_for_are_left_out_and_counted(publish
     assert generate.main(arguments) == 0
     out, error = capsys.readouterr()
     assert [json.loads(line)["prompt"] for line in out.splitlines()] == ["it"]
-    assert error.startswith("left out, as too long: 1 (the first is 1): ")
+    assert error.startswith("answers left out, as their prompts are too long: 1 (the first is 1): ")
     assert error.endswith("has room for 128 tokens, --max-new-tokens 8 among them\n")
     assert generate.main(["generate", str(published), "x" * 130, "--max-new-tokens", "8"]) == 1
     assert "no prompt is left that fits" in capsys.readouterr().err
