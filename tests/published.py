@@ -1,5 +1,6 @@
 """Folders as people publish them: sharded safetensors, an index, a byte-level tokenizer that others trained."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -94,5 +95,7 @@ def publish(folder: Path, kind: str = "gemma", **settings: Any) -> Path:
     with quietly():
         model.save_pretrained(folder, max_shard_size="20KB")
     tokenizer.save_pretrained(folder)
+    special = json.dumps(tokenizer.special_tokens_map)  # older versions of transformers wrote it
+    (folder / "special_tokens_map.json").write_text(special)
     assert (folder / "model.safetensors.index.json").is_file()
     return folder

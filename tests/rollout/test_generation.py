@@ -419,8 +419,11 @@ def test_an_end_of_turn_ends_a_response_as_eos_does(make_lm, tokenizer, prompts)
     assert rollout.ended.tolist() == last
 
 
-def test_a_streamer_is_handed_the_prompt_and_then_every_token(make_lm, tokenizer, prompts):
+def test_a_streamer_is_handed_the_prompt_and_then_every_token_until_the_end_of_turn(
+    make_lm, tokenizer, prompts
+):
     row = prompts.rows(slice(0, 1))
+    (free,) = respond(Policy(make_lm()), row, tokenizer)
     seen = []
     streamer = SimpleNamespace(put=lambda ids: seen.append(ids.flatten().tolist()), end=list)
     rollout = generate(
@@ -429,7 +432,9 @@ def test_a_streamer_is_handed_the_prompt_and_then_every_token(make_lm, tokenizer
         tokenizer=tokenizer,
         settings=SAMPLE,
         seeds=row_seeds(7, row.sample_ids, 0),
+        end_of_turn=free[3],
         streamer=streamer,
     )
     assert seen[0] == row.input_ids[0].tolist()
-    assert [token for ids in seen[1:] for token in ids] == rollout.response_ids[0].tolist()
+    assert [token for ids in seen[1:] for token in ids] == free[:4]
+    assert rollout.response_ids[0].tolist() == free[:4]
