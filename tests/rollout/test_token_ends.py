@@ -35,6 +35,13 @@ def test_a_response_without_eos_keeps_its_last_token():
     assert token_ends(rollout(tokenizer, []), tokenizer) == [[]]
 
 
+def test_special_tokens_amid_a_response_end_where_they_stand_for_the_text_leaves_them_out():
+    tokenizer = make_tokenizer(["a", "b"])
+    answers = rollout(tokenizer, ["a", "<pad>", "b"])
+    assert answers.texts == ("ab",)
+    assert token_ends(answers, tokenizer) == [[1, 1, 2]]
+
+
 def test_the_tokens_of_one_character_all_end_with_it():
     smile = ["<0xF0>", "<0x9F>", "<0x98>", "<0x80>"]  # the bytes of 😀 in UTF-8
     tokenizer = make_tokenizer(
