@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -33,19 +34,24 @@ class TrainingModule(LightningModule):
     Args:
         optimization: how weights are updated.
         rows_per_pass: rows per forward and backward pass; memory grows with it, results do not change.
+        checkpoint_activations: keep a layer's input alone, and run the layer again in the backward pass: less memory,
+            a third more time, the same results.
     """
 
     monitor: str
     """The metric that matters; shown in the progress line."""
     updates_per_batch: int = 1
 
-    def __init__(self, *, optimization: Optimization, rows_per_pass: int) -> None:
+    def __init__(
+        self, *, optimization: Optimization, rows_per_pass: int, checkpoint_activations: bool
+    ) -> None:
         super().__init__()
         if rows_per_pass < 1:
             raise ValueError(f"rows_per_pass must be at least 1, got {rows_per_pass}")
         self.automatic_optimization = False
         self.optimization = optimization
         self.rows_per_pass = rows_per_pass
+        self.checkpoint_activations = checkpoint_activations
         self._random_state: dict[str, Any] | None = None
 
     @abstractmethod
@@ -75,8 +81,21 @@ class TrainingModule(LightningModule):
             "learning rate": rates,
         }
 
+    def setup(self, stage: str) -> None:
+        """Refuse strategies that would leave each process with a model of its own."""
+        strategy = self.trainer.strategy
+        several = self.trainer.world_size > 1 and not isinstance(strategy, DDPStrategy)
+        if several or isinstance(strategy, ModelParallelStrategy):
+            raise ValueError(
+                f"{type(self).__name__} is not sharded yet, and {type(strategy).__name__} would train processes apart: "
+                "expected trainer.strategy auto (and trainer.devices 1 for MA-PPO)"
+            )
+
     def on_train_start(self) -> None:
         """Run one pass of the largest shape, so that a run that does not fit fails at once."""
+        if self.checkpoint_activations:
+            for _, model in self._models():
+                model.gradient_checkpointing_enable({"use_reentrant": False})
         renew_rates(
             self.optimizers().optimizer,  # type: ignore[union-attr]
             self.lr_schedulers(),  # type: ignore[arg-type]
@@ -189,11 +208,16 @@ class TrainingModule(LightningModule):
         """Give what a rank's loss is divided by: the count over all ranks, as gradients are averaged over them."""
         return self.all_reduce_sum(total) / self.trainer.world_size
 
-    def _check_positions(self, width: int) -> None:
-        """Refuse rows that are longer than a network's context."""
+    def _models(self) -> Iterator[tuple[str, PreTrainedModel]]:
+        """Find the language model or classifier in each network that learns."""
         for name, (network, _) in self.networks().items():
             models = (part for part in network.modules() if isinstance(part, PreTrainedModel))
-            limit = getattr(next(models).config, "max_position_embeddings", None)
+            yield name, next(models)
+
+    def _check_positions(self, width: int) -> None:
+        """Refuse rows that are longer than a network's context."""
+        for name, model in self._models():
+            limit = getattr(model.config, "max_position_embeddings", None)
             if limit is not None and width > limit:
                 raise ValueError(
                     f"the longest row of this run may take {width} tokens, and the {name} has {limit} positions: lower "

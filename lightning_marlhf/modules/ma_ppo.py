@@ -53,6 +53,7 @@ class MAPPO(TrainingModule):
         kl: the price of KL.
         ppo: how experience is learnt from.
         rows_per_pass: rows per forward and backward pass; memory grows with it, results do not change.
+        checkpoint_activations: less memory, more time, the same results: layers run again in the backward pass.
         dtype: of the weights.
         seed: of sampling, and of the order in which experience is learnt from; of the random
             initialisation of an inline ``config:``.
@@ -76,10 +77,15 @@ class MAPPO(TrainingModule):
         kl: KLControl = KLControl(),  # noqa: B008
         ppo: PPO = PPO(),  # noqa: B008
         rows_per_pass: int = 64,
+        checkpoint_activations: bool = False,
         dtype: str = "float32",
         seed: int = 1,
     ) -> None:
-        super().__init__(optimization=optimization, rows_per_pass=rows_per_pass)
+        super().__init__(
+            optimization=optimization,
+            rows_per_pass=rows_per_pass,
+            checkpoint_activations=checkpoint_activations,
+        )
         names = [judge.name for judge in (scorer, *monitors)]
         if len(set(names)) < len(names) or set(names) & RESERVED_NAMES:
             raise ValueError(

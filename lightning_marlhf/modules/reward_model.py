@@ -28,6 +28,7 @@ class RewardModel(TrainingModule):
             differs (DeepSpeed-Chat, which the released code uses).
         center_rows: demonstrations whose mean score becomes 0 when training ends; 0 leaves the scores as they are.
         rows_per_pass: pairs per forward and backward pass; memory grows with it, results do not change.
+        checkpoint_activations: less memory, more time, the same results: layers run again in the backward pass.
         dtype: of the weights.
         seed: of the new head, and of the random initialisation of an inline ``config:``.
     """
@@ -42,10 +43,15 @@ class RewardModel(TrainingModule):
         loss: Literal["last", "tokens"] = "last",
         center_rows: int = 256,
         rows_per_pass: int = 32,
+        checkpoint_activations: bool = False,
         dtype: str = "float32",
         seed: int = 1,
     ) -> None:
-        super().__init__(optimization=optimization, rows_per_pass=rows_per_pass)
+        super().__init__(
+            optimization=optimization,
+            rows_per_pass=rows_per_pass,
+            checkpoint_activations=checkpoint_activations,
+        )
         self.model = model
         self.loss = loss
         self.center_rows = center_rows

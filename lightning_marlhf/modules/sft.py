@@ -28,6 +28,7 @@ class SFT(TrainingModule):
         padding_weight: of padding in the loss; the paper's runs had 1, on rows padded to their limit
             (``data.init_args.pad_to_max_length``), which is a defect.
         rows_per_pass: rows per forward and backward pass; memory grows with it, results do not change.
+        checkpoint_activations: less memory, more time, the same results: layers run again in the backward pass.
         dtype: of the weights.
         seed: of the random initialisation of an inline ``config:``.
     """
@@ -42,10 +43,15 @@ class SFT(TrainingModule):
         prompt_weight: float = 0.0,
         padding_weight: float = 0.0,
         rows_per_pass: int = 64,
+        checkpoint_activations: bool = False,
         dtype: str = "float32",
         seed: int = 1,
     ) -> None:
-        super().__init__(optimization=optimization, rows_per_pass=rows_per_pass)
+        super().__init__(
+            optimization=optimization,
+            rows_per_pass=rows_per_pass,
+            checkpoint_activations=checkpoint_activations,
+        )
         self.model = model
         self.prompt_weight = prompt_weight
         self.padding_weight = padding_weight

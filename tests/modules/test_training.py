@@ -3,12 +3,14 @@
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from lightning_marlhf.models.backbone import load_sequence_classifier
 from lightning_marlhf.models.heads import RewardNetwork
 from lightning_marlhf.modules.optimization import NonFiniteError, Optimization
 from lightning_marlhf.modules.settings import PPO
 from tests.modules.tiny_runs import FAST, data, fit
+from tests.saved_tensors import SavedTensors
 
 
 class SaveAndStop(Callback):
@@ -50,6 +52,27 @@ def test_eight_rows_at_once_or_one_by_one_make_the_same_update(make, stage, redu
         fit(module, data(stage), tmp_path, steps=2)
         results.append(weights(module))
     torch.testing.assert_close(*results, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_checkpointed_activations_change_memory_and_no_weight(make, stage, tmp_path):
+    kept, results = [], []
+    for checkpoint in (False, True):
+        module = make(stage, checkpoint_activations=checkpoint)
+        fit(module, data(stage), tmp_path, steps=2)
+        results.append(weights(module))
+        ids = torch.ones(4, 50, dtype=torch.long)
+        with SavedTensors() as saved:
+            module.train().rehearse(ids, ids.bool())
+        kept.append(saved.bytes)
+    torch.testing.assert_close(*results, atol=1e-7, rtol=0)
+    assert kept[1] < 0.6 * kept[0]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_sharding_strategy_is_refused_while_nothing_is_sharded(make, stage, tmp_path):
+    with pytest.raises(ValueError, match="is not sharded yet, and ModelParallelStrategy would"):
+        fit(make(stage), data(stage), tmp_path, steps=2, strategy=ModelParallelStrategy())
 
 
 @pytest.mark.parametrize("stage", STAGES)
