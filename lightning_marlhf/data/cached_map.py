@@ -42,7 +42,7 @@ def cached_map(
     if processes is None and len(rows) >= _LONG:
         processes = min(_MOST_PROCESSES, os.cpu_count() or 1)
     parts = "\0".join([rows._fingerprint, *key])
-    with _progress_bar(shown=len(rows) >= _SHORT):
+    with progress_bar(shown=len(rows) >= _SHORT):
         return rows.map(
             function,
             batched=True,
@@ -58,7 +58,8 @@ def cached_map(
 
 
 @contextmanager
-def _progress_bar(*, shown: bool) -> Iterator[None]:
+def progress_bar(*, shown: bool) -> Iterator[None]:
+    """Hide the bars of `datasets` where they would be gone before anybody reads them."""
     if shown or are_progress_bars_disabled():
         yield
         return

@@ -13,11 +13,13 @@ from typing import Any
 import datasets
 from datasets import Dataset, DatasetDict
 
+from lightning_marlhf.data.cached_map import progress_bar
 from lightning_marlhf.hub.sources import SourceError, first_line
 
 LINE = "text"  # the one column of a file of JSON lines
 _HELD_OUT = ("valid", "validation", "test", "eval")
 _SUFFIXES = (".jsonl", ".parquet", ".jsonl.gz")
+_LARGE_FILE = 100_000_000  # bytes
 _log = logging.getLogger(__name__)
 
 
@@ -105,7 +107,8 @@ def _read_files(files: Mapping[str, Path]) -> Mapping[str, Dataset]:
 
 def _load_file(file: Path) -> Dataset:
     builder = "parquet" if file.suffix == ".parquet" else "text"
-    return datasets.load_dataset(builder, data_files={"train": str(file)}, split="train")
+    with progress_bar(shown=file.stat().st_size >= _LARGE_FILE):
+        return datasets.load_dataset(builder, data_files={"train": str(file)}, split="train")
 
 
 def _from_hub(repository: str, config: str | None) -> Mapping[str, Dataset]:
@@ -131,6 +134,8 @@ def _from_hub(repository: str, config: str | None) -> Mapping[str, Dataset]:
             splits = load()
         except Exception as error:  # whatever the Hub's client, the network or a builder raises
             problems.append(f"{way}: {first_line(error)}")
+            if isinstance(error, ConnectionError):
+                break
         else:
             _log.info("%s: loaded %s", repository, way)
             return splits  # type: ignore[no-any-return]

@@ -103,8 +103,14 @@ def test_other_counts_than_those_of_the_paper_are_said_loudly(monkeypatch, caplo
     assert "in test" not in caplog.text
 
 
-def test_an_unreachable_hub_is_told_with_every_way_that_was_tried(monkeypatch):
-    hub(monkeypatch, [RuntimeError("no script"), OSError("no network"), ValueError("no files")])
+def test_a_data_set_that_the_hub_has_not_is_told_with_every_way_that_was_tried(monkeypatch):
+    hub(monkeypatch, [RuntimeError("no script"), OSError("not there"), ValueError("no files")])
     message = refused("someone/things")
-    assert "as published: no script; converted to Parquet by the Hub: no network" in message
+    assert "as published: no script; converted to Parquet by the Hub: not there" in message
     assert "give a folder with train.jsonl and valid.jsonl as data.init_args.source" in message
+
+
+def test_without_network_one_way_is_tried(monkeypatch):
+    asked = hub(monkeypatch, [ConnectionError("no network")])
+    assert "(as published: no network): check the id, the network" in refused("someone/things")
+    assert len(asked) == 1
