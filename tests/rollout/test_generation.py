@@ -424,6 +424,8 @@ def test_a_streamer_is_handed_the_prompt_and_then_every_token_until_the_end_of_t
 ):
     row = prompts.rows(slice(0, 1))
     (free,) = respond(Policy(make_lm()), row, tokenizer)
+    end = free[1]
+    expected = free[: free.index(end) + 1]
     seen = []
     streamer = SimpleNamespace(put=lambda ids: seen.append(ids.flatten().tolist()), end=list)
     rollout = generate(
@@ -432,9 +434,9 @@ def test_a_streamer_is_handed_the_prompt_and_then_every_token_until_the_end_of_t
         tokenizer=tokenizer,
         settings=SAMPLE,
         seeds=row_seeds(7, row.sample_ids, 0),
-        end_of_turn=free[3],
+        end_of_turn=end,
         streamer=streamer,
     )
     assert seen[0] == row.input_ids[0].tolist()
-    assert [token for ids in seen[1:] for token in ids] == free[:4]
-    assert rollout.response_ids[0].tolist() == free[:4]
+    assert [token for ids in seen[1:] for token in ids] == expected
+    assert rollout.response_ids[0].tolist() == expected
