@@ -11,6 +11,7 @@ from lightning_marlhf.data.base import Stage
 from lightning_marlhf.data.reading import PreferenceReader, Reader
 from lightning_marlhf.data.source import HubData
 from lightning_marlhf.data.text import TextData
+from lightning_marlhf.hub import chat
 from lightning_marlhf.tasks.rows import (
     MalformedRow,
     PreferenceText,
@@ -63,7 +64,7 @@ class Conversations:
     def __call__(self, row: Row) -> PreferenceText:
         """Read one row."""
         prompt = self._messages(row)
-        rendered = self._render(prompt, add_generation_prompt=True)
+        rendered = chat.render(self.tokenizer, prompt, answer_follows=True)
         answers = [
             self._answer(prompt, rendered, _last(row, column)) for column in self.columns.answers
         ]
@@ -81,16 +82,11 @@ class Conversations:
 
     def _answer(self, prompt: Messages, rendered: str, answer: str) -> str:
         """Give what the template writes after the prompt, without an EOS, which is added later."""
-        whole = self._render([*prompt, {"role": "assistant", "content": answer}])
+        whole = chat.render(self.tokenizer, [*prompt, {"role": "assistant", "content": answer}])
         if not whole.startswith(rendered):
             raise MalformedRow("the chat template writes another prompt when an answer follows")
         end = whole.removeprefix(rendered).rstrip()
         return end.removesuffix(str(self.tokenizer.eos_token)) if answer.strip() else ""
-
-    def _render(self, messages: Messages, *, add_generation_prompt: bool = False) -> str:
-        return self.tokenizer.apply_chat_template(  # type: ignore[no-any-return]
-            messages, tokenize=False, add_generation_prompt=add_generation_prompt
-        )
 
 
 class Preferences(TextData):
@@ -129,15 +125,11 @@ class Preferences(TextData):
         """Read rows by their columns.
 
         Raises:
-            ValueError: the tokenizer has no chat template.
+            SourceError: the tokenizer has no chat template.
         """
         if not self.chat_template:
             return PreferenceReader(self.columns, self.stage)
-        if not self.tokenizer.chat_template:
-            raise ValueError(
-                f"the tokenizer {self.tokenizer_source} has no chat template: "
-                "give one that has, or set data.init_args.chat_template to false"
-            )
+        chat.require_template(self.tokenizer)
         return PreferenceReader(Conversations(self.columns, self.tokenizer), self.stage)
 
 
