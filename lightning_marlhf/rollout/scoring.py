@@ -113,7 +113,7 @@ class RewardModelScorer(Scorer):
         self.load(device)
         self.same_tokenizer = _speak_alike(self.tokenizer, tokenizer)
 
-    def load(self, device: torch.device) -> None:
+    def load(self, device: torch.device | str) -> None:
         """Load the reward model, which is enough to score texts."""
         self.tokenizer = load_tokenizer(self.model, for_training=False)
         if self.chat_template:
