@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from lightning_marlhf.commands.raw_config import ConfigError
 from lightning_marlhf.commands.suggest import nearest
 
-_OURS = ("lightning_marlhf.modules", "lightning_marlhf.data", "lightning_marlhf.rollout.scoring")
+_OURS = (
+    "lightning_marlhf.modules",
+    "lightning_marlhf.data",
+    "lightning_marlhf.rollout.scoring",
+    "lightning_marlhf.rollout.termination",
+)
 _FOREIGN = ("lightning.", "torch.", "builtins.")
 _LISTED = 8  # more classes than this are not listed in an error
 
@@ -15,7 +20,7 @@ def resolve_class(name: str, bases: Sequence[type], *, path: str) -> type:
     """Import the class ``name``.
 
     Args:
-        name: its import path, or the bare name of a class that is imported already.
+        name: its import path, or the bare name of a class of ours, or of one that is imported already.
         bases: it has to be a subclass of one of these.
         path: of the setting, for the error.
 
@@ -44,7 +49,18 @@ def _import(module: str, class_name: str, path: str) -> type | None:
 
 
 def _loaded(class_name: str, bases: Sequence[type]) -> type | None:
-    return next((c for base in bases for c in _subclasses(base) if c.__name__ == class_name), None)
+    ours = (getattr(importlib.import_module(package), class_name, None) for package in _OURS)
+    found = next((value for value in ours if isinstance(value, type)), None)
+    return found or next(
+        (c for base in bases for c in _subclasses(base) if c.__name__ == class_name), None
+    )
+
+
+def _import_all(package: str) -> None:
+    """Import a package, and what it imports only when it is named."""
+    module = importlib.import_module(package)
+    for name in dir(module):
+        getattr(module, name)
 
 
 def _is_one_of(value: type, bases: Sequence[type]) -> bool:
@@ -64,7 +80,7 @@ def _similar(name: str, bases: Sequence[type]) -> str:
     parents = [".".join(packages[:length]) for length in range(len(packages), 0, -1)]
     for package in (*parents, *_OURS):
         try:
-            importlib.import_module(package)
+            _import_all(package)
         except ImportError:
             continue
     known = {f"{c.__module__}.{c.__qualname__}" for base in bases for c in _subclasses(base)}

@@ -1,21 +1,25 @@
-"""Data sets -> batches: one DataModule per data set."""
+"""Data sets -> batches: one DataModule per data set, each imported when it is named, since they need Lightning."""
 
-from lightning_marlhf.data.apps import APPS
-from lightning_marlhf.data.base import RLHFDataModule
-from lightning_marlhf.data.hh_rlhf import HHRLHF
-from lightning_marlhf.data.mixture import Mixture
-from lightning_marlhf.data.preferences import Preferences
-from lightning_marlhf.data.tiny_tldr import TinyTLDR
-from lightning_marlhf.data.tldr import TLDR
-from lightning_marlhf.data.webgpt import WebGPT
+import importlib
+from typing import Any
 
-__all__ = [
-    "APPS",
-    "HHRLHF",
-    "TLDR",
-    "Mixture",
-    "Preferences",
-    "RLHFDataModule",
-    "TinyTLDR",
-    "WebGPT",
-]
+_MODULES = {
+    "APPS": "apps",
+    "HHRLHF": "hh_rlhf",
+    "Mixture": "mixture",
+    "Preferences": "preferences",
+    "RLHFDataModule": "base",
+    "TLDR": "tldr",
+    "TinyTLDR": "tiny_tldr",
+    "WebGPT": "webgpt",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_MODULES]

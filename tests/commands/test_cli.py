@@ -1,9 +1,14 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from lightning_marlhf.commands import cli, errors
+
+ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments) -> int:
@@ -215,3 +220,20 @@ def test_a_tested_checkpoint_counts_the_updates_it_has_seen(toy_yaml):
     tested = cli.RunCLI("test", ["--config", str(toy_yaml), "--ckpt_path=last"])
     assert tested.run() == 0
     assert tested.trainer.global_step == 4
+
+
+def test_a_class_of_ours_is_found_by_its_bare_name_and_takes_over_the_settings(tmp_path):
+    """The names are imported only when they are looked up; so is no other data set."""
+    code = (
+        "import sys; from lightning_marlhf.commands.cli import RunCLI; "
+        "found = RunCLI('fit', sys.argv[1:], build=False).config.data; "
+        "print(found.class_path, found.init_args.split_by, 'lightning_marlhf.data.hh_rlhf' in sys.modules)"
+    )
+    config = str(ROOT / "experiments/tldr/gemma-2b/sft.yaml")
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--config", config, "--data", "WebGPT"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split()[-3:] == ["lightning_marlhf.data.WebGPT", "row", "False"]
