@@ -53,7 +53,12 @@ _SECTIONS = (
         "  --config experiments/ablations/randomized.yaml --trainer.default_root_dir runs/tldr/gemma-2b/randomized\n"
         "```\n",
     ),
-    Section("hardware", "Hardware", (), "The last `--config`; it changes no result.\n"),
+    Section(
+        "hardware",
+        "Hardware",
+        (),
+        "The last `--config`; it changes no result. Several GPUs need sharded training, which is not there yet.\n",
+    ),
 )
 _INTRODUCTION = """\
 # Experiments

@@ -33,6 +33,13 @@ def settings(path):
     return flatten(yaml.safe_load(path.read_text()))
 
 
+def launch(path):
+    """Read the command line in a file's header."""
+    start = "#   python -m lightning_marlhf "
+    (line,) = (line for line in path.read_text().splitlines() if line.startswith(start))
+    return line.removeprefix(start).split()
+
+
 @functools.cache
 def on_meta(source, *, classifier):
     """Build what a run starts from: a base model, or what the run that exports it starts from."""
@@ -41,6 +48,11 @@ def on_meta(source, *, classifier):
         start = settings(exported.with_suffix(".yaml"))["model.init_args.model"]
         return on_meta(start, classifier=classifier)
     return build_on_meta(source, classifier=classifier)
+
+
+@pytest.fixture(autouse=True)
+def _in_the_root_of_the_repository(monkeypatch):
+    monkeypatch.chdir(EXPERIMENTS.parent)
 
 
 @pytest.fixture
@@ -59,7 +71,7 @@ def models_on_meta(monkeypatch):
 
 @pytest.mark.parametrize("path", TINY, ids=name)
 def test_a_tiny_run_is_accepted_by_the_command_line(path):
-    cli.check(["fit", "--config", str(path)])
+    cli.check(launch(path))
 
 
 @pytest.mark.parametrize("path", RUNS, ids=name)
@@ -69,8 +81,7 @@ def test_a_run_writes_to_a_folder_named_after_its_file(path):
 
 @pytest.mark.parametrize("path", RUNS, ids=name)
 def test_a_run_says_how_it_is_launched(path):
-    launch = f"#   python -m lightning_marlhf fit --config experiments/{name(path)}.yaml"
-    assert any(line.startswith(launch) for line in path.read_text().splitlines())
+    assert launch(path)[:3] == ["fit", "--config", f"experiments/{name(path)}.yaml"]
 
 
 @pytest.mark.parametrize("path", PLANS, ids=name)
@@ -98,12 +109,12 @@ def test_a_run_of_the_paper_has_its_settings_and_no_others(run):
 
 
 @pytest.mark.parametrize("run", hyper_parameters.RUNS)
-def test_a_run_of_the_paper_trains_networks_of_the_published_size(run, models_on_meta, tmp_path):
-    config = str(EXPERIMENTS / f"{run}.yaml")
-    built = cli.RunCLI("fit", ["--config", config, "--trainer.default_root_dir", str(tmp_path)])
-    built.model.configure_model()
+def test_a_run_of_the_paper_trains_networks_of_the_published_size(run, models_on_meta):
+    parsed = cli.RunCLI("fit", launch(EXPERIMENTS / f"{run}.yaml")[1:], build=False)
+    model = parsed.parser.instantiate(parsed.config).model
+    model.configure_model()
     base = PARAMETERS[f"google/{run.split('/')[1]}"]
-    for network, (module, _) in built.model.networks().items():
+    for network, (module, _) in model.networks().items():
         weights = list(module.parameters())
         head = 0 if network == "policy" else weights[0].shape[1]  # one weight per hidden unit
         assert sum(weight.numel() for weight in weights) == base + head
@@ -111,10 +122,11 @@ def test_a_run_of_the_paper_trains_networks_of_the_published_size(run, models_on
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=name)
-def test_an_ablation_changes_what_it_says(path, tmp_path):
-    configs = ["--config", str(EXPERIMENTS / "tldr/gemma-2b/ppo.yaml"), "--config", str(path)]
-    built = cli.RunCLI("fit", [*configs, "--trainer.default_root_dir", str(tmp_path)])
-    merged = flatten(built.config.as_dict())
+def test_an_ablation_changes_what_it_says(path):
+    base = EXPERIMENTS / "tldr/gemma-2b/ppo.yaml"
+    parsed = cli.RunCLI("fit", ["--config", str(base), "--config", str(path)], build=False)
+    assert parsed.parser.instantiate(parsed.config).model
+    merged = flatten(parsed.config.as_dict())
     changed = settings(path)
     assert {key: merged[key] for key in changed} == changed
 
@@ -140,5 +152,6 @@ def test_the_header_of_a_file_ends_where_its_settings_begin(tmp_path):
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_the_index_names_every_file(path):
     folder, *rest = path.relative_to(EXPERIMENTS).parts
-    section = index.README.read_text().split(f"| `{folder}/` |")[1].split("\n##")[0]
-    assert f"| `{'/'.join(rest)}` |" in section
+    _, heading, table = index.README.read_text().partition(f"| `{folder}/` |")
+    assert heading
+    assert f"| `{'/'.join(rest)}` |" in table.split("\n##")[0]
