@@ -68,7 +68,8 @@ study: `python -m lightning_marlhf reproduce experiments/FILE`. Results are in t
 
 This index is made by `python -m experiments.index`. Reported numbers are the paper's, with how sure we are of them;
 "not found" is one that we have no source for. An empty cell is a number that we do not have yet. The stages of a system
-run in the order of its table; each starts from the `export/` of those before it.
+run in the order of its table; each starts from the `export/` of those before it. Times "by `plan`" are estimates of
+`python -m lightning_marlhf plan` under its own assumptions (`plan --help`); those runs have not been made.
 """
 _STAGES = ("sft", "reward_model", "ppo")
 
