@@ -14,6 +14,7 @@ COMMANDS = {
     "test": ("cli", "evaluate on the held-out prompts and keep the completions"),
     "predict": ("cli", "run the predict loop"),
     "preview": ("preview", "show what the model will see: texts, tokens, masks, counts"),
+    "plan": ("plan", "say what a run would take: updates, memory per GPU, hours"),
     "reproduce": ("reproduce", "run all stages of a plan, and write its report"),
     "generate": ("generate", "answer prompts with a run, an export or a Hub model"),
     "score": ("score", "score completions, or one response, by a reward model"),

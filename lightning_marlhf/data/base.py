@@ -84,6 +84,10 @@ class RLHFDataModule(LightningDataModule):
     def demonstrations(self, rows: int) -> SupervisedBatch:
         """Return some demonstrations, whatever the stage: what reward models are centred on."""
 
+    def batch(self, rows: Sequence[Example]) -> Any:
+        """Make one batch of this stage of rows that `examples` gave."""
+        return self._collate()(rows)
+
     def describe(self) -> dict[str, str]:
         """Say in a few lines what will be read."""
         train, validate = (len(cast(Any, self.examples(split))) for split in ("train", "validate"))

@@ -5,7 +5,7 @@ loss is divided by what the whole batch counts, so that 8 x 1 = 1 x 8.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,16 +140,12 @@ class TrainingModule(LightningModule):
     def total_updates(self) -> int:
         """How many updates the run will make, from max_steps and max_epochs, whichever ends first."""
         trainer = self.trainer
-        steps = trainer.max_steps if trainer.max_steps >= 0 else None
-        if trainer.max_epochs is None or trainer.max_epochs < 0:
-            if steps is None:
-                raise ValueError("the run has no end: set trainer.max_steps or trainer.max_epochs")
-            return steps
-        batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
-        if not batches:
-            raise ValueError("fewer training rows than one batch: lower data.batch_size")
-        epochs = trainer.max_epochs * batches * self.updates_per_batch
-        return epochs if steps is None else min(steps, epochs)
+        return count_updates(
+            max_steps=trainer.max_steps,
+            max_epochs=trainer.max_epochs,
+            batches=lambda: len(trainer.datamodule.train_dataloader()),  # type: ignore[attr-defined]
+            updates_per_batch=self.updates_per_batch,
+        )
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Make one optimizer over all networks and its schedule."""
@@ -242,3 +238,29 @@ class TrainingModule(LightningModule):
             f"update {self.global_step + 1}: the {what} is NaN or infinite; no weight was changed. "
             "Lower the learning rate, or resume from the last checkpoint with --ckpt_path last"
         )
+
+
+def count_updates(
+    *, max_steps: int, max_epochs: int | None, batches: Callable[[], int], updates_per_batch: int
+) -> int:
+    """Count the updates of a run; steps are updates, and whichever of the two limits comes first ends it.
+
+    Args:
+        max_steps: the trainer's; -1 is no limit.
+        max_epochs: the trainer's; None and -1 are no limit.
+        batches: counts the batches of an epoch, where epochs matter.
+        updates_per_batch: updates that one batch makes.
+
+    Raises:
+        ValueError: there is no limit, or no batch.
+    """
+    steps = max_steps if max_steps >= 0 else None
+    if max_epochs is None or max_epochs < 0:
+        if steps is None:
+            raise ValueError("the run has no end: set trainer.max_steps or trainer.max_epochs")
+        return steps
+    per_epoch = batches()
+    if not per_epoch:
+        raise ValueError("fewer training rows than one batch: lower data.batch_size")
+    updates = max_epochs * per_epoch * updates_per_batch
+    return updates if steps is None else min(steps, updates)
