@@ -1,10 +1,15 @@
 """A planned run's memory per process, FLOPs and hours, by the formulas of `budget.py`."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from lightning_marlhf.commands import budget
 from lightning_marlhf.commands.budget import Pass
-from lightning_marlhf.commands.planned_run import Network, PlannedRun
+
+if TYPE_CHECKING:
+    from lightning_marlhf.commands.planned_run import Network, PlannedRun
 
 Items = dict[str, float]
 

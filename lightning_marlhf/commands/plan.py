@@ -1,5 +1,7 @@
 """`python -m lightning_marlhf plan`: what a run would take, before anything is downloaded."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import re
@@ -7,15 +9,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lightning_marlhf.commands import cli, errors, estimate
+from lightning_marlhf.commands import errors, estimate
 from lightning_marlhf.commands.estimate import LAUNCH_S_PER_LAYER, Machine
-from lightning_marlhf.commands.planned_run import PlannedRun, read_run
+
+if TYPE_CHECKING:
+    from lightning_marlhf.commands.planned_run import PlannedRun
 
 _GB = (
     1e9  # less than the 2**30 bytes by which GPUs are sold: 7 % are left for CUDA and the allocator
@@ -26,7 +30,6 @@ _CAPACITY = re.compile(r"(\d+)gb")  # in the name of an overlay
 def main(arguments: Sequence[str]) -> int:
     """Plan a run; see `plan --help`."""
     options, run_arguments = _parser().parse_known_args(arguments[1:])
-    cli.quieten_lightning()
     return errors.call(lambda: _run(options, run_arguments))
 
 
@@ -81,6 +84,10 @@ def _run(options: argparse.Namespace, run_arguments: Sequence[str]) -> int:
             f"--mean-length: expected more than 0 and at most 1, got {options.mean_length}"
         )
     configs = [word for path in options.config for word in ("--config", str(path))]
+    from lightning_marlhf.commands import cli
+    from lightning_marlhf.commands.planned_run import read_run
+
+    cli.quieten_lightning()
     run = read_run([*configs, *run_arguments], config_files=options.config)
     machine = Machine(tflops=options.tflops, mfu=options.mfu, bandwidth_tb_s=options.bandwidth)
     capacity = options.gpu_memory or _capacity(options.config)

@@ -95,7 +95,7 @@ class TrainingModule(LightningModule):
         """Run one pass of the largest shape, so that a run that does not fit fails at once."""
         if self.checkpoint_activations:
             for _, model in self._models():
-                model.gradient_checkpointing_enable({"use_reentrant": False})
+                model.activation_checkpointing_enable({"use_reentrant": False})
         renew_rates(
             self.optimizers().optimizer,  # type: ignore[union-attr]
             self.lr_schedulers(),  # type: ignore[arg-type]

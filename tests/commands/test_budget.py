@@ -50,7 +50,7 @@ def make(tokenizer):
         dtype = "bfloat16" if precision == "bfloat16" else "float32"
         policy = Policy(load_causal_lm(ModelConfig(config), tokenizer, dtype=dtype), chunk=chunk)
         if checkpoint:
-            policy.lm.gradient_checkpointing_enable({"use_reentrant": False})
+            policy.lm.activation_checkpointing_enable({"use_reentrant": False})
         return policy.train()
 
     return make

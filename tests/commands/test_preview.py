@@ -114,7 +114,7 @@ def test_the_evaluation_previews_held_out_rows(folder, read, show):
     found = read(config(folder, "evaluation"))
     assert sorted(row["prompt"][5:12] for row in found) == ["post 20", "post 21"]
     page = show(config(folder, "evaluation")).out
-    assert "test  2 rows, 2 used" in page
+    assert "test 2 rows, 2 used" in " ".join(page.split())
     assert "train" not in page
 
 
@@ -128,6 +128,7 @@ def test_a_row_with_several_answers_is_shown_once_with_each(folder, read):
         "starter_code": "",
     }
     write(folder / "train.jsonl", [problem])
+    (folder / "valid.jsonl").unlink()
     found = read(config(folder, data="APPS", phases="1,0"))
     assert [(row["row"], row["response"]) for row in found] == [(0, "one"), (0, "two")]
 
