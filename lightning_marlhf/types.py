@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Batch = TypeVar("Batch", bound="TensorBatch")
+Padded = TypeVar("Padded", bound="RightPadded")
 
 
 class TensorBatch:
@@ -64,31 +65,35 @@ class Prompts(TensorBatch):
 
 
 @dataclass(frozen=True)
-class SupervisedBatch(TensorBatch):
+class RightPadded(TensorBatch):
+    """Rows of prompt and answer, right-padded to one width."""
+
+    lengths: tuple[
+        int, ...
+    ]  # real tokens of each row (of the longer answer, in a pair), on the host
+
+    def trimmed(self: Padded) -> Padded:
+        """Cut off the columns in which no row has a token."""
+        width = max(self.lengths)
+        tensors = ((name, x) for name, x in self._items() if isinstance(x, Tensor))
+        return replace(self, **{name: x[:, :width] for name, x in tensors if x.ndim == 2})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedBatch(RightPadded):
     """Demonstrations for SFT, right-padded: prompt and response joined in one row."""
 
     input_ids: Int[Tensor, "batch sequence"]
     attention_mask: Bool[Tensor, "batch sequence"]  # True on prompt, response and EOS
     response_mask: Bool[Tensor, "batch sequence"]  # True on response tokens up to and including EOS
-    lengths: tuple[int, ...]  # real tokens of each row, on the host
-
-    def trimmed(self) -> "SupervisedBatch":
-        """Cut off the columns in which no row has a token."""
-        width = max(self.lengths)
-        return replace(
-            self,
-            input_ids=self.input_ids[:, :width],
-            attention_mask=self.attention_mask[:, :width],
-            response_mask=self.response_mask[:, :width],
-        )
 
     def __len__(self) -> int:
         """Count the rows."""
         return len(self.input_ids)
 
 
-@dataclass(frozen=True)
-class PreferencePairs(TensorBatch):
+@dataclass(frozen=True, kw_only=True)
+class PreferencePairs(RightPadded):
     """Two answers to one prompt, of which the first was preferred; right-padded to one length."""
 
     chosen_ids: Int[Tensor, "batch sequence"]
@@ -98,18 +103,6 @@ class PreferencePairs(TensorBatch):
     agreement: Float[
         Tensor, " batch"
     ]  # how often a perfect judge agrees with the label; NaN: unknown
-    lengths: tuple[int, ...]  # real tokens of each row's longer answer with its prompt, on the host
-
-    def trimmed(self) -> "PreferencePairs":
-        """Cut off the columns in which no row has a token."""
-        width = max(self.lengths)
-        return replace(
-            self,
-            chosen_ids=self.chosen_ids[:, :width],
-            chosen_mask=self.chosen_mask[:, :width],
-            rejected_ids=self.rejected_ids[:, :width],
-            rejected_mask=self.rejected_mask[:, :width],
-        )
 
     def __len__(self) -> int:
         """Count the pairs."""

@@ -1,6 +1,5 @@
 """A language model with its tokenizer, ready to answer: what `generate` and `chat` share."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -11,7 +10,7 @@ from lightning_marlhf.data.collate import Padder
 from lightning_marlhf.data.examples import TokenizedQuestion
 from lightning_marlhf.hub import chat
 from lightning_marlhf.hub.tokenizer import load_tokenizer
-from lightning_marlhf.models.backbone import load_causal_lm
+from lightning_marlhf.models.backbone import context_length, load_causal_lm
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.rollout.generation import SamplingSettings, generate
 from lightning_marlhf.tasks.dialogue import to_turns
@@ -45,7 +44,7 @@ class Answerer:
     @property
     def positions(self) -> float:
         """How many tokens of prompt and answer the model has room for."""
-        return getattr(self.policy.lm.config, "max_position_embeddings", None) or math.inf
+        return context_length(self.policy.lm)
 
     def tokenize(self, text: str) -> list[int]:
         """Tokenise a prompt: in the chat template, or as it is, with one BOS where the tokenizer puts one."""

@@ -93,7 +93,7 @@ def read_run(arguments: Sequence[str], *, config_files: Sequence[Path]) -> Plann
         )
     response = module.sampling.max_new_tokens if isinstance(module, MAPPO) else 0
     ppo = module.ppo if isinstance(module, MAPPO) else None
-    batches = data.planned_train_rows() // data.batch_size
+    train_rows = data.planned_train_rows()
     return PlannedRun(
         folder=trainer["default_root_dir"],
         accelerator=str(trainer["accelerator"]),
@@ -102,12 +102,12 @@ def read_run(arguments: Sequence[str], *, config_files: Sequence[Path]) -> Plann
         networks=dict(_networks(module, data, trainer["precision"], sharded, config_files)),
         processes=processes,
         sharded=sharded,
-        train_rows=data.planned_train_rows(),
+        train_rows=train_rows,
         batch_size=data.batch_size,
         updates=count_updates(
             max_steps=trainer["max_steps"],
             max_epochs=trainer["max_epochs"],
-            batches=lambda: batches,
+            batches=lambda: train_rows // data.batch_size,
             updates_per_batch=module.updates_per_batch,
         ),
         updates_per_batch=module.updates_per_batch,

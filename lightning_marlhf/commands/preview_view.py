@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 from rich.rule import Rule
@@ -74,7 +75,9 @@ def _summary(data: RLHFDataModule, *, as_tokens: bool) -> Table:
     if isinstance(data, TextData):
         table.add_row("source", Text(data.source))
     for split in splits if data.stage != "evaluation" else ("test",):
-        for name, line in zip((split, *[""] * 99), _split(data, split, as_tokens), strict=False):
+        for name, line in zip(
+            chain([split], repeat("")), _split(data, split, as_tokens), strict=False
+        ):
             table.add_row(name, Text(line))
     if isinstance(data, TextData) and data.stage != "evaluation":
         posts, shared = data.shared_posts()

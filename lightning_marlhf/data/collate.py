@@ -75,7 +75,10 @@ class Padder:
         starts = torch.tensor([[row.response_start] for row in rows])
         lengths = tuple(len(row.ids) for row in rows)
         return SupervisedBatch(
-            ids, mask, mask & (torch.arange(ids.shape[1]) >= starts), lengths=lengths
+            input_ids=ids,
+            attention_mask=mask,
+            response_mask=mask & (torch.arange(ids.shape[1]) >= starts),
+            lengths=lengths,
         )
 
     def preferences(self, rows: Sequence[TokenizedPreference]) -> PreferencePairs:

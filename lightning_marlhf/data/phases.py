@@ -45,6 +45,13 @@ class Phases:
             )
         return cls(shares, seed, by)
 
+    def size(self, rows: int, phase: int) -> int:
+        """Count the rows of a phase of a split by row; one by post comes as near as whole posts allow."""
+        if self.shares is None:
+            return rows
+        bounds = splits.phase_bounds(self.shares, rows)
+        return bounds[phase + 1] - bounds[phase]
+
     def rows(self, texts: Dataset, phase: int) -> Sequence[int]:
         """Give the rows of a phase, counted from 0, in the order of the shuffle."""
         if self.shares is None:

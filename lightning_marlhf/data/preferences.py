@@ -1,7 +1,7 @@
 """Any other data set of prompts, demonstrations or preferences, by the names of its columns."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,7 @@ class Preferences(TextData):
         self.name = Path(source).name
         self.columns = Columns(prompt_column, _read_by(self.stage, chosen_column, rejected_column))
         self.chat_template = chat_template
-        self.adds_special_tokens = not chat_template
+        self.encoding = replace(self.encoding, special_tokens=not chat_template)
 
     def reader(self) -> Reader:
         """Read rows by their columns.

@@ -9,7 +9,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -166,7 +166,7 @@ def _read(stored: Mapping[str, Any], number: int, reader: Reader, where: str) ->
     except MalformedRow as problem:
         raise MalformedRow(f"{where}, row {number + 1}: {problem}") from None
     reference = "" if text.reference is None else json.dumps(text.reference)
-    return {**asdict(text), "row": number, "answers": list(text.answers), "reference": reference}
+    return {**vars(text), "row": number, "answers": list(text.answers), "reference": reference}
 
 
 def _parse(stored: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -64,7 +64,6 @@ class TextData(RLHFDataModule):
     holds_out: ClassVar[bool] = (
         False  # cut held-out rows off the training rows, without such a split
     )
-    adds_special_tokens: bool = True  # the tokenizer's own; texts of a chat template have them
     shuffled_evaluation: ClassVar[bool] = True  # the evaluation subset is drawn, not the first rows
 
     def __init__(
@@ -168,9 +167,8 @@ class TextData(RLHFDataModule):
         """Count the training rows, dropped ones included; of the paper's data on the Hub without loading them."""
         if self.source == self.hub.repository and self.hub.rows:
             size = self.hub.rows["train"]
-            train = splits.phase_bounds(HOLDOUT, size)[1] if self.holds_out else size
-            bounds = splits.phase_bounds(self.phases.shares, train)
-            return bounds[self._phase + 1] - bounds[self._phase]
+            train = self._holdout.size(size, 0) if self.holds_out else size
+            return self.phases.size(train, self._phase)
         return len(self.texts("train"))
 
     def demonstrations(self, rows: int) -> SupervisedBatch:
@@ -239,10 +237,13 @@ class TextData(RLHFDataModule):
             for part, rows in parts.items()
         }
         if held_out is None and self.holds_out:
-            parts = replace(self.phases, shares=HOLDOUT)
-            kept, aside = (parts.rows(texts["train"], part) for part in (0, 1))
+            kept, aside = (self._holdout.rows(texts["train"], part) for part in (0, 1))
             return {"train": texts["train"].select(kept), "held_out": texts["train"].select(aside)}
         return texts
+
+    @property
+    def _holdout(self) -> Phases:
+        return replace(self.phases, shares=HOLDOUT)
 
     def _phase_rows(self, part: str, stage: Stage) -> Sequence[int]:
         texts = self._stored_texts[part]
@@ -261,7 +262,7 @@ class TextData(RLHFDataModule):
         return encode(
             texts,
             self.tokenizer,
-            replace(self.encoding, special_tokens=self.adds_special_tokens),
+            self.encoding,
             stage="ppo" if stage == "evaluation" else stage,
             where=where,
             processes=self.processes,

@@ -4,6 +4,7 @@ Ready means: dropout is off, the special tokens are the tokenizer's, pad is neve
 is initialised that should have been loaded. Sharding is not done here.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from lightning_marlhf.models.configs import (
 __all__ = [
     "ModelConfig",
     "ModelSource",
+    "context_length",
     "hidden_states",
     "load_causal_lm",
     "load_sequence_classifier",
@@ -141,6 +143,11 @@ def score_head(classifier: PreTrainedModel) -> nn.Linear:
             "expected a decoder model such as Gemma, Llama or GPT-2."
         )
     return head
+
+
+def context_length(model: PreTrainedModel) -> float:
+    """Tell how many tokens the model has positions for; infinity where its configuration sets no limit."""
+    return getattr(model.config, "max_position_embeddings", None) or math.inf
 
 
 def position_ids(attention_mask: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lightning_marlhf.models.backbone import context_length
 from lightning_marlhf.modules import random_state
 from lightning_marlhf.modules.optimization import (
     NonFiniteError,
@@ -213,8 +214,8 @@ class TrainingModule(LightningModule):
     def _check_positions(self, width: int) -> None:
         """Refuse rows that are longer than a network's context."""
         for name, model in self._models():
-            limit = getattr(model.config, "max_position_embeddings", None)
-            if limit is not None and width > limit:
+            limit = context_length(model)
+            if width > limit:
                 raise ValueError(
                     f"the longest row of this run may take {width} tokens, and the {name} has {limit} positions: lower "
                     "data.init_args.max_length or max_prompt_length (or sampling.max_new_tokens)"

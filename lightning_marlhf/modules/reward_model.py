@@ -128,9 +128,14 @@ class RewardModel(TrainingModule):
 
     def rehearse(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Take the loss of one pass of the largest shape."""
-        agreement = torch.ones(len(mask), device=mask.device)
-        lengths = (mask.shape[1],) * len(mask)
-        pairs = PreferencePairs(input_ids, mask, input_ids, mask, agreement, lengths)
+        pairs = PreferencePairs(
+            chosen_ids=input_ids,
+            chosen_mask=mask,
+            rejected_ids=input_ids,
+            rejected_mask=mask,
+            agreement=torch.ones(len(mask), device=mask.device),
+            lengths=(mask.shape[1],) * len(mask),
+        )
         return self._compare(pairs)[0].sum()
 
     def _compare(self, pairs: PreferencePairs) -> tuple[Tensor, Tensor]:

@@ -110,7 +110,12 @@ class SFT(TrainingModule):
 
     def rehearse(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Take the loss of one pass of the largest shape."""
-        batch = SupervisedBatch(input_ids, mask, mask, lengths=(mask.shape[1],) * len(mask))
+        batch = SupervisedBatch(
+            input_ids=input_ids,
+            attention_mask=mask,
+            response_mask=mask,
+            lengths=(mask.shape[1],) * len(mask),
+        )
         return self._terms(batch, mask[:, 1:].float()).sum()
 
     def _weights(self, batch: SupervisedBatch) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
+from lightning_marlhf.models.backbone import context_length
 from lightning_marlhf.models.cache import roomy_cache
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.ops import random
@@ -180,8 +181,8 @@ def _as_for_generation(policy: Policy) -> Iterator[None]:
 
 
 def _check_positions(lm: PreTrainedModel, needed: int) -> None:
-    positions = getattr(lm.config, "max_position_embeddings", None)
-    if positions is not None and needed > positions:
+    positions = context_length(lm)
+    if needed > positions:
         raise ValueError(
             f"max_new_tokens: prompt and response may take {needed} positions, and the model has "
             f"{positions}; shorten the prompts or max_new_tokens."

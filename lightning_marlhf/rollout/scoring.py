@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from lightning_marlhf.hub import chat
 from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.models import heads
-from lightning_marlhf.models.backbone import load_sequence_classifier
+from lightning_marlhf.models.backbone import context_length, load_sequence_classifier
 from lightning_marlhf.tasks import dialogue, tiny_tldr
 from lightning_marlhf.types import Rollout, TensorBatch
 
@@ -159,9 +159,9 @@ class RewardModelScorer(Scorer):
     @torch.no_grad()
     def _forward(self, ids: Tensor, mask: Tensor) -> Float[Tensor, " batch"]:
         classifier = self.network.classifier
-        limit = getattr(classifier.config, "max_position_embeddings", None)
+        limit = context_length(classifier)
         longest = int(mask.sum(dim=1).max())
-        if limit is not None and longest > limit:
+        if longest > limit:
             raise ValueError(
                 f"a prompt with its response has {longest} tokens, and {self.model} reads {limit}: shorten them"
             )

@@ -275,3 +275,8 @@ def test_demonstrations_are_those_of_sft_in_every_stage(tldr):
     sft = tldr("sft").texts("train")
     text = tldr("sft").tokenizer.decode(batch.input_ids[0][batch.response_mask[0]])
     assert text.replace(" ", "").removesuffix("<eos>") == sft["answers"][0][0].replace(" ", "")
+
+
+def test_without_phases_all_rows_are_planned(tokenizer_folder):
+    data = TLDR(stage="sft", tokenizer=tokenizer_folder, phases=None)
+    assert data.planned_train_rows() == 92858
