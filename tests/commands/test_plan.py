@@ -1,0 +1,81 @@
+"""`plan` reads a command line of `fit`, and says what the run would take."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lightning_marlhf.__main__ import main
+
+ROOT = Path(__file__).parents[2]
+SFT = str(ROOT / "experiments/tldr/gemma-2b/sft.yaml")
+PPO = str(ROOT / "experiments/tldr/gemma-2b/ma_ppo_fixed5.yaml")
+ONE_GPU, EIGHT_GPUS = (
+    str(ROOT / f"experiments/hardware/{name}.yaml") for name in ("1x80gb", "8x80gb")
+)
+
+
+@pytest.fixture
+def plan(capsys, monkeypatch):
+    """Plan a run: exit status, standard output, standard error."""
+    monkeypatch.chdir(ROOT)
+
+    def run(*arguments):
+        status = main(["plan", *arguments])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
+
+
+def facts(plan, *arguments):
+    status, out, err = plan(*arguments, "--json")
+    assert status == 0, err
+    return json.loads(out)
+
+
+def test_the_papers_sft_is_planned_without_data_weights_or_gpu(plan):
+    found = facts(plan, "--config", SFT, "--config", ONE_GPU)
+    assert found["train_rows"] == 18_572
+    assert found["updates"] == 3 * (18_572 // 512)
+    assert found["parameters"] == {"policy": 2_506_172_416}
+    assert found["memory"]["networks"]["policy"]["weights"] == 4 * 2_506_172_416
+    assert found["memory"]["capacity"] == 80e9
+    assert found["memory"]["fits"] is True
+
+
+def test_a_run_starts_from_what_the_stages_beside_it_will_export(plan):
+    found = facts(plan, "--config", PPO, "--config", EIGHT_GPUS)
+    assert set(found["parameters"]) == {"policy", "critic", "reference", "scorer rm"}
+    assert (found["processes"], found["sharded"]) == (8, True)
+    assert found["batches"] == found["updates"] == 37_143 // 256
+
+
+def test_what_does_not_fit_is_said_with_what_to_change(plan):
+    found = facts(plan, "--config", SFT, "--config", ONE_GPU, "--gpu-memory", "24")
+    assert found["memory"]["fits"] is False
+    _, page, _ = plan("--config", SFT, "--config", ONE_GPU, "--gpu-memory", "24")
+    assert "does NOT fit into 24.0 GB (update): take more GPUs" in " ".join(page.split())
+
+
+def test_settings_of_the_command_line_count(plan):
+    whole, half = (
+        facts(plan, "--config", SFT, "--config", ONE_GPU, f"--data.init_args.batch_size={size}")
+        for size in (512, 256)
+    )
+    assert half["updates"] == 3 * (18_572 // 256) > whole["updates"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["--mean-length", "2"], 1, "--mean-length: expected more than 0 and at most 1, got 2.0"),
+        (["--data.init_args.splitby=row"], 2, "TLDR has no 'splitby', did you mean 'split_by'?"),
+        (["--trainer.devices=3"], 1, "a batch of 512 rows cannot be shared by 3 processes evenly"),
+    ],
+)
+def test_a_mistake_is_one_line(plan, arguments, status, said):
+    found, out, err = plan("--config", SFT, *arguments)
+    assert (found, out) == (status, "")
+    assert said in err
+    assert err.count("\n") == 1
