@@ -49,6 +49,8 @@ def _run(options: argparse.Namespace, config: Sequence[str]) -> int:
         for part in preview_rows.parts(data):
             for text in preview_rows.texts(part, options.num):
                 sys.stdout.write(json.dumps(text, ensure_ascii=False) + "\n")
+            for line in preview_rows.left_out(part):
+                sys.stderr.write(line + "\n")
     else:
         for part in preview_rows.parts(data):
             preview_view.show(part, model_settings, num=options.num, as_tokens=problem is None)

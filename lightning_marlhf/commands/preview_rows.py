@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_marlhf.data.base import RLHFDataModule, Split, Stage
 from lightning_marlhf.data.examples import Demonstration, Preference, Question
 from lightning_marlhf.data.mixture import Mixture
+from lightning_marlhf.data.tally import take_tally
 from lightning_marlhf.data.text import TextData
 from lightning_marlhf.hub.sources import SourceError
 from lightning_marlhf.types import PreferencePairs, Prompts, SupervisedBatch
@@ -64,6 +65,12 @@ def texts(data: RLHFDataModule, num: int) -> Iterator[dict[str, Any]]:
         for answers in _answers(row, data.stage)
     )
     return islice(found, num)
+
+
+def left_out(data: RLHFDataModule) -> list[str]:
+    """Say which rows `texts` leaves out or finds odd, and why."""
+    split = split_of(data)
+    return take_tally(data.texts(split)).lines() if isinstance(data, TextData) else []
 
 
 def row_of(data: RLHFDataModule, index: int) -> int:

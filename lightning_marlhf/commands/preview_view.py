@@ -14,7 +14,7 @@ from lightning_marlhf.commands import preview_rows
 from lightning_marlhf.commands.inspect import printable
 from lightning_marlhf.commands.preview_rows import Block
 from lightning_marlhf.data.base import RLHFDataModule, Split
-from lightning_marlhf.data.tally import Tally, take_tally
+from lightning_marlhf.data.tally import take_tally
 from lightning_marlhf.data.text import TextData
 
 _BINS = 8
@@ -90,13 +90,8 @@ def _split(data: RLHFDataModule, split: Split, as_tokens: bool) -> list[str]:
     if not isinstance(data, TextData):
         rows: Any = data.examples(split)
         return [f"{len(rows):,} rows"]
-    tally = data.tally(split) if as_tokens else _tally_of_texts(data, split)
+    tally = data.tally(split) if as_tokens else take_tally(data.texts(split))
     return [f"{tally.rows:,} rows, {tally.kept:,} used", *tally.lines()]
-
-
-def _tally_of_texts(data: TextData, split: Split) -> Tally:
-    texts = data.texts(split)
-    return take_tally(texts.add_column("truncated", [False] * len(texts)))
 
 
 def _show_tokens(data: RLHFDataModule, model_settings: Mapping[str, Any], num: int) -> None:

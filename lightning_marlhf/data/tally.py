@@ -37,8 +37,10 @@ class Tally:
 
 
 def take_tally(encoded: Dataset) -> Tally:
-    """Count what `encode` says of its rows."""
-    columns = (encoded[name][:] for name in ("row", "unusable", "remark", "truncated"))
+    """Count what `encode` says of its rows, or `read_texts`, which cuts none."""
+    uncut = {"truncated": [False] * len(encoded)}
+    names = ("row", "unusable", "remark", "truncated")
+    columns = (encoded[n][:] if n in encoded.column_names else uncut[n] for n in names)
     dropped: dict[str, list[int]] = {}
     truncated: dict[str, list[int]] = {}
     odd: dict[str, list[int]] = {}

@@ -268,3 +268,10 @@ def test_lengths_are_counted_in_bins_of_one_width():
     ]
     assert [line.count("#") for line in bins] == [40, 13, 0, 0, 0, 0, 0, 13]
     assert list(histogram([])) == []
+
+
+def test_rows_that_json_leaves_out_are_counted_beside_it(folder, show):
+    write(folder / "train.jsonl", [comparison(7), comparison(8, post=" ")])
+    said = show(config(folder, phases=None), "--json")
+    assert said.err == "1 of 2 rows dropped: empty prompt (row 2)\n"
+    assert len(said.out.splitlines()) == 1
