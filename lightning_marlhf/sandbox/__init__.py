@@ -1,0 +1,1 @@
+"""Run untrusted Python programs against tests, and tell how they did; the standard library alone."""

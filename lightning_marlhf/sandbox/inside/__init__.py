@@ -1,0 +1,1 @@
+"""What runs in the sandbox's own interpreter: it sees programs and inputs, and never an expected output."""

@@ -1,0 +1,36 @@
+"""Calls of the C library and of the kernel that Python has no function for."""
+
+import ctypes
+import os
+from typing import Any
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def call(number: int, *arguments: Any) -> int:
+    """Make a system call.
+
+    Raises:
+        OSError: what the kernel says.
+    """
+    return _checked(_libc.syscall(ctypes.c_long(number), *map(_wide, arguments)))
+
+
+def prctl(option: int, *arguments: int) -> int:
+    """Change how the kernel treats this process.
+
+    Raises:
+        OSError: what the kernel says.
+    """
+    return _checked(_libc.prctl(option, *map(ctypes.c_ulong, (*arguments, 0, 0, 0, 0)[:4])))
+
+
+def _wide(value: Any) -> Any:
+    return ctypes.c_long(value) if isinstance(value, int) else value
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return int(result)

@@ -1,0 +1,122 @@
+"""What goes into the sandbox and what comes out: limits, tests, verdicts, reports."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar, Literal
+
+Match = Literal["strict", "apps"]
+
+
+class SandboxError(RuntimeError):
+    """The machine failed, not the program: never a score."""
+
+
+class Verdict(StrEnum):
+    """How a program did on one test."""
+
+    PASSED = "passed"
+    WRONG_ANSWER = "wrong_answer"
+    RUNTIME_ERROR = "runtime_error"  # an exception, an exit status other than 0, a signal
+    TIME_LIMIT = "time_limit"  # CPU or wall time
+    MEMORY_LIMIT = "memory_limit"  # ended by a MemoryError
+    OUTPUT_LIMIT = "output_limit"
+    COMPILE_ERROR = "compile_error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a program may use on one test.
+
+    Args:
+        cpu_s: CPU seconds, all threads together. The default is the time limit of APPS.
+        wall_factor: wall seconds for each CPU second; a busy machine does not make a right program late.
+        memory_mb: MiB of address space beyond what the bare interpreter takes.
+        output_bytes: bytes of standard output, of standard error, and of a result.
+    """
+
+    cpu_s: float = 4.0
+    wall_factor: float = 3.0
+    memory_mb: int = 512
+    output_bytes: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        for name, least in {
+            "cpu_s": 0.1,
+            "wall_factor": 1,
+            "memory_mb": 16,
+            "output_bytes": 1,
+        }.items():
+            if not getattr(self, name) >= least:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected at least {least}")
+
+    @property
+    def wall_s(self) -> float:
+        """Wall seconds after which a test is a time-out."""
+        return self.cpu_s * self.wall_factor
+
+
+@dataclass(frozen=True)
+class Tests:
+    """The tests of a problem in the form of APPS.
+
+    Args:
+        inputs: for each test the standard input, a text or a list of lines, or the list of arguments of a call.
+        outputs: for each test the standard output, a text or a list of lines, or the value of the call, bare or as
+            the one item of a list.
+        fn_name: the function to call, or the method of the program's class `Solution`; None: standard input.
+    """
+
+    inputs: Sequence[Any]
+    outputs: Sequence[Any]
+    fn_name: str | None = None
+
+    __test__: ClassVar[bool] = False  # pytest would take the name for a class of tests
+
+    def __post_init__(self) -> None:
+        if not self.inputs or len(self.inputs) != len(self.outputs):
+            raise ValueError(
+                f"{len(self.inputs)} inputs and {len(self.outputs)} outputs: expected as many of both, and at least one"
+            )
+
+    @property
+    def texts(self) -> list[Any]:
+        """What a program gets: standard inputs as texts, or the arguments of calls."""
+        if self.fn_name is not None:
+            return list(self.inputs)
+        return [
+            "\n".join(map(str, each)) if isinstance(each, list) else each for each in self.inputs
+        ]
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a program did on its tests.
+
+    Args:
+        results: one verdict for each test, in order; fewer where the run stopped at an error. A program that does not
+            compile has a COMPILE_ERROR for every test.
+        isolation: the level that it ran at, "A" to "D".
+        match: the comparison that judged it.
+        message: the last line on standard error of the first test that was an error; written by the program.
+    """
+
+    results: tuple[Verdict, ...]
+    isolation: str
+    match: Match
+    message: str = ""
+
+    @property
+    def passed(self) -> int:
+        """How many tests it passed."""
+        return self.results.count(Verdict.PASSED)
+
+    @property
+    def failed(self) -> int:
+        """How many tests it did not pass, for whatever reason."""
+        return len(self.results) - self.passed
+
+    @property
+    def verdict(self) -> Verdict:
+        """The first thing that went wrong; PASSED where nothing did."""
+        return next((each for each in self.results if each is not Verdict.PASSED), Verdict.PASSED)
