@@ -60,7 +60,8 @@ class Buffer:
     def clear(self) -> None:
         """Overwrite it."""
         for start in range(0, self._used, _CHUNK):
-            self._memory[start : start + _CHUNK] = _ZEROS
+            used = self._memory[start : start + _CHUNK]
+            used[:] = _ZEROS[: len(used)]
         self.total = self._used = 0
 
 
