@@ -1,5 +1,6 @@
 """Experience into the records that people and reports read."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,9 +62,9 @@ def experience_to_completions(
 
 
 def scores_of(experience: Experience, row: int) -> dict[str, float]:
-    """Return a row's score by each scorer; just "score" where the scorer has no details."""
+    """Return a row's score by each scorer; just "score" where the scorer has no details, none where it has no score."""
     details = experience.details[row] or {"score": float(experience.raw_scores[row])}
-    return {name: round(float(value), _DIGITS) for name, value in details.items()}
+    return {name: round(value, _DIGITS) for name, value in details.items() if not math.isnan(value)}
 
 
 def trace_of(experience: Experience, row: int, tokenizer: PreTrainedTokenizerBase) -> TokenTrace:

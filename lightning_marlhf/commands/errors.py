@@ -13,6 +13,7 @@ DEBUG_VARIABLE = "LIGHTNING_MARLHF_DEBUG"
 _MISTAKES = (
     "NonFiniteError",
     "MisconfigurationException",
+    "SandboxError",
 )  # by name: no heavy import for a light command
 _PACKAGE = str(Path(__file__).parents[1])
 

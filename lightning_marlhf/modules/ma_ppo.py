@@ -216,6 +216,11 @@ class MAPPO(TrainingModule):
         """Collect means that nobody reads."""
         self._evaluation = WeightedMeans()
 
+    def teardown(self, stage: str) -> None:
+        """Let the scorers give back what they took: processes, connections."""
+        for scorer in (self.scorer, *self.monitors):
+            scorer.close()
+
     def export(self, folder: Path, *, card: Mapping[str, Any]) -> None:
         """Write the policy as a Hugging Face folder."""
         export(self.policy.lm, self.tokenizer, folder, card=card)
@@ -244,6 +249,8 @@ class MAPPO(TrainingModule):
 
     def _collect(self, prompts: Prompts, seeds: Tensor, stopwatch: Stopwatch) -> Experience:
         assert self.actors is not None
+        for scorer in (self.scorer, *self.monitors):
+            scorer.evaluating = not self.trainer.training
         return collect_experience(
             prompts,
             self.actors,

@@ -113,4 +113,5 @@ def add_value_update(
 def _add_details(means: WeightedMeans, experience: Experience, *, prefix: str) -> None:
     for name in experience.details[0]:
         values = torch.tensor([row[name] for row in experience.details])
-        means.add(f"{prefix}/{name}", values.to(experience.scores.device))
+        values = values.to(experience.scores.device)
+        means.add(f"{prefix}/{name}", values, ~values.isnan())

@@ -30,7 +30,7 @@ class Scores(TensorBatch):
     valid: Bool[
         Tensor, " batch"
     ]  # False where there is nothing to learn from (a problem without tests)
-    details: tuple[Mapping[str, float], ...]  # further numbers of each row, by name
+    details: tuple[Mapping[str, float], ...]  # numbers of each row, by name; NaN where not valid
 
 
 class Pending(Protocol):
@@ -57,9 +57,11 @@ class Scorer(ABC):
 
     Attributes:
         name: under which its numbers are logged and recorded.
+        evaluating: True while held-out prompts are scored; a scorer may then be more thorough.
     """
 
     name: str
+    evaluating: bool = False
 
     def prepare(self, *, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:  # noqa: B027
         """Load what is needed, once, before the first rollout; many scorers need nothing.
@@ -72,6 +74,9 @@ class Scorer(ABC):
     @abstractmethod
     def submit(self, rollout: Rollout) -> Pending:
         """Start to score ``rollout``."""
+
+    def close(self) -> None:  # noqa: B027
+        """Give back what was taken of the machine; it is taken again when it is needed."""
 
     def _ready(self, values: Float[Tensor, " batch"]) -> Ready:
         details = tuple({self.name: value} for value in values.tolist())

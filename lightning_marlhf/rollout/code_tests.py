@@ -1,0 +1,193 @@
+"""Scores of programs: what unit tests say of them, in the sandbox (arXiv 2410.02743, appendix B.5)."""
+
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from lightning_marlhf.rollout.scoring import Pending, Scorer, Scores
+from lightning_marlhf.sandbox.pool import Sandbox
+from lightning_marlhf.sandbox.verdicts import Limits, Match, Report, Tests, Verdict
+from lightning_marlhf.tasks import apps
+from lightning_marlhf.tasks.code import code_reward, extract_program
+from lightning_marlhf.types import Rollout
+
+_log = logging.getLogger(__name__)
+
+_KINDS = {Verdict.PASSED: "passed", Verdict.WRONG_ANSWER: "wrong", Verdict.COMPILE_ERROR: "compile"}
+_OTHER_KIND = "runtime"  # raised, or exceeded a limit
+KINDS = ("passed", "wrong", _OTHER_KIND, "compile")
+
+
+class CodeTestScorer(Scorer):
+    """Runs the program in each response on the tests of its problem.
+
+    -1 where it does not compile, -0.6 where a test raises or exceeds a limit, else -0.3 + 1.3 * passed / tests. The
+    programs run beside the model passes. A problem without tests is no reward, and nothing is learnt from it.
+
+    Prompts refer to their tests as the data set APPS does: ``{"input_output": JSON text}``.
+
+    Args:
+        name: under which the reward is logged and recorded; with ``_passed``, ``_wrong``, ``_runtime`` and ``_compile``
+            (which of them it was: 0 or 1) and ``_tests`` (the share of tests that it passed).
+        workers: programs that run at the same time; null: one for each CPU, shared among the processes of this machine.
+        limits: of each test.
+        match: how outputs are compared: strict, or apps (the official test program's way, which accepts much that is
+            wrong).
+        max_tests: the first so many tests decide the reward; null takes all. Evaluations take all.
+        allow_weak: accept isolation level C, at which programs can read this user's files.
+        unsafe: accept level D, at which programs can do whatever this user can.
+    """
+
+    def __init__(
+        self,
+        name: str = "code",
+        *,
+        workers: int | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        match: Match = "strict",
+        max_tests: int | None = None,
+        allow_weak: bool = False,
+        unsafe: bool = False,
+    ) -> None:
+        if max_tests is not None and max_tests < 1:
+            raise ValueError(f"max_tests is {max_tests}: expected at least 1, or null for all")
+        self.name = name
+        self.workers = workers
+        self.limits = limits
+        self.match = match
+        self.max_tests = max_tests
+        self.allow_weak = allow_weak
+        self.unsafe = unsafe
+        self._sandbox: Sandbox | None = None
+
+    def prepare(self, *, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
+        """Start the sandbox, so that a machine without one is found out before the first rollout."""
+        _log.info("%s: %s", self.name, self.sandbox.explain())
+
+    def submit(self, rollout: Rollout) -> Pending:
+        """Start to run the programs."""
+        stop_at_error = not self.evaluating
+        reports = [
+            None
+            if tests is None
+            else self.sandbox.submit(extract_program(text), tests, stop_at_error=stop_at_error)
+            for text, tests in zip(
+                rollout.texts, map(self._tests, rollout.prompts.references), strict=True
+            )
+        ]
+        return _Running(self.name, reports, rollout.response_ids.device)
+
+    def close(self) -> None:
+        """End the sandbox; the next programs start another one."""
+        if self._sandbox is not None:
+            self._sandbox.close()
+            self._sandbox = None
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The sandbox, started when it is first needed."""
+        if self._sandbox is None:
+            self._sandbox = Sandbox(
+                workers=self.workers or _share_of_cpus(),
+                limits=self.limits,
+                match=self.match,
+                allow_weak=self.allow_weak,
+                unsafe=self.unsafe,
+            )
+        return self._sandbox
+
+    def _tests(self, reference: Any) -> Tests | None:
+        found = read_tests(reference)
+        if found is None or self.max_tests is None or self.evaluating:
+            return found
+        first = slice(self.max_tests)
+        return Tests(found.inputs[first], found.outputs[first], found.fn_name)
+
+
+def read_tests(reference: Any) -> Tests | None:
+    """Read the tests of a problem; None where it has none that can be used.
+
+    Raises:
+        ValueError: the reference is none of a problem with tests: the scorer does not go with the data.
+    """
+    if not isinstance(reference, Mapping) or "input_output" not in reference:
+        raise ValueError(
+            "CodeTestScorer needs prompts of programming problems, whose reference has input_output; expected "
+            "data.class_path lightning_marlhf.data.APPS or lightning_marlhf.data.TinyAPPS"
+        )
+    content = apps.parse_tests(reference["input_output"] or "")
+    if not content or len(content["inputs"]) != len(content["outputs"]):
+        return None
+    return Tests(content["inputs"], content["outputs"], content.get("fn_name") or None)
+
+
+def reward_of(report: Report) -> float:
+    """Score a program."""
+    errors = sum(
+        verdict not in (Verdict.PASSED, Verdict.WRONG_ANSWER) for verdict in report.results
+    )
+    return code_reward(
+        compiled=Verdict.COMPILE_ERROR not in report.results,
+        errors=errors,
+        passed=report.passed,
+        failed=report.failed,
+    )
+
+
+@dataclass(frozen=True)
+class _Running:
+    """Programs that may still run; None where there are no tests."""
+
+    name: str
+    reports: Sequence[Future[Report] | None]
+    device: torch.device
+
+    def result(self) -> Scores:
+        """Wait for them.
+
+        Raises:
+            SandboxError: the machine failed, not a program.
+        """
+        reports = [None if each is None else each.result() for each in self.reports]
+        rewards = [0.0 if each is None else reward_of(each) for each in reports]
+        return Scores(
+            values=torch.tensor(rewards, device=self.device),
+            valid=torch.tensor([each is not None for each in reports], device=self.device),
+            details=tuple(map(self._details, reports, rewards)),
+        )
+
+    def _details(self, report: Report | None, reward: float) -> Mapping[str, float]:
+        if report is None:
+            return dict.fromkeys((self.name, f"{self.name}_tests", *self._kinds()), math.nan)
+        kind = _KINDS.get(_decisive(report), _OTHER_KIND)
+        return {
+            self.name: reward,
+            f"{self.name}_tests": report.passed / len(report.results),
+            **self._kinds(kind),
+        }
+
+    def _kinds(self, kind: str = "") -> dict[str, float]:
+        return {f"{self.name}_{each}": float(each == kind) for each in KINDS}
+
+
+def _decisive(report: Report) -> Verdict:
+    """Find the verdict that decides the reward: an error wherever it is, before a wrong answer."""
+    errors = (
+        verdict
+        for verdict in report.results
+        if verdict not in (Verdict.PASSED, Verdict.WRONG_ANSWER)
+    )
+    return next(errors, report.verdict)
+
+
+def _share_of_cpus() -> int:
+    """Count the CPUs that this process may use, by the processes that share them."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (available or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
