@@ -143,8 +143,8 @@ def _close(number: float | Decimal, wanted: float) -> bool:
         number = float(number)
     except OverflowError:
         return False
-    finite = math.isfinite(number) and math.isfinite(wanted)
-    return finite and abs(number - wanted) <= _TOLERANCE * max(1.0, abs(wanted))
+    off = abs(number - wanted)
+    return math.isfinite(wanted) and off <= _TOLERANCE * max(1.0, abs(wanted))
 
 
 def _equal(returned: Any, expected: Any, same: _Same) -> bool:
