@@ -58,12 +58,12 @@ class Critic(ScalarNetwork):
         """Build a critic with a copy of the model's body and a head of zeros: all values are 0."""
         config = copy.deepcopy(lm.config)
         config.num_labels = 1
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), lm.device:
             classifier = AutoModelForSequenceClassification.from_config(config, dtype=lm.dtype)
         body = getattr(lm, lm.base_model_prefix)
         getattr(classifier, classifier.base_model_prefix).load_state_dict(body.state_dict())
         nn.init.zeros_(score_head(classifier).weight)
-        return cls(classifier.to(lm.device))
+        return cls(classifier)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, *, num_targets: int) -> Tensor:
         """Value the states before the last tokens of each row.
