@@ -1,0 +1,211 @@
+"""Programs in completions: where a completion holds its program, and what its tests are worth.
+
+A completion that is a program is taken as it is. Else the first of these that parses as one: the text before a fence,
+the last fenced block, the text without the prose around it. Nothing is repaired: a program that is wrong stays so.
+"""
+
+import ast
+import keyword
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+_MOST_TRIES = (
+    16  # ends of a program that are tried; bounds the time that a hostile completion takes
+)
+
+_NEXT_QUESTION = re.compile(r"^QUESTION:", re.MULTILINE)
+_ANSWER = re.compile(r"^ANSWER:", re.MULTILINE)
+
+# CommonMark, but for fences deep in lists, which look like those in a function's docstring
+_FENCE = re.compile(r"(?P<indent> {0,3})(?P<marks>`{3,}|~{3,})[ \t]*(?P<label>[^`]*)")
+_PYTHON = re.compile(r"[{.]*py(thon)?[\d.]*\b", re.IGNORECASE)
+
+# A rule, something bold, or, perhaps in a list, two words that no statement has side by side, or one word as a heading
+_WORD = r"[A-Za-z'\u2019]+"
+_PROSE = re.compile(
+    rf"-{{3,}}$|\*\*\w|[-*>\d.) ]*(?:{_WORD}[,!] )?(?P<first>{_WORD})(?: (?P<second>{_WORD})|[:.!]+$)"
+)
+_FIRST_WORDS_OF_CODE = {*keyword.kwlist, *keyword.softkwlist, "print", "exec"}  # two of Python 2
+_SECOND_WORDS_OF_CODE = {"and", "or", "if"}
+
+
+class _Fence(NamedTuple):
+    line: int
+    indent: int
+    marks: str
+    label: str
+
+    def closes(self, opening: "_Fence") -> bool:
+        return not self.label and self.marks.startswith(opening.marks)
+
+
+class _Block(NamedTuple):
+    label: str
+    body: str
+
+
+def extract_program(completion: str) -> str:
+    r"""Find the Python program in a model's completion.
+
+    Of several fenced blocks the last counts, as in LiveCodeBench @ 28fef95 (lcb_runner/utils/extraction_utils.py):
+    models correct themselves, and think before they answer. Here it is the last that parses and does something, so that
+    a cut-off block or a shown output does not hide the program; an example of its use in a block of its own does.
+    Blocks marked as Python go before blocks without a mark; blocks marked otherwise are none. evalplus takes the
+    longest run of lines that parses, which makes programs of the sound parts of wrong ones.
+
+    A base model goes on after its answer: the text ends at "QUESTION:" or, after a program, "ANSWER:" at the start of a
+    line, which are stop words in the bigcode harness.
+
+    Args:
+        completion: what follows the prompt, without special tokens.
+
+    Returns:
+        The program; the last block, or the completion itself, where nothing parses, so that it fails to compile.
+
+    >>> extract_program("Sure:\n```python\nprint(1)\n```\nIt prints 1.\n")
+    'print(1)\n'
+    >>> extract_program("print(1)\n\nQUESTION:\nAdd two numbers.")
+    'print(1)\n\n'
+    """
+    if _is_program(completion) and not completion.lstrip().startswith("~~~"):
+        return completion
+    text = completion.replace("\r\n", "\n").replace("\r", "\n")
+    sections = _ANSWER.split(_NEXT_QUESTION.split(text)[0])
+    blocks: list[str] = []
+    for section in sections:
+        found = _blocks(section)
+        for candidate in _candidates(section, found):
+            if _is_program(candidate):
+                return candidate
+        blocks += found
+    return blocks[-1] if blocks else completion
+
+
+def code_reward(*, compiled: bool, errors: int, passed: int, failed: int) -> float:
+    """Score a program by its tests (arXiv 2410.02743, appendix; after RLTF, arXiv 2307.04349).
+
+    Args:
+        compiled: whether it compiles.
+        errors: tests that raised, or exceeded time, memory or output.
+        passed: tests with the right answer.
+        failed: tests with a wrong answer; those with errors may be counted, too, as they decide before.
+
+    Returns:
+        -1 where it does not compile, -0.6 where a test was an error, else from -0.3 (none passed) to 1 (all passed).
+
+    Raises:
+        ValueError: if a count is negative, or if there is no test: such a problem has no reward.
+
+    >>> [round(code_reward(compiled=True, errors=0, passed=n, failed=2 - n), 2) for n in (0, 1, 2)]
+    [-0.3, 0.35, 1.0]
+    """
+    if min(errors, passed, failed) < 0 or errors + passed + failed == 0:
+        raise ValueError(
+            f"{passed} tests passed, {failed} failed, {errors} errors: expected at least one, and none below 0"
+        )
+    if not compiled:
+        return -1.0
+    if errors:
+        return -0.6
+    return -0.3 + 1.3 * passed / (passed + failed)
+
+
+def _candidates(section: str, blocks: list[str]) -> Iterator[str]:
+    lines = section.split("\n")
+    fences = _fences(lines)
+    if not fences:
+        yield section
+        yield from _without_prose(lines, leading=True)
+    else:  # the prompt may have opened a fence, or an example may follow a plain program
+        before = lines[: fences[0].line]
+        yield from _without_prose(before, leading=False)
+        yield from reversed(blocks)
+
+
+def _blocks(section: str) -> list[str]:
+    """List the fenced blocks that are marked as Python or, if there are none, those without a mark."""
+    blocks = _fenced_blocks(section.split("\n"))
+    marked = [block.body for block in blocks if _PYTHON.match(block.label)]
+    return marked or [block.body for block in blocks if not block.label]
+
+
+def _fenced_blocks(lines: list[str]) -> list[_Block]:
+    """List the fenced blocks; the last may be cut off.
+
+    A block goes to the first closing fence that makes it a program, so that its strings may hold fences; if none does,
+    to the next fence.
+    """
+    fences = [*_fences(lines), _Fence(len(lines), 0, "", "")]
+    blocks, at = [], 0
+    while at < len(fences) - 1:
+        opening = fences[at]
+        closing = (n for n in range(at + 1, len(fences)) if fences[n].closes(opening))
+        bodies = {n: _body(lines, opening, fences[n]) for n in islice(closing, _MOST_TRIES)}
+        end = next((n for n, body in bodies.items() if _is_program(body)), at + 1)
+        blocks.append(_Block(opening.label, _body(lines, opening, fences[end])))
+        at = end + fences[end].closes(opening)
+    return blocks
+
+
+def _fences(lines: list[str]) -> list[_Fence]:
+    return [
+        _Fence(number, len(fence["indent"]), fence["marks"], fence["label"].strip())
+        for number, line in enumerate(lines)
+        if (fence := _FENCE.fullmatch(line))
+    ]
+
+
+def _body(lines: list[str], opening: _Fence, end: _Fence) -> str:
+    """Cut out what is between two fences, without the indentation of the first."""
+    margin = re.compile(f" {{0,{opening.indent}}}")
+    return _join([margin.sub("", line, count=1) for line in lines[opening.line + 1 : end.line]])
+
+
+def _without_prose(lines: list[str], *, leading: bool) -> Iterator[str]:
+    """Cut the text off before each line of prose that follows code; where ``leading``, also what comes before code."""
+    start = 0
+    while leading and start < len(lines) and (not lines[start].strip() or _is_prose(lines[start])):
+        start += 1
+    ends = (at for at in range(start + 1, len(lines)) if _is_prose(lines[at]))
+    for end in (*islice(ends, _MOST_TRIES), len(lines)):
+        yield _join(lines[start:end])
+
+
+def _is_prose(line: str) -> bool:
+    """Tell a line that cannot be code; in doubt it is code.
+
+    >>> [_is_prose(line) for line in ("Here is the program:", "Explanation:", "- We sort", "---")]
+    [True, True, True, True]
+    >>> [_is_prose(line) for line in ("else:", "a, b = 1, 2", "print x", "ok and f()", "# We sort", "")]
+    [False, False, False, False, False, False]
+    """
+    found = _PROSE.match(line)
+    return (
+        found is not None
+        and found["first"] not in _FIRST_WORDS_OF_CODE
+        and found["second"] not in _SECOND_WORDS_OF_CODE
+    )
+
+
+def _is_program(text: str) -> bool:
+    """Tell whether a text parses and does something: a word, a number or a note such as ``Answer: 3`` does nothing."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            body = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError, SystemError):
+        # ValueError: zero bytes, lone surrogates; SystemError: https://github.com/python/cpython/issues/106905
+        return False
+    return any(map(_does_something, body))
+
+
+def _does_something(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Expr):
+        return any(isinstance(node, ast.Call) for node in ast.walk(statement))
+    return not (isinstance(statement, ast.AnnAssign) and statement.value is None)
+
+
+def _join(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
