@@ -179,7 +179,7 @@ def _officially_printed(printed: str, expected: str) -> bool:
     wanted = [line.strip() for line in expected.split("\n") if line]
     filled = [line for line in lines if line]
     return (
-        wanted in (lines, filled)
+        lines == wanted
         or _all_close(filled, wanted)
         or _same_sets(filled, wanted, str)
         or _same_sets(filled, wanted, _thousandths)

@@ -154,7 +154,9 @@ def test_an_expected_output_that_is_no_text_is_an_error(expected, match):
         ("50000000000000000", "50000000000000001"),  # close
         ("a\n\nb\n", ["a", "b"]),  # blank lines of the output are dropped ...
         ("a\nb\n", "a\n\nb\n"),  # ... and of the expected output
+        ("100000\n\n2\n", "100000.5\n2\n"),  # and of numbers
         ("  a", "a"),
+        (" a\n \nb", "a\n \nb\n"),  # only white space at the ends differs
         ("inf", "1e999"),
     ],
 )
