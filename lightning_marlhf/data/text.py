@@ -51,6 +51,7 @@ class TextData(RLHFDataModule):
             paper's runs did, which then share posts between phases.
         validate_rows: held-out rows that validation during training reads; null reads all.
         evaluation_rows: size of the paper's evaluation subset, which ``test`` reads in the stages ppo and evaluation.
+        samples_per_prompt: how often ``test`` asks each of these prompts: for pass@k, or the best of N.
         sort_window: batches whose rows are sorted by length together; 1 changes no batch, more saves more padding
             where a batch is one pass.
         preprocessing_processes: processes that read and tokenise; null decides by the number of rows.
@@ -85,6 +86,7 @@ class TextData(RLHFDataModule):
         split_by: Literal["post", "row"] = "post",
         validate_rows: int | None = 512,
         evaluation_rows: int = 2000,
+        samples_per_prompt: int = 1,
         sort_window: int = 1,
         preprocessing_processes: int | None = None,
         num_workers: int = 0,
@@ -118,6 +120,7 @@ class TextData(RLHFDataModule):
         )
         self.validate_rows = validate_rows
         self.evaluation_rows = evaluation_rows
+        self.samples_per_prompt = samples_per_prompt
         self.processes = preprocessing_processes
         self._encoded: dict[Split, Dataset] = {}
         self._kept: dict[Split, Dataset] = {}
@@ -157,7 +160,9 @@ class TextData(RLHFDataModule):
             ValueError: none is left to train on.
         """
         stored = "train" if split == "train" else "held-out"
-        return TokenizedRows(self._used(split), stage=self.stage, name=f"{self.name}/{stored}")
+        times = self.samples_per_prompt if split == "test" and self._answers else 1
+        name = f"{self.name}/{stored}"
+        return TokenizedRows(self._used(split), stage=self.stage, name=name, times=times)
 
     def lengths(self, split: Split) -> Sequence[int]:
         """Count the tokens of each row of a split that is used."""
@@ -216,6 +221,11 @@ class TextData(RLHFDataModule):
             stored, rows = "held_out", self._phase_rows("held_out", stage)
             rows = rows[: self.validate_rows] if split == "validate" else rows
         return self._stored_texts[stored].select(rows)
+
+    @property
+    def _answers(self) -> bool:
+        """Tell whether the policy writes answers in this stage."""
+        return self.stage in ("ppo", "evaluation")
 
     @property
     def _phase(self) -> int:

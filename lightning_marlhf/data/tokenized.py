@@ -23,22 +23,26 @@ class TokenizedRows(Dataset[Example]):
         rows: without those that are unusable.
         stage: which kind of row they are.
         name: of the data set and the stored split; with the row's number it names a sample for ever.
+        times: how often each question is asked, side by side, under names of their own (``.../0``, ``.../1``).
     """
 
-    def __init__(self, rows: datasets.Dataset, *, stage: Stage, name: str) -> None:
+    def __init__(self, rows: datasets.Dataset, *, stage: Stage, name: str, times: int = 1) -> None:
         self.rows = rows
         self.stage = stage
         self.name = name
+        self.times = times
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.rows) * self.times
 
     def __getitem__(self, index: int) -> Example:
-        row: dict[str, Any] = self.rows[index]
+        position, time = divmod(index, self.times)
+        row: dict[str, Any] = self.rows[position]
         if self.stage == "sft":
             return TokenizedDemonstration(row["input_ids"], row["response_start"])
         if self.stage == "reward_model":
             return TokenizedPreference(row["chosen_ids"], row["rejected_ids"])
         reference = json.loads(row["reference"]) if row["reference"] else None
-        question = Question(f"{self.name}/{row['row']}", row["prompt"], reference)
+        sample_id = f"{self.name}/{row['row']}" + (f"/{time}" if self.times > 1 else "")
+        question = Question(sample_id, row["prompt"], reference)
         return TokenizedQuestion(question, row["prompt_ids"])

@@ -75,6 +75,22 @@ def test_the_test_reads_the_papers_evaluation_subset(tldr):
     assert rows(tldr("evaluation", evaluation_rows=4), "test") == expected
 
 
+def test_the_test_asks_each_prompt_as_often_as_it_should_under_names_of_their_own(tldr):
+    once = tldr("ppo", evaluation_rows=4)
+    often = tldr("ppo", evaluation_rows=4, samples_per_prompt=3)
+    asked = [often.examples("test")[index].question for index in range(12)]
+    names = [once.examples("test")[index].question.sample_id for index in range(4)]
+    assert [question.sample_id for question in asked] == [
+        f"{n}/{i}" for n in names for i in range(3)
+    ]
+    assert len(often.examples("test")) == 12
+    assert len({question.prompt for question in asked}) == 4
+    assert len(often.examples("train")) == len(once.examples("train"))
+    assert len(often.examples("validate")) == len(once.examples("validate"))
+    pairs = tldr("reward_model", samples_per_prompt=3), tldr("reward_model")
+    assert len(pairs[0].examples("test")) == len(pairs[1].examples("test"))
+
+
 def test_validation_reads_the_phase_of_the_held_out_rows(tldr):
     expected = phase(10, (2, 4, 4), 2, seed=1234).tolist()
     assert rows(tldr("ppo", split_by="row"), "validate") == expected
