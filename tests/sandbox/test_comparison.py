@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_marlhf.sandbox.comparison import printed_matches, returned_matches
@@ -20,7 +20,9 @@ def values(*, keys):
         st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text("ab1")
     )
     return st.recursive(
-        leaf, lambda inner: st.lists(inner) | st.dictionaries(keys, inner, min_size=1)
+        leaf,
+        lambda inner: st.lists(inner) | st.dictionaries(keys, inner, min_size=1),
+        max_leaves=8,
     )
 
 
@@ -43,12 +45,14 @@ def officially_returned(returned, expected):
 # Printed, strictly
 
 
+@settings(deadline=None, max_examples=60)
 @given(expected=OUTPUT)
 def test_the_expected_output_is_right(expected):
     assert strictly_printed(expected, expected)
     assert strictly_printed(expected, expected.split("\n"))
 
 
+@settings(deadline=None, max_examples=60)
 @given(expected=OUTPUT, space=st.text(" \t\r\n"))
 def test_white_space_at_the_end_never_matters(expected, space):
     assert strictly_printed(expected + space, expected)
@@ -61,6 +65,7 @@ def test_how_words_are_spread_over_lines_does_not_matter():
     assert strictly_printed("1\n\n2", ["1", "2"])
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     numbers=st.lists(st.integers(), min_size=1),
     where=st.integers(0, 99),
@@ -156,6 +161,7 @@ def test_an_expected_output_that_is_no_text_is_an_error(expected, match):
         ("a\nb\n", "a\n\nb\n"),  # ... and of the expected output
         ("100000\n\n2\n", "100000.5\n2\n"),  # and of numbers
         ("  a", "a"),
+        ("a\n\nb", "a\n \nb"),
         (" a\n \nb", "a\n \nb\n"),  # only white space at the ends differs
         ("inf", "1e999"),
     ],
@@ -182,12 +188,14 @@ def test_officially_these_outputs_are_wrong(printed, expected):
     assert not officially_printed(printed, expected)
 
 
+@settings(deadline=None, max_examples=60)
 @given(expected=OUTPUT)
 def test_the_expected_output_is_officially_right(expected):
     assert officially_printed(expected, expected)
     assert officially_printed(f"{expected}\n", expected.split("\n"))
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     pairs=st.lists(
         st.tuples(st.floats(allow_nan=False), st.floats(-2e-5, 2e-5)), min_size=1, max_size=3
@@ -208,6 +216,7 @@ def test_one_number_a_line_is_compared_as_numpy_does(pairs):
 # Returned, strictly
 
 
+@settings(deadline=None, max_examples=60)
 @given(expected=values(keys=st.text("ab1")))
 def test_the_expected_value_is_right_bare_or_in_a_list(expected):
     assert strictly_returned(expected, expected)
@@ -317,6 +326,7 @@ def readable(depth):
 # Returned, officially
 
 
+@settings(deadline=None, max_examples=60)
 @given(expected=values(keys=st.text("ab", min_size=1)))
 def test_the_expected_value_is_officially_right_bare_or_in_a_list(expected):
     assert officially_returned(expected, expected)

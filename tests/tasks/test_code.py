@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_marlhf.tasks.code import code_reward, extract_program
@@ -223,6 +223,7 @@ def test_an_example_in_the_docstring_of_a_wrong_program_is_not_the_program():
 # Any completion
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     parts=st.lists(
         st.sampled_from(
