@@ -20,6 +20,7 @@ from lightning_marlhf.reporting.load import Study, load_study
 from lightning_marlhf.reporting.markdown import render_markdown
 from lightning_marlhf.reporting.parity import parity_table
 from lightning_marlhf.reporting.plots import curve_pictures, diagnostics_picture, frontier_pictures
+from lightning_marlhf.reporting.programs import kinds_picture, pass_at_k_table
 from lightning_marlhf.reporting.provenance import environment_table, stage_table
 from lightning_marlhf.reporting.samples import samples
 from lightning_marlhf.reporting.spec import ReportSpec
@@ -69,10 +70,12 @@ def build_report(
 
 def build_sections(study: Study) -> list[Section]:
     """Return the report's sections in reading order."""
+    spec = study.spec
     return [
         Section("Results", (*missing_notes(study), *_results(study))),
+        *([Section("Programs", _programs(study, spec.programs))] if spec.programs else []),
         *_comparisons(study),
-        Section("Reward model", _reward_model(study)),
+        *([Section("Reward model", _reward_model(study))] if spec.reward_model else []),
         Section("Training curves", _curves(study)),
         Section("Score against KL", _frontier(study)),
         Section("Updates until parity", _parity(study)),
@@ -126,6 +129,18 @@ def _comparisons(study: Study) -> list[Section]:
 def _reward_model(study: Study) -> tuple[Block, ...]:
     table = reward_model_table(study.runs_of(study.spec.reward_model))
     return (table or Note("No reward-model stage has left its accuracy (eval/accuracy)."),)
+
+
+def _programs(study: Study, scorer: str) -> tuple[Block, ...]:
+    picture = kinds_picture(study, scorer)
+    return (
+        pass_at_k_table(study) or Note("No finished run has counted pass@k (eval/pass_at_1)."),
+        *_pictures(
+            () if picture is None else (picture,),
+            caption="Of the programs in the training rollouts, smoothed; mean over seeds.",
+            missing=f"No run has logged objective/{scorer}_* yet.",
+        ),
+    )
 
 
 def _curves(study: Study) -> tuple[Block, ...]:

@@ -29,7 +29,8 @@ def samples(study: Study, *, count: int = NUM_SAMPLES) -> tuple[Sample, ...]:
 
 
 def _first_answers(run: Run) -> dict[str, Completion]:
-    return {completion.sample_id: completion for completion in reversed(run.completions)}
+    """Return the first answer to each prompt; last prompt first."""
+    return {completion.prompt: completion for completion in reversed(run.completions)}
 
 
 def _side_by_side(
@@ -40,18 +41,18 @@ def _side_by_side(
     count: int,
 ) -> tuple[Sample, ...]:
     first = next(iter(answers.values()))
-    shared = [i for i in reversed(first) if all(i in row for row in answers.values())]
+    shared = [p for p in reversed(first) if all(p in row for row in answers.values())]
     return tuple(
         Sample(
-            title=f"Held-out post {number_} (seed {seed}, {sample_id})",
-            prompt=first[sample_id].prompt,
-            reference=reference_text(first[sample_id].reference),
+            title=f"Held-out post {number_} (seed {seed}, {first[prompt].sample_id})",
+            prompt=prompt,
+            reference=reference_text(first[prompt].reference),
             answers=tuple(
-                Answer(label, row[sample_id].response, _facts(row[sample_id], scores))
+                Answer(label, row[prompt].response, _facts(row[prompt], scores))
                 for label, row in answers.items()
             ),
         )
-        for number_, sample_id in enumerate(shared[:count], start=1)
+        for number_, prompt in enumerate(shared[:count], start=1)
     )
 
 

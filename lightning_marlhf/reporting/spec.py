@@ -22,6 +22,7 @@ class ReportSpec:
     baseline: str | None = None  # stage of the row that training started from, usually SFT
     reference_run: str | None = None  # stage of the row that the others are compared with
     reward_model: str | None = None  # stage that trained the reward model
+    programs: str | None = None  # name of the scorer that ran the tests of programs
 
     @classmethod
     def from_mapping(cls, report: Mapping[str, Any]) -> Self:
@@ -50,6 +51,7 @@ class ReportSpec:
             baseline=report.get("baseline"),
             reference_run=report.get("reference_run"),
             reward_model=report.get("reward_model"),
+            programs=report.get("programs"),
         )
 
     def label(self, stage: str) -> str:

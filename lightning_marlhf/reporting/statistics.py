@@ -57,11 +57,11 @@ def _score(key: str) -> Callable[[Completion], float | None]:
 
 
 def post_values(completions: Iterable[Completion], measure: Measure) -> pd.Series:
-    """Return one number per held-out post, indexed by sample id.
+    """Return one number per held-out post, indexed by the prompt.
 
     Several responses to one post count as their mean; posts without the number are left out.
     """
-    rows = [(c.sample_id, measure.read(c)) for c in completions]
+    rows = [(c.prompt, measure.read(c)) for c in completions]
     values = pd.Series([v for _, v in rows], index=[i for i, _ in rows], dtype=float)
     return values.dropna().groupby(level=0, sort=True).mean()
 
@@ -81,7 +81,7 @@ def t_interval(values: Iterable[float]) -> Estimate:
 
 
 def paired_differences(ours: pd.Series, theirs: pd.Series) -> pd.Series:
-    """Return ours - theirs on the posts that both have, indexed by sample id."""
+    """Return ours - theirs on the posts that both have, indexed by the prompt."""
     ours, theirs = ours.align(theirs, join="inner")
     return ours - theirs
 

@@ -34,7 +34,7 @@ def result_table(study: Study) -> Table:
     rows = []
     for row in study.spec.rows:
         runs = answered(study.runs_of(row.stage))
-        posts = max((len({c.sample_id for c in run.completions}) for run in runs), default=0)
+        posts = max((len({c.prompt for c in run.completions}) for run in runs), default=0)
         counts = cells(str(posts or MISSING), *([str(len(runs))] if several else []))
         values = [_seeds_cell(runs, m) if several else _posts_cell(runs, m) for m in columns]
         rows.append((Cell(row.label), *counts, *values))
@@ -74,7 +74,7 @@ def _seeds_cell(runs: Sequence[Run], measure: Measure) -> Cell:
 
 
 def difference_on_posts(study: Study, row: str, other: str, measure: Measure) -> Estimate:
-    """Return row - other with its interval over posts, paired by sample id within each seed.
+    """Return row - other with its interval over posts, paired by post within each seed.
 
     With several seeds a post's difference is its mean over the seeds.
     """

@@ -36,13 +36,13 @@ def test_several_responses_to_a_post_count_as_their_mean(make_completion):
         make_completion("b", kl=4.0),
         make_completion("c", kl=None),
     ]
-    assert post_values(answers, KL).to_dict() == {"a": 2.0, "b": 2.5}
+    assert post_values(answers, KL).to_dict() == {"post a": 2.0, "post b": 2.5}
 
 
 def test_a_score_that_a_completion_lacks_is_left_out(make_completion):
     gold = score_measures({"gold": "Gold"})["gold"]
     answers = [make_completion("a", scores={"rm": 1.0}), make_completion("b", scores={"gold": 3.0})]
-    assert post_values(answers, gold).to_dict() == {"b": 3.0}
+    assert post_values(answers, gold).to_dict() == {"post b": 3.0}
 
 
 def test_differences_are_paired_by_post_whatever_the_order():
