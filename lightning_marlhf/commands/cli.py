@@ -18,6 +18,7 @@ from lightning_marlhf.callbacks.export import ExportHF
 from lightning_marlhf.callbacks.guards import KLGuard, NaNGuard
 from lightning_marlhf.callbacks.interrupt import EXIT_STATUS, GracefulInterrupt
 from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
+from lightning_marlhf.callbacks.pass_at_k import PassAtKCallback
 from lightning_marlhf.callbacks.progress import UpdateProgress
 from lightning_marlhf.callbacks.rollouts import RolloutWriter
 from lightning_marlhf.callbacks.run_directory import RunDirectory
@@ -36,6 +37,7 @@ CALLBACKS: dict[str, type[Callback]] = {
     "nan_guard": NaNGuard,
     "rollouts": RolloutWriter,
     "samples": TensorBoardSamples,
+    "pass_at_k": PassAtKCallback,
     "progress": UpdateProgress,
     "checkpoint": Checkpoint,
 }

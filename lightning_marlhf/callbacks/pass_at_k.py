@@ -1,0 +1,137 @@
+"""pass@k of the programs that a policy writes for held-out problems, and what its failures look like."""
+
+import json
+import math
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from lightning_marlhf.callbacks.rollouts import experience_of
+from lightning_marlhf.evaluation.pass_at_k import PassAtK
+from lightning_marlhf.types import Experience
+
+_LONGEST_PROGRAM = 2_000  # characters of a failure that are shown
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """A program and how its tests went."""
+
+    sample_id: str
+    problem_id: str
+    difficulty: str
+    program: str
+    passed: int
+    total: int
+    kind: str
+
+
+class PassAtKCallback(Callback):
+    """Logs `eval/pass_at_1`, `eval/test_case_average`, ... whenever held-out problems are answered.
+
+    The problems are those of validation and test, the same every time; all ranks answer and test a share of them. How
+    often is `trainer.val_check_interval`, how many programs a problem gets is the data's `samples_per_prompt`; a k
+    above that is not logged. Each number also stands with its interval (`_low`, `_high`: 95 %, bootstrap over problems)
+    and by difficulty (`/interview`). TensorBoard shows some failures as text. Runs without programs log nothing.
+
+    Args:
+        ks: tries.
+        scorer: name of the scorer that runs the tests, as in its `init_args.name`.
+        num_failures: programs that are shown, one for each of so many problems.
+    """
+
+    def __init__(
+        self, *, ks: Sequence[int] = (1, 5, 10, 100), scorer: str = "code", num_failures: int = 8
+    ) -> None:
+        self.scorer = scorer
+        self.num_failures = num_failures
+        self.metric = PassAtK(ks)
+        self._failures: dict[str, _Sample] = {}
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count."""
+        self.metric.reset()
+        self.metric.to(pl_module.device)
+        self._failures = {}
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the programs of a batch."""
+        experience = experience_of(outputs)
+        samples = [] if experience is None else list(_samples(experience, self.scorer))
+        if not samples:
+            return
+        self.metric.update(
+            [sample.problem_id for sample in samples],
+            [sample.difficulty for sample in samples],
+            samples=[zlib.crc32(sample.sample_id.encode()) for sample in samples],
+            passed=[sample.passed for sample in samples],
+            total=[sample.total for sample in samples],
+        )
+        for sample in samples:
+            if sample.passed < sample.total and len(self._failures) < self.num_failures:
+                self._failures.setdefault(sample.problem_id, sample)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log what was counted."""
+        if trainer.sanity_checking or not self.metric.update_called:
+            return
+        numbers = self.metric.compute()
+        pl_module.log_metrics(  # type: ignore[operator]
+            {f"eval/{name.replace('@', '_at_')}": number for name, number in numbers.items()}
+        )
+        if not (self._failures and trainer.is_global_zero):
+            return
+        table = "\n\n---\n\n".join(_as_markdown(sample) for sample in self._failures.values())
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_text("failures", table, trainer.global_step)
+
+    on_test_start = on_validation_start
+    on_test_batch_end = on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end
+
+
+def _samples(experience: Experience, scorer: str) -> Iterator[_Sample]:
+    """Find the rows that are programs with tests."""
+    prompts = experience.rollout.prompts
+    share, kinds = f"{scorer}_tests", f"{scorer}_"
+    for row, details in enumerate(experience.details):
+        reference = prompts.references[row]
+        if not isinstance(reference, Mapping) or math.isnan(details.get(share, math.nan)):
+            continue
+        total = len(json.loads(reference["input_output"])["inputs"])
+        yield _Sample(
+            sample_id=prompts.sample_ids[row],
+            problem_id=str(reference["problem_id"]),
+            difficulty=str(reference.get("difficulty") or ""),
+            program=experience.rollout.texts[row],
+            passed=round(details[share] * total),
+            total=total,
+            kind=next(
+                (
+                    name.removeprefix(kinds)
+                    for name, value in details.items()
+                    if name.startswith(kinds) and name != share and value == 1
+                ),
+                "",
+            ),
+        )
+
+
+def _as_markdown(sample: _Sample) -> str:
+    """Show a failure; the program stands in an indented block, in which nothing is Markdown or HTML."""
+    lines = sample.program[:_LONGEST_PROGRAM].splitlines() or [""]
+    code = "\n".join(f"    {line}" for line in lines)
+    return f"problem {sample.problem_id}: {sample.kind}, {sample.passed} of {sample.total} tests\n\n{code}"
