@@ -10,6 +10,7 @@ _MODULES = {
     "Preferences": "preferences",
     "RLHFDataModule": "base",
     "TLDR": "tldr",
+    "TinyAPPS": "tiny_apps",
     "TinyTLDR": "tiny_tldr",
     "WebGPT": "webgpt",
 }

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
@@ -19,6 +20,15 @@ def character_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
 def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
     """Build a tokenizer with one token per word or punctuation mark; others become ``<unk>``."""
     return _tokenizer(words, pre_tokenizers.Whitespace(), decoders.WordPiece())
+
+
+def piece_tokenizer(pieces: Iterable[str], alphabet: str) -> PreTrainedTokenizerFast:
+    """Build a tokenizer with one token per piece, the longest that fits, and per other character of ``alphabet``."""
+    longest_first = sorted(pieces, key=len, reverse=True)
+    piece = pre_tokenizers.Split(
+        Regex("|".join([*map(re.escape, longest_first), r"[\s\S]"])), behavior="isolated"
+    )
+    return _tokenizer([*longest_first, *alphabet], piece, decoders.Fuse())
 
 
 def vocabulary(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -1,0 +1,163 @@
+"""Tiny APPS as a DataModule: generated problems, noisy programs to imitate, and tests to be run."""
+
+import json
+from functools import cached_property
+from random import Random
+
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from lightning_marlhf.data.base import RLHFDataModule, Split, Stage
+from lightning_marlhf.data.collate import Collator
+from lightning_marlhf.data.examples import Demonstration, Question
+from lightning_marlhf.data.tokenizers import piece_tokenizer
+from lightning_marlhf.tasks import tiny_apps
+from lightning_marlhf.tasks.tiny_apps import Problem
+from lightning_marlhf.types import SupervisedBatch
+
+
+class TinyDemonstrations(Dataset[Demonstration]):
+    """Noisy programs: row ``i`` is a function of the name and ``i`` alone, and shows a problem again with other noise.
+
+    Args:
+        problems: which are shown in turn.
+        stream: name of the stream; different names give independent noise.
+        size: number of rows.
+    """
+
+    def __init__(self, problems: tuple[Problem, ...], *, stream: str, size: int) -> None:
+        self.problems = problems
+        self.stream = stream
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Demonstration:
+        problem = self.problems[index % len(self.problems)]
+        sample_id = f"{self.stream}/{index}"
+        program = tiny_apps.demonstrate(
+            problem,
+            noise=tiny_apps.DEMONSTRATION,
+            random=Random(sample_id),  # noqa: S311
+        )
+        return Demonstration(sample_id, problem.prompt, program)
+
+
+class TinyQuestions(Dataset[Question]):
+    """Problems with their tests, the rows of one problem side by side.
+
+    Args:
+        problems: which are asked.
+        stream: name of the stream.
+        samples_per_prompt: how many rows each problem has.
+    """
+
+    def __init__(
+        self, problems: tuple[Problem, ...], *, stream: str, samples_per_prompt: int
+    ) -> None:
+        self.problems = problems
+        self.stream = stream
+        self.samples_per_prompt = samples_per_prompt
+
+    def __len__(self) -> int:
+        return len(self.problems) * self.samples_per_prompt
+
+    def __getitem__(self, index: int) -> Question:
+        number, sample = divmod(index, self.samples_per_prompt)
+        problem = self.problems[number]
+        reference = {
+            "problem_id": problem.problem_id,
+            "difficulty": problem.difficulty,
+            "input_output": json.dumps(problem.tests),
+        }
+        return Question(f"{self.stream}/{number}/{sample}", problem.prompt, reference)
+
+
+class TinyAPPS(RLHFDataModule):
+    """Small generated programming problems, character tokens, and tests; half of the training problems for each stage.
+
+    Args:
+        stage: "sft" gives demonstrations, "ppo" prompts, "evaluation" prompts of which none are for training.
+        batch_size: rows per optimizer step (sft) or per rollout (ppo), over all ranks together.
+        eval_batch_size: rows per evaluation batch, over all ranks together.
+        train_rows: how many demonstrations there are; every problem comes many times, each time with other noise.
+        validate_problems: how many of the held-out problems validation reads.
+        test_problems: how many other held-out problems the final evaluation reads.
+        samples_per_prompt: answers to each problem in the final evaluation; k for pass@k.
+        num_workers: processes that prepare batches; 0 prepares them in the training process.
+        seed: of the order of the training rows; the rows themselves never change.
+    """
+
+    def __init__(
+        self,
+        *,
+        stage: Stage,
+        batch_size: int = 64,
+        eval_batch_size: int = 256,
+        train_rows: int = 100_000,
+        validate_problems: int = 128,
+        test_problems: int = 200,
+        samples_per_prompt: int = 1,
+        num_workers: int = 0,
+        seed: int = 1,
+    ) -> None:
+        if stage == "reward_model":
+            raise ValueError(
+                "data.init_args.stage: tiny APPS has no preference pairs, since tests score its programs: "
+                "expected sft, ppo or evaluation"
+            )
+        super().__init__(
+            stage=stage,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            seed=seed,
+        )
+        self.train_rows = train_rows
+        self.held_out = {"validate": validate_problems, "test": test_problems}
+        self.samples_per_prompt = samples_per_prompt
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """One token per word of a question and per character of a program."""
+        return piece_tokenizer(tiny_apps.prompt_pieces(), tiny_apps.ALPHABET)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row: BOS and prompt, and for SFT program and EOS."""
+        prompts = {problem.prompt for problem in tiny_apps.every_problem()}
+        prompt = max(map(len, self.tokenizer(sorted(prompts)).input_ids))
+        return prompt + tiny_apps.longest_program() + 1 if self.stage == "sft" else prompt
+
+    def examples(self, split: Split) -> TinyDemonstrations | TinyQuestions:
+        """Return the rows of a split; the stages train on different problems, their held-out problems are the same."""
+        if split == "train":
+            return (
+                self._demonstrations(self.train_rows)
+                if self.stage == "sft"
+                else self._questions("ppo")
+            )
+        number = self.held_out[split]
+        if self.stage == "sft":
+            problems = tiny_apps.problems(split)[:number]
+            return TinyDemonstrations(problems, stream=f"tiny-apps/{split}", size=len(problems))
+        samples = self.samples_per_prompt if split == "test" else 1
+        return self._questions(split, number, samples_per_prompt=samples)
+
+    def demonstrations(self, rows: int) -> SupervisedBatch:
+        """Return the first demonstrations of SFT."""
+        stream = self._demonstrations(rows)
+        return Collator(self.tokenizer).demonstrations([stream[row] for row in range(rows)])
+
+    def _demonstrations(self, rows: int) -> TinyDemonstrations:
+        return TinyDemonstrations(tiny_apps.problems("sft"), stream="tiny-apps/sft", size=rows)
+
+    def _questions(
+        self, split: tiny_apps.Split, number: int | None = None, *, samples_per_prompt: int = 1
+    ) -> TinyQuestions:
+        return TinyQuestions(
+            tiny_apps.problems(split)[:number],
+            stream=f"tiny-apps/{split}",
+            samples_per_prompt=samples_per_prompt,
+        )
