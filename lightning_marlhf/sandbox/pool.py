@@ -10,7 +10,7 @@ from lightning_marlhf.sandbox import probe
 from lightning_marlhf.sandbox.comparison import printed_matches, returned_matches
 from lightning_marlhf.sandbox.levels import EXPLANATIONS
 from lightning_marlhf.sandbox.report import Ending
-from lightning_marlhf.sandbox.verdicts import Limits, Match, Report, Tests, Verdict
+from lightning_marlhf.sandbox.verdicts import Limits, Match, Report, SandboxError, Tests, Verdict
 from lightning_marlhf.sandbox.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
         _log.info("%s", self.explain())
         for reason in found.reasons:
             _log.info("not at level %s", reason)
-        size = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        size = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
         self._idle: queue.SimpleQueue[Worker | None] = queue.SimpleQueue()
         self._idle.put(found.worker)
         for _ in range(size - 1):
@@ -107,6 +107,11 @@ class Sandbox(AbstractContextManager["Sandbox"]):
         try:
             worker = worker or Worker(self._level, self.limits)
             results, message = self._run(worker, program, tests, stop_at_error)
+        except SandboxError:
+            if worker is not None:
+                worker.close()
+            worker = None  # the next program gets a new one, and is not blamed
+            raise
         finally:
             self._idle.put(worker)
         return Report(tuple(results), self.isolation, self.match, message)

@@ -12,11 +12,7 @@ from lightning_marlhf.sandbox.levels import EXPLANATIONS, Level, candidates
 from lightning_marlhf.sandbox.verdicts import Limits, SandboxError
 from lightning_marlhf.sandbox.worker import Worker
 
-_SUCCEEDS_AT = {
-    "A": set(),
-    "B": set(),
-    "C": {"read", "environment"},
-}  # what a level lets through; D: whatever
+_LETS_THROUGH: dict[str, set[str]] = {"A": set(), "B": set(), "C": {"read", "environment"}}
 
 _ATTACKS = """
 import os, signal, socket
@@ -95,7 +91,7 @@ def _leaks(worker: Worker) -> set[str]:
         ending = worker.run(_ATTACKS, given, function=None)
     if ending.end != "exit":
         return {f"end the probe ({ending.end}: {ending.message})"}
-    return set(ending.output.decode().split()) - _SUCCEEDS_AT[worker.level.name]
+    return set(ending.output.decode().split()) - _LETS_THROUGH[worker.level.name]
 
 
 @contextmanager

@@ -72,8 +72,9 @@ class Worker:
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.returncode is None:  # else its number may be another's by now
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._stderr.close()
 
@@ -95,6 +96,7 @@ class Worker:
         assert self._process.stdout is not None
         return frames.receive(
             self._process.stdout.fileno(),
+            longest_header=frames.LONGEST_HEADER,
             longest_payload=longest,
             deadline=time.monotonic() + patience_s,
         )

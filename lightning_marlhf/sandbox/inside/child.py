@@ -36,7 +36,7 @@ class Buffer:
         self.limit = limit
         self._kept = kept
         self._memory = memoryview(bytearray((limit if kept is None else 2 * kept) + _CHUNK))
-        self.total = self._used = 0
+        self.total = self._used = self._dirty = 0
 
     def read(self, descriptor: int) -> bool:
         """Read what is there; False at the end of the stream, or where nothing is left for now."""
@@ -46,9 +46,10 @@ class Buffer:
             return False
         self.total += size
         self._used += size
+        self._dirty = max(self._dirty, self._used)
         if self._kept is not None and self._used > 2 * self._kept:
             end = self._memory[self._used - self._kept : self._used]
-            self._memory[self._kept : 2 * self._kept] = bytes(end)
+            self._memory[self._kept : 2 * self._kept] = end  # no copy, which would stay in memory
             self._used = 2 * self._kept
         return size > 0
 
@@ -58,11 +59,11 @@ class Buffer:
         return self._memory[: self._used]
 
     def clear(self) -> None:
-        """Overwrite it."""
-        for start in range(0, self._used, _CHUNK):
+        """Overwrite all that was ever read."""
+        for start in range(0, self._dirty, _CHUNK):
             used = self._memory[start : start + _CHUNK]
             used[:] = _ZEROS[: len(used)]
-        self.total = self._used = 0
+        self.total = self._used = self._dirty = 0
 
 
 class Streams:

@@ -11,8 +11,8 @@ import tempfile
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_marlhf.sandbox.inside import landlock, seccomp, syscalls
-from lightning_marlhf.sandbox.inside.libc import prctl
+from lightning_marlhf.sandbox.inside import landlock, seccomp
+from lightning_marlhf.sandbox.inside.libc import keep_capabilities, prctl
 
 REPORT = 3  # the child's descriptor for its report, beside standard input, output and error
 _MOST_THREADS = 4096  # of the user, for the kernel counts them by user
@@ -20,6 +20,7 @@ _MOST_DESCRIPTORS = 64
 _ABOVE_ALL = 100  # descriptors that a worker has open
 _STACK = 64 << 20
 _PDEATHSIG, _DUMPABLE, _NO_NEW_PRIVS = 1, 4, 38
+_CAP_DAC_READ_SEARCH = 1 << 2
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ def harden(*, become: int | None) -> None:
         os.setresgid(become, become, become)
         os.setresuid(become, become, become)
     if hasattr(os, "pidfd_open"):
+        # Root that stays root can still read an interpreter that is another user's, but not raise its own limits.
+        keep_capabilities(_CAP_DAC_READ_SEARCH)
         prctl(_DUMPABLE, 0)
         prctl(_NO_NEW_PRIVS, 1)
 
@@ -114,11 +117,6 @@ def die_with(parent: int) -> None:
         prctl(_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
-
-
-def supported() -> bool:
-    """Tell whether the tables know this processor."""
-    return platform.machine() in syscalls.MACHINES
 
 
 def _file_of(content: bytes) -> int:

@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_CAPABILITY_VERSION = 0x20080522
 
 
 def call(number: int, *arguments: Any) -> int:
@@ -23,6 +24,18 @@ def prctl(option: int, *arguments: int) -> int:
         OSError: what the kernel says.
     """
     return _checked(_libc.prctl(option, *map(ctypes.c_ulong, (*arguments, 0, 0, 0, 0)[:4])))
+
+
+def keep_capabilities(kept: int) -> None:
+    """Give up what root may do beyond others, but for the capabilities with these bits (of the first 32).
+
+    Raises:
+        OSError: what the kernel says.
+    """
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; then those above 32
+    _checked(_libc.capget(header, sets))
+    _checked(_libc.capset(header, (ctypes.c_uint32 * 6)(sets[0] & kept, sets[1] & kept)))
 
 
 def _wide(value: Any) -> Any:

@@ -127,11 +127,9 @@ def _prepare_interpreter() -> None:
     """Make it as a fresh interpreter would be: streams, arguments, exit handlers, recursion limit, random state."""
     atexit._clear()
     sys.argv = [FILENAME]
-    sys.stdin = sys.__stdin__ = _text(io.BufferedReader(io.FileIO(0, "r", closefd=False)))
-    sys.stdout = sys.__stdout__ = _text(io.BufferedWriter(io.FileIO(1, "w", closefd=False)))
-    sys.stderr = sys.__stderr__ = _text(
-        io.BufferedWriter(io.FileIO(2, "w", closefd=False)), errors="backslashreplace"
-    )
+    sys.stdin = sys.__stdin__ = _stream(0, "<stdin>", "r")
+    sys.stdout = sys.__stdout__ = _stream(1, "<stdout>", "w")
+    sys.stderr = sys.__stderr__ = _stream(2, "<stderr>", "w", errors="backslashreplace")
     sys.setrecursionlimit(_RECURSION_LIMIT + _depth())
     random.seed(0)
 
@@ -144,8 +142,13 @@ def _depth() -> int:
     return depth
 
 
-def _text(buffer: Any, errors: str = "strict") -> io.TextIOWrapper:
-    return io.TextIOWrapper(buffer, encoding="utf-8", errors=errors)
+def _stream(descriptor: int, name: str, mode: str, errors: str = "strict") -> io.TextIOWrapper:
+    raw = io.FileIO(descriptor, mode, closefd=False)
+    raw.name = name
+    buffer: Any = io.BufferedReader(raw) if mode == "r" else io.BufferedWriter(raw)
+    text = io.TextIOWrapper(buffer, encoding="utf-8", errors=errors)
+    text.mode = mode  # type: ignore[misc]  # templates of fast input ask for it
+    return text
 
 
 def _status_of(run: Any) -> int:
@@ -175,12 +178,23 @@ def _end(status: int) -> NoReturn:
     try:
         threading._shutdown()
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.__stdout__.flush()  # type: ignore[union-attr]
+        _flush()
     except BaseException as error:
         _complain(f"{type(error).__name__}: {error}")
         status = status or 120
     os._exit(status & 0xFF)
+
+
+def _flush() -> None:
+    """Write what streams hold: standard output, then what the interpreter would close as it goes down."""
+    stdout = getattr(sys, "stdout", None)
+    if stdout is not None and not getattr(stdout, "closed", False):
+        stdout.flush()
+    module = sys.modules.get("__main__")
+    for stream in (sys.__stdout__, *getattr(module, "__dict__", {}).values()):
+        if isinstance(stream, io.IOBase):
+            with suppress(Exception):  # closed, or detached
+                stream.flush()
 
 
 def _with_int_keys(arguments: Sequence[Any]) -> Sequence[Any]:

@@ -38,9 +38,16 @@ class Filter:
 
     Args:
         machine: of `syscalls.MACHINES`.
+
+    Raises:
+        OSError: it is none of them.
     """
 
     def __init__(self, machine: str) -> None:
+        if machine not in syscalls.MACHINES:
+            raise OSError(
+                f"no table of system calls for {machine}: expected {', '.join(syscalls.MACHINES)}"
+            )
         self._call = syscalls.SECCOMP[machine]
         self._program = write(syscalls.MACHINES[machine])
 
