@@ -18,6 +18,7 @@ COMMANDS = {
     "reproduce": ("reproduce", "run all stages of a plan, and write its report"),
     "generate": ("generate", "answer prompts with a run, an export or a Hub model"),
     "score": ("score", "score completions, or one response, by a reward model"),
+    "grade": ("grade", "run the programs in completions on tests: verdicts, rewards, pass@k"),
     "chat": ("chat", "talk with a model"),
     "inspect": ("inspect", "page through rollouts, macro actions coloured"),
     "export": ("export", "turn a checkpoint into a Hugging Face directory; publish it"),

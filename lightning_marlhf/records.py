@@ -65,6 +65,26 @@ class Completion(Record):
 
 
 @dataclass(frozen=True)
+class GradedProgram(Record):
+    """What the tests of its problem say of the program in one completion."""
+
+    row: int  # of the completion in its file, from 1
+    problem_id: int
+    sample: int  # which of the problem's completions, from 0
+    difficulty: str
+    verdict: str  # the first thing that went wrong in its tests; "passed" where nothing did
+    results: list[str]  # one verdict for each test
+    passed: int  # tests
+    failed: int  # tests, for whatever reason
+    reward: float  # as in training
+    match: str  # how outputs were compared
+    isolation: str  # the sandbox's level, "A" to "D"
+    fingerprint: str  # of the completion and the tests; tells a file of other inputs
+    settings: dict[str, Any]  # limits, and what else decides the results
+    message: str = ""  # the last words of the program in the first test that was an error
+
+
+@dataclass(frozen=True)
 class RunSummary(Record):
     """`done.json`: a finished stage, its metrics, and how long it took."""
 
