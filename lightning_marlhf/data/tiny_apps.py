@@ -34,6 +34,8 @@ class TinyDemonstrations(Dataset[Demonstration]):
         return self.size
 
     def __getitem__(self, index: int) -> Demonstration:
+        if index >= self.size:
+            raise IndexError(index)  # what ends a `for` over the rows
         problem = self.problems[index % len(self.problems)]
         sample_id = f"{self.stream}/{index}"
         program = tiny_apps.demonstrate(
