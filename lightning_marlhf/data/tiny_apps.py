@@ -77,7 +77,9 @@ class TinyQuestions(Dataset[Question]):
 
 
 class TinyAPPS(RLHFDataModule):
-    """Small generated programming problems, character tokens, and tests; half of the training problems for each stage.
+    """Small generated programming problems with tests; SFT and PPO each train on half of those that are not held out.
+
+    A token is a word of a question or a character of a program.
 
     Args:
         stage: "sft" gives demonstrations, "ppo" prompts, "evaluation" prompts of which none are for training.
