@@ -1,9 +1,11 @@
 # make demo | test | lint | help. Uses .venv, and makes it if it is not there; installs only when it has to.
-# Options: QUICK=1 (a small demo), PYTHON=/path/to/python (3.11 or newer, to make .venv with), VENV=folder.
+# Options: QUICK=1 (a small demo), TASK=apps (programs instead of summaries), VENV=folder,
+# PYTHON=/path/to/python (3.11 or newer, to make .venv with).
 
 PYTHON ?= python3
 VENV ?= .venv
 QUICK ?=
+TASK ?= tldr
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 RUN := PATH="$(abspath $(VENV))/bin:$$PATH"
 LOCKS := pyproject.toml constraints.txt
@@ -13,6 +15,7 @@ LOCKS := pyproject.toml constraints.txt
 
 help: ## say what can be made
 	@echo "make demo           SFT, reward model, PPO and MA-PPO on a generated task, with a report (20 minutes, 2 cores)"
+	@echo "make demo TASK=apps SFT, PPO and MA-PPO on generated programming problems, rewarded by tests (12 minutes, 2 cores)"
 	@echo "make demo QUICK=1   the same, much shorter (3 minutes): shows that everything works"
 	@echo "make test           the tests (CPU, no network)"
 	@echo "make lint           ruff, mypy, import-linter"
@@ -21,8 +24,8 @@ help: ## say what can be made
 	@echo "Options: PYTHON=/path/to/python3.11  VENV=.venv"
 
 demo: $(VENV)/.installed ## run the main job
-	@echo "==> demo: experiments/tiny/tldr/demo.yaml$(if $(QUICK), (quick)). Finished stages are skipped, an interrupted one goes on."
-	@$(VENV)/bin/python -m lightning_marlhf reproduce experiments/tiny/tldr/demo.yaml$(if $(QUICK), --quick)
+	@echo "==> demo: experiments/tiny/$(TASK)/demo.yaml$(if $(QUICK), (quick)). Finished stages are skipped, an interrupted one goes on."
+	@$(VENV)/bin/python -m lightning_marlhf reproduce experiments/tiny/$(TASK)/demo.yaml$(if $(QUICK), --quick)
 
 test: $(VENV)/.installed-dev ## run the CPU tests
 	@echo "==> test: pytest on CPU, without network"
