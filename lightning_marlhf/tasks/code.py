@@ -19,8 +19,8 @@ _MOST_TRIES = (
 _NEXT_QUESTION = re.compile(r"^QUESTION:", re.MULTILINE)
 _ANSWER = re.compile(r"^ANSWER:", re.MULTILINE)
 
-# CommonMark, but for fences deep in lists, which look like those in a function's docstring
-_FENCE = re.compile(r"(?P<indent> {0,3})(?P<marks>`{3,}|~{3,})[ \t]*(?P<label>[^`]*)")
+# Those of CommonMark, but for fences deep in lists, which look like those in a function's docstring
+_FENCE = re.compile(r"(?P<indent> {0,3})(?:`{3,}|~{3,})[ \t]*(?P<label>[^`]*)")
 _PYTHON = re.compile(r"[{.]*py(thon)?[\d.]*\b", re.IGNORECASE)
 
 # A rule, something bold, or, perhaps in a list, two words that no statement has side by side, or one word as a heading
@@ -35,11 +35,7 @@ _SECOND_WORDS_OF_CODE = {"and", "or", "if"}
 class _Fence(NamedTuple):
     line: int
     indent: int
-    marks: str
-    label: str
-
-    def closes(self, opening: "_Fence") -> bool:
-        return not self.label and self.marks.startswith(opening.marks)
+    label: str  # "": it may open or close a block
 
 
 class _Block(NamedTuple):
@@ -135,24 +131,24 @@ def _blocks(section: str) -> list[str]:
 def _fenced_blocks(lines: list[str]) -> list[_Block]:
     """List the fenced blocks; the last may be cut off.
 
-    A block goes to the first closing fence that makes it a program, so that its strings may hold fences; if none does,
+    A block goes to the first fence that makes it a program, so that its strings may hold fences; if none does,
     to the next fence.
     """
-    fences = [*_fences(lines), _Fence(len(lines), 0, "", "")]
+    fences = [*_fences(lines), _Fence(len(lines), indent=0, label="")]
     blocks, at = [], 0
     while at < len(fences) - 1:
         opening = fences[at]
-        closing = (n for n in range(at + 1, len(fences)) if fences[n].closes(opening))
-        bodies = {n: _body(lines, opening, fences[n]) for n in islice(closing, _MOST_TRIES)}
-        end = next((n for n, body in bodies.items() if _is_program(body)), at + 1)
+        tries = range(at + 1, len(fences))[:_MOST_TRIES]
+        programs = (n for n in tries if _is_program(_body(lines, opening, fences[n])))
+        end = next(programs, at + 1)
         blocks.append(_Block(opening.label, _body(lines, opening, fences[end])))
-        at = end + fences[end].closes(opening)
+        at = end if fences[end].label else end + 1
     return blocks
 
 
 def _fences(lines: list[str]) -> list[_Fence]:
     return [
-        _Fence(number, len(fence["indent"]), fence["marks"], fence["label"].strip())
+        _Fence(number, len(fence["indent"]), fence["label"].strip())
         for number, line in enumerate(lines)
         if (fence := _FENCE.fullmatch(line))
     ]

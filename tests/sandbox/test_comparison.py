@@ -161,6 +161,8 @@ def test_an_expected_output_that_is_no_text_is_an_error(expected, match):
         ("a\nb\n", "a\n\nb\n"),  # ... and of the expected output
         ("100000\n\n2\n", "100000.5\n2\n"),  # and of numbers
         ("  a", "a"),
+        ("1e999\n100000", "inf\n100000.5"),
+        ("b a\n \n", "a b"),
         ("a\n\nb", "a\n \nb"),
         (" a\n \nb", "a\n \nb\n"),  # only white space at the ends differs
         ("inf", "1e999"),
@@ -179,6 +181,10 @@ def test_officially_these_wrong_outputs_are_right(printed, expected):
         ("0.12", "0.13"),
         ("1\n1", "2\n2"),
         ("nan", "nan x"),
+        ("1", "inf"),
+        ("b\na", "a\n \nb"),  # blank lines of the expected output stay
+        ("0.123 5", "0.124 5"),
+        ("100001.000005", "100000"),  # the tolerance is relative to the expected number
         ("", "1"),
         ("1\n", "1\n2\n"),
         ("a", "a\n \nb"),

@@ -41,7 +41,8 @@ def test_a_completion_that_is_a_program_is_taken_as_it_is(program):
 
 
 @pytest.mark.parametrize(
-    "completion", ["", "\n", "print 1\n", "x = = 3\n", "def f(:\n", "Sorry, I cannot.", "5", "\0"]
+    "completion",
+    ["", "\n", "print 1\n", "x = = 3\n", "def f(:\n", "Sorry, I cannot.", "5", "\0", "\ud800"],
 )
 def test_a_completion_without_a_program_stays_as_it_is(completion):
     assert extract_program(completion) == completion
@@ -68,6 +69,11 @@ def test_a_long_program_that_python_cannot_parse_here_stays_as_it_is():
 )
 def test_what_follows_a_plain_program_is_cut_off(after):
     assert extract_program(PROGRAM + after).rstrip() == PROGRAM.rstrip()
+
+
+def test_a_program_that_python_warns_of_is_a_program():
+    program = "import re\nprint(re.sub('\\d', '', input()))\n"
+    assert extract_program(f"{program}This removes digits.\n") == program
 
 
 def test_the_answer_to_the_next_question_is_not_taken():
@@ -171,6 +177,7 @@ def test_of_several_blocks_the_last_is_taken():
         fenced("5\n"),
         fenced("Yes\n", "text"),
         fenced("print(1)\n", "bash"),
+        fenced("print(1)\n", "pyret"),
         fenced(">>> f(1)\n2\n", "pycon"),
         "```python\nimport sys\nfor line in (",
     ],
@@ -208,6 +215,18 @@ def test_a_plain_program_before_a_fence_is_taken():
     assert extract_program(prompted) == PROGRAM
     assert (
         extract_program(f"{PROGRAM}\nFor example:\n{fenced('main()')}").strip() == PROGRAM.strip()
+    )
+
+
+def test_a_note_before_a_fence_is_no_program():
+    assert (
+        extract_program(f"Approach: greedy\n{fenced(PROGRAM)}") == PROGRAM
+    )  # an annotation in Python
+
+
+def test_code_in_the_prose_before_a_fence_is_not_the_program():
+    assert (
+        extract_program(f"This reads a number:\nn = int(input())\n\n{fenced(PROGRAM)}") == PROGRAM
     )
 
 
