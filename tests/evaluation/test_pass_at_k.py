@@ -157,7 +157,8 @@ def test_numbers_are_numbers_of_python():
 def test_an_unknown_difficulty_counts_in_the_overall_numbers_alone():
     numbers = measured([*ROWS, ("d", "", 0, 1, 1), ("d", "", 1, 1, 1)]).compute()
     assert numbers["num_problems"] == 4
-    assert {name.partition("/")[2] for name in numbers} == {"", "interview", "introductory"}
+    ends = {name.partition("/")[1:] for name in numbers}
+    assert ends == {("", ""), ("/", "interview"), ("/", "introductory")}
 
 
 def test_one_problem_has_an_interval_without_width():
@@ -240,6 +241,11 @@ def test_ranks_gather_what_they_have_and_one_may_have_nothing():
     empty = PassAtK(ks=(1, 2), resamples=200, **options)
     with pytest.warns(UserWarning, match="before the ``update`` method"):
         assert empty.compute() == measured(rows).compute()
+
+
+def test_a_problem_has_the_same_number_on_every_rank():
+    number = int.from_bytes(bytes.fromhex("ca978112ca1bbdca"), signed=True)  # of SHA-256 of "a"
+    assert measured(ROWS[:1]).problems[0].tolist() == [number]
 
 
 def test_an_empty_batch_changes_nothing():

@@ -268,7 +268,7 @@ def test_any_completion_gives_some_text_of_its_own(parts):
     [
         "```\n" * 4_000,
         "```\nx = 1\n(\n" * 2_000,
-        "(\n" + "We do this\n" * 2_000,
+        "x = 1\n" * 2_000 + "(\n" + "We do this\n" * 2_000,
         "x" + "\nWe do" * 2_000,
         "ANSWER:\n(\n" * 2_000,
         "-" * 20_000,

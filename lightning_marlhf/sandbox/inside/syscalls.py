@@ -67,7 +67,6 @@ HARMLESS: dict[str, Numbers] = {
     "mprotect": (10, 226),
     "mremap": (25, 216),
     "madvise": (28, 233),
-    "mincore": (27, 232),
     "brk": (12, 214),
     "membarrier": (324, 283),
     "futex": (202, 98),
