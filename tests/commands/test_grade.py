@@ -118,6 +118,24 @@ def test_the_first_thing_that_went_wrong_is_the_verdict(files):
     assert results(files)[0]["verdict"] == "wrong_answer"
 
 
+def test_outputs_are_compared_as_asked_for(files):
+    write(files.completions, completions((DOUBLE, "n = 2 * int(input())\nprint(n, n)")))
+    assert run(files) == 0
+    assert results(files)[0]["verdict"] == "wrong_answer"
+    assert run(files, "--match", "apps", "--overwrite") == 0  # to it, a line is a set of words
+    assert results(files)[0]["verdict"] == "passed"
+
+
+def test_blank_lines_between_rows_do_not_count(files):
+    files.problems.write_text("\n" + "\n \n".join(map(json.dumps, PROBLEMS)))
+    files.completions.write_text("\n\n".join(map(json.dumps, completions((ADD, SUM), (ADD, "")))))
+    assert run(files) == 0
+    assert [(row["row"], row["verdict"]) for row in results(files)] == [
+        (1, "passed"),
+        (2, "runtime_error"),
+    ]
+
+
 def test_a_program_is_looked_for_in_prose_unless_completions_are_raw(files):
     talk = f"Here it is:\n```python\n{RIGHT}\n```\nIt doubles."
     write(files.completions, completions((DOUBLE, talk), (ADD, SUM)))
