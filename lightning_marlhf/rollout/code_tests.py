@@ -125,7 +125,17 @@ def read_tests(reference: Any) -> Tests | None:
     content = apps.parse_tests(reference["input_output"] or "")
     if not content or len(content["inputs"]) != len(content["outputs"]):
         return None
-    return Tests(content["inputs"], content["outputs"], content.get("fn_name") or None)
+    function = content.get("fn_name") or None
+    texts = [*content["inputs"], *content["outputs"]]
+    if function is None and not all(map(_is_text, texts)):
+        return None
+    return Tests(content["inputs"], content["outputs"], function)
+
+
+def _is_text(value: Any) -> bool:
+    """Tell a text or a list of lines."""
+    lines = value if isinstance(value, list) else [value]
+    return all(isinstance(line, str) for line in lines)
 
 
 def reward_of(report: Report) -> float:

@@ -71,6 +71,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
             self._idle.put(None)  # starts when it is needed
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="sandbox")
         self._size = size
+        self._closing = False
 
     def explain(self) -> str:
         """Say what the level is made of and what it does not stop."""
@@ -90,7 +91,8 @@ class Sandbox(AbstractContextManager["Sandbox"]):
         return self._threads.submit(self._judge, program, tests, stop_at_error)
 
     def close(self) -> None:
-        """Leave out what has not begun, wait for what has, and end the workers."""
+        """Leave out what has not begun, wait for the tests that have, and end the workers."""
+        self._closing = True
         self._threads.shutdown(wait=True, cancel_futures=True)
         for _ in range(self._size):
             worker = self._idle.get()
@@ -122,6 +124,8 @@ class Sandbox(AbstractContextManager["Sandbox"]):
         results: list[Verdict] = []
         message = ""
         for given, expected in zip(tests.texts, tests.outputs, strict=True):
+            if results and self._closing:
+                raise SandboxError("the sandbox was closed before all tests had run")
             ending = worker.run(program, given, function=tests.fn_name)
             verdict = self._verdict(ending, expected, calls=tests.fn_name is not None)
             message = message or ending.message

@@ -17,6 +17,7 @@ from lightning_marlhf.sandbox.report import Ending, Observation, ending_of
 from lightning_marlhf.sandbox.verdicts import Limits, SandboxError
 
 _START_S = 60.0
+_END_S = 5.0
 _GRACE_S = 20.0  # beyond a test's wall limit, for a machine that is busy
 _STREAMS = 3
 _LONGEST_STDERR = 2000
@@ -72,10 +73,12 @@ class Worker:
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
-        if self._process.returncode is None:  # else its number may be another's by now
+        try:  # it ends when the pipe does, and takes its child along: nobody is left without a parent
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+            self._process.wait()
         self._stderr.close()
 
     def _ask(self, program: str, given: Any, function: str | None) -> Ending:

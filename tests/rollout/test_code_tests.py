@@ -63,8 +63,16 @@ def test_details_say_which_kind_each_program_was_and_its_share_of_tests(scorer):
     assert [row["code"] for row in scores.details] == pytest.approx(scores.values.tolist())
 
 
-@pytest.mark.parametrize("tests", [{"inputs": [], "outputs": []}, {"inputs": ["1"], "outputs": []}])
-def test_a_problem_without_tests_is_no_reward_and_no_free_pass(scorer, tests):
+@pytest.mark.parametrize(
+    "tests",
+    [
+        {"inputs": [], "outputs": []},
+        {"inputs": ["1"], "outputs": []},
+        {"inputs": ["1"], "outputs": [3]},
+        {"inputs": [[1, 2]], "outputs": ["3"]},
+    ],
+)
+def test_a_problem_without_usable_tests_is_no_reward_and_no_free_pass(scorer, tests):
     scores = scorer.submit(rollout(RIGHT, tests=tests)).result()
     assert scores.valid.tolist() == [False]
     assert all(math.isnan(value) for value in scores.details[0].values())

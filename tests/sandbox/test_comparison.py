@@ -162,6 +162,7 @@ def test_an_expected_output_that_is_no_text_is_an_error(expected, match):
         ("100000\n\n2\n", "100000.5\n2\n"),  # and of numbers
         ("  a", "a"),
         ("1e999\n100000", "inf\n100000.5"),
+        ("1e-9\n100000", "0\n100000.5"),
         ("b a\n \n", "a b"),
         ("a\n\nb", "a\n \nb"),
         (" a\n \nb", "a\n \nb\n"),  # only white space at the ends differs

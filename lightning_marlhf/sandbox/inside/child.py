@@ -134,7 +134,9 @@ def _watch(
                 return TIME
             for descriptor, event in poll.poll(_milliseconds(left)):
                 if descriptor == lifeline and event & _CLOSED:
-                    os._exit(1)  # the child dies with us
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+                    os._exit(1)
                 if descriptor in sources and not sources[descriptor].read(descriptor):
                     poll.unregister(descriptor)
             if streams.overflow:

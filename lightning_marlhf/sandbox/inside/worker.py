@@ -59,6 +59,7 @@ def main() -> None:
     frames.send(ANSWERS, {"ready": True})
     while _wait_for_request():
         _serve(names, confined, streams, limits)
+    os._exit(0)
 
 
 def _serve(
