@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lightning_marlhf.commands.raw_config import ConfigError
 
+INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 DEBUG_VARIABLE = "LIGHTNING_MARLHF_DEBUG"
 _MISTAKES = (
     "NonFiniteError",

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from lightning_marlhf.commands.answering import Answerer
     from lightning_marlhf.commands.completing import Wanted
 
-INTERRUPTED = 130
-
 
 def main(arguments: Sequence[str]) -> int:
     """Answer prompts; see `generate --help`."""
@@ -170,7 +168,7 @@ def _keep(made: Iterator[list[Completion]], total: int, options: argparse.Namesp
         sys.stderr.write(
             f"interrupted: {options.out} lacks {left} answers; the same command makes them\n"
         )
-        return INTERRUPTED
+        return errors.INTERRUPTED
     sys.stdout.write(f"{options.out}: {done} answers of {options.model}\n")
     return 0
 

@@ -1,7 +1,6 @@
 """`grade`: what the tests of programming problems say of the programs in any model's completions."""
 
 import argparse
-import os
 import shlex
 import sys
 from collections import Counter as Counts
@@ -15,10 +14,9 @@ from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.counter import Counter
 from lightning_marlhf.commands.grading import Attempt, Job, Problems, grade, read_attempts
 from lightning_marlhf.records import GradedProgram, append_jsonl, cut_unfinished_line, read_jsonl
-from lightning_marlhf.sandbox.pool import Sandbox
+from lightning_marlhf.sandbox.pool import Sandbox, available_cpus
 from lightning_marlhf.sandbox.verdicts import Limits, Match
 
-INTERRUPTED = 130
 _KS = (1, 5, 10, 100)
 _IN_FLIGHT = (
     16  # programs for each worker: enough that none waits for the slowest, whose row comes first
@@ -238,9 +236,9 @@ def _keep(
     again: Sequence[str],
 ) -> int:
     """Grade, and add the results to the file as they come."""
-    workers = options.workers or os.cpu_count() or 1
+    workers = options.workers or available_cpus()
     with Sandbox(
-        workers=options.workers,
+        workers=workers,
         limits=job.limits,
         match=job.match,
         allow_weak=options.allow_weak,
@@ -263,7 +261,7 @@ def _keep(
                 f"interrupted: {options.out} lacks {total - done} programs; to go on:\n"
                 f"  python -m lightning_marlhf {shlex.join(again)}\n"
             )
-            return INTERRUPTED
+            return errors.INTERRUPTED
     return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_marlhf.records import GradedProgram, read_jsonl
+from lightning_marlhf.rollout.program_tests import reward_of
 from lightning_marlhf.sandbox.pool import Sandbox
 from lightning_marlhf.sandbox.verdicts import Limits, Match, Report, Tests
 from lightning_marlhf.tasks import apps
@@ -106,25 +107,10 @@ def read_tests(problem: apps.Problem) -> Tests:
     """
     if "input_output" in problem.malformed:
         raise UnusableRow("input_output cannot be parsed")
-    if problem.tests is None:
-        raise UnusableRow("no tests")
-    inputs, outputs = problem.tests["inputs"], problem.tests["outputs"]
-    if len(inputs) != len(outputs):
-        raise UnusableRow("not as many outputs as inputs")
-    if problem.fn_name is None:
-        sound = all(isinstance(given, str | list) for given in inputs) and all(
-            map(_is_text, outputs)
-        )
-    else:
-        sound = isinstance(problem.fn_name, str) and all(isinstance(each, list) for each in inputs)
-    if not sound:
-        raise UnusableRow("tests that are neither texts nor calls")
-    return Tests(inputs, outputs, problem.fn_name)
-
-
-def _is_text(output: Any) -> bool:
-    lines = output if isinstance(output, list) else [output]
-    return all(isinstance(line, str) for line in lines)
+    tests = problem.tests or {}
+    if why := apps.why_unusable(tests):
+        raise UnusableRow(why)
+    return Tests(tests["inputs"], tests["outputs"], problem.fn_name)
 
 
 def read_attempts(path: Path) -> Iterator[Attempt]:
@@ -232,8 +218,6 @@ def _take_finished(pending: deque[_Pending], job: Job) -> list[GradedProgram]:
 
 def _graded(attempt: Attempt, running: Future[Report], job: Job) -> GradedProgram:
     report = running.result()
-    from lightning_marlhf.rollout.code_tests import reward_of  # heavy; programs run meanwhile
-
     return GradedProgram(
         **job.identity(attempt),
         verdict=report.verdict.value,

@@ -150,7 +150,7 @@ def _run(
     if scheduler.interrupted:
         same = shlex.join(["python", "-m", "lightning_marlhf", *arguments])
         console.print(f"stopped; the same command resumes: {same}", soft_wrap=True, markup=False)
-        return 130
+        return errors.INTERRUPTED
     _report(plan, console)
     if monitor.stale:
         names = ", ".join(job.name for job in monitor.stale)

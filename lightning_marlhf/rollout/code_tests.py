@@ -1,6 +1,5 @@
 """Scores of programs: what unit tests say of them, in the sandbox (arXiv 2410.02743, appendix B.5)."""
 
-import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -11,14 +10,12 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from lightning_marlhf.rollout.program_tests import parse_tests, reward_of
 from lightning_marlhf.rollout.scoring import Pending, Scorer, Scores
-from lightning_marlhf.sandbox.pool import Sandbox
+from lightning_marlhf.sandbox.pool import Sandbox, available_cpus
 from lightning_marlhf.sandbox.verdicts import Limits, Match, Report, Tests, Verdict
-from lightning_marlhf.tasks import apps
-from lightning_marlhf.tasks.code import code_reward, extract_program
+from lightning_marlhf.tasks.code import extract_program
 from lightning_marlhf.types import Rollout
-
-_log = logging.getLogger(__name__)
 
 _KINDS = {Verdict.PASSED: "passed", Verdict.WRONG_ANSWER: "wrong", Verdict.COMPILE_ERROR: "compile"}
 _OTHER_KIND = "runtime"  # raised, or exceeded a limit
@@ -69,15 +66,15 @@ class CodeTestScorer(Scorer):
 
     def prepare(self, *, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
         """Start the sandbox, so that a machine without one is found out before the first rollout."""
-        _log.info("%s: %s", self.name, self.sandbox.explain())
+        self._open()
 
     def submit(self, rollout: Rollout) -> Pending:
         """Start to run the programs."""
-        stop_at_error = not self.evaluating
+        sandbox, stop_at_error = self._open(), not self.evaluating
         reports = [
             None
             if tests is None
-            else self.sandbox.submit(extract_program(text), tests, stop_at_error=stop_at_error)
+            else sandbox.submit(extract_program(text), tests, stop_at_error=stop_at_error)
             for text, tests in zip(
                 rollout.texts, map(self._tests, rollout.prompts.references), strict=True
             )
@@ -90,9 +87,8 @@ class CodeTestScorer(Scorer):
             self._sandbox.close()
             self._sandbox = None
 
-    @property
-    def sandbox(self) -> Sandbox:
-        """The sandbox, started when it is first needed."""
+    def _open(self) -> Sandbox:
+        """Start the sandbox when it is first needed."""
         if self._sandbox is None:
             self._sandbox = Sandbox(
                 workers=self.workers or _share_of_cpus(),
@@ -122,33 +118,7 @@ def read_tests(reference: Any) -> Tests | None:
             "CodeTestScorer needs prompts of programming problems, whose reference has input_output; expected "
             "data.class_path lightning_marlhf.data.APPS or lightning_marlhf.data.TinyAPPS"
         )
-    content = apps.parse_tests(reference["input_output"] or "")
-    if not content or len(content["inputs"]) != len(content["outputs"]):
-        return None
-    function = content.get("fn_name") or None
-    texts = [*content["inputs"], *content["outputs"]]
-    if function is None and not all(map(_is_text, texts)):
-        return None
-    return Tests(content["inputs"], content["outputs"], function)
-
-
-def _is_text(value: Any) -> bool:
-    """Tell a text or a list of lines."""
-    lines = value if isinstance(value, list) else [value]
-    return all(isinstance(line, str) for line in lines)
-
-
-def reward_of(report: Report) -> float:
-    """Score a program."""
-    errors = sum(
-        verdict not in (Verdict.PASSED, Verdict.WRONG_ANSWER) for verdict in report.results
-    )
-    return code_reward(
-        compiled=Verdict.COMPILE_ERROR not in report.results,
-        errors=errors,
-        passed=report.passed,
-        failed=report.failed,
-    )
+    return parse_tests(reference["input_output"] or "")
 
 
 @dataclass(frozen=True)
@@ -176,7 +146,7 @@ class _Running:
     def _details(self, report: Report | None, reward: float) -> Mapping[str, float]:
         if report is None:
             return dict.fromkeys((self.name, f"{self.name}_tests", *self._kinds()), math.nan)
-        kind = _KINDS.get(_decisive(report), _OTHER_KIND)
+        kind = _KINDS.get(next(iter(report.errors), report.verdict), _OTHER_KIND)
         return {
             self.name: reward,
             f"{self.name}_tests": report.passed / len(report.results),
@@ -187,17 +157,6 @@ class _Running:
         return {f"{self.name}_{each}": float(each == kind) for each in KINDS}
 
 
-def _decisive(report: Report) -> Verdict:
-    """Find the verdict that decides the reward: an error wherever it is, before a wrong answer."""
-    errors = (
-        verdict
-        for verdict in report.results
-        if verdict not in (Verdict.PASSED, Verdict.WRONG_ANSWER)
-    )
-    return next(errors, report.verdict)
-
-
 def _share_of_cpus() -> int:
     """Count the CPUs that this process may use, by the processes that share them."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (available or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, available_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

@@ -25,6 +25,13 @@ _VERDICTS = {
 }
 
 
+def available_cpus() -> int:
+    """Count the CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class Sandbox(AbstractContextManager["Sandbox"]):
     """Runs programs at the highest level of isolation that this machine allows.
 
@@ -64,7 +71,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
         _log.info("%s", self.explain())
         for reason in found.reasons:
             _log.info("not at level %s", reason)
-        size = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+        size = workers or available_cpus()
         self._idle: queue.SimpleQueue[Worker | None] = queue.SimpleQueue()
         self._idle.put(found.worker)
         for _ in range(size - 1):

@@ -23,6 +23,11 @@ class Verdict(StrEnum):
     OUTPUT_LIMIT = "output_limit"
     COMPILE_ERROR = "compile_error"
 
+    @property
+    def is_error(self) -> bool:
+        """Tell an error from an answer, right or wrong."""
+        return self not in (Verdict.PASSED, Verdict.WRONG_ANSWER)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -115,6 +120,11 @@ class Report:
     def failed(self) -> int:
         """How many tests it did not pass, for whatever reason."""
         return len(self.results) - self.passed
+
+    @property
+    def errors(self) -> tuple[Verdict, ...]:
+        """The errors among the verdicts, in order."""
+        return tuple(each for each in self.results if each.is_error)
 
     @property
     def verdict(self) -> Verdict:

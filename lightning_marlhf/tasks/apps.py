@@ -84,6 +84,26 @@ def parse_tests(content: str) -> Mapping[str, Any] | None:
     return tests if inputs else {}
 
 
+def why_unusable(tests: Mapping[str, Any]) -> str:
+    """Say why no program can be tested by what `parse_tests` read; "" where it can."""
+    if not tests:
+        return "no tests"
+    inputs, outputs, function = tests["inputs"], tests["outputs"], tests.get("fn_name") or None
+    if len(inputs) != len(outputs):
+        return "not as many outputs as inputs"
+    if function is None:
+        sound = all(map(_is_text, [*inputs, *outputs]))
+    else:
+        sound = isinstance(function, str) and all(isinstance(each, list) for each in inputs)
+    return "" if sound else "tests that are neither texts nor calls"
+
+
+def _is_text(value: Any) -> bool:
+    """Tell a text or a list of lines."""
+    lines = value if isinstance(value, list) else [value]
+    return all(isinstance(line, str) for line in lines)
+
+
 def _prompt(question: str, starter_code: str, *, calls: bool) -> str:
     r"""Write the official prompt.
 

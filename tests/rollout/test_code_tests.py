@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from lightning_marlhf.callbacks.completions import scores_of
-from lightning_marlhf.rollout.code_tests import CodeTestScorer, read_tests, reward_of
+from lightning_marlhf.rollout.code_tests import CodeTestScorer, read_tests
+from lightning_marlhf.rollout.program_tests import reward_of
 from lightning_marlhf.sandbox.verdicts import Limits, Report, Verdict
 from lightning_marlhf.types import Prompts, Rollout
 
