@@ -7,8 +7,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 from lightning_marlhf.sandbox import frames
@@ -109,7 +109,7 @@ class Worker:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         try:
             self._process = subprocess.Popen(
-                self.level.command(_in_bytes(self.limits)),
+                self.level.command(asdict(self.limits)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
@@ -137,20 +137,11 @@ class Worker:
         return SandboxError(f"{self.level.how}: {said[-1] if said else reason}")
 
 
-def _observed(header: Mapping[str, Any], payload: bytes) -> Observation:
-    stdout, stderr, _ = header.pop("sizes")  # type: ignore[attr-defined]
+def _observed(header: dict[str, Any], payload: bytes) -> Observation:
+    stdout, stderr, _ = header.pop("sizes")
     return Observation(
         **header,
         stdout=payload[:stdout],
         stderr=payload[stdout : stdout + stderr],
         report=payload[stdout + stderr :],
     )
-
-
-def _in_bytes(limits: Limits) -> dict[str, float]:
-    return {
-        "cpu_s": limits.cpu_s,
-        "wall_s": limits.wall_s,
-        "memory": limits.memory_mb << 20,
-        "output": limits.output_bytes,
-    }

@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from lightning_marlhf.sandbox.inside.confinement import Limits
+from lightning_marlhf.sandbox.inside.libc import LINUX
 from lightning_marlhf.sandbox.report import OUTPUT, TIME
+from lightning_marlhf.sandbox.verdicts import Limits
 
-_LINUX = hasattr(os, "pidfd_open")
+_PIDFD = hasattr(os, "pidfd_open")
 _CHUNK = 1 << 16
 _ZEROS = bytes(_CHUNK)
 _STDERR_KEPT = 4096
@@ -148,7 +149,7 @@ def _watch(
 def _poll_of(pid: int, sources: list[int], lifeline: int) -> Iterator[select.poll]:
     """Wake up when a stream has something, when the process ends, and when nobody waits for it any more."""
     poll = select.poll()
-    pidfd = os.pidfd_open(pid) if _LINUX else None
+    pidfd = os.pidfd_open(pid) if _PIDFD else None
     for descriptor in (*sources, *(() if pidfd is None else (pidfd,))):
         poll.register(descriptor, select.POLLIN)
     poll.register(lifeline, 0)
@@ -161,7 +162,7 @@ def _poll_of(pid: int, sources: list[int], lifeline: int) -> Iterator[select.pol
 
 def _milliseconds(left_s: float) -> int:
     pause = max(left_s, _SHORTEST_SLEEP_S)
-    return math.ceil(1000 * (pause if _LINUX else min(pause, _WITHOUT_PIDFD_S)))
+    return math.ceil(1000 * (pause if _PIDFD else min(pause, _WITHOUT_PIDFD_S)))
 
 
 def _has_ended(pid: int) -> bool:
@@ -171,6 +172,6 @@ def _has_ended(pid: int) -> bool:
 
 def _cpu_s(pid: int) -> float:
     """Read the CPU clock of a process (Linux: the clock's number is made from the process's)."""
-    if not _LINUX:
+    if not LINUX:
         return 0.0  # RLIMIT_CPU remains
     return time.clock_gettime((~pid << 3) | 2)

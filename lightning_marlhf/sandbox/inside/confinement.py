@@ -8,11 +8,11 @@ import platform
 import resource
 import signal
 import tempfile
-from dataclasses import dataclass
 from typing import Any
 
 from lightning_marlhf.sandbox.inside import landlock, seccomp
-from lightning_marlhf.sandbox.inside.libc import keep_capabilities, prctl
+from lightning_marlhf.sandbox.inside.libc import LINUX, keep_capabilities, prctl
+from lightning_marlhf.sandbox.verdicts import Limits
 
 REPORT = 3  # the child's descriptor for its report, beside standard input, output and error
 _MOST_THREADS = 4096  # of the user, for the kernel counts them by user
@@ -21,16 +21,6 @@ _ABOVE_ALL = 100  # descriptors that a worker has open
 _STACK = 64 << 20
 _PDEATHSIG, _DUMPABLE, _NO_NEW_PRIVS = 1, 4, 38
 _CAP_DAC_READ_SEARCH = 1 << 2
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one test may use."""
-
-    cpu_s: float
-    wall_s: float
-    memory: int  # bytes of address space beyond those of the worker
-    output: int  # bytes
 
 
 class Confinement:
@@ -86,7 +76,7 @@ class Confinement:
     def _limit(self, limits: Limits) -> None:
         cpu = math.ceil(limits.cpu_s)
         _set(resource.RLIMIT_CPU, cpu, cpu + 1)
-        _set(resource.RLIMIT_AS, self._address_space + limits.memory)
+        _set(resource.RLIMIT_AS, self._address_space + (limits.memory_mb << 20))
         _set(resource.RLIMIT_STACK, _STACK, resource.getrlimit(resource.RLIMIT_STACK)[1])
         _set(resource.RLIMIT_FSIZE, 0)
         _set(resource.RLIMIT_CORE, 0)
@@ -104,7 +94,7 @@ def harden(*, become: int | None) -> None:
         os.setgroups([])
         os.setresgid(become, become, become)
         os.setresuid(become, become, become)
-    if hasattr(os, "pidfd_open"):
+    if LINUX:
         # Root that stays root can still read an interpreter that is another user's, but not raise its own limits.
         keep_capabilities(_CAP_DAC_READ_SEARCH)
         prctl(_DUMPABLE, 0)
@@ -113,7 +103,7 @@ def harden(*, become: int | None) -> None:
 
 def die_with(parent: int) -> None:
     """Be killed when the parent process dies."""
-    if hasattr(os, "pidfd_open"):
+    if LINUX:
         prctl(_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)

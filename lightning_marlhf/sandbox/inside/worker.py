@@ -16,8 +16,9 @@ from typing import Any, NoReturn
 
 from lightning_marlhf.sandbox import frames
 from lightning_marlhf.sandbox.inside import child, confinement, program
-from lightning_marlhf.sandbox.inside.confinement import Confinement, Limits
+from lightning_marlhf.sandbox.inside.confinement import Confinement
 from lightning_marlhf.sandbox.report import BROKEN, CONFINED
+from lightning_marlhf.sandbox.verdicts import Limits
 
 REQUESTS, ANSWERS = 0, 1
 
@@ -51,7 +52,7 @@ def main() -> None:
     confined = Confinement(
         settings["readable"], use_landlock=settings["landlock"], use_seccomp=settings["seccomp"]
     )
-    streams = child.Streams(limits.output)
+    streams = child.Streams(limits.output_bytes)
     confinement.harden(become=settings["become"])
     confined.measure()
     gc.collect()
