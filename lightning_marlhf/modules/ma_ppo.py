@@ -218,12 +218,17 @@ class MAPPO(TrainingModule):
 
     def teardown(self, stage: str) -> None:
         """Let the scorers give back what they took: processes, connections."""
-        for scorer in (self.scorer, *self.monitors):
+        for scorer in self._scorers:
             scorer.close()
 
     def export(self, folder: Path, *, card: Mapping[str, Any]) -> None:
         """Write the policy as a Hugging Face folder."""
         export(self.policy.lm, self.tokenizer, folder, card=card)
+
+    @property
+    def _scorers(self) -> tuple[Scorer, ...]:
+        """The scorer that training maximises, and those that are only reported."""
+        return (self.scorer, *self.monitors)
 
     def _load(self, source: ModelSource) -> PreTrainedModel:
         source = seeded(source, self.seed)
@@ -234,7 +239,7 @@ class MAPPO(TrainingModule):
         if self.actors is not None:
             return
         reference = self._load(self.reference_source)
-        for scorer in (self.scorer, *self.monitors):
+        for scorer in self._scorers:
             scorer.prepare(tokenizer=self.tokenizer, device=self.device)
         self.termination.prepare(tokenizer=self.tokenizer)
         self.actors = Actors(
@@ -249,7 +254,7 @@ class MAPPO(TrainingModule):
 
     def _collect(self, prompts: Prompts, seeds: Tensor, stopwatch: Stopwatch) -> Experience:
         assert self.actors is not None
-        for scorer in (self.scorer, *self.monitors):
+        for scorer in self._scorers:
             scorer.evaluating = not self.trainer.training
         return collect_experience(
             prompts,

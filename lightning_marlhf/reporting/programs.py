@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -10,11 +11,11 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from lightning_marlhf.reporting.blocks import Cell, Picture, Table
 from lightning_marlhf.reporting.curves import seed_curves
 from lightning_marlhf.reporting.load import Run, Study
+from lightning_marlhf.reporting.plots import UPDATES
 from lightning_marlhf.reporting.statistics import t_interval
 from lightning_marlhf.reporting.style import in_style, to_picture
 from lightning_marlhf.reporting.text import MISSING, number, with_spread
 
-UPDATES = "Policy updates (optimizer steps)"
 KINDS: Mapping[str, tuple[str, str]] = {  # ending of the metric's name -> label and colour
     "passed": ("All tests passed", "#009E73"),
     "wrong": ("Wrong answer", "#E69F00"),
@@ -55,7 +56,8 @@ def kinds_picture(study: Study, scorer: str) -> Picture | None:
         study: the runs.
         scorer: name of the scorer that ran the tests.
     """
-    rows = [row for row in study.spec.trained_rows if _shares(study.runs_of(row.stage), scorer)]
+    shares = {row: _shares(study.runs_of(row.stage), scorer) for row in study.spec.trained_rows}
+    rows = [row for row, found in shares.items() if found]
     if not rows:
         return None
     with in_style():
@@ -63,7 +65,7 @@ def kinds_picture(study: Study, scorer: str) -> Picture | None:
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(1, len(rows), squeeze=False, sharey=True).flatten()
         for axes, row in zip(panels, rows, strict=True):
-            _draw_shares(axes, study.runs_of(row.stage), scorer)
+            _draw_shares(axes, shares[row])
             axes.set_title(row.label, fontsize=10.5)
             axes.set_xlabel(UPDATES)
         panels[0].set_ylabel("Programs in training rollouts")
@@ -73,18 +75,16 @@ def kinds_picture(study: Study, scorer: str) -> Picture | None:
         return to_picture(figure, name="program-kinds", alt=alt, wide=True)
 
 
-def _shares(runs: list[Run], scorer: str) -> dict[str, list[float]]:
+def _shares(runs: list[Run], scorer: str) -> dict[str, pd.Series]:
+    """Return the curve of each kind, the mean over seeds."""
     curves = {kind: seed_curves(runs, f"objective/{scorer}_{kind}") for kind in KINDS}
-    return {kind: list(curve.mean) for kind, curve in curves.items() if curve is not None}
+    return {kind: curve.mean for kind, curve in curves.items() if curve is not None}
 
 
-def _draw_shares(axes: Axes, runs: list[Run], scorer: str) -> None:
-    shares = _shares(runs, scorer)
-    curve = seed_curves(runs, f"objective/{scorer}_{next(iter(shares))}")
-    assert curve is not None
+def _draw_shares(axes: Axes, shares: Mapping[str, pd.Series]) -> None:
     axes.stackplot(
-        curve.mean.index,
-        *shares.values(),
+        next(iter(shares.values())).index,
+        *map(list, shares.values()),
         labels=[KINDS[kind][0] for kind in shares],
         colors=[KINDS[kind][1] for kind in shares],
         linewidth=0,
