@@ -23,16 +23,18 @@ LIMITS = Limits(cpu_s=4, wall_factor=5)
 SHORT = Limits(cpu_s=0.5, wall_factor=4)
 _PATIENCE_S = 60
 _TRAINER = """
-import sys
+import select, signal, sys
 from lightning_marlhf.sandbox.pool import Sandbox
 from lightning_marlhf.sandbox.verdicts import Limits, Tests
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where these tests run in the background it is ignored
 with Sandbox(workers=2, limits=Limits(cpu_s=60)) as sandbox:
     tests = Tests([""], [""])
     sandbox.submit("", tests).result()
     for _ in range(int(sys.argv[1])):
         sandbox.submit("while True: pass", tests)
     print("ready", flush=True)
-    sys.stdin.read()
+    while not select.select([sys.stdin], [], [], 0.1)[0]:  # a signal just before a read would wait for its end
+        pass
 """
 
 
@@ -194,7 +196,7 @@ def test_no_worker_outlives_the_trainer(busy, path, end):
         assert eventually(lambda: len(descendants(trainer.pid)) > busy)
         workers = descendants(trainer.pid)
         trainer.send_signal(end)
-        trainer.wait()
+        trainer.wait(timeout=60)
         assert eventually(lambda: not any(map(lives, workers)))
 
 
