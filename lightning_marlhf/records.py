@@ -85,6 +85,23 @@ class GradedProgram(Record):
 
 
 @dataclass(frozen=True)
+class Verdict(Record):
+    """What one judge says of one pair of responses, shown in one order."""
+
+    pair_id: str  # of the pair: its prompt, and which of the prompt's answers
+    fingerprint: str  # of prompt, a and b; tells a verdict of other texts
+    order: str  # "ab": a stood first; "ba": b stood first; "": the judge saw each text alone
+    winner: str  # "a", "b", "tie" or "invalid": no verdict could be read, counted apart
+    judge: str  # its kind and name: "openai:gpt-4o", "rm:runs/.../export", "gold", "human:ada"
+    prompt_version: str = ""  # name and hash of the file that asks the judge; "": nothing was asked
+    p_a: float | None = None  # the judge's probability that a is better, where it has one
+    raw: str = ""  # what it answered, word for word; a person's note
+    usage: dict[str, int] = field(default_factory=dict)  # tokens: "prompt_tokens", ...
+    seconds: float | None = None  # it took
+    error: str = ""  # why it is invalid
+
+
+@dataclass(frozen=True)
 class RunSummary(Record):
     """`done.json`: a finished stage, its metrics, and how long it took."""
 
@@ -166,3 +183,8 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 def read_completions(path: Path) -> list[Completion]:
     """Read a file of completions."""
     return [Completion.from_dict(row) for row in read_jsonl(path)]
+
+
+def read_verdicts(path: Path) -> list[Verdict]:
+    """Read a file of verdicts."""
+    return [Verdict.from_dict(row) for row in read_jsonl(path)]

@@ -1,0 +1,84 @@
+"""Two files of completions -> pairs of answers to the same prompt."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from lightning_marlhf.records import Completion
+
+_DIGITS = 16  # of hexadecimal digests: 64 bits
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to one prompt.
+
+    Attributes:
+        pair_id: of the prompt, and which of its answers these are; the same for any two models.
+        prompt: as the models saw it.
+        a: an answer, without special tokens.
+        b: the other one.
+        reference: what the task holds as truth (facts, a human answer), where there is one.
+    """
+
+    pair_id: str
+    prompt: str
+    a: str
+    b: str
+    reference: object = None
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of prompt, a and b."""
+        return digest(self.prompt, self.a, self.b)
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The pairs, and what found no partner.
+
+    Attributes:
+        pairs: in the order of a's file.
+        only_a: prompts' ids whose answer is in a's file alone.
+        only_b: those in b's file alone.
+    """
+
+    pairs: tuple[Pair, ...]
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+
+
+def pair_completions(a: Sequence[Completion], b: Sequence[Completion]) -> Pairing:
+    """Pair the k-th answer to a prompt in ``a`` with the k-th answer to the same prompt in ``b``.
+
+    Prompts are the same where their texts are, whatever the sample ids: files of other programs have others.
+    """
+    first, second = dict(_by_prompt(a)), dict(_by_prompt(b))
+    pairs = tuple(
+        Pair(key, row.prompt, row.response, second[key].response, row.reference)
+        for key, row in first.items()
+        if key in second
+    )
+    return Pairing(
+        pairs=pairs,
+        only_a=tuple(key for key in first if key not in second),
+        only_b=tuple(key for key in second if key not in first),
+    )
+
+
+def digest(*texts: str) -> str:
+    """Return a short hash of texts in their order."""
+    sha = hashlib.sha256()
+    for text in texts:
+        content = text.encode("utf-8", "surrogatepass")
+        sha.update(len(content).to_bytes(8, "big") + content)
+    return sha.hexdigest()[:_DIGITS]
+
+
+def _by_prompt(rows: Sequence[Completion]) -> Iterator[tuple[str, Completion]]:
+    """Name each row by its prompt and its number among that prompt's answers, from 0."""
+    seen: Counter[str] = Counter()
+    for row in rows:
+        yield f"{digest(row.prompt)}-{seen[row.prompt]}", row
+        seen[row.prompt] += 1
