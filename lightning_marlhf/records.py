@@ -102,6 +102,34 @@ class Verdict(Record):
 
 
 @dataclass(frozen=True)
+class WinRate(Record):
+    """How often a judge prefers a to b; intervals are of 95 %, a number is None where it cannot be had."""
+
+    judge: str
+    pairs: int  # judged; those that are invalid included
+    wins: int  # of a
+    ties: int  # said so, or another winner when the order was turned round
+    losses: int
+    invalid: int  # no verdict could be read; counted nowhere else
+    win_rate: float | None  # (wins + ties / 2) / (wins + ties + losses)
+    low: float | None  # bootstrap over prompts
+    high: float | None
+    decisive_rate: float | None  # wins / (wins + losses)
+    wilson_low: float | None  # of the decisive rate
+    wilson_high: float | None
+    sign_p: float | None  # two-sided sign test of wins against losses, without ties
+    flip_rate: float | None  # of the pairs judged in both orders: the winner changed with the order
+    first_position_rate: float | None  # of the verdicts with a winner: the answer shown first
+    length_controlled: float | None  # win rate if both answers were equally long
+    length_controlled_low: float | None
+    length_controlled_high: float | None
+    longer_wins: float | None  # of the decisive pairs of unequal length: the longer answer won
+    mean_length_a: float | None  # characters
+    mean_length_b: float | None
+    remarks: tuple[str, ...] = ()  # what to keep in mind when reading these numbers
+
+
+@dataclass(frozen=True)
 class RunSummary(Record):
     """`done.json`: a finished stage, its metrics, and how long it took."""
 

@@ -1,0 +1,122 @@
+"""How often a is preferred to b: rates, intervals, and what may have misled the judge."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from lightning_marlhf.evaluation import length_control, outcomes
+from lightning_marlhf.evaluation.bootstrap import CONFIDENCE, interval, mean_interval
+from lightning_marlhf.evaluation.pairs import Pair
+from lightning_marlhf.records import Verdict, WinRate
+
+FEW_PAIRS = 100  # below, length control is unreliable
+_REFITS = 500  # resamples, each of which is fitted
+
+
+def summarize(verdicts: Sequence[Verdict], pairs: Sequence[Pair], *, seed: int = 0) -> WinRate:
+    """Count verdicts.
+
+    Args:
+        verdicts: of one judge, or of several annotators who then vote.
+        pairs: the pairs that were judged; verdicts on others do not count.
+        seed: of the bootstrap.
+    """
+    by_id = {pair.pair_id: pair for pair in pairs}
+    verdicts = [v for v in outcomes.latest(verdicts) if v.pair_id in by_id]
+    found = outcomes.outcomes(verdicts)
+    kept = outcomes.valid(found)
+    judged = [by_id[pair_id] for pair_id in kept]
+    scores = np.array([outcomes.SCORES[outcome] for outcome in kept.values()])
+    wins, ties, losses = (int((scores == value).sum()) for value in (1.0, 0.5, 0.0))
+    names = list(dict.fromkeys(v.judge for v in verdicts))
+    return WinRate(
+        judge=" + ".join(names),
+        pairs=len(found),
+        wins=wins,
+        ties=ties,
+        losses=losses,
+        invalid=len(found) - len(kept),
+        **_win_rate(scores, judged, seed=seed),
+        **_decisive(wins, losses),
+        **_order_effects(verdicts),
+        **_lengths(scores, judged, seed=seed),
+    )
+
+
+def _win_rate(scores: np.ndarray, pairs: Sequence[Pair], *, seed: int) -> dict[str, float | None]:
+    if not len(scores):
+        return {"win_rate": None, "low": None, "high": None}
+    low = high = None
+    if len(set(prompts := [pair.prompt for pair in pairs])) > 1:
+        low, high = mean_interval(scores, prompts, seed=seed)
+    return {"win_rate": float(scores.mean()), "low": low, "high": high}
+
+
+def _decisive(wins: int, losses: int) -> dict[str, float | None]:
+    names = ("decisive_rate", "wilson_low", "wilson_high", "sign_p")
+    if not wins + losses:
+        return dict.fromkeys(names)
+    test = stats.binomtest(wins, wins + losses)
+    wilson = test.proportion_ci(CONFIDENCE, method="wilson")
+    numbers = (wins / (wins + losses), wilson.low, wilson.high, test.pvalue)
+    return {name: float(number) for name, number in zip(names, numbers, strict=True)}
+
+
+def _order_effects(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
+    orders: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    first = []
+    for verdict in verdicts:
+        if not verdict.order or verdict.winner == outcomes.INVALID:
+            continue
+        orders[verdict.judge, verdict.pair_id][verdict.order] = verdict.winner
+        if verdict.winner != outcomes.TIE:
+            first.append(verdict.order[0] == verdict.winner)
+    both = [winners for winners in orders.values() if len(winners) == 2]
+    flips = [winners["ab"] != winners["ba"] for winners in both]
+    return {"flip_rate": _mean(flips), "first_position_rate": _mean(first)}
+
+
+def _lengths(scores: np.ndarray, pairs: Sequence[Pair], *, seed: int) -> dict[str, object]:
+    a = np.array([len(pair.a) for pair in pairs], dtype=float)
+    b = np.array([len(pair.b) for pair in pairs], dtype=float)
+    unequal = (scores != 0.5) & (a != b)
+    longer = (scores > 0.5) == (a > b)
+    numbers: dict[str, object] = {
+        "longer_wins": _mean(longer[unequal]),
+        "mean_length_a": _mean(a),
+        "mean_length_b": _mean(b),
+    }
+    rate, low, high, remark = _length_controlled(scores, a, b, pairs, seed=seed)
+    return numbers | {
+        "length_controlled": rate,
+        "length_controlled_low": low,
+        "length_controlled_high": high,
+        "remarks": (remark,) if remark else (),
+    }
+
+
+def _length_controlled(
+    scores: np.ndarray, a: np.ndarray, b: np.ndarray, pairs: Sequence[Pair], *, seed: int
+) -> tuple[float | None, float | None, float | None, str]:
+    prompts = [pair.prompt for pair in pairs]
+    if len(set(scores)) < 2 or len(set(prompts)) < 2:
+        why = "all outcomes are the same" if len(set(scores)) == 1 else "too few pairs"
+        return None, None, None, f"no length-controlled win rate: {why}"
+    relative = length_control.relative_lengths(a, b)
+
+    def statistic(rows: np.ndarray) -> float:
+        return length_control.fit(scores[rows], relative[rows]).win_rate
+
+    low, high = map(float, interval(statistic, prompts, resamples=_REFITS, seed=seed))
+    few = (
+        f"the length-controlled win rate is unreliable below {FEW_PAIRS} pairs"
+        if len(scores) < FEW_PAIRS
+        else ""
+    )
+    return length_control.fit(scores, relative).win_rate, low, high, few
+
+
+def _mean(values: Sequence[float] | np.ndarray) -> float | None:
+    return float(np.mean(values)) if len(values) else None
