@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import singledispatch
 from html import escape as escape_html
 
+from lightning_marlhf.display.text import printable
 from lightning_marlhf.reporting.blocks import (
     Answer,
     Block,
@@ -18,7 +19,6 @@ from lightning_marlhf.reporting.blocks import (
     Table,
     Text,
 )
-from lightning_marlhf.reporting.text import printable
 
 # Nothing is loaded and nothing runs, even if some text slipped through unescaped.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from functools import singledispatch
 
+from lightning_marlhf.display.text import printable
 from lightning_marlhf.reporting.blocks import (
     Block,
     Bullets,
@@ -15,7 +16,6 @@ from lightning_marlhf.reporting.blocks import (
     Table,
     Text,
 )
-from lightning_marlhf.reporting.text import printable
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~$#])")
 

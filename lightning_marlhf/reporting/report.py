@@ -179,8 +179,8 @@ def _traces(study: Study) -> tuple[Block, ...]:
     return _pictures(
         trace_pictures(study),
         caption="Each background is one macro action. Bars: its advantage as the policy loss saw"
-        " it. Line: the critic's value of the state before each token. A response that is too"
-        " long is cut.",
+        " it. Line: the critic's value of the state before each token. Bars below: the token's"
+        " log-ratio of policy to reference. A response that is too long is cut.",
         missing="No row has kept a response token by token (a trace).",
     )
 

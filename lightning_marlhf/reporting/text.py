@@ -1,26 +1,11 @@
-"""Numbers and untrusted strings as readable text."""
+"""Numbers as readable text."""
 
 import math
-import unicodedata
 
 from lightning_marlhf.reporting.blocks import Cell
 from lightning_marlhf.reporting.statistics import Estimate
 
 MISSING = "–"  # noqa: RUF001
-# Format characters that could reorder or hide the text around them, and control characters.
-_UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs"}
-
-
-def printable(text: str) -> str:
-    """Return ``text`` with control, invisible and unpaired surrogate characters replaced.
-
-    Line breaks and tabs stay.
-    """
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return "".join(
-        c if c in "\n\t" or unicodedata.category(c) not in _UNSAFE_CATEGORIES else "\ufffd"
-        for c in text
-    )
 
 
 def number(value: float | None, decimals: int, *, signed: bool = False) -> str:

@@ -1,32 +1,12 @@
-"""Find responses that were kept token by token, and lay them out in lines."""
+"""Find responses that were kept token by token."""
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
-
-from matplotlib import font_manager
-from matplotlib.ft2font import FT2Font
 
 from lightning_marlhf.records import Completion, TokenTrace
 from lightning_marlhf.reporting.load import Run, Study, read_answers
-
-FONT = "DejaVu Sans Mono"
-_VISIBLE = {"\n": "↵", "\t": "→"}
-_UNKNOWN = "□"
-_LINE_UNITS = 46  # characters in a line of the picture
-_MAX_LINES = 5
-
-
-@dataclass(frozen=True)
-class Placed:
-    """One token in the picture."""
-
-    position: int  # index in the response
-    text: str
-    left: float  # in characters from the line's start
-    width: float
 
 
 @dataclass(frozen=True)
@@ -95,41 +75,3 @@ def read_trace(completion: Completion) -> TokenTrace | None:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
-
-
-def place_tokens(tokens: Sequence[str]) -> list[list[Placed]]:
-    """Lay the tokens out in about equally long lines; what does not fit is left out.
-
-    Args:
-        tokens: pieces of text, of one character or more.
-
-    Returns:
-        The lines; each token is as wide as its text has characters.
-    """
-    texts = [_shown(token) for token in tokens]
-    total = sum(len(text) for text in texts)
-    num_lines = -(-total // _LINE_UNITS)
-    limit = max(-(-total // num_lines), *(len(text) for text in texts)) if texts else 0
-    limit = min(limit, _LINE_UNITS) if num_lines > 1 else limit
-    lines: list[list[Placed]] = [[]]
-    left = 0
-    for position, text in enumerate(texts):
-        if lines[-1] and left + len(text) > limit:
-            lines.append([])
-            left = 0
-        lines[-1].append(Placed(position, text, left, len(text)))
-        left += len(text)
-    return lines[:_MAX_LINES]
-
-
-def _shown(token: str) -> str:
-    """Return a token as the picture's font can draw it, never empty and never wider than a line."""
-    characters = _drawable_characters()
-    text = "".join(_VISIBLE.get(c, c if ord(c) in characters else _UNKNOWN) for c in token)
-    return text[:_LINE_UNITS] or _UNKNOWN
-
-
-@cache
-def _drawable_characters() -> frozenset[int]:
-    path = font_manager.findfont(font_manager.FontProperties(family=FONT))
-    return frozenset(FT2Font(path).get_charmap())

@@ -5,7 +5,7 @@ import pytest
 from lightning_marlhf.records import write_jsonl
 from lightning_marlhf.reporting.load import load_study
 from lightning_marlhf.reporting.spec import ReportSpec
-from lightning_marlhf.reporting.traces import find_traces, place_tokens, read_trace
+from lightning_marlhf.reporting.traces import find_traces, read_trace
 
 SPEC = ReportSpec.from_mapping({"rows": [{"stage": "ppo"}, {"stage": "ma"}]})
 
@@ -17,29 +17,6 @@ def kept(make_completion, make_trace):
         return make_completion(sample_id, trace=trace)
 
     return make
-
-
-def test_lines_are_about_equally_long_and_hold_every_token():
-    lines = place_tokens([*"x" * 65, "<eos>"])
-    assert [sum(cell.width for cell in line) for line in lines] == [35, 35]
-    assert [cell.position for line in lines for cell in line] == list(range(66))
-    assert lines[1][0].left == 0
-
-
-def test_a_short_response_has_one_line_and_an_empty_one_an_empty_line():
-    assert [cell.left for cell in place_tokens(["ab", "c"])[0]] == [0, 2]
-    assert place_tokens([]) == [[]]
-
-
-def test_words_are_not_split_and_long_responses_are_cut():
-    lines = place_tokens(["word "] * 200)
-    assert len(lines) == 5
-    assert {cell.text for line in lines for cell in line} == {"word "}
-
-
-def test_every_token_can_be_seen_and_drawn():
-    texts = [cell.text for cell in place_tokens(["\n", "", "日", "$", "x" * 100])[0]]
-    assert texts == ["↵", "□", "□", "$", "x" * 46] or texts == ["↵", "□", "□", "$"]
 
 
 def test_a_trace_whose_lists_differ_in_length_is_no_trace(kept, make_completion):
