@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_marlhf.callbacks.rollouts import experience_of
+from lightning_marlhf.callbacks.tensorboard import writers_of
 from lightning_marlhf.evaluation.pass_at_k import PassAtK
 from lightning_marlhf.types import Experience
 
@@ -91,12 +91,11 @@ class PassAtKCallback(Callback):
         pl_module.log_metrics(  # type: ignore[operator]
             {f"eval/{name.replace('@', '_at_')}": number for name, number in numbers.items()}
         )
-        if not (self._failures and trainer.is_global_zero):
+        if not self._failures:
             return
         table = "\n\n---\n\n".join(_as_markdown(sample) for sample in self._failures.values())
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_text("failures", table, trainer.global_step)
+        for writer in writers_of(trainer):
+            writer.add_text("failures", table, trainer.global_step)
 
     on_test_start = on_validation_start
     on_test_batch_end = on_validation_batch_end

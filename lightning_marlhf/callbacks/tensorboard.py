@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -137,6 +138,12 @@ class TensorBoard(TensorBoardLogger):
         if self._experiment is not None:
             self._experiment.close()
             self._experiment = None
+
+
+def writers_of(trainer: Trainer) -> list[SummaryWriter]:
+    """Return the event writers of a run's TensorBoard loggers; none on other ranks than 0."""
+    loggers = trainer.loggers if trainer.is_global_zero else []
+    return [logger.experiment for logger in loggers if isinstance(logger, TensorBoardLogger)]
 
 
 def _whole(pattern: str) -> str:

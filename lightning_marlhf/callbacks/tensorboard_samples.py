@@ -1,32 +1,45 @@
-"""What TensorBoard shows beside curves: responses with their macro actions, and how the scores are distributed."""
+"""What TensorBoard shows beside curves: responses with their macro actions, and how their numbers are distributed."""
 
-import itertools
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
+from torch import Tensor
 
 from lightning_marlhf.callbacks.completions import experience_to_completions
 from lightning_marlhf.callbacks.rollouts import experience_of
-from lightning_marlhf.records import Completion
-
-BOUNDARY = "│"  # between two macro actions
+from lightning_marlhf.callbacks.sample_text import facts, sample_text
+from lightning_marlhf.callbacks.tensorboard import writers_of
+from lightning_marlhf.display.macro_lengths import draw_variance_by_length, variance_by_length
+from lightning_marlhf.display.style import in_style
+from lightning_marlhf.display.trace_picture import draw_trace
+from lightning_marlhf.records import Completion, TokenTrace
+from lightning_marlhf.types import Experience
 
 
 class TensorBoardSamples(Callback):
-    """Writes sample responses as text, and histograms of scores and advantages.
+    """Writes sample responses as text and pictures, and how scores, macro lengths and advantages are distributed.
+
+    All of it is of rank 0's share of the rollout.
 
     Args:
         every_n_steps: updates between two writings.
         num_rows: responses in each.
+        num_pictures: how many of them are drawn, too.
     """
 
-    def __init__(self, *, every_n_steps: int = 40, num_rows: int = 4) -> None:
+    def __init__(
+        self, *, every_n_steps: int = 40, num_rows: int = 4, num_pictures: int = 2
+    ) -> None:
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps: expected at least 1, got {every_n_steps}")
         self.every = every_n_steps
         self.num_rows = num_rows
+        self.num_pictures = num_pictures
         self._step_before = 0  # the batch
+        self._held_out: list[Tensor] = []
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -42,15 +55,12 @@ class TensorBoardSamples(Callback):
         before, now = self._step_before, trainer.global_step
         if experience is None or not (before == 0 or now // self.every > before // self.every):
             return
-        tokenizer = trainer.datamodule.tokenizer  # type: ignore[attr-defined]
-        writers = [
-            logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)
-        ]
-        if not writers or not trainer.is_global_zero:
+        writers = writers_of(trainer)
+        if not writers:
             return
         rows = experience_to_completions(
             experience,
-            tokenizer,
+            trainer.datamodule.tokenizer,  # type: ignore[attr-defined]
             model="",
             seed=0,
             step=before,
@@ -58,40 +68,80 @@ class TensorBoardSamples(Callback):
             num_traces=self.num_rows,
         )
         text = "\n\n---\n\n".join(sample_text(row) for row in rows)
-        mask = experience.rollout.response_mask
+        figures = draw_rollout(experience, rows[: self.num_pictures])
         for writer in writers:
             writer.add_text("samples", text, now)
-            writer.add_histogram("scores/rollout", experience.raw_scores.float(), now)
-            writer.add_histogram("advantages/rollout", experience.advantages[mask].float(), now)
+            for name, values in distributions(experience).items():
+                if len(values):
+                    writer.add_histogram(name, values.float(), now)
+            for name, figure in figures.items():
+                writer.add_figure(name, figure, now)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to collect scores."""
+        self._held_out = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the scores of held-out prompts."""
+        experience = experience_of(outputs)
+        if experience is not None:
+            self._held_out.append(experience.raw_scores.float())
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write their histogram, of the same prompts every time."""
+        if self._held_out and not trainer.sanity_checking:
+            for writer in writers_of(trainer):
+                scores = torch.cat(self._held_out)
+                writer.add_histogram("scores/held_out", scores, trainer.global_step)
 
 
-def sample_text(row: Completion) -> str:
-    """Show one response as Markdown: its numbers, the prompt, and the response cut into macro actions.
-
-    Prompt and response stand in indented code blocks, in which nothing is Markdown or HTML.
-    """
-    numbers = {**row.scores, "KL": row.kl, "tokens": row.num_tokens}
-    said = ", ".join(
-        f"{_plain(name)} {value:.4g}" for name, value in numbers.items() if value is not None
-    )
-    end = "" if row.ended else ", cut off at the limit"
-    return f"{said}{end}\n\n{_code(row.prompt)}\n\n{_code(macro_text(row))}"
+def distributions(experience: Experience) -> dict[str, Tensor]:
+    """Return what histograms are made of; without values where no response teaches anything."""
+    return {
+        "scores/rollout": experience.raw_scores,
+        "advantages/rollout": experience.advantages[experience.rollout.response_mask],
+        "macro/lengths": macro_lengths_and_advantages(experience)[0],
+    }
 
 
-def macro_text(row: Completion) -> str:
-    """Join the response's tokens, with a bar between macro actions; the plain response where there is no trace."""
-    if row.trace is None:
-        return row.response
-    tokens, index = row.trace["tokens"], row.trace["macro_index"]
-    starts = (now != before for before, now in itertools.pairwise([*index[:1], *index]))
-    return "".join(
-        f"{BOUNDARY if start else ''}{token}" for token, start in zip(tokens, starts, strict=True)
-    )
+def draw_rollout(experience: Experience, rows: Sequence[Completion]) -> dict[str, Figure]:
+    """Draw the responses of ``rows`` that have a token, and how far advantages spread at each macro length."""
+    figures = {
+        f"samples/response_{n}": draw_sample(row)
+        for n, row in enumerate(rows, start=1)
+        if row.num_tokens
+    }
+    lengths, advantages = macro_lengths_and_advantages(experience)
+    with in_style():
+        figures["macro/advantage_var_by_length"] = draw_variance_by_length(
+            variance_by_length(lengths.tolist(), advantages.tolist()),
+            title="Variance of advantages before whitening",
+        )
+    return figures
 
 
-def _code(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines() or [""])
+def draw_sample(row: Completion) -> Figure:
+    """Draw a response that has a trace."""
+    assert row.trace is not None
+    with in_style():
+        return draw_trace(
+            TokenTrace(**row.trace), title="One response in macro actions", facts=facts(row)
+        )
 
 
-def _plain(name: str) -> str:
-    return "".join(c if c.isalnum() else " " for c in name)
+def macro_lengths_and_advantages(experience: Experience) -> tuple[Tensor, Tensor]:
+    """Return tokens [num] and advantage before whitening [num] of each macro action, row after row."""
+    actions = experience.macro_actions
+    rows = torch.arange(len(actions.index), device=actions.index.device).unsqueeze(1)
+    of_tokens = (rows * actions.width + actions.index)[actions.index >= 0]
+    lengths = of_tokens.unique_consecutive(return_counts=True)[1]
+    advantages = experience.macro_returns - experience.macro_values
+    return lengths.cpu(), advantages[actions.mask].float().cpu()

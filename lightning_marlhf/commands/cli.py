@@ -17,6 +17,7 @@ from lightning_marlhf.callbacks.continue_logs import ContinueLogs
 from lightning_marlhf.callbacks.export import ExportHF
 from lightning_marlhf.callbacks.guards import KLGuard, NaNGuard
 from lightning_marlhf.callbacks.interrupt import EXIT_STATUS, GracefulInterrupt
+from lightning_marlhf.callbacks.judge_curve import JudgeCurve
 from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
 from lightning_marlhf.callbacks.pass_at_k import PassAtKCallback
 from lightning_marlhf.callbacks.progress import UpdateProgress
@@ -178,7 +179,14 @@ class RunCLI(LightningCLI):
         ]
         theirs = config.get("callbacks") or []
         configured = [callback for callback in callbacks if callback is not None]
-        config["callbacks"] = [*first, *theirs, *configured, ExportHF(), GracefulInterrupt()]
+        config["callbacks"] = [
+            *first,
+            *theirs,
+            *configured,
+            JudgeCurve(),
+            ExportHF(),
+            GracefulInterrupt(),
+        ]
         if config.get("logger") in (None, True):
             config["logger"] = [MetricsCSV(self.run_dir), TensorBoard(self.run_dir)]
         return Trainer(**config)

@@ -92,15 +92,22 @@ class RewardModel(TrainingModule):
         """Start to collect the evaluation's means."""
         self._evaluation = WeightedMeans()
 
-    def validation_step(self, batch: PreferencePairs, batch_idx: int) -> None:
-        """Measure loss and accuracy, and the accuracy of a perfect judge where the data knows it."""
+    def validation_step(self, batch: PreferencePairs, batch_idx: int) -> dict[str, Tensor]:
+        """Measure loss and accuracy, and the accuracy of a perfect judge where the data knows it.
+
+        Returns:
+            By how much each pair's chosen answer scores higher, and what its label is worth.
+        """
+        all_margins = []
         for rows in self.passes(len(batch)):
             terms, margins = self._compare(batch.rows(rows).trimmed())
             self._evaluation.add("eval/loss", terms)
             self._evaluation.add("eval/accuracy", margins > 0)
             self._evaluation.add("eval/margin", margins)
+            all_margins.append(margins)
         best = batch.agreement
         self._evaluation.add("eval/best_possible_accuracy", best.nan_to_num(), ~best.isnan())
+        return {"margins": torch.cat(all_margins), "agreement": best}
 
     def on_validation_epoch_end(self) -> None:
         """Log what was collected."""

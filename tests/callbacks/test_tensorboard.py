@@ -1,23 +1,11 @@
 import re
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
 from lightning_marlhf.callbacks.continue_logs import ContinueLogs
 from lightning_marlhf.callbacks.tensorboard import LAYOUT, TensorBoard
-from lightning_marlhf.callbacks.tensorboard_samples import (
-    TensorBoardSamples,
-    macro_text,
-    sample_text,
-)
-from lightning_marlhf.records import Completion
-
-
-def events(folder):
-    accumulator = EventAccumulator(str(folder), size_guidance={"histograms": 0, "tensors": 0})
-    accumulator.Reload()
-    return accumulator
+from tests.callbacks.events import events
 
 
 def test_events_lie_in_the_run_directory_itself_and_nothing_else_does(tmp_path):
@@ -98,39 +86,3 @@ def test_resuming_forgets_what_was_logged_after_the_checkpoint(
     second.fit(module, datamodule=tiny_data(), ckpt_path=tmp_path / "at8.ckpt")
     scalars = [(e.step, e.value) for e in events(tmp_path).Scalars("objective/scores")]
     assert scalars == [(4, 4.0), (8, 8.0), (12, -12.0), (16, -16.0)]
-
-
-def test_samples_and_histograms_are_written_when_a_multiple_is_reached(
-    tmp_path, tiny_module, tiny_data, make_trainer
-):
-    samples = TensorBoardSamples(every_n_steps=12, num_rows=1)
-    trainer = make_trainer(tmp_path, samples, logger=TensorBoard(tmp_path))
-    trainer.fit(tiny_module(), datamodule=tiny_data())
-    written = events(tmp_path)
-    assert [e.step for e in written.Histograms("scores/rollout")] == [4, 12, 24]
-    texts = written.Tensors("samples/text_summary")
-    assert [e.step for e in texts] == [4, 12, 24]
-    assert "ab│ c│d<eos>" in texts[0].tensor_proto.string_val[0].decode()
-
-
-def record(prompt="p", response="r", trace=None):
-    return Completion(
-        sample_id="s", prompt=prompt, response=response, model="m", seed=1, step=0, num_tokens=2,
-        ended=False, scores={"gold": 1.5}, kl=0.25, trace=trace,
-    )  # fmt: skip
-
-
-def test_text_from_a_model_stays_text_in_markdown():
-    nasty = "<script>alert(1)</script>\n# heading\u2028![x](http://x)\n\n**bold**"
-    shown = sample_text(record(prompt=nasty, response=nasty))
-    header, _, body = shown.partition("\n\n")
-    assert header == "gold 1.5, KL 0.25, tokens 2, cut off at the limit"
-    assert all(line.startswith("    ") for line in body.splitlines() if line)
-
-
-@pytest.mark.parametrize(
-    ("index", "expected"), [([0, 0, 1], "ab│c"), ([0, 1, 2], "a│b│c"), ([0, 0, 0], "abc"), ([], "")]
-)
-def test_bars_stand_between_macro_actions(index, expected):
-    trace = {"tokens": list("abc")[: len(index)], "macro_index": index}
-    assert macro_text(record(trace=trace)) == expected

@@ -1,0 +1,57 @@
+"""A response as Markdown for TensorBoard: its numbers, the prompt, and the response cut into macro actions."""
+
+import itertools
+
+from lightning_marlhf.display.text import printable
+from lightning_marlhf.records import Completion
+
+BOUNDARY = "│"  # between two macro actions
+_EMPTY = "(empty)"
+
+
+def sample_text(row: Completion) -> str:
+    """Show one response as Markdown.
+
+    Prompt and response stand in indented code blocks, in which nothing is Markdown or HTML.
+    """
+    return "\n\n".join(
+        [
+            f"**{' · '.join(facts(row))}**",
+            "Prompt",
+            _code(row.prompt),
+            f"Response (`{BOUNDARY}` between macro actions)" if row.trace else "Response",
+            _code(macro_text(row)),
+        ]
+    )
+
+
+def facts(row: Completion) -> list[str]:
+    """Say what is known of a response: scores, KL, length, and whether it was cut off."""
+    scores = [f"{_plain(name)} {value:.4g}" for name, value in row.scores.items()]
+    kl = [] if row.kl is None else [f"KL {row.kl:.4g} nats"]
+    macro = [_count(len(set(row.trace["macro_index"])), "macro action")] if row.trace else []
+    end = [] if row.ended else ["cut off at the limit"]
+    return [*scores, *kl, _count(row.num_tokens, "token"), *macro, *end]
+
+
+def macro_text(row: Completion) -> str:
+    """Join the response's tokens, with a bar between macro actions; the plain response where there is no trace."""
+    if row.trace is None:
+        return row.response
+    tokens, index = row.trace["tokens"], row.trace["macro_index"]
+    starts = (now != before for before, now in itertools.pairwise([*index[:1], *index]))
+    return "".join(
+        f"{BOUNDARY if start else ''}{token}" for token, start in zip(tokens, starts, strict=True)
+    )
+
+
+def _code(text: str) -> str:
+    return "\n".join(f"    {line}" for line in printable(text).splitlines() or [_EMPTY])
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isalnum() else " " for c in name)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,150 @@
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from lightning_marlhf.callbacks.tensorboard import TensorBoard
+from lightning_marlhf.callbacks.tensorboard_samples import (
+    TensorBoardSamples,
+    draw_rollout,
+    draw_sample,
+    macro_lengths_and_advantages,
+)
+from lightning_marlhf.records import Completion
+from lightning_marlhf.types import MacroActions
+from tests.callbacks.events import events, texts
+
+
+@pytest.fixture
+def fit(tmp_path, tiny_module, tiny_data, make_trainer):
+    def run(samples, step=None, **settings):
+        module = tiny_module()
+        if step is not None:
+            module.training_step = step(module)
+        trainer = make_trainer(tmp_path, samples, logger=TensorBoard(tmp_path), **settings)
+        trainer.fit(module, datamodule=tiny_data())
+        return tmp_path
+
+    return run
+
+
+def cut(experience, index, advantages):
+    """Put other macro actions and advantages into an experience."""
+    index = torch.tensor(index)
+    count = index.max(dim=1).values + 1
+    actions = MacroActions(index=index, count=count, width=int(count.max()))
+    nothing = torch.zeros(len(index), actions.width)
+    return replace(
+        experience,
+        macro_actions=actions,
+        macro_rewards=nothing,
+        macro_returns=torch.tensor(advantages) + 5.0,
+        macro_values=nothing + 5.0,
+        macro_advantages=nothing,
+    )
+
+
+def test_everything_is_written_when_a_multiple_is_reached(fit):
+    folder = fit(TensorBoardSamples(every_n_steps=12, num_rows=2, num_pictures=1))
+    written = events(folder)
+    assert written.Tags()["histograms"] == ["scores/rollout", "advantages/rollout", "macro/lengths"]
+    assert written.Tags()["images"] == ["samples/response_1", "macro/advantage_var_by_length"]
+    for tag in written.Tags()["histograms"]:
+        assert [event.step for event in written.Histograms(tag)] == [4, 12, 24]
+    for tag in written.Tags()["images"]:
+        assert [event.step for event in written.Images(tag)] == [4, 12, 24]
+    shown = texts(folder, "samples")
+    assert list(shown) == [4, 12, 24]
+    assert "ab│ c│d<eos>" in shown[4]
+    assert "gold 0 · KL 3 nats · 6 tokens · 3 macro actions" in shown[4]
+
+
+def test_a_picture_can_be_looked_at(fit):
+    folder = fit(TensorBoardSamples(num_pictures=1))
+    image = events(folder).Images("samples/response_1")[0]
+    picture = Image.open(io.BytesIO(image.encoded_image_string))
+    assert picture.size == (image.width, image.height)
+    assert len(picture.convert("RGB").getcolors(maxcolors=100_000)) > 10  # not blank
+
+
+def test_the_histogram_of_macro_lengths_is_that_of_the_record(fit):
+    # "ab cd" and "abc" with their EOS in pairs: lengths 2, 2, 2 and 2, 2
+    (lengths, *_) = events(fit(TensorBoardSamples())).Histograms("macro/lengths")
+    value = lengths.histogram_value
+    assert (value.min, value.max, value.num, value.sum) == (2.0, 2.0, 5.0, 10.0)
+
+
+def test_scores_of_held_out_prompts_have_a_histogram_at_each_validation(fit):
+    folder = fit(TensorBoardSamples(), limit_val_batches=2, val_check_interval=3)
+    found = events(folder).Histograms("scores/held_out")
+    assert [event.step for event in found] == [12, 24]
+    assert found[0].histogram_value.num == 4  # two batches of two rows, with scores 0 and 1
+    assert found[0].histogram_value.sum == 2
+
+
+def test_lengths_and_advantages_of_macro_actions_stand_in_the_same_order(make_experience):
+    # rows of 6 and 4 tokens, cut into 1, 3, 2 and 4 tokens; -1 is padding
+    experience = cut(
+        make_experience(),
+        [[0, 1, 1, 1, 2, 2], [0, 0, 0, 0, -1, -1]],
+        [[10.0, 20.0, 30.0], [40.0, 99.0, 99.0]],
+    )
+    lengths, advantages = macro_lengths_and_advantages(experience)
+    assert lengths.tolist() == [1, 3, 2, 4]
+    assert advantages.tolist() == [10.0, 20.0, 30.0, 40.0]
+
+
+def test_rows_of_one_macro_action_each_are_not_taken_for_one(make_experience):
+    experience = cut(make_experience(), [[0] * 6, [0] * 4 + [-1] * 2], [[1.0], [2.0]])
+    lengths, advantages = macro_lengths_and_advantages(experience)
+    assert (lengths.tolist(), advantages.tolist()) == ([6, 4], [1.0, 2.0])
+
+
+def test_the_points_of_the_picture_are_the_variances(make_experience):
+    experience = cut(
+        make_experience(),
+        [[0, 0, 0, 1, 1, 1], [0, 0, 0, 1, -1, -1]],
+        [[10.0, 20.0], [30.0, 40.0]],
+    )
+    axes = draw_rollout(experience, [])["macro/advantage_var_by_length"].axes[0]
+    # 3 tokens: 10, 20 and 30, mean 20, so (100 + 0 + 100) / 2; 1 token: 40 alone has no variance
+    assert axes.collections[0].get_offsets().tolist() == [[3.0, 100.0]]
+
+
+def test_responses_that_teach_nothing_are_written_without_a_picture(fit, make_experience):
+    def step(module):
+        update = module.training_step
+
+        def training_step(batch, batch_idx):
+            update(batch, batch_idx)
+            rows = make_experience()
+            mask = torch.zeros_like(rows.rollout.response_mask)
+            rows = cut(rows, [[-1] * 6, [-1] * 4 + [-1] * 2], torch.zeros(2, 0).tolist())
+            return {"experience": replace(rows, rollout=replace(rows.rollout, response_mask=mask))}
+
+        return training_step
+
+    folder = fit(TensorBoardSamples(), step=step)
+    assert events(folder).Tags()["images"] == ["macro/advantage_var_by_length"]
+    assert texts(folder, "samples")[4].count("    (empty)") == 2
+
+
+def test_a_response_of_one_token_is_drawn():
+    row = Completion(
+        sample_id="s", prompt="p", response="", model="m", seed=1, step=0, num_tokens=1, ended=True,
+        trace={"tokens": ["<eos>"], "macro_index": [0], "values": [0.5], "rewards": [1.0],
+               "advantages": [2.0], "kl": [0.1]},
+    )  # fmt: skip
+    figure = draw_sample(row)
+    assert figure.texts[0].get_text() == "One response in macro actions"
+    _, advantages, values, kl = figure.axes
+    assert advantages.patches[0].get_height() == 2.0
+    assert values.lines[-1].get_ydata().tolist() == [0.5]
+    assert kl.patches[0].get_height() == 0.1
+
+
+def test_an_interval_of_no_updates_is_refused():
+    with pytest.raises(ValueError, match="every_n_steps: expected at least 1, got 0"):
+        TensorBoardSamples(every_n_steps=0)
