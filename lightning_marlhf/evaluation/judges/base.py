@@ -15,9 +15,15 @@ class Judge(Protocol):
 
     Attributes:
         name: kind and name, as in the records: "openai:gpt-4o", "rm:...", "gold", "human:ada".
+        prompt_version: of what it is asked, as in the records; "": nothing is asked.
     """
 
     name: str
+    prompt_version: str
+
+    def orders(self, pair: Pair) -> tuple[str, ...]:
+        """Say in which orders ``pair`` is shown: "ab", "ba" or both; or "" to a judge to whom order is nothing."""
+        ...
 
     def judge(self, pairs: Sequence[Pair]) -> Iterator[Verdict]:
         """Yield the verdicts of all ``pairs`` as they come, in any order.

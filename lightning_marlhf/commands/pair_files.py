@@ -1,0 +1,88 @@
+"""Two files of answers -> the pairs to be judged."""
+
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_marlhf.evaluation.pairs import Pair, Pairing, digest, pair_completions
+from lightning_marlhf.records import Completion, read_jsonl
+
+_SUBREDDIT = re.compile(r"^Subreddit: r/(\S+)", re.MULTILINE)
+_NEEDED = ("prompt", "response")
+_DEFAULTS: Mapping[str, Any] = {
+    "sample_id": "",
+    "model": "",
+    "seed": 0,
+    "step": None,
+    "num_tokens": 0,
+    "ended": True,
+}
+
+
+def read_answers(path: Path) -> list[Completion]:
+    """Read rows with ``prompt`` and ``response``: completions of runs and `generate`, or of any other program.
+
+    Raises:
+        ValueError: a row lacks one of them, or there is no row.
+    """
+    rows = []
+    for number, row in enumerate(read_jsonl(path), start=1):
+        for name in _NEEDED:
+            if not isinstance(row.get(name), str):
+                raise ValueError(f"{path}: row {number}: expected `{name}` with a text")
+        rows.append(Completion.from_dict({**_DEFAULTS, **row}))
+    if not rows:
+        raise ValueError(f"no completions in {path}")
+    return rows
+
+
+def read_pairs(a: Path, b: Path) -> Pairing:
+    """Pair the answers of two files, and say on standard error which rows are left out.
+
+    Raises:
+        ValueError: they have no prompt in common.
+    """
+    pairing = pair_completions(read_answers(a), read_answers(b))
+    if not pairing.pairs:
+        raise ValueError(
+            f"{a} and {b} have no prompt in common: expected answers to the same prompts"
+        )
+    for path, alone in ((a, pairing.only_a), (b, pairing.only_b)):
+        if alone:
+            sys.stderr.write(
+                f"{path}: rows left out: {len(alone)} (no such prompt, or fewer answers to it, in the other file)\n"
+            )
+    return pairing
+
+
+def draw(pairs: Sequence[Pair], n: int | None, *, seed: int, by_subreddit: bool) -> list[Pair]:
+    """Choose the pairs of ``n`` prompts, by a hash of seed and prompt: whoever chooses more has these among them.
+
+    Args:
+        pairs: to choose from.
+        n: prompts; None, or as many as there are: all.
+        seed: of the choice.
+        by_subreddit: each subreddit gets its share of the n, as exactly as whole numbers can.
+    """
+    prompts = sorted({pair.prompt for pair in pairs}, key=lambda prompt: digest(str(seed), prompt))
+    if n is None or n >= len(prompts):
+        return list(pairs)
+    chosen = set(_stratify(prompts, n) if by_subreddit else prompts[:n])
+    return [pair for pair in pairs if pair.prompt in chosen]
+
+
+def _stratify(prompts: Sequence[str], n: int) -> list[str]:
+    """Take the first prompts of each subreddit; of the places left over, the largest remainders get one each."""
+    strata: dict[str, list[str]] = defaultdict(list)
+    for prompt in prompts:
+        found = _SUBREDDIT.search(prompt)
+        strata[found[1] if found else ""].append(prompt)
+    exact = {name: n * len(group) / len(prompts) for name, group in strata.items()}
+    places = {name: int(share) for name, share in exact.items()}
+    by_remainder = sorted(strata, key=lambda name: (places[name] - exact[name], name))
+    for name in by_remainder[: n - sum(places.values())]:
+        places[name] += 1
+    return [prompt for name, group in strata.items() for prompt in group[: places[name]]]

@@ -1,0 +1,82 @@
+"""Replies that were paid for, in one SQLite file: asked again, they cost nothing."""
+
+import hashlib
+import json
+import sqlite3
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from lightning_marlhf.evaluation.judges.base import JudgeError
+
+_WAIT_S = 60.0  # for another process that writes
+_TABLE = "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
+
+
+class Cache:
+    """JSON values by keys; several threads and processes may use one file, and each value is whole or absent.
+
+    Args:
+        path: of the file, which is made where it is missing.
+
+    Raises:
+        JudgeError: the file is something else, or cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._base = sqlite3.connect(
+                path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
+            )
+            self._execute(_TABLE)
+        except sqlite3.Error as error:
+            raise self._refusal(error) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._base.close()
+
+    def get(self, key: str) -> Any:
+        """Return a value, or None where there is none."""
+        rows = self._execute("SELECT value FROM replies WHERE key = ?", key)
+        return json.loads(rows[0][0]) if rows else None
+
+    def put(self, key: str, value: Any) -> None:
+        """Keep a value; on disk before this returns."""
+        self._execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", key, json.dumps(value))
+
+    def _execute(self, statement: str, *values: str) -> Sequence[Any]:
+        try:
+            with self._lock:
+                return self._base.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._refusal(error) from None
+
+    def _refusal(self, error: sqlite3.Error) -> JudgeError:
+        return JudgeError(f"cannot use {self.path} as cache of replies: {error}")
+
+
+def key_of(
+    *, judge: str, settings: Mapping[str, Any], version: str, texts: tuple[str, str, str]
+) -> str:
+    """Hash all that decides a reply.
+
+    Args:
+        judge: who is asked.
+        settings: how it samples.
+        version: of the instructions.
+        texts: prompt, first and second answer.
+    """
+    content = json.dumps([judge, dict(sorted(settings.items())), version, *texts])
+    return hashlib.sha256(content.encode()).hexdigest()

@@ -1,0 +1,60 @@
+"""People as judges: the verdicts that `annotate` wrote."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lightning_marlhf.evaluation.judges.base import WINNERS, JudgeError
+from lightning_marlhf.evaluation.outcomes import latest
+from lightning_marlhf.evaluation.pairs import Pair
+from lightning_marlhf.records import Verdict, read_verdicts
+
+
+class HumanJudge:
+    """Reads a file of verdicts, of one person or several.
+
+    Args:
+        path: JSONL of `Verdict`.
+
+    Attributes:
+        left_out: how many verdicts of the file were not of the pairs that were asked for last: other prompts, or
+            other answers.
+    """
+
+    prompt_version = ""
+
+    def __init__(self, path: Path) -> None:
+        self.name = f"human:{path}"
+        self.left_out = 0
+        self._path = path
+
+    def orders(self, _: Pair) -> tuple[str, ...]:
+        """Say how many verdicts a pair can be counted on to have."""
+        return ("",)
+
+    def judge(self, pairs: Sequence[Pair]) -> Iterator[Verdict]:
+        """Yield the verdicts on ``pairs``, each person's last word on a pair.
+
+        Raises:
+            JudgeError: the file holds something else, or nothing on these pairs.
+        """
+        verdicts = self._read()
+        prints = {pair.pair_id: pair.fingerprint for pair in pairs}
+        fitting = [each for each in verdicts if prints.get(each.pair_id) == each.fingerprint]
+        self.left_out = len(verdicts) - len(fitting)
+        if not fitting:
+            raise JudgeError(
+                f"{self._path}: none of its {len(verdicts)} verdicts is on these pairs of answers"
+            )
+        yield from fitting
+
+    def _read(self) -> list[Verdict]:
+        try:
+            verdicts = latest(read_verdicts(self._path))
+        except TypeError as error:
+            raise JudgeError(f"{self._path}: expected verdicts: {error}") from None
+        for verdict in verdicts:
+            if verdict.winner not in WINNERS:
+                raise JudgeError(
+                    f"{self._path}: winner is {verdict.winner!r}: expected one of {', '.join(WINNERS)}"
+                )
+        return verdicts

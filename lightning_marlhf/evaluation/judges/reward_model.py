@@ -1,0 +1,69 @@
+"""A reward model as judge."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from lightning_marlhf.evaluation.judges import scored
+from lightning_marlhf.evaluation.pairs import Pair
+from lightning_marlhf.records import Verdict
+from lightning_marlhf.rollout.scoring import RewardModelScorer
+
+
+class RewardModelJudge:
+    """Prefers the answer with the higher score, with probability sigmoid(score of a - score of b).
+
+    Every answer is scored as one that ended, with EOS behind it.
+
+    Args:
+        scorer: a one-label sequence classifier, loaded.
+        name: of the reward model, for the records.
+        margin: scores that differ by no more are a tie.
+    """
+
+    prompt_version = ""
+
+    def __init__(self, scorer: RewardModelScorer, *, name: str, margin: float = 0.0) -> None:
+        self.name = f"rm:{name}" + (f" (margin {margin:g})" if margin else "")
+        self._scorer = scorer
+        self._margin = margin
+
+    def orders(self, _: Pair) -> tuple[str, ...]:
+        """Say in which orders a pair is shown: each text is seen alone."""
+        return scored.ORDERS
+
+    def judge(self, pairs: Sequence[Pair]) -> Iterator[Verdict]:
+        """Yield a verdict for each pair; one that is too long for the reward model is invalid."""
+        size = max(1, self._scorer.batch_size // 2)
+        for start in range(0, len(pairs), size):
+            batch = pairs[start : start + size]
+            try:
+                yield from self._judge(batch)
+            except ValueError:  # too long: find out which
+                for pair in batch:
+                    yield self._judge_alone(pair)
+
+    def _judge(self, pairs: Sequence[Pair]) -> list[Verdict]:
+        prompts = [pair.prompt for pair in pairs]
+        answers = [pair.a for pair in pairs] + [pair.b for pair in pairs]
+        scores = self._scorer.score_texts(prompts * 2, answers, [True] * len(answers)).tolist()
+        return [
+            scored.compare(
+                pair, a, b, judge=self.name, margin=self._margin, p_a=preference_probability(a, b)
+            )
+            for pair, a, b in zip(pairs, scores, scores[len(pairs) :], strict=False)
+        ]
+
+    def _judge_alone(self, pair: Pair) -> Verdict:
+        try:
+            return self._judge([pair])[0]
+        except ValueError as error:
+            return scored.invalid(pair, str(error), judge=self.name)
+
+
+def preference_probability(a: float, b: float) -> float:
+    """Bradley-Terry: how often the answer with score ``a`` is preferred, however far the scores are apart.
+
+    >>> preference_probability(2.0, 2.0), preference_probability(-1000.0, 1000.0)
+    (0.5, 0.0)
+    """
+    return 0.5 * (1.0 + math.tanh((a - b) / 2))
