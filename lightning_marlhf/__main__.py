@@ -19,6 +19,10 @@ COMMANDS = {
     "generate": ("generate", "answer prompts with a run, an export or a Hub model"),
     "score": ("score", "score completions, or one response, by a reward model"),
     "grade": ("grade", "run the programs in completions on tests: verdicts, rewards, pass@k"),
+    "win-rate": (
+        "win_rate",
+        "compare two files of completions by judges: how often a is preferred",
+    ),
     "chat": ("chat", "talk with a model"),
     "inspect": ("inspect", "page through rollouts, macro actions coloured"),
     "export": ("export", "turn a checkpoint into a Hugging Face directory; publish it"),

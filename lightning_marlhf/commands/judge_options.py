@@ -65,6 +65,7 @@ def _add_language_model_options(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--temperature",
         type=_temperature,
+        default=0.0,
         metavar="T",
         help="default 0; none: the server's own, for models that allow no other",
     )
