@@ -1,0 +1,116 @@
+"""The estimate of best-of-N against all subsets, and what it has to be at its ends."""
+
+import itertools
+import math
+import statistics
+
+import pytest
+import torch
+
+from lightning_marlhf.evaluation.best_of_n import (
+    best_of_n,
+    expected_best,
+    kl_bound,
+    rank_weights,
+)
+
+
+def draws(*shape, seed=0, ties=False):
+    numbers = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return numbers.round() if ties else numbers
+
+
+def over_all_subsets(chooser, scores, n):
+    """Take the mean over all subsets of n answers of the score of the best; ties are chosen equally often."""
+    values = []
+    for subset in itertools.combinations(range(len(chooser)), n):
+        most = max(chooser[i] for i in subset)
+        values.append(statistics.fmean(scores[i] for i in subset if chooser[i] == most))
+    return statistics.fmean(values)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_it_is_the_mean_over_all_subsets(ties):
+    chooser, second = draws(3, 7, ties=ties), draws(3, 7, seed=1)
+    ns = list(range(1, 8))
+    for scores in (chooser, second):
+        expected = [
+            [over_all_subsets(a.tolist(), b.tolist(), n) for n in ns]
+            for a, b in zip(chooser, scores, strict=True)
+        ]
+        found = expected_best(chooser, scores, ns)
+        torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+
+
+def test_the_best_of_one_is_the_mean_and_of_all_the_maximum():
+    scores = draws(5, 64)
+    first, last = expected_best(scores, scores, [1, 64]).T
+    torch.testing.assert_close(first, scores.mean(dim=1))
+    assert last.tolist() == scores.max(dim=1).values.tolist()
+
+
+def test_the_order_of_the_answers_does_not_matter():
+    chooser, second = draws(2, 9, ties=True), draws(2, 9, seed=1)
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(
+        expected_best(chooser[:, order], second[:, order], range(1, 10)),
+        expected_best(chooser, second, range(1, 10)),
+    )
+
+
+def test_weights_of_a_large_pool_are_those_of_whole_numbers():
+    weights = rank_weights(2000, [1000])[0]
+    whole = [math.comb(i, 999) / math.comb(2000, 1000) for i in range(2000)]
+    torch.testing.assert_close(
+        weights, torch.tensor(whole, dtype=torch.float64), rtol=1e-9, atol=1e-300
+    )
+
+
+def test_the_mean_over_pools_does_not_depend_on_the_size_of_the_pool():
+    # the expected maximum of 3 uniform numbers is 3/4
+    for size in (3, 12):
+        pools = torch.rand(20_000, size, generator=torch.Generator().manual_seed(size))
+        assert expected_best(pools, pools, [3]).mean().item() == pytest.approx(0.75, abs=0.005)
+
+
+def test_points_are_means_over_prompts_with_intervals_around_them():
+    pools = [{"rm": row.tolist(), "gold": (-row).tolist()} for row in draws(40, 4)]
+    points = best_of_n(pools, [1, 2, 4], chooser="rm")
+    assert [point.n for point in points] == [1, 2, 4]
+    assert points[1].kl_bound == pytest.approx(math.log(2) - 0.5)
+    best = [max(pool["rm"]) for pool in pools]
+    assert points[2].means["rm"] == pytest.approx(statistics.fmean(best))
+    for point in points:
+        assert point.means["gold"] == pytest.approx(-point.means["rm"])
+        assert point.lows["rm"] < point.means["rm"] < point.highs["rm"]
+    # near the normal interval, as the maxima of 40 prompts are many enough
+    half = 1.96 * statistics.stdev(best) / math.sqrt(40)
+    assert points[2].highs["rm"] - points[2].means["rm"] == pytest.approx(half, rel=0.25)
+
+
+def test_prompts_may_have_pools_of_different_sizes():
+    pools = [{"rm": [0.0, 2.0]}, {"rm": [1.0, 5.0, 3.0]}, {"rm": [4.0, 6.0]}]
+    points = best_of_n(pools, [1, 2], chooser="rm")
+    # means 1, 3, 5; best of two 2, (5 + 5 + 3) / 3, 6
+    assert [p.means["rm"] for p in points] == pytest.approx([3.0, (2 + 13 / 3 + 6) / 3])
+
+
+@pytest.mark.parametrize("ns", [[0], [4], [], [1, 4]])
+def test_an_n_that_cannot_be_drawn_is_refused(ns):
+    with pytest.raises(ValueError, match="expected numbers from 1 to 3"):
+        rank_weights(3, ns)
+
+
+def test_what_is_no_number_or_not_there_is_refused():
+    scores = torch.tensor([[1.0, math.nan]])
+    with pytest.raises(ValueError, match="expected finite scores"):
+        expected_best(scores, torch.zeros(1, 2), [1])
+    with pytest.raises(ValueError, match="expected finite scores"):
+        expected_best(torch.zeros(1, 2), scores, [1])
+    with pytest.raises(ValueError, match="got none"):
+        best_of_n([], [1], chooser="rm")
+
+
+def test_the_bound_on_kl_is_nothing_for_one():
+    assert kl_bound(1) == 0
+    assert kl_bound(64) == pytest.approx(4.158883 - 63 / 64)
