@@ -3,27 +3,19 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.counter import Counter
 from lightning_marlhf.commands.inspect import printable
-from lightning_marlhf.commands.model_folder import MODEL_HELP, device_and_dtype, model_folder
-from lightning_marlhf.commands.prompting import CHAT, FORMATS, TEXT, read_prompts
+from lightning_marlhf.commands.model_folder import MODEL_HELP, device_and_dtype
+from lightning_marlhf.commands.prompting import add_format_option, read_prompts
 from lightning_marlhf.commands.sampling_options import add_sampling_options, sampling_settings
-from lightning_marlhf.records import (
-    Completion,
-    append_jsonl,
-    cut_unfinished_line,
-    read_completions,
-)
+from lightning_marlhf.records import Completion, append_jsonl
 
 if TYPE_CHECKING:
-    from lightning_marlhf.commands.answering import Answerer
     from lightning_marlhf.commands.completing import Wanted
 
 
@@ -45,13 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help=".jsonl: rows with `prompt`, or rows of --format's data set; else a prompt a line",
     )
-    parser.add_argument(
-        "--format",
-        default=TEXT,
-        choices=FORMATS,
-        help="write prompts as this data set does, unless they are so already; chat: the model's own "
-        "chat template; text (default): as given",
-    )
+    add_format_option(parser)
     add_sampling_options(parser, max_new_tokens=128)
     parser.add_argument(
         "--num-samples", type=int, default=1, metavar="N", help="answers to each prompt"
@@ -78,78 +64,28 @@ def _run(options: argparse.Namespace) -> int:
             )
     prompts = read_prompts(options.prompts, options.file, options.format)
     device, dtype = device_and_dtype(options.dtype)
-    sampling = sampling_settings(options)
-    settings = {**asdict(sampling), "format": options.format, "dtype": dtype}
-    from lightning_marlhf.commands.answering import Answerer
-    from lightning_marlhf.commands.completing import complete, wanted_answers
+    from lightning_marlhf.commands.answer_job import AnswerJob
 
-    wanted = _not_there(list(wanted_answers(prompts, options.num_samples)), options, settings)
+    job = AnswerJob(
+        model=options.model,
+        prompts=prompts,
+        num_samples=options.num_samples,
+        sampling=sampling_settings(options),
+        seed=options.seed,
+        form=options.format,
+        batch_size=options.batch_size,
+        device=device,
+        dtype=dtype,
+    )
+    anew = options.out is None or options.overwrite
+    wanted: Sequence[Wanted] = job.wanted() if anew else job.missing(options.out)
     if not wanted:
         sys.stdout.write(f"{options.out}: all answers are there\n")
         return 0
-    with model_folder(options.model) as model:
-        templated = options.format == CHAT
-        answerer = Answerer(model.source, device=device, dtype=dtype, chat_template=templated)
-        wanted = _fitting(answerer, wanted, options)
-        made = complete(
-            answerer,
-            wanted,
-            settings=sampling,
-            seed=options.seed,
-            batch_size=options.batch_size,
-            record=partial(
-                Completion,
-                model=options.model,
-                seed=options.seed,
-                step=model.step,
-                settings=settings,
-            ),
-        )
+    with job.load() as model:
+        wanted = job.fitting(model, wanted)
+        made = job.make(model, wanted)
         return (_show if options.out is None else _keep)(made, len(wanted), options)
-
-
-def _not_there(
-    wanted: Sequence["Wanted"], options: argparse.Namespace, settings: Mapping[str, Any]
-) -> Sequence["Wanted"]:
-    """Leave out the answers that --out has already; refuse a file of other answers."""
-    out: Path | None = options.out
-    if out is None or options.overwrite or not out.exists():
-        return wanted
-    cut_unfinished_line(out)
-    prompts = {each.sample_id: each.prompt.text for each in wanted}
-    there = set()
-    for row in read_completions(out):
-        expected = (prompts.get(row.sample_id), options.model, options.seed, settings)
-        if expected != (row.prompt, row.model, row.seed, row.settings):
-            raise ValueError(
-                f"{out} holds other completions (of sample {row.sample_id} the prompt, model, seed or settings "
-                "differ): give another --out, or --overwrite"
-            )
-        there.add(row.sample_id)
-    return [each for each in wanted if each.sample_id not in there]
-
-
-def _fitting(
-    answerer: "Answerer", wanted: Sequence["Wanted"], options: argparse.Namespace
-) -> Sequence["Wanted"]:
-    """Leave out prompts that the model has no room for, and say so."""
-    from lightning_marlhf.commands.completing import too_long
-
-    left_out = too_long(answerer, wanted, options.max_new_tokens)
-    if not left_out:
-        return wanted
-    why = (
-        f"{options.model} has room for {answerer.positions} tokens, --max-new-tokens "
-        f"{options.max_new_tokens} among them"
-    )
-    if len(left_out) == len(wanted):
-        raise ValueError(f"no prompt is left that fits: {why}")
-    sys.stderr.write(
-        f"answers left out, as their prompts are too long: {len(left_out)} (the first is {left_out[0].sample_id}): "
-        f"{why}\n"
-    )
-    names = {each.sample_id for each in left_out}
-    return [each for each in wanted if each.sample_id not in names]
 
 
 def _keep(made: Iterator[list[Completion]], total: int, options: argparse.Namespace) -> int:

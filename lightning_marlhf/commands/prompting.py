@@ -1,5 +1,6 @@
 """Prompts as users give them: typed, from a file or from standard input, in the format of a data set."""
 
+import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,17 @@ class Prompt:
     sample_id: str  # the row's own, or its number; seeds its sampling
     text: str  # as the model sees it, but for a chat template
     reference: Any = None  # what a judge may compare with
+
+
+def add_format_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--format`."""
+    parser.add_argument(
+        "--format",
+        default=TEXT,
+        choices=FORMATS,
+        help="write prompts as this data set does, unless they are so already; chat: the model's own "
+        "chat template; text (default): as given",
+    )
 
 
 def read_prompts(given: Sequence[str], file: Path | None, form: str) -> list[Prompt]:
