@@ -2,26 +2,17 @@
 
 import argparse
 import json
-import math
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.counter import Counter
-from lightning_marlhf.commands.model_folder import (
-    MODEL_HELP,
-    add_dtype_option,
-    device_and_dtype,
-    model_folder,
-)
+from lightning_marlhf.commands.model_folder import MODEL_HELP, add_dtype_option, device_and_dtype
 from lightning_marlhf.commands.prompting import batches
 from lightning_marlhf.records import read_jsonl, write_text
-
-if TYPE_CHECKING:
-    from lightning_marlhf.rollout.scoring import RewardModelScorer
 
 _BINS, _BAR_WIDTH = 10, 40
 
@@ -72,20 +63,24 @@ def _run(options: argparse.Namespace) -> int:
     _check(options)
     rows = _read_rows(options)
     device, dtype = device_and_dtype(options.dtype)
-    with model_folder(options.model) as model:
-        from lightning_marlhf.rollout.scoring import RewardModelScorer
+    from lightning_marlhf.commands.scoring import reward_model, score_rows
 
-        scorer = RewardModelScorer(
-            model.source, name=options.name, dtype=dtype, chat_template=options.chat_template
-        )
-        scorer.load(device)
-        if scorer.tokenizer.chat_template and not options.chat_template:
-            sys.stderr.write(f"{options.model} has a chat template; --chat-template uses it\n")
-        with Counter("scores", len(rows), shown=len(rows) > options.batch_size) as counter:
-            scores: list[float] = []
-            for batch in batches(rows, options.batch_size):
-                scores += _score(scorer, batch, first=len(scores))
-                counter.add(len(batch))
+    scores: list[float] = []
+    with (
+        reward_model(
+            options.model,
+            name=options.name,
+            device=device,
+            dtype=dtype,
+            chat_template=options.chat_template,
+        ) as scorer,
+        Counter("scores", len(rows), shown=len(rows) > options.batch_size) as counter,
+    ):
+        for batch in batches(rows, options.batch_size):
+            answered = [(row["prompt"], row["response"], row.get("ended", True)) for row in batch]
+            numbers = range(len(scores) + 1, len(scores) + 1 + len(batch))
+            scores += score_rows(scorer, answered, numbers=numbers)
+            counter.add(len(batch))
     _report(rows, scores, options)
     return 0
 
@@ -115,21 +110,6 @@ def _read_rows(options: argparse.Namespace) -> list[Row]:
                     f"{options.completions}: row {number}: expected `{key}` with {expected}"
                 )
     return rows
-
-
-def _score(scorer: "RewardModelScorer", rows: Sequence[Row], *, first: int) -> list[float]:
-    try:
-        scores = scorer.score_texts(
-            [row["prompt"] for row in rows],
-            [row["response"] for row in rows],
-            [row.get("ended", True) for row in rows],
-        ).tolist()
-    except ValueError as error:
-        raise ValueError(f"rows {first + 1} to {first + len(rows)}: {error}") from error
-    for number, score in enumerate(scores, start=first + 1):
-        if not math.isfinite(score):
-            raise ValueError(f"the score of row {number} is {score}: try --dtype float32")
-    return scores  # type: ignore[no-any-return]
 
 
 def _report(rows: Sequence[Row], scores: Sequence[float], options: argparse.Namespace) -> None:

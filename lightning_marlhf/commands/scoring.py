@@ -1,0 +1,50 @@
+"""Reward models as users name them, and the scores that they give to texts."""
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from lightning_marlhf.commands.model_folder import model_folder
+from lightning_marlhf.rollout.scoring import RewardModelScorer
+
+Answered = tuple[str, str, bool]
+"""A prompt, its response, and whether that ended or was cut off."""
+
+
+@contextmanager
+def reward_model(
+    model: str, *, name: str, device: str, dtype: str, chat_template: bool
+) -> Iterator[RewardModelScorer]:
+    """Load a reward model, and point out a chat template that is not used."""
+    with model_folder(model) as folder:
+        scorer = RewardModelScorer(
+            folder.source, name=name, dtype=dtype, chat_template=chat_template
+        )
+        scorer.load(device)
+        if scorer.tokenizer.chat_template and not chat_template:
+            sys.stderr.write(f"{model} has a chat template; --chat-template uses it\n")
+        yield scorer
+
+
+def score_rows(
+    scorer: RewardModelScorer, rows: Sequence[Answered], *, numbers: Sequence[int]
+) -> list[float]:
+    """Score some rows in one pass.
+
+    Args:
+        scorer: is loaded.
+        rows: what is scored.
+        numbers: of the rows, as an error names them.
+
+    Raises:
+        ValueError: a row is too long for the reward model, or its score is no number.
+    """
+    try:
+        scores: list[float] = scorer.score_texts(*zip(*rows, strict=True)).tolist()
+    except ValueError as error:
+        raise ValueError(f"rows {min(numbers)} to {max(numbers)}: {error}") from error
+    for number, score in zip(numbers, scores, strict=True):
+        if not math.isfinite(score):
+            raise ValueError(f"the score of row {number} is {score}: try --dtype float32")
+    return scores
