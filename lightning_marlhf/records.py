@@ -129,6 +129,103 @@ class WinRate(Record):
     remarks: tuple[str, ...] = ()  # what to keep in mind when reading these numbers
 
 
+class MeanInterval(Record):
+    """A mean over prompts, and the ends of its interval of 95 %."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class BestOfNPoint(Record):
+    """What the best of ``n`` answers is worth, over prompts."""
+
+    temperature: float | None  # of the sampling; None: not known
+    n: int
+    kl_bound: float  # of best-of-n to the policy it draws from: log n - (n - 1)/n nats
+    scores: dict[str, MeanInterval]  # of the answer that is chosen, by scorer
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """Build the record and what stands inside it."""
+        scores = {name: MeanInterval.from_dict(value) for name, value in row["scores"].items()}
+        return super().from_dict({**row, "scores": scores})
+
+
+@dataclass(frozen=True)
+class BestOfN(Record):
+    """`best_of_n.json`: what the best of N answers is worth, for some N and temperatures."""
+
+    model: str  # path or Hub id of the policy; "" where answers of several are in one file
+    chooser: str  # name of the score by which the best is chosen
+    scorers: dict[str, str]  # what gave the scores, by their names, where it is known
+    num_prompts: int
+    num_samples: int  # answers to the prompt that has fewest
+    points: list[BestOfNPoint]
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """Build the record and what stands inside it."""
+        return super().from_dict(
+            {**row, "points": [BestOfNPoint.from_dict(point) for point in row["points"]]}
+        )
+
+
+@dataclass(frozen=True)
+class ScoreSummary(Record):
+    """How one scorer's numbers are spread over the answers of one policy."""
+
+    mean: MeanInterval  # several answers to one prompt count as their mean
+    spread: float  # standard deviation of the answers' scores, n - 1 in the denominator
+    quantiles: dict[str, float]  # of the answers' scores: "0.05", "0.25", "0.5", "0.75", "0.95"
+    difference: MeanInterval | None  # to the first policy, on the prompts that both answered
+    num_paired: int  # such prompts
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """Build the record and what stands inside it."""
+        other = row["difference"]
+        inside = {
+            "mean": MeanInterval.from_dict(row["mean"]),
+            "difference": None if other is None else MeanInterval.from_dict(other),
+        }
+        return super().from_dict({**row, **inside})
+
+
+@dataclass(frozen=True)
+class PolicyScores(Record):
+    """What scorers say of one policy's answers."""
+
+    label: str
+    source: str  # model, or file of completions
+    num_prompts: int
+    num_answers: int
+    scores: dict[str, ScoreSummary]  # by scorer
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """Build the record and what stands inside it."""
+        scores = {name: ScoreSummary.from_dict(value) for name, value in row["scores"].items()}
+        return super().from_dict({**row, "scores": scores})
+
+
+@dataclass(frozen=True)
+class RMScores(Record):
+    """`rm_score.json`: policies compared by the scores of their answers."""
+
+    scorers: dict[str, str]  # what gave the scores, by their names
+    settings: dict[str, Any]  # how prompts were drawn and answers sampled
+    policies: list[PolicyScores]  # the first is what the others are compared with
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """Build the record and what stands inside it."""
+        return super().from_dict(
+            {**row, "policies": [PolicyScores.from_dict(each) for each in row["policies"]]}
+        )
+
+
 @dataclass(frozen=True)
 class RunSummary(Record):
     """`done.json`: a finished stage, its metrics, and how long it took."""

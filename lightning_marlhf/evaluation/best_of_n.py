@@ -6,24 +6,13 @@ C(m, N) cases. The mean with these weights is unbiased, and has the least varian
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lightning_marlhf.evaluation.pass_at_k import bootstrap_interval
-
-
-@dataclass(frozen=True)
-class Point:
-    """What the best of ``n`` answers is worth."""
-
-    n: int
-    kl_bound: float  # in nats
-    means: dict[str, float]  # over prompts, by the score's name
-    lows: dict[str, float]  # lower ends of the means' intervals, 95 % over prompts
-    highs: dict[str, float]
+from lightning_marlhf.records import BestOfNPoint, MeanInterval
 
 
 def kl_bound(n: int) -> float:
@@ -98,15 +87,17 @@ def best_of_n(
     ns: Sequence[int],
     *,
     chooser: str,
+    temperature: float | None = None,
     resamples: int = 1_000,
     seed: int = 0,
-) -> list[Point]:
+) -> list[BestOfNPoint]:
     """Estimate what the best of n answers is worth, over prompts.
 
     Args:
         pools: of each prompt the answers' scores by the scores' names; prompts may differ in how many they have.
         ns: numbers of answers drawn, up to the smallest pool.
         chooser: name of the score by which the best is chosen; the others show what the choice is worth to them.
+        temperature: at which the answers were sampled.
         resamples: draws for the intervals.
         seed: of the draws.
 
@@ -123,16 +114,20 @@ def best_of_n(
     for size in sorted(by_size):
         scores = {name: torch.tensor([pool[name] for pool in by_size[size]]) for name in names}
         parts.append(
-            torch.stack([expected_best(scores[chooser], scores[name], ns) for name in names], dim=1)
+            torch.stack([expected_best(scores[chooser], scores[name], ns) for name in names], dim=2)
         )
-    values = torch.cat(parts)  # [prompt, name, number]
-    low, high = bootstrap_interval(values.flatten(1), resamples=resamples, seed=seed)
-    numbers = (values.mean(dim=0), low.view(len(names), -1), high.view(len(names), -1))
-    means, lows, highs = (
-        [dict(zip(names, column.tolist(), strict=True)) for column in number.T]
-        for number in numbers
-    )
-    return [Point(n, kl_bound(n), *ends) for n, *ends in zip(ns, means, lows, highs, strict=True)]
+    values = torch.cat(parts)  # [prompt, number, name]
+    ends = bootstrap_interval(values.flatten(1), resamples=resamples, seed=seed)
+    triples = torch.stack([values.mean(dim=0), *ends.view(2, len(ns), len(names))], dim=2)
+    return [
+        BestOfNPoint(
+            temperature=temperature,
+            n=n,
+            kl_bound=kl_bound(n),
+            scores={name: MeanInterval(*triple) for name, triple in zip(names, row, strict=True)},
+        )
+        for n, row in zip(ns, triples.tolist(), strict=True)
+    ]
 
 
 def _share_ties(

@@ -79,20 +79,21 @@ def test_points_are_means_over_prompts_with_intervals_around_them():
     assert [point.n for point in points] == [1, 2, 4]
     assert points[1].kl_bound == pytest.approx(math.log(2) - 0.5)
     best = [max(pool["rm"]) for pool in pools]
-    assert points[2].means["rm"] == pytest.approx(statistics.fmean(best))
-    for point in points:
-        assert point.means["gold"] == pytest.approx(-point.means["rm"])
-        assert point.lows["rm"] < point.means["rm"] < point.highs["rm"]
+    whole = points[2].scores["rm"]
+    assert whole.mean == pytest.approx(statistics.fmean(best))
+    for scores in (point.scores for point in points):
+        assert scores["gold"].mean == pytest.approx(-scores["rm"].mean)
+        assert scores["rm"].low < scores["rm"].mean < scores["rm"].high
     # near the normal interval, as the maxima of 40 prompts are many enough
     half = 1.96 * statistics.stdev(best) / math.sqrt(40)
-    assert points[2].highs["rm"] - points[2].means["rm"] == pytest.approx(half, rel=0.25)
+    assert whole.high - whole.mean == pytest.approx(half, rel=0.25)
 
 
 def test_prompts_may_have_pools_of_different_sizes():
     pools = [{"rm": [0.0, 2.0]}, {"rm": [1.0, 5.0, 3.0]}, {"rm": [4.0, 6.0]}]
     points = best_of_n(pools, [1, 2], chooser="rm")
     # means 1, 3, 5; best of two 2, (5 + 5 + 3) / 3, 6
-    assert [p.means["rm"] for p in points] == pytest.approx([3.0, (2 + 13 / 3 + 6) / 3])
+    assert [p.scores["rm"].mean for p in points] == pytest.approx([3.0, (2 + 13 / 3 + 6) / 3])
 
 
 @pytest.mark.parametrize("ns", [[0], [4], [], [1, 4]])
