@@ -129,12 +129,13 @@ class WinRate(Record):
     remarks: tuple[str, ...] = ()  # what to keep in mind when reading these numbers
 
 
+@dataclass(frozen=True)
 class MeanInterval(Record):
-    """A mean over prompts, and the ends of its interval of 95 %."""
+    """A mean over prompts, and the ends of its interval of 95 %; None where there is but one prompt."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def test_a_row_that_was_not_finished_is_cut_off(tmp_path, torn):
 
 
 def test_records_inside_records_come_back_from_json():
-    scores = {"rm": MeanInterval(1.0, 0.5, 1.5)}
+    scores = {"rm": MeanInterval(1.0, 0.5, 1.5), "gold": MeanInterval(2.0, None, None)}
     point = BestOfNPoint(temperature=None, n=2, kl_bound=0.2, scores=scores)
     best = BestOfN("m", "rm", {"rm": "r"}, num_prompts=3, num_samples=2, points=[point])
     assert BestOfN.from_dict(json.loads(json.dumps(best.to_dict()))) == best

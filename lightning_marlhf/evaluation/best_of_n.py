@@ -7,12 +7,15 @@ C(m, N) cases. The mean with these weights is unbiased, and has the least varian
 import math
 from collections.abc import Mapping, Sequence
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln, softmax
 
-from lightning_marlhf.evaluation.pass_at_k import bootstrap_interval
+from lightning_marlhf.evaluation.bootstrap import interval
 from lightning_marlhf.records import BestOfNPoint, MeanInterval
+
+Pool = Mapping[str, Sequence[float]]
+"""The scores of one prompt's answers, by the scores' names."""
 
 
 def kl_bound(n: int) -> float:
@@ -24,8 +27,8 @@ def kl_bound(n: int) -> float:
     return math.log(n) - (n - 1) / n
 
 
-def rank_weights(pool: int, ns: Sequence[int]) -> Float[Tensor, "number rank"]:
-    """Say how likely each rank of a pool, the lowest first, is the best of n.
+def rank_weights(pool: int, ns: Sequence[int]) -> NDArray[np.float64]:
+    """Say how likely each rank of a pool, the lowest first, is the best of n: [number, rank].
 
     C(i - 1, n - 1) / C(m, n) for rank i of m. As all C(i - 1, n - 1) of one n add up to C(m, n), a softmax of their
     logarithms gives the weights, and nothing overflows.
@@ -37,53 +40,48 @@ def rank_weights(pool: int, ns: Sequence[int]) -> Float[Tensor, "number rank"]:
     Raises:
         ValueError: an n is below 1 or above the pool.
 
-    >>> rank_weights(3, [1, 2, 3]).mul(3).round(decimals=6).tolist()  # of 3 pairs
-    [[1.0, 1.0, 1.0], [0.0, 1.0, 2.0], [0.0, 0.0, 3.0]]
+    >>> rank_weights(3, [1, 2, 3]).round(3).tolist()  # of 3 pairs, the second is the best in one
+    [[0.333, 0.333, 0.333], [0.0, 0.333, 0.667], [0.0, 0.0, 1.0]]
     """
     if not ns or min(ns) < 1 or max(ns) > pool:
         raise ValueError(
             f"N are {list(ns)}: expected numbers from 1 to {pool}, the answers there are"
         )
-    below = torch.arange(pool, dtype=torch.float64)  # i - 1
-    others = torch.tensor(ns, dtype=torch.float64).unsqueeze(1) - 1  # n - 1
-    possible = below >= others
-    log_cases = (
-        torch.lgamma(below + 1)
-        - torch.lgamma(others + 1)
-        - torch.lgamma((below - others).clamp(min=0) + 1)
-    )
-    return log_cases.masked_fill(~possible, -torch.inf).softmax(dim=1)
+    below = np.arange(pool)  # i - 1
+    others = np.array(ns)[:, None] - 1  # n - 1
+    rest = np.maximum(below - others, 0)
+    log_cases = gammaln(below + 1) - gammaln(others + 1) - gammaln(rest + 1)
+    return softmax(np.where(below < others, -np.inf, log_cases), axis=1)  # type: ignore[no-any-return]
 
 
 def expected_best(
-    chooser: Float[Tensor, "prompt sample"],
-    scores: Float[Tensor, "prompt sample"],
-    ns: Sequence[int],
-) -> Float[Tensor, "prompt number"]:
-    """Estimate without bias the score of the answer that has the highest ``chooser`` of n.
+    chooser: NDArray[np.floating], scores: NDArray[np.floating], ns: Sequence[int]
+) -> NDArray[np.float64]:
+    """Estimate without bias the score of the answer that has the highest ``chooser`` of n: [prompt, number].
 
     Args:
-        chooser: by which the best is chosen. Answers of one score are chosen equally often.
-        scores: of the same answers; the same tensor gives the expected maximum.
+        chooser: [prompt, answer], by which the best is chosen. Answers of one score are chosen equally often.
+        scores: of the same answers; the same array gives the expected maximum.
         ns: numbers of answers drawn.
 
     Raises:
         ValueError: an n is below 1 or above the number of answers, or a score is NaN or infinite.
 
-    >>> scores = torch.tensor([[3.0, 1.0, 2.0]])
-    >>> expected_best(scores, scores, [1, 2, 3]).round(decimals=6).tolist()  # of pairs: (3 + 3 + 2) / 3
-    [[2.0, 2.666667, 3.0]]
+    >>> scores = np.array([[3.0, 1.0, 2.0]])
+    >>> expected_best(scores, scores, [1, 2, 3]).round(3).tolist()  # of pairs: (3 + 3 + 2) / 3
+    [[2.0, 2.667, 3.0]]
     """
-    chooser, scores = chooser.double(), scores.double()
-    if not (chooser.isfinite().all() and scores.isfinite().all()):
+    if not (np.isfinite(chooser).all() and np.isfinite(scores).all()):
         raise ValueError("expected finite scores, got NaN or infinite ones")
-    order = chooser.argsort(dim=1)
-    ranked = _share_ties(chooser.gather(1, order), scores.gather(1, order))
+    order = chooser.argsort(axis=1, kind="stable")
+    ranked = _share_ties(
+        np.take_along_axis(chooser, order, axis=1), np.take_along_axis(scores, order, axis=1)
+    )
     return ranked @ rank_weights(chooser.shape[1], ns).T
 
 
 def best_of_n(
-    pools: Sequence[Mapping[str, Sequence[float]]],
+    pools: Mapping[str, Pool],
     ns: Sequence[int],
     *,
     chooser: str,
@@ -94,7 +92,7 @@ def best_of_n(
     """Estimate what the best of n answers is worth, over prompts.
 
     Args:
-        pools: of each prompt the answers' scores by the scores' names; prompts may differ in how many they have.
+        pools: of each prompt; prompts may differ in how many answers they have.
         ns: numbers of answers drawn, up to the smallest pool.
         chooser: name of the score by which the best is chosen; the others show what the choice is worth to them.
         temperature: at which the answers were sampled.
@@ -106,19 +104,16 @@ def best_of_n(
     """
     if not pools:
         raise ValueError("expected prompts with scored answers, got none")
-    names = list(pools[0])
-    by_size: dict[int, list[Mapping[str, Sequence[float]]]] = {}
-    for pool in pools:
-        by_size.setdefault(len(pool[chooser]), []).append(pool)
-    parts = []
-    for size in sorted(by_size):
-        scores = {name: torch.tensor([pool[name] for pool in by_size[size]]) for name in names}
-        parts.append(
-            torch.stack([expected_best(scores[chooser], scores[name], ns) for name in names], dim=2)
+    names = list(next(iter(pools.values())))
+    values = np.stack([_worth(pool, names, chooser, ns) for pool in pools.values()])
+    mean = values.mean(axis=0)  # [number, name]
+    if len(pools) > 1:
+        ends: tuple[NDArray, NDArray] = interval(
+            lambda rows: values[rows].mean(axis=0), list(pools), resamples=resamples, seed=seed
         )
-    values = torch.cat(parts)  # [prompt, number, name]
-    ends = bootstrap_interval(values.flatten(1), resamples=resamples, seed=seed)
-    triples = torch.stack([values.mean(dim=0), *ends.view(2, len(ns), len(names))], dim=2)
+    else:
+        ends = (np.full(mean.shape, None), np.full(mean.shape, None))
+    triples = np.stack([mean.astype(object), *ends], axis=2).tolist()
     return [
         BestOfNPoint(
             temperature=temperature,
@@ -126,20 +121,26 @@ def best_of_n(
             kl_bound=kl_bound(n),
             scores={name: MeanInterval(*triple) for name, triple in zip(names, row, strict=True)},
         )
-        for n, row in zip(ns, triples.tolist(), strict=True)
+        for n, row in zip(ns, triples, strict=True)
     ]
 
 
-def _share_ties(
-    sorted_chooser: Float[Tensor, "prompt rank"], scores: Float[Tensor, "prompt rank"]
-) -> Float[Tensor, "prompt rank"]:
-    """Give answers that the chooser cannot tell apart the mean of their scores.
+def _worth(
+    pool: Pool, names: Sequence[str], chooser: str, ns: Sequence[int]
+) -> NDArray[np.float64]:
+    """Estimate what the best of n is worth by each score, for one prompt: [number, name]."""
+    scores = np.array([pool[name] for name in names], dtype=float)
+    return expected_best(np.broadcast_to(pool[chooser], scores.shape), scores, ns).T
 
-    >>> _share_ties(torch.tensor([[1.0, 1.0, 2.0]]), torch.tensor([[5.0, 3.0, 0.0]])).tolist()
+
+def _share_ties(chooser: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Give answers that the sorted chooser cannot tell apart the mean of their scores.
+
+    >>> _share_ties(np.array([[1.0, 1.0, 2.0]]), np.array([[5.0, 3.0, 0.0]])).tolist()
     [[4.0, 4.0, 0.0]]
     """
-    group = torch.zeros_like(sorted_chooser, dtype=torch.int64)
-    group[:, 1:] = (sorted_chooser.diff(dim=1) > 0).cumsum(dim=1)
-    sums = torch.zeros_like(scores).scatter_add(1, group, scores)
-    sizes = torch.zeros_like(scores).scatter_add(1, group, torch.ones_like(scores))
-    return (sums / sizes.clamp(min=1)).gather(1, group)
+    starts = np.ones(chooser.shape, dtype=bool)
+    starts[:, 1:] = np.diff(chooser, axis=1) > 0
+    group = starts.ravel().cumsum() - 1
+    means = np.bincount(group, scores.ravel()) / np.bincount(group)
+    return means[group].reshape(scores.shape)

@@ -2,10 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
-import torch
 
 from lightning_marlhf.evaluation.rm_score import mean_interval, summarize_scores
+from lightning_marlhf.records import MeanInterval
 
 
 def test_answers_to_one_prompt_count_as_their_mean():
@@ -29,8 +30,8 @@ def test_a_difference_is_taken_on_the_prompts_that_both_have():
 
 
 def test_a_paired_difference_is_surer_than_the_means():
-    prompts = torch.randn(50, generator=torch.Generator().manual_seed(0))
-    first = {str(n): [x] for n, x in enumerate(prompts.tolist())}
+    prompts = np.random.default_rng(0).normal(size=50)
+    first = {str(n): [x] for n, x in enumerate(prompts)}
     ours = {name: [x + 0.1] for name, [x] in first.items()}
     found = summarize_scores(ours, first)
     assert found.difference.mean == pytest.approx(0.1)
@@ -41,10 +42,17 @@ def test_a_paired_difference_is_surer_than_the_means():
 
 
 def test_an_interval_holds_the_true_mean_about_as_often_as_it_says():
-    draws = torch.randn(200, 40, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    ends = [mean_interval(row, resamples=300) for row in draws]
+    draws = np.random.default_rng(1).normal(size=(200, 40))
+    ends = [
+        mean_interval({str(n): x for n, x in enumerate(row)}, resamples=300, seed=0)
+        for row in draws
+    ]
     held = sum(each.low <= 0 <= each.high for each in ends) / len(ends)
     assert 0.89 <= held <= 0.98
+
+
+def test_one_prompt_has_no_interval():
+    assert summarize_scores({"p": [1.0, 3.0]}).mean == MeanInterval(2.0, None, None)
 
 
 @pytest.mark.parametrize("scores", [{}, {"p": []}, {"p": [math.nan]}, {"p": [1.0, math.inf]}])
