@@ -18,6 +18,8 @@ COMMANDS = {
     "reproduce": ("reproduce", "run all stages of a plan, and write its report"),
     "generate": ("generate", "answer prompts with a run, an export or a Hub model"),
     "score": ("score", "score completions, or one response, by a reward model"),
+    "rm-score": ("rm_score", "compare policies by the reward-model scores of their answers"),
+    "best-of-n": ("best_of_n", "what the best of N answers is worth, for many N and temperatures"),
     "grade": ("grade", "run the programs in completions on tests: verdicts, rewards, pass@k"),
     "win-rate": (
         "win_rate",

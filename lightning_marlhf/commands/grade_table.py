@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from lightning_marlhf.commands.columns import align
 from lightning_marlhf.commands.inspect import printable
 from lightning_marlhf.evaluation.pass_at_k import PassAtK
 from lightning_marlhf.records import GradedProgram
 from lightning_marlhf.sandbox.verdicts import Verdict
 
 _USUAL = ("introductory", "interview", "competition")  # of APPS, the easiest first
-_GAP = "  "
 
 
 class _Sample(NamedTuple):
@@ -42,7 +42,7 @@ def summarize(rows: Iterable[GradedProgram], ks: Sequence[int]) -> Iterator[str]
         {"": printable(name) or "(no difficulty)"} | _cells(by_difficulty[name], ks)
         for name in sorted(by_difficulty, key=_rank)
     ]
-    yield from _align([[label, *(column[label] for column in columns)] for label in columns[0]])
+    yield from align([[label, *(column[label] for column in columns)] for label in columns[0]])
     yield f"{'; '.join(sorted(ways))}. In brackets: 95 % intervals over problems."
     yield "Verdicts: share of samples, by the first thing that went wrong."
 
@@ -82,15 +82,3 @@ def _with_interval(numbers: Mapping[str, float], name: str) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _align(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Make columns of cells.
-
-    >>> list(_align([["", "all"], ["passed", "5 %"]]))
-    ['        all', 'passed  5 %']
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield _GAP.join(cells).rstrip()

@@ -9,8 +9,23 @@ if TYPE_CHECKING:
     from lightning_marlhf.rollout.generation import SamplingSettings
 
 
-def add_sampling_options(parser: argparse.ArgumentParser, *, max_new_tokens: int) -> None:
-    """Add the options that say how answers are sampled."""
+def add_sampling_options(
+    parser: argparse.ArgumentParser,
+    *,
+    max_new_tokens: int,
+    temperature: float | None = 1.0,
+    top_k: int = 0,
+    seed: int = 1,
+) -> None:
+    """Add the options that say how answers are sampled.
+
+    Args:
+        parser: of a command.
+        max_new_tokens: default.
+        temperature: default; None adds no option.
+        top_k: default.
+        seed: default.
+    """
     parser.add_argument(
         "--max-new-tokens",
         type=int,
@@ -18,13 +33,20 @@ def add_sampling_options(parser: argparse.ArgumentParser, *, max_new_tokens: int
         metavar="N",
         help=f"of an answer, EOS included (default {max_new_tokens})",
     )
-    parser.add_argument(
-        "--temperature", type=float, default=1.0, help="0 takes the likeliest token (default 1)"
-    )
-    parser.add_argument("--top-k", type=int, default=0, help="0 is off (default)")
+    if temperature is not None:
+        parser.add_argument(
+            "--temperature",
+            type=float,
+            default=temperature,
+            help=f"0 takes the likeliest token (default {temperature:g})",
+        )
+    parser.add_argument("--top-k", type=int, default=top_k, help=f"0 is off (default {top_k})")
     parser.add_argument("--top-p", type=float, default=1.0, help="1 is off (default)")
     parser.add_argument(
-        "--seed", type=int, default=1, help="the same seed gives the same answers, in any batch"
+        "--seed",
+        type=int,
+        default=seed,
+        help=f"the same seed gives the same answers, in any batch (default {seed})",
     )
     add_dtype_option(parser)
 

@@ -4,19 +4,17 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from lightning_marlhf.commands import errors
+from lightning_marlhf.commands.answers_file import Row, read_rows
 from lightning_marlhf.commands.counter import Counter
 from lightning_marlhf.commands.model_folder import MODEL_HELP, add_dtype_option, device_and_dtype
 from lightning_marlhf.commands.prompting import batches
-from lightning_marlhf.records import read_jsonl, write_text
+from lightning_marlhf.records import write_text
 
 _BINS, _BAR_WIDTH = 10, 40
-
-Row = dict[str, Any]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -98,18 +96,7 @@ def _read_rows(options: argparse.Namespace) -> list[Row]:
     if options.text:
         prompt, response = options.text
         return [{"prompt": prompt, "response": response}]
-    rows = list(read_jsonl(options.completions))
-    if not rows:
-        raise ValueError(f"no completions in {options.completions}")
-    types = {"prompt": str, "response": str, "ended": bool}
-    for number, row in enumerate(rows, start=1):
-        for key, kind in types.items():
-            if not isinstance(row.get(key, key == "ended"), kind):
-                expected = "true or false" if kind is bool else "a text"
-                raise ValueError(
-                    f"{options.completions}: row {number}: expected `{key}` with {expected}"
-                )
-    return rows
+    return read_rows(options.completions)
 
 
 def _report(rows: Sequence[Row], scores: Sequence[float], options: argparse.Namespace) -> None:
@@ -129,7 +116,7 @@ def _report(rows: Sequence[Row], scores: Sequence[float], options: argparse.Name
         sys.stdout.write(f"{options.out}\n{summary}")
 
 
-def _scored(row: Mapping[str, Any], name: str, score: float) -> Row:
+def _scored(row: Row, name: str, score: float) -> Row:
     return {**row, "scores": {**(row.get("scores") or {}), name: score}}
 
 

@@ -66,7 +66,7 @@ def phase_by_post(posts: Sequence[str], shares: Sequence[float], index: int, *, 
     return rows[np.isin(posts_of_rows[rows], order[start:stop])]
 
 
-def evaluation_subset(size: int, rows: int, *, shuffled: bool) -> Rows:
+def evaluation_subset(size: int, rows: int, *, shuffled: bool, seed: int = EVALUATION_SEED) -> Rows:
     """Give the held-out rows on which the paper compares policies: the first ones, ``shuffled`` or as stored.
 
     Source: inference/inference_with_rewards.py of the release; it shuffles TL;DR and HH-RLHF by ``Dataset.shuffle`` of
@@ -74,4 +74,4 @@ def evaluation_subset(size: int, rows: int, *, shuffled: bool) -> Rows:
     """
     if not shuffled:
         return np.arange(min(size, rows))
-    return np.random.default_rng(EVALUATION_SEED).permutation(size)[:rows]
+    return np.random.default_rng(seed).permutation(size)[:rows]

@@ -44,7 +44,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture saved as ``report/<name>.png`` and ``.svg``."""
+    """A picture saved as ``<name>.png`` and ``.svg``."""
 
     name: str
     alt: str
@@ -59,6 +59,7 @@ class Pictures:
 
     pictures: tuple[Picture, ...]
     caption: str
+    folder: str = "report/"  # where they are saved, as seen from the Markdown file
 
 
 @dataclass(frozen=True)

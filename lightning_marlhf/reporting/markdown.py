@@ -21,7 +21,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|~$#])")
 
 
 def render_markdown(title: str, sections: Sequence[Section]) -> str:
-    """Return the report as one Markdown text; pictures are links into ``report/``."""
+    """Return the report as one Markdown text; pictures are links into their folder."""
     parts = [f"# {escape(title)}"]
     for section in sections:
         parts.append(f"## {escape(section.title)}")
@@ -81,14 +81,17 @@ def _cell(cell: Cell) -> str:
 
 @_render.register
 def _(block: Pictures) -> str:
-    images = [_image(p.name, p.alt, p.wide or len(block.pictures) == 1) for p in block.pictures]
+    images = [
+        _image(f"{block.folder}{p.name}", p.alt, p.wide or len(block.pictures) == 1)
+        for p in block.pictures
+    ]
     return "\n".join(images) + f"\n\n{escape(block.caption)}"
 
 
 def _image(name: str, alt: str, wide: bool) -> str:
     alt = escape(alt).replace('"', "&quot;")
     width = "" if wide else ' width="49%"'
-    return f'<img src="report/{name}.png" alt="{alt}"{width}>'
+    return f'<img src="{name}.png" alt="{alt}"{width}>'
 
 
 @_render.register

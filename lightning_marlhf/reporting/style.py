@@ -31,18 +31,20 @@ class RowStyle:
 def row_styles(spec: ReportSpec) -> dict[str, RowStyle]:
     """Return the look of each stage: the baseline grey, the reference run first in the palette."""
     order = sorted(spec.trained_rows, key=lambda row: row.stage != spec.reference_run)
-    styles = {
-        row.stage: RowStyle(
-            label=row.label,
-            color=COLORS[n % len(COLORS)],
-            line=_LINES[n // len(COLORS) % len(_LINES)],
-            marker=_MARKERS[n % len(_MARKERS)],
-        )
-        for n, row in enumerate(order)
-    }
+    styles = {row.stage: nth_style(n, row.label) for n, row in enumerate(order)}
     if spec.baseline is not None:
         styles[spec.baseline] = RowStyle(spec.label(spec.baseline), _BASELINE_COLOR, "--", "o")
     return {row.stage: styles[row.stage] for row in spec.rows}
+
+
+def nth_style(n: int, label: str) -> RowStyle:
+    """Return the look of the n-th row of a picture, from 0."""
+    return RowStyle(
+        label=label,
+        color=COLORS[n % len(COLORS)],
+        line=_LINES[n // len(COLORS) % len(_LINES)],
+        marker=_MARKERS[n % len(_MARKERS)],
+    )
 
 
 def to_picture(figure: Figure, *, name: str, alt: str, wide: bool = False) -> Picture:

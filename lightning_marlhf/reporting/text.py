@@ -2,6 +2,7 @@
 
 import math
 
+from lightning_marlhf.records import MeanInterval
 from lightning_marlhf.reporting.blocks import Cell
 from lightning_marlhf.reporting.statistics import Estimate
 
@@ -27,6 +28,16 @@ def with_interval(estimate: Estimate, decimals: int, *, signed: bool = False) ->
     """Return the cell "mean (low to high)"."""
     mean = number(estimate.mean, decimals, signed=signed)
     return Cell(mean, interval(estimate, decimals))
+
+
+def mean_with_interval(value: MeanInterval | None, decimals: int, *, signed: bool = False) -> Cell:
+    """Return the cell "mean (low to high)", or a dash where there is no mean."""
+    if value is None:
+        return Cell(MISSING)
+    mean = number(value.mean, decimals, signed=signed)
+    if value.low is None or value.high is None:
+        return Cell(mean)
+    return Cell(mean, f"({number(value.low, decimals)} to {number(value.high, decimals)})")
 
 
 def with_spread(estimate: Estimate, decimals: int, *, signed: bool = False) -> Cell:

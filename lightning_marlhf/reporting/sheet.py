@@ -1,0 +1,16 @@
+"""A table with its picture, as one command leaves it: Markdown, PNG and SVG side by side."""
+
+from pathlib import Path
+
+from lightning_marlhf.records import write_text
+from lightning_marlhf.reporting.blocks import Pictures, Section, Table
+from lightning_marlhf.reporting.markdown import render_markdown
+
+
+def write_sheet(folder: Path, name: str, *, title: str, table: Table, pictures: Pictures) -> None:
+    """Write ``name.md`` and the pictures into ``folder``."""
+    for picture in pictures.pictures:
+        (folder / f"{picture.name}.png").write_bytes(picture.png)
+        (folder / f"{picture.name}.svg").write_bytes(picture.svg)
+    section = Section("Results", (table, pictures))
+    write_text(folder / f"{name}.md", render_markdown(title, [section]))
