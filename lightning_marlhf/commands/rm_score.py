@@ -106,7 +106,7 @@ def short_labels(sources: Sequence[str]) -> dict[str, str]:
         parts = [each[first:] for each in parts]
         last = _num_common([each[::-1] for each in parts])
         parts = [each[: len(each) - last] for each in parts]
-    return {source: "/".join(each) for source, each in zip(sources, parts, strict=True)}
+    return {source: str(Path(*each)) for source, each in zip(sources, parts, strict=True)}
 
 
 def _num_common(paths: Sequence[Sequence[str]]) -> int:
@@ -138,7 +138,7 @@ def _is_file(source: str) -> bool:
 
 
 def _file_name(label: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", label).strip("-.") or "policy"
+    return re.sub(r"[^\w.-]+", "-", label.removesuffix(".jsonl")).strip("-.") or "policy"
 
 
 def _prompts(options: argparse.Namespace) -> list[Prompt]:

@@ -18,7 +18,7 @@ from lightning_marlhf.records import (
     read_jsonl,
     write_jsonl,
 )
-from lightning_marlhf.tasks.tiny_tldr import gold_score
+from lightning_marlhf.tasks.tiny_tldr import FACTS, gold_score
 
 RM, HELD_OUT, GOLD = "rm", "held_out", "gold"
 CACHE_FILE = "scores.jsonl"
@@ -192,8 +192,8 @@ def _text_key(row: Completion) -> str:
 
 def _gold(row: Completion, where: str) -> float:
     try:
-        return gold_score(row.response, row.reference)
-    except (AttributeError, KeyError, TypeError):
+        return gold_score(row.response, {name: row.reference[name] for name in FACTS})
+    except (KeyError, TypeError):
         raise ValueError(
             f"{where}: expected `reference` with the facts of a tiny TL;DR post, which --gold needs"
         ) from None

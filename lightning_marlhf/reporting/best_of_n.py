@@ -49,8 +49,7 @@ def best_of_n_pictures(found: BestOfN) -> Pictures:
         add_legend(figure, *panels)
         alt = f"Scores of the best of N answers by {found.chooser}, against N"
         picture = to_picture(figure, name="best_of_n", alt=alt, wide=len(names) > 1)
-    caption = "Band: 95 % over prompts. Above each panel: the bound on KL to the policy, in nats."
-    return Pictures((picture,), caption, folder="")
+    return Pictures((picture,), "Bands: 95 % over prompts.", folder="")
 
 
 def _names(found: BestOfN) -> list[str]:
@@ -79,6 +78,7 @@ def _draw(axes: Axes, points: list[BestOfNPoint], name: str) -> None:
     above = axes.secondary_xaxis("top")
     above.set_xticks(ns, [number(bounds[n], 1) for n in ns])
     above.xaxis.set_minor_locator(NullLocator())
+    above.set_xlabel("Bound on KL to the policy (nats)")
 
 
 def _draw_line(axes: Axes, points: list[BestOfNPoint], name: str, style: RowStyle) -> None:
