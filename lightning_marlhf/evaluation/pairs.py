@@ -20,6 +20,7 @@ class Pair:
         a: an answer, without special tokens.
         b: the other one.
         reference: what the task holds as truth (facts, a human answer), where there is one.
+        ended: of a and of b: False where it was cut off at the limit of tokens.
     """
 
     pair_id: str
@@ -27,6 +28,7 @@ class Pair:
     a: str
     b: str
     reference: object = None
+    ended: tuple[bool, bool] = (True, True)
 
     @property
     def fingerprint(self) -> str:
@@ -55,16 +57,17 @@ def pair_completions(a: Sequence[Completion], b: Sequence[Completion]) -> Pairin
     Prompts are the same where their texts are, whatever the sample ids: files of other programs have others.
     """
     first, second = dict(_by_prompt(a)), dict(_by_prompt(b))
-    pairs = tuple(
-        Pair(key, row.prompt, row.response, second[key].response, row.reference)
-        for key, row in first.items()
-        if key in second
-    )
+    pairs = tuple(_pair(key, row, second[key]) for key, row in first.items() if key in second)
     return Pairing(
         pairs=pairs,
         only_a=tuple(key for key in first if key not in second),
         only_b=tuple(key for key in second if key not in first),
     )
+
+
+def _pair(pair_id: str, a: Completion, b: Completion) -> Pair:
+    ended = (a.ended, b.ended)
+    return Pair(pair_id, a.prompt, a.response, b.response, reference=a.reference, ended=ended)
 
 
 def digest(*texts: str) -> str:

@@ -1,5 +1,7 @@
 """Answers to the same prompt find each other; what finds no partner is named."""
 
+from dataclasses import replace
+
 from lightning_marlhf.evaluation.pairs import Pair, digest, pair_completions
 from lightning_marlhf.records import Completion
 
@@ -43,6 +45,11 @@ def test_a_pair_of_other_texts_has_another_fingerprint_even_where_the_texts_run_
         for texts in [("ab", "c", "d"), ("a", "bc", "d"), ("a", "b", "cd")]
     }
     assert len(prints) == 3
+
+
+def test_a_pair_tells_which_answer_was_cut_off():
+    cut_off = replace(answer("p", "b"), ended=False)
+    assert pair_completions([answer("p", "a")], [cut_off]).pairs[0].ended == (True, False)
 
 
 def test_half_a_character_has_a_digest():

@@ -12,7 +12,7 @@ from lightning_marlhf.rollout.scoring import RewardModelScorer
 class RewardModelJudge:
     """Prefers the answer with the higher score, with probability sigmoid(score of a - score of b).
 
-    Every answer is scored as one that ended, with EOS behind it.
+    EOS stands behind an answer that ended, as in training.
 
     Args:
         scorer: a one-label sequence classifier, loaded.
@@ -45,7 +45,8 @@ class RewardModelJudge:
     def _judge(self, pairs: Sequence[Pair]) -> list[Verdict]:
         prompts = [pair.prompt for pair in pairs]
         answers = [pair.a for pair in pairs] + [pair.b for pair in pairs]
-        scores = self._scorer.score_texts(prompts * 2, answers, [True] * len(answers)).tolist()
+        ended = [pair.ended[side] for side in (0, 1) for pair in pairs]
+        scores = self._scorer.score_texts(prompts * 2, answers, ended).tolist()
         return [
             scored.compare(
                 pair, a, b, judge=self.name, margin=self._margin, p_a=preference_probability(a, b)
