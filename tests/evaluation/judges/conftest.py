@@ -1,0 +1,40 @@
+import pytest
+
+from lightning_marlhf.evaluation.judges import instructions
+from lightning_marlhf.evaluation.judges.budget import Budget
+from lightning_marlhf.evaluation.judges.cache import Cache
+from lightning_marlhf.evaluation.judges.endpoint import Endpoint
+from lightning_marlhf.evaluation.judges.openai_compatible import OpenAICompatibleJudge
+
+
+@pytest.fixture(autouse=True)
+def no_proxy_and_no_key(monkeypatch):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    with Cache(tmp_path / "cache.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture
+def make_judge(cache):
+    """Build a judge at a stub: make_judge(stub, orders="one", budget=..., retries=0, ...)."""
+
+    def make(stub, *, budget=None, orders="both", seed=0, concurrency=4, offline=False, **settings):
+        settings = {"retries": 0, "timeout_s": 5.0, **settings}
+        return OpenAICompatibleJudge(
+            Endpoint("m", base_url=stub if isinstance(stub, str) else stub.url, **settings),
+            instructions.load("general"),
+            cache=cache,
+            budget=budget or Budget(),
+            orders=orders,
+            seed=seed,
+            concurrency=concurrency,
+            offline=offline,
+        )
+
+    return make
