@@ -354,7 +354,7 @@ def test_dollars_are_counted_by_usage_and_stop_before_the_limit(make_judge):
     price = Price(1e6, 1e6)
     with serve([prefers("A")]) as stub:
         budget = Budget(max_usd=1300, price=price)
-        with pytest.raises(BudgetSpent, match="110[.]0000 dollars are spent"):
+        with pytest.raises(BudgetSpent, match=r"110\.0000 dollars are spent"):
             list(make_judge(stub, budget=budget, max_tokens=1000, concurrency=1).judge(PAIRS))
     assert stub.calls == 1
     assert budget.usd == 110
