@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_marlhf.callbacks.rollouts import experience_of
+from lightning_marlhf.callbacks.sample_text import code_block
 from lightning_marlhf.callbacks.tensorboard import writers_of
 from lightning_marlhf.evaluation.pass_at_k import PassAtK
 from lightning_marlhf.types import Experience
@@ -130,7 +131,6 @@ def _samples(experience: Experience, scorer: str) -> Iterator[_Sample]:
 
 
 def _as_markdown(sample: _Sample) -> str:
-    """Show a failure; the program stands in an indented block, in which nothing is Markdown or HTML."""
-    lines = sample.program[:_LONGEST_PROGRAM].splitlines() or [""]
-    code = "\n".join(f"    {line}" for line in lines)
+    """Show a failure."""
+    code = code_block(sample.program[:_LONGEST_PROGRAM])
     return f"problem {sample.problem_id}: {sample.kind}, {sample.passed} of {sample.total} tests\n\n{code}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,13 @@ class RolloutWriter(Callback):
             return
         before, now = self._step_before, trainer.global_step
         if before == 0 or now // self.every > before // self.every:
-            rows = self._records(
-                trainer, pl_module, experience, step=before, num_rows=self.num_rows
+            rows = records_of(
+                trainer,
+                pl_module,
+                experience,
+                step=before,
+                num_rows=self.num_rows,
+                num_traces=self.num_rows,
             )
             write_jsonl(_folder(trainer) / f"rollouts-{now:06d}.jsonl", rows)
 
@@ -90,39 +96,46 @@ class RolloutWriter(Callback):
         experience = experience_of(outputs)
         if experience is not None:
             left = max(0, self.num_traces - len(self._held_out)) if trainer.is_global_zero else 0
-            self._held_out += self._records(
+            self._held_out += records_of(
                 trainer, pl_module, experience, step=trainer.global_step, num_traces=left
             )
 
     def _write(self, trainer: Trainer, name: str) -> None:
-        rows = _gather(self._held_out, trainer)
+        rows = gather_rows(self._held_out, trainer)
         self._held_out = []
         if trainer.is_global_zero and rows:
             write_jsonl(_folder(trainer) / name, rows)
 
-    def _records(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        experience: Experience,
-        *,
-        step: int,
-        num_rows: int | None = None,
-        num_traces: int | None = None,
-    ) -> list[Completion]:
-        sampling = getattr(pl_module, "sampling", None)
-        return experience_to_completions(
-            experience,
-            trainer.datamodule.tokenizer,  # type: ignore[attr-defined]
-            model=str(trainer.default_root_dir),
-            seed=int(getattr(trainer.datamodule, "seed", 0)),  # type: ignore[attr-defined]
-            step=step,
-            settings=asdict(sampling)
-            if is_dataclass(sampling) and not isinstance(sampling, type)
-            else None,
-            num_rows=num_rows,
-            num_traces=self.num_rows if num_traces is None else num_traces,
-        )
+
+def records_of(
+    trainer: Trainer,
+    pl_module: LightningModule,
+    experience: Experience,
+    *,
+    step: int,
+    num_rows: int | None = None,
+    num_traces: int = 0,
+) -> list[Completion]:
+    """Turn an experience of a run into records.
+
+    Args:
+        trainer: of the run.
+        pl_module: its policy; the sampling settings are read from it.
+        experience: what a step gave.
+        step: optimizer updates of the policy when it answered.
+        num_rows: how many rows are taken; None: all.
+        num_traces: how many of them keep a trace, token by token.
+    """
+    return experience_to_completions(
+        experience,
+        trainer.datamodule.tokenizer,  # type: ignore[attr-defined]
+        model=str(trainer.default_root_dir),
+        seed=int(getattr(trainer.datamodule, "seed", 0)),  # type: ignore[attr-defined]
+        step=step,
+        settings=sampling_of(pl_module),
+        num_rows=num_rows,
+        num_traces=num_traces,
+    )
 
 
 def experience_of(outputs: Any) -> Experience | None:
@@ -131,14 +144,24 @@ def experience_of(outputs: Any) -> Experience | None:
     return found if isinstance(found, Experience) else None
 
 
-def _gather(rows: list[Completion], trainer: Trainer) -> list[Completion]:
-    """Bring the rows of all ranks together, each sample once (samplers repeat some to fill the last batch)."""
+def sampling_of(pl_module: LightningModule) -> dict[str, Any]:
+    """Return the settings by which a module samples; none where it has none."""
+    sampling = getattr(pl_module, "sampling", None)
+    known = is_dataclass(sampling) and not isinstance(sampling, type)
+    return asdict(sampling) if known else {}  # type: ignore[arg-type]
+
+
+def gather_rows(rows: list[Completion], trainer: Trainer) -> list[Completion]:
+    """Bring the rows of all ranks together, each sample once (samplers repeat some to fill the last batch).
+
+    Samplers deal rows out in turn; here they are in the order of the data again.
+    """
     if trainer.world_size == 1:
         return rows
     parts: list[list[Completion]] = [[] for _ in range(trainer.world_size)]
     torch.distributed.all_gather_object(parts, rows)
     by_id: dict[str, Completion] = {}
-    for row in (row for part in parts for row in part):
+    for row in (row for turn in zip_longest(*parts) for row in turn if row is not None):
         by_id.setdefault(row.sample_id, row)
     return list(by_id.values())
 

@@ -18,9 +18,9 @@ def sample_text(row: Completion) -> str:
         [
             f"**{' · '.join(facts(row))}**",
             "Prompt",
-            _code(row.prompt),
+            code_block(row.prompt),
             f"Response (`{BOUNDARY}` between macro actions)" if row.trace else "Response",
-            _code(macro_text(row)),
+            code_block(macro_text(row)),
         ]
     )
 
@@ -45,7 +45,8 @@ def macro_text(row: Completion) -> str:
     )
 
 
-def _code(text: str) -> str:
+def code_block(text: str) -> str:
+    """Indent untrusted text, so that nothing in it is Markdown or HTML."""
     return "\n".join(f"    {line}" for line in printable(text).splitlines() or [_EMPTY])
 
 

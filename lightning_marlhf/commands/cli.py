@@ -25,6 +25,7 @@ from lightning_marlhf.callbacks.rollouts import RolloutWriter
 from lightning_marlhf.callbacks.run_directory import RunDirectory
 from lightning_marlhf.callbacks.tensorboard import TensorBoard
 from lightning_marlhf.callbacks.tensorboard_samples import TensorBoardSamples
+from lightning_marlhf.callbacks.win_rate import WinRateCallback
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.checkpoints import FOLDER, find_checkpoint
 from lightning_marlhf.commands.config_check import Group
@@ -42,9 +43,11 @@ CALLBACKS: dict[str, type[Callback]] = {
     "progress": UpdateProgress,
     "checkpoint": Checkpoint,
 }
+# null, unless the YAML has the section
 OPTIONAL_CALLBACKS: dict[str, type[Callback]] = {
-    "kl_guard": KLGuard
-}  # null, unless the YAML has the section
+    "kl_guard": KLGuard,
+    "win_rate": WinRateCallback,
+}
 TRAINER_DEFAULTS = {
     "accelerator": "auto",
     "devices": 1,

@@ -38,6 +38,22 @@ def test_a_fit_leaves_its_config_checkpoint_and_export(toy_yaml, tmp_path):
     assert json.loads((tmp_path / "run/done.json").read_text())["step"] == 4
 
 
+def test_a_judge_of_the_yaml_is_built(toy_yaml, tmp_path):
+    judge = "{class_path: toy_run.ToyJudge, init_args: {margin: 0.5}}"
+    toy_yaml.write_text(toy_yaml.read_text() + f"win_rate: {{num_prompts: 3, judge: {judge}}}\n")
+    with pytest.warns(UserWarning, match="nothing to compare with"):  # the toy answers nothing
+        assert run("--config", toy_yaml) == 0
+    config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+    assert config["win_rate"]["init_args"]["num_prompts"] == 3
+    assert config["win_rate"]["init_args"]["judge"]["init_args"] == {"margin": 0.5}
+
+
+def test_a_baseline_that_is_missing_is_told_before_the_run_begins(toy_yaml, tmp_path, capsys):
+    assert run("--config", toy_yaml, "--win_rate.baseline=missing.jsonl") == 1
+    assert error_of(capsys) == "No such file or directory: missing.jsonl"
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -68,6 +84,14 @@ def test_a_fit_leaves_its_config_checkpoint_and_export(toy_yaml, tmp_path):
         ),
         (["--kl_guard.limt=3"], "kl_guard.limt: KLGuard has no 'limt', did you mean 'limit'?"),
         (["--kl_guard.action=stop"], "kl_guard.limit is missing: KLGuard needs it"),
+        (
+            ["--win_rate.judge.class_path=toy_run.Judgee"],
+            "win_rate.judge.class_path: no class 'toy_run.Judgee'",
+        ),
+        (
+            ["--win_rate.judge=toy_run.ToyJudge", "--win_rate.judge.margn=1"],
+            "win_rate.judge.init_args.margn: ToyJudge has no 'margn', did you mean 'margin'?",
+        ),
         (
             ["--model.condition=toy_run.Fixd"],
             "no class 'toy_run.Fixd', did you mean 'toy_run.Fixed'?",

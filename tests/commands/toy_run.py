@@ -1,5 +1,6 @@
 """A LightningModule and data that train in milliseconds, with the kinds of settings that ours have."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -7,6 +8,9 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_marlhf.evaluation.pairs import Pair
+from lightning_marlhf.records import Verdict
 
 
 @dataclass(frozen=True)
@@ -90,3 +94,19 @@ class ToyData(LightningDataModule):
         return DataLoader(TensorDataset(torch.ones(self.rows, 2)), batch_size=self.batch_size)
 
     val_dataloader = test_dataloader = train_dataloader
+
+
+class ToyJudge:
+    """A judge of answers, of which the toy has none."""
+
+    name = "toy"
+    prompt_version = ""
+
+    def __init__(self, margin: float = 0.0) -> None:
+        self.margin = margin
+
+    def orders(self, pair: Pair) -> tuple[str, ...]:
+        return ("",)
+
+    def judge(self, pairs: Sequence[Pair]) -> Iterator[Verdict]:
+        yield from ()
