@@ -47,7 +47,7 @@ def test_before_any_update_a_policy_ties_with_itself(make_ppo, tmp_path):
     fresh = WinRateCallback(judge=Gold(), num_prompts=8)
     fresh.load_state_dict(callback.state_dict())
     untrained = make_ppo()
-    again = fit(untrained, data("ppo"), tmp_path / "again", steps=0)
+    again = fit(untrained, data("ppo"), tmp_path / "again", steps=0, limit_val_batches=1.0)
     again.callbacks.append(fresh)
     again.validate(untrained, datamodule=data("ppo"), verbose=False)
     assert again.callback_metrics["eval/win_rate"] == 0.5
