@@ -13,7 +13,7 @@ TAG = "reward_model/first_is_better"
 
 
 class JudgeCurve(Callback):
-    """Writes a precision-recall curve to TensorBoard at each validation of a reward model.
+    """Writes a precision-recall curve to TensorBoard at each validation and test of a reward model.
 
     Each held-out pair is judged in both orders, and the question is "is the first answer the better one?". Positives
     are the orders in which people's choice stands first: half of all, whatever the data's order, so that a judge who
@@ -52,10 +52,15 @@ class JudgeCurve(Callback):
         margins = _gather(torch.cat(self._margins), trainer)
         agreement = _gather(torch.cat(self._agreement), trainer)
         labels, predictions = in_both_orders(margins)
+        tag = f"{TAG}/{'test' if trainer.testing else 'validate'}"
         for writer in writers_of(trainer):
-            writer.add_pr_curve(TAG, labels, predictions, trainer.global_step)
-            writer.add_histogram("reward_model/margins", margins, trainer.global_step)
-            writer.add_text(TAG, explain(margins, agreement), trainer.global_step)
+            writer.add_pr_curve(tag, labels, predictions, trainer.global_step)
+            writer.add_histogram(f"{tag}/margins", margins, trainer.global_step)
+            writer.add_text(tag, explain(margins, agreement), trainer.global_step)
+
+    on_test_start = on_validation_start
+    on_test_batch_end = on_validation_batch_end
+    on_test_end = on_validation_end
 
 
 def in_both_orders(margins: Tensor) -> tuple[Tensor, Tensor]:

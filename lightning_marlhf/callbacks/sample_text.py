@@ -1,28 +1,25 @@
 """A response as Markdown for TensorBoard: its numbers, the prompt, and the response cut into macro actions."""
 
 import itertools
+import textwrap
 
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.records import Completion
 
 BOUNDARY = "│"  # between two macro actions
 _EMPTY = "(empty)"
+_WIDTH = 110  # characters; TensorBoard does not wrap code
 
 
 def sample_text(row: Completion) -> str:
     """Show one response as Markdown.
 
-    Prompt and response stand in indented code blocks, in which nothing is Markdown or HTML.
+    Prompt and response stand in indented code blocks, in which nothing is Markdown or HTML; long lines are wrapped.
     """
-    return "\n\n".join(
-        [
-            f"**{' · '.join(facts(row))}**",
-            "Prompt",
-            code_block(row.prompt),
-            f"Response (`{BOUNDARY}` between macro actions)" if row.trace else "Response",
-            code_block(macro_text(row)),
-        ]
-    )
+    text = macro_text(row)
+    legend = f" (`{BOUNDARY}` between macro actions)" if BOUNDARY in text else ""
+    heading = f"**{' · '.join(facts(row))}**"
+    return "\n\n".join([heading, "Prompt", code_block(row.prompt), f"Response{legend}", code_block(text)])
 
 
 def facts(row: Completion) -> list[str]:
@@ -35,10 +32,15 @@ def facts(row: Completion) -> list[str]:
 
 
 def macro_text(row: Completion) -> str:
-    """Join the response's tokens, with a bar between macro actions; the plain response where there is no trace."""
+    """Join the response's tokens, with a bar between macro actions; without bars where each token is one.
+
+    Where there is no trace, it is the plain response.
+    """
     if row.trace is None:
         return row.response
     tokens, index = row.trace["tokens"], row.trace["macro_index"]
+    if len(set(index)) == len(index):
+        return "".join(tokens)
     starts = (now != before for before, now in itertools.pairwise([*index[:1], *index]))
     return "".join(
         f"{BOUNDARY if start else ''}{token}" for token, start in zip(tokens, starts, strict=True)
@@ -46,8 +48,10 @@ def macro_text(row: Completion) -> str:
 
 
 def code_block(text: str) -> str:
-    """Indent untrusted text, so that nothing in it is Markdown or HTML."""
-    return "\n".join(f"    {line}" for line in printable(text).splitlines() or [_EMPTY])
+    """Indent untrusted text, so that nothing in it is Markdown or HTML; long lines are wrapped."""
+    lines = printable(text).splitlines() or [_EMPTY]
+    wrap = textwrap.TextWrapper(_WIDTH, expand_tabs=False, replace_whitespace=False)
+    return "\n".join(f"    {part}" for line in lines for part in wrap.wrap(line) or [""])
 
 
 def _plain(name: str) -> str:

@@ -73,7 +73,7 @@ class TensorBoardSamples(Callback):
             writer.add_text("samples", text, now)
             for name, values in distributions(experience).items():
                 if len(values):
-                    writer.add_histogram(name, values.float(), now)
+                    writer.add_histogram(name, values.float(), now, bins=bins_of(values))
             for name, figure in figures.items():
                 writer.add_figure(name, figure, now)
 
@@ -110,6 +110,13 @@ def distributions(experience: Experience) -> dict[str, Tensor]:
         "advantages/rollout": experience.advantages[experience.rollout.response_mask],
         "macro/lengths": macro_lengths_and_advantages(experience)[0],
     }
+
+
+def bins_of(values: Tensor) -> str | list[float]:
+    """Return a bin for each whole number up to the largest; for other numbers, the name of TensorBoard's own bins."""
+    if values.is_floating_point():
+        return "tensorflow"
+    return [edge - 0.5 for edge in range(int(values.max()) + 2)]
 
 
 def draw_rollout(experience: Experience, rows: Sequence[Completion]) -> dict[str, Figure]:

@@ -61,7 +61,8 @@ def draw_variance_by_length(groups: Sequence[LengthGroup], *, title: str) -> Fig
             textcoords="offset points",
             fontsize=8.5,
         )
+    longest = max((group.length for group in groups), default=1)
+    axes.set_xlim(0, 1.1 * longest + 0.5)
     axes.set_ylim(bottom=0)
-    axes.margins(x=0.1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

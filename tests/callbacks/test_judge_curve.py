@@ -36,7 +36,7 @@ def validate(tmp_path, tiny_data, make_trainer):
 
 def curve(folder):
     """The rows of TensorBoard's tensor: true and false positives, true and false negatives, precision, recall."""
-    (event,) = events(folder).Tensors(TAG)
+    (event,) = events(folder).Tensors(f"{TAG}/validate")
     shape = [dimension.size for dimension in event.tensor_proto.tensor_shape.dim]
     numbers = event.tensor_proto.float_val or np.frombuffer(
         event.tensor_proto.tensor_content, dtype=np.float32
@@ -79,11 +79,11 @@ def test_a_judge_that_knows_nothing_has_precision_one_half_wherever_it_says_anyt
 
 def test_the_text_says_what_the_labels_are_worth(validate):
     folder = validate(Judging())
-    (shown,) = texts(folder, TAG).values()
+    (shown,) = texts(folder, f"{TAG}/validate").values()
     assert shown.splitlines()[0].startswith("4 held-out pairs, each in both orders")
     assert "Equal scores: 1 pairs" in shown
     assert "agree with 70.0% of the labels; 2 pairs are ties" in shown
-    (margins,) = events(folder).Histograms("reward_model/margins")
+    (margins,) = events(folder).Histograms(f"{TAG}/validate/margins")
     assert margins.histogram_value.num == 4
 
 
@@ -92,10 +92,18 @@ def test_labels_of_unknown_worth_are_said_to_be_so():
     assert shown.endswith("How often a perfect judge would agree with the labels is not known.")
 
 
+def test_test_pairs_have_a_curve_of_their_own(tmp_path, tiny_data, make_trainer):
+    class Testing(Judging):
+        test_step = Judging.validation_step
+
+    logger = TensorBoard(tmp_path)
+    trainer = make_trainer(tmp_path, JudgeCurve(), logger=logger)
+    trainer.test(Testing(), datamodule=tiny_data(), verbose=False)
+    logger.finalize("success")
+    assert events(tmp_path).summary_metadata[f"{TAG}/test"].plugin_data.plugin_name == "pr_curves"
+
+
 def test_a_module_that_judges_no_pairs_has_no_curve(validate, tiny_module):
     module = tiny_module()
     module.on_validation_epoch_end = lambda: None
-    assert (
-        "tensors" not in events(validate(module)).Tags()
-        or TAG not in (events(validate(module)).Tags()["tensors"])
-    )
+    assert not any(TAG in tag for tag in events(validate(module)).Tags()["tensors"])

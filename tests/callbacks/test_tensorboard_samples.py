@@ -74,6 +74,8 @@ def test_the_histogram_of_macro_lengths_is_that_of_the_record(fit):
     (lengths, *_) = events(fit(TensorBoardSamples())).Histograms("macro/lengths")
     value = lengths.histogram_value
     assert (value.min, value.max, value.num, value.sum) == (2.0, 2.0, 5.0, 10.0)
+    filled = [n for n, count in enumerate(value.bucket) if count]
+    assert [(value.bucket_limit[n], value.bucket[n]) for n in filled] == [(2.5, 5.0)]
 
 
 def test_scores_of_held_out_prompts_have_a_histogram_at_each_validation(fit):
