@@ -28,8 +28,8 @@ demo: $(VENV)/.installed ## run the main job
 	@$(VENV)/bin/python -m lightning_marlhf reproduce experiments/tiny/$(TASK)/demo.yaml$(if $(QUICK), --quick)
 
 test: $(VENV)/.installed-dev ## run the CPU tests
-	@echo "==> test: pytest on CPU, without network"
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 8 -q -rs
+	@echo "==> test: pytest on CPU, without network; the notebooks, too"
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 8 -q -rs --nbmake
 
 lint: $(VENV)/.installed-dev ## check style, types and layers
 	@echo "==> lint: ruff format"

@@ -19,7 +19,8 @@ class JudgeCurve(Callback):
     are the orders in which people's choice stands first: half of all, whatever the data's order, so that a judge who
     knows nothing has precision 0.5. (In the order chosen, rejected alone all would be positive, and the precision 1.)
     P(first is better) = sigmoid(its score - the other's), so at the threshold 0.5 precision and recall are both the
-    accuracy, equal scores counting half; above it, precision is the accuracy of the judgements that are this sure.
+    accuracy (but for equal scores, a yes in both orders); above it, precision is the accuracy of the judgements that
+    are this sure.
     A text beside it says how much the labels themselves are worth, where the data knows it.
     """
 
@@ -76,16 +77,18 @@ def in_both_orders(margins: Tensor) -> tuple[Tensor, Tensor]:
 def explain(margins: Tensor, agreement: Tensor) -> str:
     """Say in Markdown how the curve is to be read, and what its labels are worth."""
     num, ties = len(margins), int((margins == 0).sum())
+    accuracy = (margins > 0).float().mean().item()
     known = agreement[~agreement.isnan()]
     lines = [
         f"{num:,} held-out pairs, each in both orders: is the first answer the better one? Half the labels are yes.",
-        f"Equal scores: {ties:,} pairs; they count half right at the threshold 0.5.",
+        f"At the threshold 0.5 precision and recall are the accuracy, {accuracy:.1%}, but for pairs of equal scores "
+        f"({ties:,}), which are a yes in both orders. Precision above it: of the judgements that are this sure.",
     ]
     if len(known):
         coins = int((known <= 0.5).sum())
         lines.append(
-            f"A perfect judge would agree with {known.mean():.1%} of the labels; {coins:,} pairs are ties by the true "
-            "score, whose labels are the toss of a coin."
+            f"A perfect judge would agree with {known.mean():.1%} of the labels; the labels of {coins:,} are the toss "
+            "of a coin, since the true scores are equal."
         )
     else:
         lines.append("How often a perfect judge would agree with the labels is not known.")

@@ -81,8 +81,8 @@ def test_the_text_says_what_the_labels_are_worth(validate):
     folder = validate(Judging())
     (shown,) = texts(folder, f"{TAG}/validate").values()
     assert shown.splitlines()[0].startswith("4 held-out pairs, each in both orders")
-    assert "Equal scores: 1 pairs" in shown
-    assert "agree with 70.0% of the labels; 2 pairs are ties" in shown
+    assert "the accuracy, 50.0%, but for pairs of equal scores (1)" in shown
+    assert "agree with 70.0% of the labels; the labels of 2 are the toss of a coin" in shown
     (margins,) = events(folder).Histograms(f"{TAG}/validate/margins")
     assert margins.histogram_value.num == 4
 
