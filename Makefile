@@ -17,7 +17,7 @@ help: ## say what can be made
 	@echo "make demo           SFT, reward model, PPO and MA-PPO on a generated task, with a report (20 minutes, 2 cores)"
 	@echo "make demo TASK=apps SFT, PPO and MA-PPO on generated programming problems, rewarded by tests (12 minutes, 2 cores)"
 	@echo "make demo QUICK=1   the same, much shorter (3 minutes): shows that everything works"
-	@echo "make test           the tests (CPU, no network)"
+	@echo "make test           the tests and the notebooks (CPU, no network)"
 	@echo "make lint           ruff, mypy, import-linter"
 	@echo "make format         let ruff format and repair what it can"
 	@echo "make clean          remove caches; .venv and runs/ stay"
@@ -29,7 +29,7 @@ demo: $(VENV)/.installed ## run the main job
 
 test: $(VENV)/.installed-dev ## run the CPU tests
 	@echo "==> test: pytest on CPU, without network; the notebooks, too"
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 8 -q -rs --nbmake
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 8 -q -rs --nbmake --nbmake-timeout 600
 
 lint: $(VENV)/.installed-dev ## check style, types and layers
 	@echo "==> lint: ruff format"

@@ -15,11 +15,11 @@ def trace_pictures(study: Study) -> tuple[Picture, ...]:
     styles = row_styles(study.spec)
     pictures = []
     for stage, kept in find_traces(study).items():
-        style, num_macro = styles[stage], len(set(kept.trace.macro_index))
+        style = styles[stage]
         with in_style():
             figure = draw_trace(
                 kept.trace,
-                title=f"{style.label}: one response in {num_macro} macro actions",
+                title=f"{style.label}: one response in macro actions",
                 facts=_facts(kept, study.spec.scores),
                 color=style.color,
             )
@@ -33,7 +33,8 @@ def _facts(kept: KeptResponse, scores: Mapping[str, str]) -> list[str]:
     return [
         *(f"{label} {number(completion.scores.get(key), 2)}" for key, label in scores.items()),
         f"KL {number(completion.kl, 2)} nats",
-        f"{len(kept.trace.tokens)} tokens",
+        f"tokens {len(kept.trace.tokens)}",
+        f"macro actions {len(set(kept.trace.macro_index))}",
         f"update {completion.step}",
         f"seed {kept.run.seed}",
     ]
