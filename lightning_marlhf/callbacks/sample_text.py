@@ -19,7 +19,9 @@ def sample_text(row: Completion) -> str:
     text = macro_text(row)
     legend = f" (`{BOUNDARY}` between macro actions)" if BOUNDARY in text else ""
     heading = f"**{' · '.join(facts(row))}**"
-    return "\n\n".join([heading, "Prompt", code_block(row.prompt), f"Response{legend}", code_block(text)])
+    return "\n\n".join(
+        [heading, "Prompt", code_block(row.prompt), f"Response{legend}", code_block(text)]
+    )
 
 
 def facts(row: Completion) -> list[str]:
