@@ -10,7 +10,6 @@ from lightning_marlhf.commands.model_folder import (
     MODEL_HELP,
     add_dtype_option,
     device_and_dtype,
-    model_folder,
 )
 from lightning_marlhf.commands.suggest import did_you_mean
 from lightning_marlhf.evaluation.judges import instructions
@@ -205,19 +204,19 @@ def is_language_model(spec: str) -> bool:
 
 def _make_reward_model(name: str, options: argparse.Namespace, stack: ExitStack) -> Judge:
     device, dtype = device_and_dtype(options.dtype)
-    folder = stack.enter_context(model_folder(name))
+    from lightning_marlhf.commands.scoring import reward_model
     from lightning_marlhf.evaluation.judges.reward_model import RewardModelJudge
-    from lightning_marlhf.rollout.scoring import RewardModelScorer
 
-    scorer = RewardModelScorer(
-        folder.source,
-        batch_size=options.batch_size,
-        dtype=dtype,
-        chat_template=options.chat_template,
+    template = options.chat_template
+    scorer = stack.enter_context(
+        reward_model(name, name="rm", device=device, dtype=dtype, chat_template=template)
     )
-    scorer.load(device)
-    known_as = f"{name} (chat template)" if options.chat_template else name
-    return RewardModelJudge(scorer, name=known_as, margin=options.margin)
+    return RewardModelJudge(
+        scorer,
+        name=f"{name} (chat template)" if template else name,
+        margin=options.margin,
+        batch_size=options.batch_size,
+    )
 
 
 def _split(spec: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_marlhf.commands.columns import align
 from lightning_marlhf.commands.inspect import printable
 from lightning_marlhf.evaluation import outcomes
 from lightning_marlhf.evaluation.agreement import Agreement, agreement, pairwise
@@ -46,9 +47,7 @@ class Report:
         for judged, rate in self.rates:
             yield ""
             yield printable(_headline(judged))
-            labels = _labels(judged, rate)
-            width = max(map(len, labels))
-            yield from (f"  {label:<{width}}  {text}" for label, text in labels.items())
+            yield from (f"  {line}" for line in align([*_labels(judged, rate).items()]))
             yield from (f"  ({remark})" for remark in _remarks(judged, rate))
         if self.agreements:
             yield ""

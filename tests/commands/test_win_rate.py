@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from lightning_marlhf.commands import win_rate
+from lightning_marlhf.evaluation import win_rate as statistics
 from lightning_marlhf.evaluation.judges.openai_compatible import OpenAICompatibleJudge
 from lightning_marlhf.evaluation.pairs import pair_completions
 from lightning_marlhf.records import Verdict, read_completions, read_verdicts, write_jsonl
@@ -35,6 +36,12 @@ def no_proxy_and_no_key(monkeypatch):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def coarse_intervals(monkeypatch):
+    """Fit few resamples: five hundred take seconds, and no test here looks at them."""
+    monkeypatch.setattr(statistics, "_REFITS", 5)
 
 
 @pytest.fixture

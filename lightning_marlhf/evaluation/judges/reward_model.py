@@ -18,14 +18,18 @@ class RewardModelJudge:
         scorer: a one-label sequence classifier, loaded.
         name: of the reward model, for the records.
         margin: scores that differ by no more are a tie.
+        batch_size: texts in a pass.
     """
 
     prompt_version = ""
 
-    def __init__(self, scorer: RewardModelScorer, *, name: str, margin: float = 0.0) -> None:
+    def __init__(
+        self, scorer: RewardModelScorer, *, name: str, margin: float = 0.0, batch_size: int = 32
+    ) -> None:
         self.name = f"rm:{name}" + (f" (margin {margin:g})" if margin else "")
         self._scorer = scorer
         self._margin = margin
+        self._pairs_in_pass = max(1, batch_size // 2)
 
     def orders(self, _: Pair) -> tuple[str, ...]:
         """Say in which orders a pair is shown: each text is seen alone."""
@@ -33,9 +37,8 @@ class RewardModelJudge:
 
     def judge(self, pairs: Sequence[Pair]) -> Iterator[Verdict]:
         """Yield a verdict for each pair; one that is too long for the reward model is invalid."""
-        size = max(1, self._scorer.batch_size // 2)
-        for start in range(0, len(pairs), size):
-            batch = pairs[start : start + size]
+        for start in range(0, len(pairs), self._pairs_in_pass):
+            batch = pairs[start : start + self._pairs_in_pass]
             try:
                 yield from self._judge(batch)
             except ValueError:  # too long: find out which

@@ -51,14 +51,14 @@ def test_gold_judges_nothing_but_tiny_tldr(reference):
 @pytest.fixture(scope="module")
 def scorer(tmp_path_factory):
     folder = publish(tmp_path_factory.mktemp("rm") / "rm", "reward_model", pad="<eos>")
-    scorer = RewardModelScorer(str(folder), batch_size=4)
+    scorer = RewardModelScorer(str(folder))
     scorer.load("cpu")
     return scorer
 
 
 def test_a_reward_model_prefers_by_its_scores_with_their_probability(scorer):
     pairs = [Pair(f"{n}-0", "what is it?", f" it is {'a ' * n}cat.", " is it?") for n in range(5)]
-    verdicts = list(RewardModelJudge(scorer, name="x").judge(pairs))
+    verdicts = list(RewardModelJudge(scorer, name="x", batch_size=4).judge(pairs))
     assert [v.pair_id for v in verdicts] == [pair.pair_id for pair in pairs]
     for pair, verdict in zip(pairs, verdicts, strict=True):
         a, b = scorer.score_texts([pair.prompt] * 2, [pair.a, pair.b], [True] * 2).tolist()
@@ -66,6 +66,13 @@ def test_a_reward_model_prefers_by_its_scores_with_their_probability(scorer):
         assert verdict.winner == ("a" if a > b else "b")
         assert verdict.p_a == pytest.approx(1 / (1 + math.exp(b - a)), abs=1e-5)
     assert {v.judge for v in verdicts} == {"rm:x"}
+
+
+def test_an_answer_that_was_cut_off_is_scored_without_eos(scorer):
+    pair = Pair("1-0", "p", "it is", "it is a cat", ended=(True, False))
+    scores = json.loads(next(RewardModelJudge(scorer, name="x").judge([pair])).raw)
+    expected = scorer.score_texts(["p"] * 2, [pair.a, pair.b], [True, False]).tolist()
+    assert list(scores.values()) == pytest.approx(expected, abs=1e-5)
 
 
 def test_turning_a_pair_round_turns_the_verdict_round(scorer):
