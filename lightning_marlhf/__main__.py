@@ -25,6 +25,7 @@ COMMANDS = {
         "win_rate",
         "compare two files of completions by judges: how often a is preferred",
     ),
+    "annotate": ("annotate", "let people compare two models' answers, blinded, on a page"),
     "chat": ("chat", "talk with a model"),
     "inspect": ("inspect", "page through rollouts, macro actions coloured"),
     "export": ("export", "turn a checkpoint into a Hugging Face directory; publish it"),

@@ -1,0 +1,201 @@
+// Shows one pair at a time and sends what is chosen. The server holds all state; texts are only ever set as text.
+
+const NAME_KEY = "annotator";
+const WINNERS = { 1: "left", 2: "right", 3: "tie" };
+const SAID = { left: "answer 1 is better", right: "answer 2 is better", tie: "a tie" };
+const $ = (id) => document.getElementById(id);
+
+let session; // token, question, ...; see server.py
+let view = null; // what is shown: a pair, or none where all is done
+let name = null;
+let busy = false; // a request is under way: keys wait
+
+class Refused extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+async function ask(path, options) {
+  const response = await fetch(path, { cache: "no-store", ...options }).catch(() => {
+    throw new Refused(0, "The server does not answer. Start it again, then repeat: nothing saved is lost.");
+  });
+  const answer = await response.json().catch(() => ({ error: `the server failed (${response.status})` }));
+  if (!response.ok) throw new Refused(response.status, answer.error);
+  return answer;
+}
+
+async function post(action, body, again = true) {
+  try {
+    return await ask(action, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "X-Page-Token": session.token },
+      body: JSON.stringify({ annotator: name, ...body }),
+    });
+  } catch (error) {
+    if (error.status !== 403 || !again) throw error;
+    session = await ask("session"); // the server was started anew
+    return post(action, body, false);
+  }
+}
+
+async function perform(action, body = {}, said = "") {
+  if (busy) return false;
+  busy = true;
+  try {
+    show(await post(action, body));
+    warn("");
+    $("status").textContent = said;
+    return true;
+  } catch (error) {
+    warn(error.message);
+    if (error.status === 409) show(await post("next", {}).catch(() => view));
+    return false;
+  } finally {
+    busy = false;
+  }
+}
+
+function warn(message) {
+  $("warning").textContent = message;
+  $("warning").hidden = !message;
+  if (message) window.scrollTo(0, 0);
+}
+
+function show(next) {
+  view = next;
+  const { pair, done, total } = view;
+  $("welcome").hidden = true;
+  $("controls").hidden = false;
+  $("comparison").hidden = !pair;
+  $("finished").hidden = Boolean(pair);
+  $("choices").hidden = $("skip").hidden = $("annotate").hidden = !pair;
+  const skipped = view.skipped ? ` (${view.skipped} skipped, to come back)` : "";
+  $("count").textContent = pair ? `${done + 1} of ${total}${skipped}` : `${done} of ${total} done`;
+  $("bar").max = total || 1;
+  $("bar").value = done;
+  $("name").textContent = view.annotator;
+  $("who").hidden = false;
+  $("leave").hidden = session.annotator !== null;
+  $("undo").disabled = !view.can_undo;
+  for (const part of ["prompt", "left", "right"]) $(part).textContent = pair ? pair[part] : "";
+  $("note").value = view.note;
+  toggleNote(Boolean(view.note));
+  $("prompt").scrollTop = 0;
+  window.scrollTo(0, 0);
+  $(pair ? "question" : "thanks").focus({ preventScroll: true });
+}
+
+function toggleNote(open) {
+  $("note-box").hidden = !open;
+  $("annotate").setAttribute("aria-expanded", String(open));
+}
+
+function press(key) {
+  if (busy || view === null) return;
+  if (key === "u") {
+    if (view.can_undo) perform("undo", {}, "One step back");
+  } else if (view.pair === null) {
+    return;
+  } else if (key in WINNERS) {
+    const winner = WINNERS[key];
+    const body = { pair: view.pair.id, winner, note: $("note").value };
+    perform("answer", body, `Saved: ${SAID[winner]}`);
+  } else if (key === "4" || key === "s") {
+    perform("skip", { pair: view.pair.id }, "Skipped: it comes back at the end");
+  } else if (key === "n") {
+    toggleNote(true);
+    $("note").focus();
+  }
+}
+
+function onKey(event) {
+  if (event.target.matches("input, textarea")) {
+    if (event.key === "Escape" && event.target === $("note")) {
+      toggleNote(Boolean($("note").value));
+      $("question").focus({ preventScroll: true });
+    }
+    return;
+  }
+  if (event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
+  press(event.key.toLowerCase());
+}
+
+function remember(value) {
+  try {
+    if (value === null) localStorage.removeItem(NAME_KEY);
+    else localStorage.setItem(NAME_KEY, value);
+  } catch {
+    // without storage the page asks for the name every time
+  }
+}
+
+function recall() {
+  try {
+    return localStorage.getItem(NAME_KEY);
+  } catch {
+    return null;
+  }
+}
+
+function welcome() {
+  name = view = null;
+  for (const id of ["comparison", "finished", "controls", "who"]) $(id).hidden = true;
+  $("count").textContent = "";
+  $("bar").value = 0;
+  $("welcome").hidden = false;
+  $("given").focus();
+}
+
+async function enter(given) {
+  name = given;
+  const known = await perform("next");
+  if (session.annotator !== null) return;
+  if (known) remember(view.annotator);
+  else welcome();
+}
+
+function describe() {
+  $("question").textContent = session.question;
+  document.title = session.question;
+  $("where").textContent = `Your verdicts are in ${session.file}.`;
+  for (const [point, meaning] of session.points) {
+    const row = document.createElement("div");
+    row.append(document.createElement("dt"), document.createElement("dd"));
+    row.firstChild.textContent = point;
+    row.lastChild.textContent = meaning;
+    $("points").append(row);
+  }
+  for (const known of session.names) {
+    const option = document.createElement("option");
+    option.value = known;
+    $("known").append(option);
+  }
+}
+
+async function start() {
+  try {
+    session = await ask("session");
+  } catch (error) {
+    warn(error.message);
+    return;
+  }
+  describe();
+  const given = session.annotator ?? recall();
+  if (given === null) welcome();
+  else await enter(given);
+}
+
+document.addEventListener("keydown", onKey);
+for (const button of document.querySelectorAll("[data-key]"))
+  button.addEventListener("click", () => press(button.dataset.key));
+$("welcome").addEventListener("submit", (event) => {
+  event.preventDefault();
+  enter($("given").value);
+});
+$("leave").addEventListener("click", () => {
+  remember(null);
+  welcome();
+});
+start();
