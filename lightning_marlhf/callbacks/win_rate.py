@@ -34,7 +34,7 @@ class WinRateCallback(Callback):
     `verdicts/step-STEP.jsonl`; TensorBoard shows some as text.
 
     Args:
-        judge: who compares; null logs nothing.
+        judge: who compares; null logs nothing. What it has to load it loads in ``prepare(device)``, where it has that.
         num_prompts: pairs that are judged.
         baseline: completions (JSONL) to compare with, as a run or `generate --out` leaves them; null: the policy's own
             before training.
@@ -59,14 +59,13 @@ class WinRateCallback(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the policy answer before it learns."""
-        if self.judge is not None:
-            self.baseline.settle(trainer, pl_module)
+        self._begin(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to collect."""
         self._answers = []
-        if self.judge is not None and trainer.state.fn == "validate":
-            self.baseline.settle(trainer, pl_module)
+        if trainer.state.fn == "validate":
+            self._begin(trainer, pl_module)
 
     def on_validation_batch_end(
         self,
@@ -103,6 +102,15 @@ class WinRateCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Find it there."""
         self.baseline.load_state_dict(state_dict)
+
+    def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Load the judge, so that a wrong name ends the run now, and find the baseline."""
+        if self.judge is None:
+            return
+        prepare = getattr(self.judge, "prepare", None)
+        if prepare is not None and trainer.is_global_zero:
+            prepare(pl_module.device)
+        self.baseline.settle(trainer, pl_module)
 
     def _compare(self, answers: Sequence[Completion], trainer: Trainer) -> dict[str, float]:
         """Ask the judge; return what is logged, which is nothing where it fails."""

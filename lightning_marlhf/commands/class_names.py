@@ -11,6 +11,8 @@ _OURS = (
     "lightning_marlhf.data",
     "lightning_marlhf.rollout.scoring",
     "lightning_marlhf.rollout.termination",
+    "lightning_marlhf.evaluation.judges.for_runs",
+    "lightning_marlhf.evaluation.judges.gold",
 )
 _FOREIGN = ("lightning.", "torch.", "builtins.")
 _LISTED = 8  # more classes than this are not listed in an error

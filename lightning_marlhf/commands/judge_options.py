@@ -1,7 +1,6 @@
 """Judges as users name them, and the options that they take."""
 
 import argparse
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
@@ -15,7 +14,7 @@ from lightning_marlhf.commands.suggest import did_you_mean
 from lightning_marlhf.evaluation.judges import instructions
 from lightning_marlhf.evaluation.judges.base import Judge
 from lightning_marlhf.evaluation.judges.budget import FREE, Budget, Price
-from lightning_marlhf.evaluation.judges.cache import Cache
+from lightning_marlhf.evaluation.judges.cache import Cache, default_path
 from lightning_marlhf.evaluation.judges.endpoint import KEY_VARIABLE, Endpoint
 from lightning_marlhf.evaluation.judges.gold import GoldJudge
 from lightning_marlhf.evaluation.judges.human import HumanJudge
@@ -155,8 +154,7 @@ def make_budget(options: argparse.Namespace) -> Budget:
 
 def open_cache(options: argparse.Namespace) -> Cache:
     """Open the file of replies."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Cache(options.cache or folder / "lightning_marlhf" / "judge.sqlite")
+    return Cache(options.cache or default_path())
 
 
 def make_judge(

@@ -3,40 +3,13 @@
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from lightning_marlhf.commands.answers_file import read_answers
 from lightning_marlhf.evaluation.pairs import Pair, Pairing, digest, pair_completions
-from lightning_marlhf.records import Completion, read_jsonl
 
 _SUBREDDIT = re.compile(r"^Subreddit: r/(\S+)", re.MULTILINE)
-_NEEDED = ("prompt", "response")
-_DEFAULTS: Mapping[str, Any] = {
-    "sample_id": "",
-    "model": "",
-    "seed": 0,
-    "step": None,
-    "num_tokens": 0,
-    "ended": True,
-}
-
-
-def read_answers(path: Path) -> list[Completion]:
-    """Read rows with ``prompt`` and ``response``: completions of runs and `generate`, or of any other program.
-
-    Raises:
-        ValueError: a row lacks one of them, or there is no row.
-    """
-    rows = []
-    for number, row in enumerate(read_jsonl(path), start=1):
-        for name in _NEEDED:
-            if not isinstance(row.get(name), str):
-                raise ValueError(f"{path}: row {number}: expected `{name}` with a text")
-        rows.append(Completion.from_dict({**_DEFAULTS, **row}))
-    if not rows:
-        raise ValueError(f"no completions in {path}")
-    return rows
 
 
 def read_pairs(a: Path, b: Path) -> Pairing:

@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 
-from lightning_marlhf.commands.pair_files import draw, read_answers, read_pairs
+from lightning_marlhf.commands.answers_file import read_answers
+from lightning_marlhf.commands.pair_files import draw, read_pairs
 from lightning_marlhf.evaluation.pairs import Pair
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,12 @@ from lightning_marlhf.evaluation.judges.base import JudgeError
 
 _WAIT_S = 60.0  # for another process that writes
 _TABLE = "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
+
+
+def default_path() -> Path:
+    """Return the file that all judges of a user share."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return folder / "lightning_marlhf" / "judge.sqlite"
 
 
 class Cache:

@@ -15,7 +15,7 @@ class GoldJudge:
     name = "gold"
     prompt_version = ""
 
-    def orders(self, _: Pair) -> tuple[str, ...]:
+    def orders(self, pair: Pair) -> tuple[str, ...]:
         """Say in which orders a pair is shown: each text is seen alone."""
         return scored.ORDERS
 

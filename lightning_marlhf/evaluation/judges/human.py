@@ -27,7 +27,7 @@ class HumanJudge:
         self.left_out = 0
         self._path = path
 
-    def orders(self, _: Pair) -> tuple[str, ...]:
+    def orders(self, pair: Pair) -> tuple[str, ...]:
         """Say how many verdicts a pair can be counted on to have."""
         return ("",)
 

@@ -31,7 +31,7 @@ class RewardModelJudge:
         self._margin = margin
         self._pairs_in_pass = max(1, batch_size // 2)
 
-    def orders(self, _: Pair) -> tuple[str, ...]:
+    def orders(self, pair: Pair) -> tuple[str, ...]:
         """Say in which orders a pair is shown: each text is seen alone."""
         return scored.ORDERS
 

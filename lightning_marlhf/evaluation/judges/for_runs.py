@@ -1,0 +1,87 @@
+"""Judges as the YAML of a run names them: built of plain settings, loaded when the run begins."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from lightning_marlhf.evaluation.judges import instructions
+from lightning_marlhf.evaluation.judges.budget import Budget
+from lightning_marlhf.evaluation.judges.cache import Cache, default_path
+from lightning_marlhf.evaluation.judges.endpoint import Endpoint
+from lightning_marlhf.evaluation.judges.openai_compatible import OpenAICompatibleJudge
+from lightning_marlhf.evaluation.judges.reward_model import RewardModelJudge
+from lightning_marlhf.rollout.scoring import RewardModelScorer
+
+
+class JudgeByRewardModel(RewardModelJudge):
+    """A reward model as judge. One that the policy is trained on is no fair judge of it.
+
+    Args:
+        model: folder or Hub id of a one-label sequence classifier.
+        margin: scores that differ by no more are a tie.
+        batch_size: texts at a time.
+        dtype: of the weights.
+        chat_template: show it dialogues in its own chat template.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        margin: float = 0.0,
+        batch_size: int = 32,
+        dtype: str = "float32",
+        chat_template: bool = False,
+    ) -> None:
+        scorer = RewardModelScorer(
+            model, batch_size=batch_size, dtype=dtype, chat_template=chat_template
+        )
+        known_as = f"{model} (chat template)" if chat_template else model
+        super().__init__(scorer, name=known_as, margin=margin)
+        self._to_load = scorer
+
+    def prepare(self, device: torch.device) -> None:
+        """Load the reward model."""
+        self._to_load.load(device)
+
+
+class JudgeByLanguageModel(OpenAICompatibleJudge):
+    """A chat model behind an OpenAI-compatible server as judge. Replies are cached: nothing is paid for twice.
+
+    Args:
+        model: its name at the server.
+        base_url: of the server; null: that of ``OPENAI_BASE_URL``, or OpenAI's.
+        task: whose instructions it reads.
+        key_variable: the environment variable that holds the key; see ``Endpoint``.
+        temperature: null: the server's own.
+        orders: show each pair in "both" orders, or in "one" by a hash.
+        max_calls: requests that may be sent in one session of the run.
+        cache: SQLite file of replies; null: the one that `win-rate` uses.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None = None,
+        task: Literal["tldr", "hh", "webgpt", "general"] = "general",
+        key_variable: str | None = None,
+        temperature: float | None = 0.0,
+        orders: Literal["both", "one"] = "both",
+        max_calls: int | None = None,
+        cache: str | None = None,
+    ) -> None:
+        endpoint = Endpoint(
+            model,
+            base_url=base_url,
+            key_variable=key_variable,
+            temperature=temperature,
+        )
+        super().__init__(
+            endpoint,
+            instructions.load(task),
+            cache=Cache(Path(cache) if cache else default_path()),
+            budget=Budget(max_calls=max_calls),
+            orders=orders,
+        )
