@@ -21,10 +21,7 @@ COMMANDS = {
     "rm-score": ("rm_score", "compare policies by the reward-model scores of their answers"),
     "best-of-n": ("best_of_n", "what the best of N answers is worth, for many N and temperatures"),
     "grade": ("grade", "run the programs in completions on tests: verdicts, rewards, pass@k"),
-    "win-rate": (
-        "win_rate",
-        "compare two files of completions by judges: how often a is preferred",
-    ),
+    "win-rate": ("win_rate", "how often judges prefer the answers in one file to those in another"),
     "annotate": ("annotate", "let people compare two models' answers, blinded, on a page"),
     "chat": ("chat", "talk with a model"),
     "inspect": ("inspect", "page through rollouts, macro actions coloured"),
