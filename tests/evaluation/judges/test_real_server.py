@@ -30,7 +30,7 @@ TEMPLATE = (
 
 
 def answering(folder: Path, after: dict[str, str]) -> Path:
-    """Make a model that says what follows the last word: each word is a direction, which the head turns into the next."""
+    """Make a model that says what follows a word: each is a direction, which the head turns into that of the next."""
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, "<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     fast = PreTrainedTokenizerFast(
@@ -103,7 +103,7 @@ def test_a_served_model_judges_and_is_asked_again_where_it_could_not_be_read(tmp
     with served(folder) as url:
         judge = make_judge(url, model=str(folder), timeout_s=60.0, max_tokens=20)
         verdicts = list(judge.judge(pairs))
-        with pytest.raises(JudgeError, match="does not take the request .*pinned to"):
+        with pytest.raises(JudgeError, match=r"does not take the request .*pinned to"):
             list(make_judge(url, model="another").judge(pairs))
     assert {verdict.raw for verdict in verdicts} == {VERDICT}
     # words of the reply and EOS, twice
