@@ -67,7 +67,7 @@ function show(next) {
   view = next;
   const { pair, done, total } = view;
   $("welcome").hidden = true;
-  $("controls").hidden = false;
+  $("progress").hidden = $("controls").hidden = false;
   $("comparison").hidden = !pair;
   $("finished").hidden = Boolean(pair);
   $("choices").hidden = $("skip").hidden = $("annotate").hidden = !pair;
@@ -76,7 +76,6 @@ function show(next) {
   $("bar").max = total || 1;
   $("bar").value = done;
   $("name").textContent = view.annotator;
-  $("who").hidden = false;
   $("leave").hidden = session.annotator !== null;
   $("undo").disabled = !view.can_undo;
   for (const part of ["prompt", "left", "right"]) $(part).textContent = pair ? pair[part] : "";
@@ -119,7 +118,9 @@ function onKey(event) {
     return;
   }
   if (event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
-  press(event.key.toLowerCase());
+  const key = event.key.toLowerCase();
+  if (key === "n") event.preventDefault(); // the note gets the focus, not the letter
+  press(key);
 }
 
 function remember(value) {
@@ -141,9 +142,7 @@ function recall() {
 
 function welcome() {
   name = view = null;
-  for (const id of ["comparison", "finished", "controls", "who"]) $(id).hidden = true;
-  $("count").textContent = "";
-  $("bar").value = 0;
+  for (const id of ["progress", "comparison", "finished", "controls"]) $(id).hidden = true;
   $("welcome").hidden = false;
   $("given").focus();
 }
