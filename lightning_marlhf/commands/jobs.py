@@ -5,15 +5,16 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lightning_marlhf.commands.study import Plan, Stage
-from lightning_marlhf.records import DONE_FILE, PROGRESS_FILE, write_json
+from lightning_marlhf.commands.raw_config import read_yaml
+from lightning_marlhf.commands.stages import EVALUATIONS, Folders, Stage
+from lightning_marlhf.commands.study import Plan
+from lightning_marlhf.records import DONE_FILE, PROGRESS_FILE, RunSummary, write_json
 
 STAGE_FILE = "stage.json"
 LOG_FILE = "log.txt"
@@ -40,6 +41,7 @@ class Job:
     command: tuple[str, ...]  # starts it from scratch
     needs: tuple["Job", ...] = ()
     settings: str = ""  # hash of what was asked for
+    evaluates: bool = False  # its command leaves results, but no mark that it is finished
 
     @property
     def name(self) -> str:
@@ -59,20 +61,25 @@ def make_jobs(
     jobs: dict[tuple[str, int], Job] = {}
     for stage in plan.stages:
         for seed in plan.seeds:
-            needs = {setting: jobs[name, seed] for setting, name in stage.inputs.items()}
-            folder = plan.output / stage.name / f"seed-{seed}"
-            arguments = _arguments(stage, needs, folder=folder, seed=seed)
+            folder_of = partial(_folder, plan.output, seed=seed)
+            needs = tuple(jobs[name, seed] for name in stage.needs)
+            options = _options(stage, folder_of, seed=seed)
             jobs[stage.name, seed] = Job(
                 stage=stage.name,
                 seed=seed,
-                folder=folder,
-                command=(*program, stage.command, "--config", str(stage.config), *arguments),
-                needs=tuple(dict.fromkeys(needs.values())),
-                settings=_hash(
-                    [stage.command, yaml.safe_load(stage.config.read_text()), arguments]
-                ),
+                folder=folder_of(stage.name),
+                command=(*program, stage.command, *config_words(stage), *options),
+                needs=needs,
+                settings=_hash([stage.command, *map(read_yaml, stage.configs), options]),
+                evaluates=stage.config is None,
             )
     return list(jobs.values())
+
+
+def config_words(stage: Stage) -> list[str]:
+    """Return the `--config FILE` words of a run; none for an evaluation."""
+    files = (*stage.configs, *stage.hardware)
+    return [word for file in files for word in ("--config", str(file))]
 
 
 def inspect_job(job: Job) -> State:
@@ -97,6 +104,13 @@ def note_start(job: Job) -> None:
     write_json(job.folder / STAGE_FILE, {**_asked(job), "started": time.time()})
 
 
+def note_end(job: Job, *, seconds: float) -> None:
+    """Mark an evaluation as finished, as a run does itself."""
+    command = next(word for word in job.command if word in EVALUATIONS)
+    summary = RunSummary(command=command, step=0, seconds=round(seconds, 2))
+    write_json(job.folder / DONE_FILE, summary.to_dict())
+
+
 def read_progress(job: Job) -> dict[str, Any]:
     """Read how far a run is; empty where it has not said."""
     return _read(job.folder / PROGRESS_FILE)
@@ -107,16 +121,18 @@ def read_summary(job: Job) -> dict[str, Any]:
     return _read(job.folder / DONE_FILE)
 
 
-def _arguments(stage: Stage, needs: Mapping[str, Job], *, folder: Path, seed: int) -> list[str]:
-    settings = {
-        **stage.set,
-        **{setting: str(job.folder / "export") for setting, job in needs.items()},
-        "seed_everything": seed,
-        "trainer.default_root_dir": str(folder),
-    }
+def _folder(output: Path, stage: str, *, seed: int) -> Path:
+    return output / stage / f"seed-{seed}"
+
+
+def _options(stage: Stage, folder_of: Folders, *, seed: int) -> list[str]:
+    options = stage.options(folder_of)
+    if stage.config is None:
+        return options
     return [
-        f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
-        for key, value in settings.items()
+        *options,
+        f"--seed_everything={seed + stage.seed_offset}",
+        f"--trainer.default_root_dir={folder_of(stage.name)}",
     ]
 
 

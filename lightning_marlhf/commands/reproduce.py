@@ -18,8 +18,8 @@ from lightning_marlhf.commands.jobs import Job, State, inspect_job, make_jobs, s
 from lightning_marlhf.commands.monitor import Monitor, duration
 from lightning_marlhf.commands.raw_config import ConfigError
 from lightning_marlhf.commands.scheduler import Outcome, Scheduler
-from lightning_marlhf.commands.study import Plan, check_seeds, read_plan
-from lightning_marlhf.commands.suggest import did_you_mean
+from lightning_marlhf.commands import plan_checks
+from lightning_marlhf.commands.study import Plan, read_plan
 from lightning_marlhf.records import DONE_FILE
 
 LOCK_FILE = ".reproduce.lock"
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = _parser().parse_args(arguments[1:])
     try:
-        plan = _choose(read_plan(options.plan, quick=options.quick), options)
+        plan = _choose(read_plan(options.plan, quick=options.quick, on=options.on), options)
         jobs = _only(make_jobs(plan), options.only, plan)
     except ConfigError as mistake:
         sys.stderr.write(f"error: {mistake}\n")
@@ -60,7 +60,12 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="STAGE",
-        help="run this stage only; repeatable",
+        help="run this stage only; of a plan of the paper also a row, with all that it needs; repeatable",
+    )
+    parser.add_argument(
+        "--on",
+        metavar="SYSTEMS",
+        help="of a plan of the paper: let other systems stand for its own, e.g. tiny (minutes on a laptop)",
     )
     parser.add_argument(
         "--quick", action="store_true", help="use the plan's quick: settings, in its own folder"
@@ -94,17 +99,17 @@ def _parse_seeds(text: str) -> tuple[int, ...]:
             f"--seeds: expected a number of seeds or a list such as 1,2,3, got {text!r}"
         ) from None
     counted = len(numbers) == 1 and "," not in text and "[" not in text
-    return check_seeds(list(range(1, numbers[0] + 1)) if counted else numbers)
+    return plan_checks.seeds(list(range(1, numbers[0] + 1)) if counted else numbers)
 
 
 def _only(jobs: list[Job], names: Sequence[str], plan: Plan) -> list[Job]:
-    stages = [stage.name for stage in plan.stages]
+    """Keep the jobs of some stages, and of some rows with all that they need."""
+    stages = {stage.name: {stage.name} for stage in plan.stages}
+    groups = {**stages, **{row.system: set(row.stages) for row in plan.rows}}
     for name in names:
-        if name not in stages:
-            raise ConfigError(
-                f"--only: no stage {name!r}{did_you_mean(name, stages)}; there are {', '.join(stages)}"
-            )
-    return [job for job in jobs if not names or job.stage in names]
+        plan_checks.check_name(name, tuple(groups), where="--only", what="stage")
+    wanted = set().union(*(groups[name] for name in names))
+    return [job for job in jobs if not names or job.stage in wanted]
 
 
 def _show(plan: Plan, jobs: Sequence[Job], *, force: Sequence[Job], overwrite: bool) -> None:
@@ -141,7 +146,8 @@ def _run(
     console.print(
         f"{plan.title}: {len(jobs)} stages into {plan.output}", soft_wrap=True, markup=False
     )
-    check_all([list(job.command[3:]) for job in jobs if not (job.folder / DONE_FILE).is_file()])
+    unfinished = [job for job in jobs if not (job.folder / DONE_FILE).is_file()]
+    check_all([list(job.command[3:]) for job in unfinished if not job.evaluates])
     with _alone(plan.output), Monitor(total=len(jobs), console=console) as monitor:
         scheduler = Scheduler(
             jobs, workers=plan.jobs, overwrite=options.overwrite, force=force, listener=monitor

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
 
-from lightning_marlhf.commands.jobs import Job, State, inspect_job, note_start, start_command
+from lightning_marlhf.commands.jobs import (
+    Job,
+    State,
+    inspect_job,
+    note_end,
+    note_start,
+    start_command,
+)
 from lightning_marlhf.records import DONE_FILE
 
 _POLL_S = 0.2
@@ -189,6 +196,8 @@ class Scheduler:
             if status is None:
                 continue
             self._running.remove(running)
+            if status == 0 and running.job.evaluates:
+                note_end(running.job, seconds=time.monotonic() - running.started)
             finished = status == 0 and (running.job.folder / DONE_FILE).is_file()
             stopped = Outcome.INTERRUPTED if self._signals else Outcome.FAILED
             self.outcomes[running.job] = Outcome.DONE if finished else stopped

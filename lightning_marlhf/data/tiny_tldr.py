@@ -22,22 +22,30 @@ class TinyTLDRExamples(Dataset[Example]):
         stage: which kind of row.
         stream: name of the stream; different names give independent posts.
         size: number of rows.
+        skip: rows of the stream that are left out before the first.
         preference_temperature: of the Bradley-Terry noise in preference pairs, in points of gold score.
     """
 
     def __init__(
-        self, *, stage: Stage, stream: str, size: int, preference_temperature: float
+        self,
+        *,
+        stage: Stage,
+        stream: str,
+        size: int,
+        preference_temperature: float,
+        skip: int = 0,
     ) -> None:
         self.stage = stage
         self.stream = stream
         self.size = size
+        self.skip = skip
         self.preference_temperature = preference_temperature
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, index: int) -> Example:
-        sample_id = f"{self.stream}/{index}"
+        sample_id = f"{self.stream}/{self.skip + index}"
         random = Random(sample_id)  # noqa: S311
         post = tiny_tldr.make_post(random)
         if self.stage == "sft":
@@ -71,6 +79,8 @@ class TinyTLDR(RLHFDataModule):
         batch_size: rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks together.
         eval_batch_size: rows per evaluation batch, over all ranks together.
         train_rows: how many training rows there are; they are made when read.
+        skip_rows: training rows to leave out at the beginning: what others read, for a reward model that is to judge
+            on its own.
         validate_rows: how many posts validation reads.
         test_rows: how many posts the final evaluation reads.
         tokens: what a token is: "characters", or "words" (short rows: for a reward model of its own).
@@ -86,6 +96,7 @@ class TinyTLDR(RLHFDataModule):
         batch_size: int = 64,
         eval_batch_size: int = 256,
         train_rows: int = 200_000,
+        skip_rows: int = 0,
         validate_rows: int = 256,
         test_rows: int = 512,
         tokens: Literal["characters", "words"] = "characters",
@@ -101,6 +112,7 @@ class TinyTLDR(RLHFDataModule):
             seed=seed,
         )
         self.sizes = {"train": train_rows, "validate": validate_rows, "test": test_rows}
+        self.skip_rows = skip_rows
         self.tokens = tokens
         self.preference_temperature = preference_temperature
 
@@ -123,18 +135,22 @@ class TinyTLDR(RLHFDataModule):
 
     def examples(self, split: Split) -> TinyTLDRExamples:
         """Return the rows of a split; the stages' training posts are disjoint, their held-out posts are the same."""
-        stream = f"tiny-tldr/{self.stage}" if split == "train" else f"tiny-tldr/{split}"
-        return self._stream(stream, stage=self.stage, size=self.sizes[split])
+        if split == "train":
+            name, skip = f"tiny-tldr/{self.stage}", self.skip_rows
+        else:
+            name, skip = f"tiny-tldr/{split}", 0
+        return self._stream(name, stage=self.stage, size=self.sizes[split], skip=skip)
 
     def demonstrations(self, rows: int) -> SupervisedBatch:
         """Return the first demonstrations of SFT."""
         stream = self._stream("tiny-tldr/sft", stage="sft", size=rows)
         return Collator(self.tokenizer).demonstrations([stream[row] for row in range(rows)])
 
-    def _stream(self, name: str, *, stage: Stage, size: int) -> TinyTLDRExamples:
+    def _stream(self, name: str, *, stage: Stage, size: int, skip: int = 0) -> TinyTLDRExamples:
         return TinyTLDRExamples(
             stage=stage,
             stream=name,
             size=size,
+            skip=skip,
             preference_temperature=self.preference_temperature,
         )
