@@ -40,6 +40,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
     num_left: int = 1
+    name: str = ""  # where it has one, it is saved as ``report/<name>.tex``, too
 
 
 @dataclass(frozen=True)

@@ -81,16 +81,20 @@ class Study:
         return frozenset(name for run in runs for name in run.metrics["name"].unique())
 
 
-def load_study(spec: ReportSpec, *, output: Path, seeds: Sequence[int]) -> Study:
-    """Load the runs of every row and of every other stage found below ``output``.
+def load_study(
+    spec: ReportSpec, *, output: Path, seeds: Sequence[int], others: Sequence[str] | None = None
+) -> Study:
+    """Load the runs of every row, and of other stages below ``output``.
 
     Args:
         spec: the checked ``report:`` section.
         output: the plan's output folder; a run lies in ``<output>/<stage>/seed-<N>``.
         seeds: the seeds to show.
+        others: further stages; None takes all that are there.
     """
     shown = [s for s in (spec.reward_model, *(row.stage for row in spec.rows)) if s is not None]
-    found = {folder.parent.name for folder in output.glob("*/seed-*") if folder.is_dir()}
+    found = {f.parent.name for f in output.glob("*/seed-*") if f.is_dir() and others is None}
+    found |= set(others or ())
     stages = dict.fromkeys([*sorted(found - set(shown)), *shown])
     runs = {
         (stage, seed): load_run(output / stage / f"seed-{seed}", stage=stage, seed=seed)

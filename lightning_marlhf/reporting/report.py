@@ -12,10 +12,12 @@ from lightning_marlhf.reporting.blocks import (
     Picture,
     Pictures,
     Section,
+    Table,
     Text,
 )
 from lightning_marlhf.reporting.findings import findings
 from lightning_marlhf.reporting.html import render_html
+from lightning_marlhf.reporting.latex import render_latex
 from lightning_marlhf.reporting.load import Study, load_study
 from lightning_marlhf.reporting.markdown import render_markdown
 from lightning_marlhf.reporting.parity import parity_table
@@ -60,11 +62,15 @@ def build_report(
     if not seeds:
         raise ValueError("seeds: expected at least one, got none")
     study = load_study(ReportSpec.from_mapping(report), output=Path(output), seeds=seeds)
-    sections = build_sections(study)
+    return write_report(title, build_sections(study), folder=study.output)
+
+
+def write_report(title: str, sections: Sequence[Section], *, folder: Path) -> str:
+    """Write sections as Markdown, HTML, LaTeX tables and pictures into ``folder``; return the Markdown."""
     markdown = render_markdown(title, sections)
-    _write_pictures(study.output / PICTURES_FOLDER, sections)
-    write_text(study.output / "report.html", render_html(title, sections))
-    write_text(study.output / "report.md", markdown)
+    _write_files(folder / PICTURES_FOLDER, sections)
+    write_text(folder / "report.html", render_html(title, sections))
+    write_text(folder / "report.md", markdown)
     return markdown
 
 
@@ -201,10 +207,11 @@ def _pictures(pictures: tuple[Picture, ...], *, caption: str, missing: str) -> t
     return (Pictures(pictures, caption) if pictures else Note(missing),)
 
 
-def _write_pictures(folder: Path, sections: Sequence[Section]) -> None:
+def _write_files(folder: Path, sections: Sequence[Section]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for section in sections:
-        for block in section.blocks:
-            for picture in block.pictures if isinstance(block, Pictures) else ():
-                (folder / f"{picture.name}.png").write_bytes(picture.png)
-                (folder / f"{picture.name}.svg").write_bytes(picture.svg)
+    for block in (block for section in sections for block in section.blocks):
+        if isinstance(block, Table) and block.name:
+            write_text(folder / f"{block.name}.tex", render_latex(block))
+        for picture in block.pictures if isinstance(block, Pictures) else ():
+            (folder / f"{picture.name}.png").write_bytes(picture.png)
+            (folder / f"{picture.name}.svg").write_bytes(picture.svg)

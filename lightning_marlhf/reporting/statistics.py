@@ -95,3 +95,36 @@ def mean_over_seeds(differences: Iterable[pd.Series]) -> pd.Series:
     if not differences:
         return pd.Series(dtype=float)
     return pd.concat(differences).groupby(level=0, sort=True).mean()
+
+
+@dataclass(frozen=True)
+class MedianEstimate:
+    """A median with an interval that assumes nothing of the distribution; values may be infinite (censored)."""
+
+    median: float
+    low: float  # NaN where fewer than two values were there
+    high: float
+    coverage: float  # of the interval; below `CONFIDENCE` where the values are too few for more
+
+
+def median_interval(values: Iterable[float]) -> MedianEstimate:
+    """Return the median and the interval between two order statistics.
+
+    The k-th lowest and the k-th highest of n values enclose the median with probability 1 - 2 P(B < k), B binomial
+    (n, 1/2). The largest k is taken that reaches `CONFIDENCE`, else k = 1: the lowest to the highest value. A value
+    that is only known to be large is infinite: it counts, and needs no number.
+
+    >>> median_interval([3.0, 1.0, math.inf])
+    MedianEstimate(median=3.0, low=1.0, high=inf, coverage=0.75)
+    """
+    ordered = sorted(values)
+    count = len(ordered)
+    if count == 0:
+        return MedianEstimate(math.nan, math.nan, math.nan, math.nan)
+    middle = (ordered[(count - 1) // 2], ordered[count // 2])
+    median = middle[0] if middle[0] == middle[1] else sum(middle) / 2
+    if count == 1:
+        return MedianEstimate(median, math.nan, math.nan, math.nan)
+    coverages = [1 - 2 * float(stats.binom.cdf(k - 1, count, 0.5)) for k in range(1, count)]
+    k = max((k for k, share in enumerate(coverages, 1) if share >= CONFIDENCE), default=1)
+    return MedianEstimate(median, ordered[k - 1], ordered[count - k], coverages[k - 1])
