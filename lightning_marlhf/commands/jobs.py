@@ -93,10 +93,11 @@ def inspect_job(job: Job) -> State:
 
 
 def start_command(job: Job, *, state: State) -> tuple[str, ...]:
-    """Return the command that resumes a job that was cut off, or else starts it anew."""
+    """Return the command that resumes a job that was cut off, or else starts it anew; evaluations resume themselves."""
     if state is State.CUT_OFF:
         return (*job.command, "--ckpt_path", "last")
-    return (*job.command, "--overwrite") if job.folder.exists() else job.command
+    anew = state is State.STALE if job.evaluates else job.folder.exists()
+    return (*job.command, "--overwrite") if anew else job.command
 
 
 def note_start(job: Job) -> None:

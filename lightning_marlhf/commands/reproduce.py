@@ -12,13 +12,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lightning_marlhf.commands import errors
+from lightning_marlhf.commands import errors, plan_checks
 from lightning_marlhf.commands.check import check_all
 from lightning_marlhf.commands.jobs import Job, State, inspect_job, make_jobs, start_command
 from lightning_marlhf.commands.monitor import Monitor, duration
 from lightning_marlhf.commands.raw_config import ConfigError
 from lightning_marlhf.commands.scheduler import Outcome, Scheduler
-from lightning_marlhf.commands import plan_checks
 from lightning_marlhf.commands.study import Plan, read_plan
 from lightning_marlhf.records import DONE_FILE
 
@@ -180,16 +179,30 @@ def _run(
 
 def _report(plan: Plan, console: Console) -> None:
     """Write the report and show its first table."""
-    if not plan.report:
-        return
-    from lightning_marlhf.reporting import build_report
+    folder = plan.report_folder
+    if plan.rows:
+        from lightning_marlhf.reporting import build_paper_report
 
-    text = build_report(title=plan.title, report=plan.report, output=plan.output, seeds=plan.seeds)
+        rows = [vars(row) for row in plan.rows]
+        text = build_paper_report(
+            title=plan.title,
+            rows=rows,
+            shows=plan.shows,
+            output=plan.output,
+            folder=folder,
+            seeds=plan.seeds,
+        )
+    elif plan.report:
+        from lightning_marlhf.reporting import build_report
+
+        text = build_report(
+            title=plan.title, report=plan.report, output=plan.output, seeds=plan.seeds
+        )
+    else:
+        return
     console.print(first_table(text), soft_wrap=True, markup=False)
     console.print(
-        f"report: {plan.output / 'report.md'}, {plan.output / 'report.html'}",
-        soft_wrap=True,
-        markup=False,
+        f"report: {folder / 'report.md'}, {folder / 'report.html'}", soft_wrap=True, markup=False
     )
 
 

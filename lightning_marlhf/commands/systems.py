@@ -12,7 +12,8 @@ from lightning_marlhf.commands.stages import Stage, read_stage
 
 _KEYS = ("output", "seeds", "jobs", "reported", "kinds", "systems", "quick")
 _REPORT_KEYS = ("scores", "baseline", "reference_run", "reward_model", "programs")
-_SYSTEM_KEYS = ("label", "kind", "configs", "hardware", "stands_for")
+_SYSTEM_KEYS = ("label", "kind", "configs", "task", "hardware", "stands_for")
+_TASK = "{task}"  # in the arguments of an evaluation
 _ROW_KEYS = ("system", "label", "runs", "evaluations")
 _QUICK_KEYS = ("output", "set")
 
@@ -94,6 +95,7 @@ class Systems:
             tuple(
                 check_name(stage, known, where=f"{where}.{key}", what="stage")
                 for stage in names(entry.get(key), f"{where}.{key}")
+                if stage in known or not (key == "evaluations" and system.stands_for)
             )
             for key in ("runs", "evaluations")
         )
@@ -141,9 +143,7 @@ def _systems(tree: Mapping[str, Any], folder: Path, *, quick: bool) -> Systems:
     if tree.get("reported") is not None:
         reported = read_yaml(plan_checks.config_file(folder / str(tree["reported"]), "reported"))
     systems = {
-        str(name): _system(
-            str(name), entry, kinds=tree["kinds"], folder=folder, changes=changes
-        )
+        str(name): _system(str(name), entry, kinds=tree["kinds"], folder=folder, changes=changes)
         for name, entry in mapping(tree["systems"], "systems").items()
     }
     return Systems(
@@ -173,7 +173,7 @@ def _system(
     stages: dict[str, Stage] = {}
     for number, template in enumerate(section["stages"]):
         stage = read_stage(
-            template,
+            _with_task(template, str(entry.get("task", "general"))),
             f"kinds.{kind}.stages.{number}",
             folder=folder,
             configs=folder / str(entry["configs"]),
@@ -188,6 +188,12 @@ def _system(
         stages=_changed(stages, changes.get(kind), where=f"quick.set.{kind}"),
         stands_for=names(entry.get("stands_for"), f"{where}.stands_for"),
     )
+
+
+def _with_task(template: Any, task: str) -> Any:
+    if not isinstance(template, Mapping) or "arguments" not in template:
+        return template
+    return {**template, "arguments": str(template["arguments"]).replace(_TASK, task)}
 
 
 def _on_hardware(
@@ -211,9 +217,7 @@ def _changed(stages: Mapping[str, Stage], changes: Any, *, where: str) -> dict[s
     settings = mapping(changes, where)
     check_keys(settings, tuple(stages), where=where)
     return {
-        name: replace(
-            stage, set={**stage.set, **mapping(settings.get(name), f"{where}.{name}")}
-        )
+        name: replace(stage, set={**stage.set, **mapping(settings.get(name), f"{where}.{name}")})
         for name, stage in stages.items()
     }
 

@@ -41,7 +41,12 @@ def distribution_picture(study: Study) -> Picture | None:
 def _scores(study: Study, key: str) -> dict[str, np.ndarray]:
     """Return the scores of each row's answers, of all seeds together."""
     found = {
-        row.stage: [c.scores[key] for r in study.runs_of(row.stage) for c in r.completions if key in c.scores]
+        row.stage: [
+            c.scores[key]
+            for r in study.runs_of(row.stage)
+            for c in r.completions
+            if key in c.scores
+        ]
         for row in study.spec.rows
     }
     return {stage: np.asarray(values) for stage, values in found.items() if values}
@@ -57,6 +62,8 @@ def _draw(axes: Axes, values: np.ndarray, style: RowStyle, *, span: tuple[float,
     if np.ptp(values) > 0:  # a density needs two different values
         places = np.linspace(*span, _POINTS)
         density = stats.gaussian_kde(values)(places)
-        axes.plot(places, density, color=style.color, linestyle=style.line, linewidth=2, label=style.label)
+        axes.plot(
+            places, density, color=style.color, linestyle=style.line, linewidth=2, label=style.label
+        )
         axes.fill_between(places, density, color=style.color, alpha=0.1, linewidth=0)
     axes.axvline(float(values.mean()), color=style.color, linestyle=":", linewidth=1.4)

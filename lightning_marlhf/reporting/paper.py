@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_marlhf.reporting import best_runs, pass_at_k, wins
-from lightning_marlhf.reporting.blocks import Block, Note, Pictures, Section
+from lightning_marlhf.reporting.blocks import Block, Note, Pictures, Sample, Section, Text
 from lightning_marlhf.reporting.distributions import distribution_picture
 from lightning_marlhf.reporting.load import Study, load_study
 from lightning_marlhf.reporting.optimisation import optimisation_picture
@@ -21,6 +21,19 @@ from lightning_marlhf.reporting.systems import System
 from lightning_marlhf.reporting.tables import reward_model_table
 
 _NUM_SAMPLES = 2
+_CURVES = (
+    "Means over training rollouts; bold: moving mean over a tenth of the curve, mean over seeds; band: lowest to highest"
+    " seed; faint: as logged."
+)
+_DISTRIBUTIONS = (
+    "Answers to held-out prompts, all seeds together; vertical lines: means. Kernel density estimates with Scott's"
+    " bandwidth."
+)
+_OPTIMISATION = (
+    "What each scorer has gained since the first rollout, in standard deviations of its scores over held-out answers of"
+    " the run's starting point; training maximises the first alone. Where the first rises and a held-out one does not,"
+    " the policy learns the reward model's faults. Bands: lowest to highest seed."
+)
 
 
 @dataclass(frozen=True)
@@ -69,9 +82,7 @@ def read_system(row: Mapping[str, Any], *, output: Path, seeds: Sequence[int]) -
         if settings.get(key) not in row["runs"]:
             settings.pop(key, None)
     specs = tuple(RowSpec(stage, label) for stage, label in row["runs"].items())
-    spec = replace(
-        ReportSpec.from_mapping({**settings, "rows": [vars(each) for each in specs]})
-    )
+    spec = replace(ReportSpec.from_mapping({**settings, "rows": [vars(each) for each in specs]}))
     study = load_study(spec, output=output / row["system"], seeds=seeds, others=())
     return System(
         name=row["system"].replace("/", "-"),
@@ -83,51 +94,39 @@ def read_system(row: Mapping[str, Any], *, output: Path, seeds: Sequence[int]) -
 
 
 def _each(
-    make: Callable[[Study], Sequence[Block]],
+    make: Callable[[Study], Sequence[Block]], caption: str = ""
 ) -> Callable[[Sequence[System]], Sequence[Block]]:
-    """Make the same blocks for each system, the pictures named after it."""
+    """Make the same blocks for each system, the pictures named after it, below a caption of them all."""
 
     def blocks(systems: Sequence[System]) -> Sequence[Block]:
-        return [_named(block, system) for system in systems for block in make(system.study)]
+        found = [_named(block, system) for system in systems for block in make(system.study)]
+        return [Text(caption), *found] if caption else found
 
     return blocks
 
 
 def _named(block: Block, system: System) -> Block:
+    if isinstance(block, Sample):
+        return replace(block, title=f"{system.label}. {block.title}")
     if not isinstance(block, Pictures):
         return block
-    pictures = tuple(
-        replace(picture, name=f"{picture.name}-{system.name}") for picture in block.pictures
-    )
-    return Pictures(pictures, f"{system.label}. {block.caption}")
+    pictures = [replace(each, name=f"{each.name}-{system.name}") for each in block.pictures]
+    return Pictures(tuple(pictures), f"{system.label}. {block.caption}".strip())
 
 
 def _curves(study: Study) -> Sequence[Block]:
     pictures = curve_pictures(study)
-    caption = (
-        "Means over training rollouts; bold: moving mean over a tenth of the curve, mean over seeds; band: lowest to"
-        " highest seed."
-    )
-    return [Pictures(pictures, caption) if pictures else Note("No run has logged its curves yet.")]
+    return [Pictures(pictures, "") if pictures else Note("No run has logged its curves yet.")]
 
 
 def _distributions(study: Study) -> Sequence[Block]:
     picture = distribution_picture(study)
-    caption = (
-        "Answers to held-out prompts, all seeds together; vertical lines: means. Kernel density estimates with Scott's"
-        " bandwidth."
-    )
-    return [Pictures((picture,), caption) if picture else Note("No run has answered yet.")]
+    return [Pictures((picture,), "") if picture else Note("No run has answered yet.")]
 
 
 def _optimisation(study: Study) -> Sequence[Block]:
     picture = optimisation_picture(study)
-    caption = (
-        "What each scorer has gained since the first rollout, in standard deviations of its scores over held-out"
-        " answers; training maximises the first alone. Where the first rises and a held-out one does not, the policy"
-        " learns the reward model's faults."
-    )
-    return [Pictures((picture,), caption) if picture else Note("No run has several scorers yet.")]
+    return [Pictures((picture,), "") if picture else Note("No run has several scorers yet.")]
 
 
 def _details(study: Study) -> Sequence[Block]:
@@ -147,8 +146,8 @@ SHOWS: Mapping[str, Show] = {
     "win_rates": Show("Win rates", wins.blocks),
     "best_of_n": Show("Best of N", best_runs.blocks),
     "parity": Show("Time to parity", paper_parity_table),
-    "curves": Show("Training curves", _each(_curves)),
-    "distributions": Show("Distributions of scores", _each(_distributions)),
-    "optimisation": Show("Over-optimisation", _each(_optimisation)),
+    "curves": Show("Training curves", _each(_curves, _CURVES)),
+    "distributions": Show("Distributions of scores", _each(_distributions, _DISTRIBUTIONS)),
+    "optimisation": Show("Over-optimisation", _each(_optimisation, _OPTIMISATION)),
     "details": Show("Reward model, diagnostics, samples", _each(_details)),
 }

@@ -86,13 +86,17 @@ def score_picture(systems: Sequence[System]) -> list[Block]:
         size = (_PANEL_WIDTH * len(measures) + 1.8, _LINE_HEIGHT * len(lines) + 1.5)
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(1, len(measures), squeeze=False, sharey=True)[0]
-        for number_, (axes, (key, measure)) in enumerate(zip(panels, measures.items(), strict=True)):
+        for number_, (axes, (key, measure)) in enumerate(
+            zip(panels, measures.items(), strict=True)
+        ):
             axes.set_title(measure.label)
             _draw_points(axes, lines, key if number_ == 0 else None, measure)
         panels[0].set_yticks(range(len(lines)), [_name(*line, len(systems)) for line in lines])
-        panels[0].invert_yaxis()
+        panels[0].invert_yaxis()  # all panels share it
         picture = to_picture(figure, name="scores", alt="Scores of all runs", wide=True)
-    caption = f"Bars: 95 % intervals, over seeds where there are several. {_legend(systems)}".strip()
+    caption = (
+        f"Bars: 95 % intervals, over seeds where there are several. {_legend(systems)}".strip()
+    )
     return [Pictures((picture,), caption)]
 
 
@@ -122,6 +126,4 @@ def _draw_points(
         if paper is not None:
             axes.plot(paper, height, marker="D", color="#222222", fillstyle="none", markersize=8)
     axes.grid(visible=False, axis="y")
-    axes.margins(y=0.12)
-
-
+    axes.set_ylim(-0.6, len(lines) - 0.4)

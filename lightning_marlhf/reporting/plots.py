@@ -158,10 +158,18 @@ def _marker(style: RowStyle) -> dict[str, Any]:
     return {"marker": style.marker, "markersize": 7.5, "markeredgecolor": "white"}
 
 
-def diagnostics_picture(study: Study) -> Picture | None:
-    """Return small multiples of what tells a healthy run from a sick one."""
-    curves = {metric: row_curves(study, metric) for metric in DIAGNOSTICS}
-    logged = [metric for metric in DIAGNOSTICS if curves[metric]]
+def diagnostics_picture(
+    study: Study, metrics: Mapping[str, str] = DIAGNOSTICS, *, name: str = "diagnostics"
+) -> Picture | None:
+    """Return small multiples of some metrics; by default, of what tells a healthy run from a sick one.
+
+    Args:
+        study: the runs.
+        metrics: name of a metric -> title of its panel.
+        name: of the picture.
+    """
+    curves = {metric: row_curves(study, metric) for metric in metrics}
+    logged = [metric for metric in metrics if curves[metric]]
     if not logged:
         return None
     num_lines = (len(logged) + 1) // 2
@@ -171,7 +179,7 @@ def diagnostics_picture(study: Study) -> Picture | None:
         )
         panels = figure.subplots(num_lines, 2, squeeze=False).flatten()
         for axes, metric in zip(panels, logged, strict=False):
-            axes.set_title(DIAGNOSTICS[metric], fontsize=10.5)
+            axes.set_title(metrics[metric], fontsize=10.5)
             draw_curves(axes, curves[metric], row_styles(study.spec))
             if axes.get_subplotspec().is_last_row() or metric in logged[-2:]:
                 axes.set_xlabel(UPDATES)
@@ -182,9 +190,9 @@ def diagnostics_picture(study: Study) -> Picture | None:
         else:
             add_legend(figure, *panels)
         alt = "Training diagnostics against policy updates: " + ", ".join(
-            DIAGNOSTICS[metric] for metric in logged
+            metrics[metric] for metric in logged
         )
-        return to_picture(figure, name="diagnostics", alt=alt, wide=True)
+        return to_picture(figure, name=name, alt=alt, wide=True)
 
 
 def add_legend(figure: Figure, *panels: Axes) -> None:

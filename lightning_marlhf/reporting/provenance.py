@@ -1,6 +1,7 @@
 """What made the report: configurations, code, versions, machine and wall time."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning_marlhf.reporting.blocks import Table, cells
@@ -23,7 +24,7 @@ def stage_table(study: Study) -> Table:
             cells(
                 run.stage,
                 run.state,
-                config.relative_to(study.output).as_posix() if config.is_file() else MISSING,
+                _shown(config, study.output) if config.is_file() else MISSING,
                 str(run.seed),
                 str(summary.step) if summary else MISSING,
                 duration(summary.seconds) if summary else MISSING,
@@ -36,6 +37,11 @@ def stage_table(study: Study) -> Table:
         " (stages that ran side by side count twice).",
         num_left=3,
     )
+
+
+def _shown(path: Path, output: Path) -> str:
+    """Return a path below the study's folder, or as it is where it lies elsewhere."""
+    return (path.relative_to(output) if path.is_relative_to(output) else path).as_posix()
 
 
 def environment_table(study: Study) -> Table | None:
