@@ -25,8 +25,8 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m lightning_marlhf report",
-        description="Compare runs: results on held-out prompts, training curves with bands over seeds, samples. All are "
-        "compared with the first.",
+        description="Compare runs: results on held-out prompts, training curves with bands over seeds, samples. All "
+        "are compared with the first.",
     )
     parser.add_argument(
         "runs",
@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
     rows = _labelled(gather(options.runs), options.label)
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out}: expected a folder")
-    from lightning_marlhf.commands.reproduce import first_table
+    from lightning_marlhf.commands.plan_report import first_table
     from lightning_marlhf.reporting import compare_runs
 
     text = compare_runs(rows, title=options.title, folder=options.out, shown_from=Path())

@@ -1,11 +1,10 @@
 """`reproduce PLAN`: runs the stages of a plan, skips finished ones, resumes what was cut off, and writes the report."""
 
 import argparse
-import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +13,10 @@ from rich.console import Console
 
 from lightning_marlhf.commands import errors, plan_checks
 from lightning_marlhf.commands.check import check_all
+from lightning_marlhf.commands.costs import cost_lines, plan_costs
 from lightning_marlhf.commands.jobs import Job, State, inspect_job, make_jobs, start_command
 from lightning_marlhf.commands.monitor import Monitor, duration
+from lightning_marlhf.commands.plan_report import write_report
 from lightning_marlhf.commands.raw_config import ConfigError
 from lightning_marlhf.commands.scheduler import Outcome, Scheduler
 from lightning_marlhf.commands.study import Plan, read_plan
@@ -130,6 +131,18 @@ def _show(plan: Plan, jobs: Sequence[Job], *, force: Sequence[Job], overwrite: b
         sys.stdout.write(
             f"  {job.name}: {how}\n    {shlex.join(start_command(job, state=state))}\n"
         )
+    for line in _about_paper(plan, redone):
+        sys.stdout.write(f"{line}\n")
+
+
+def _about_paper(plan: Plan, jobs: Collection[Job]) -> list[str]:
+    """Say of a plan of the paper which systems are left out, and what the jobs cost; nothing of another plan."""
+    if not plan.rows:
+        return []
+    left_out = ", ".join(plan.left_out)
+    lines = [f"left out, since nothing stands for it: {left_out}"] if left_out else []
+    stages = [stage.name for stage in plan.stages if any(job.stage == stage.name for job in jobs)]
+    return [*lines, *cost_lines(plan_costs(plan, stages), num_seeds=len(plan.seeds))]
 
 
 def _run(
@@ -147,6 +160,8 @@ def _run(
     )
     unfinished = [job for job in jobs if not (job.folder / DONE_FILE).is_file()]
     check_all([list(job.command[3:]) for job in unfinished if not job.evaluates])
+    for line in _about_paper(plan, unfinished):
+        console.print(line, soft_wrap=True, markup=False)
     with _alone(plan.output), Monitor(total=len(jobs), console=console) as monitor:
         scheduler = Scheduler(
             jobs, workers=plan.jobs, overwrite=options.overwrite, force=force, listener=monitor
@@ -156,7 +171,7 @@ def _run(
         same = shlex.join(["python", "-m", "lightning_marlhf", *arguments])
         console.print(f"stopped; the same command resumes: {same}", soft_wrap=True, markup=False)
         return errors.INTERRUPTED
-    _report(plan, console)
+    write_report(plan, console)
     if monitor.stale:
         names = ", ".join(job.name for job in monitor.stale)
         text = f"made with other settings or inputs than the plan's, and kept: {names} (--overwrite redoes them)"
@@ -175,57 +190,6 @@ def _run(
         f"{end}; {duration(time.monotonic() - began)} in all", soft_wrap=True, markup=False
     )
     return 1 if failed else 0
-
-
-def _report(plan: Plan, console: Console) -> None:
-    """Write the report and show its first table."""
-    folder = plan.report_folder
-    if plan.rows:
-        from lightning_marlhf.reporting import build_paper_report
-
-        rows = [vars(row) for row in plan.rows]
-        text = build_paper_report(
-            title=plan.title,
-            rows=rows,
-            shows=plan.shows,
-            output=plan.output,
-            folder=folder,
-            seeds=plan.seeds,
-        )
-    elif plan.report:
-        from lightning_marlhf.reporting import build_report
-
-        text = build_report(
-            title=plan.title, report=plan.report, output=plan.output, seeds=plan.seeds
-        )
-    else:
-        return
-    console.print(first_table(text), soft_wrap=True, markup=False)
-    console.print(
-        f"report: {folder / 'report.md'}, {folder / 'report.html'}", soft_wrap=True, markup=False
-    )
-
-
-def first_table(markdown: str) -> str:
-    """Cut the first table out of a Markdown text, columns aligned and escapes undone."""
-    rows: list[list[str]] = []
-    for line in markdown.splitlines():
-        if line.startswith("|"):
-            cells = re.split(r"(?<!\\)\|", line.strip()[1:-1])
-            rows.append(
-                [re.sub(r"\\(.)", r"\1", cell).replace("&amp;", "&").strip() for cell in cells]
-            )
-        elif rows:
-            break
-    kept = [row for row in rows if not all(set(cell) <= set("-: ") for cell in row)]
-    if not kept:
-        return ""
-    widths = [max(len(row[i]) for row in kept if i < len(row)) for i in range(len(kept[0]))]
-    lines = [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)).rstrip()
-        for row in kept
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
 @contextmanager

@@ -22,8 +22,8 @@ from lightning_marlhf.reporting.tables import reward_model_table
 
 _NUM_SAMPLES = 2
 _CURVES = (
-    "Means over training rollouts; bold: moving mean over a tenth of the curve, mean over seeds; band: lowest to highest"
-    " seed; faint: as logged."
+    "Means over training rollouts; bold: moving mean over a tenth of the curve, mean over seeds; band: lowest to"
+    " highest seed; faint: as logged."
 )
 _DISTRIBUTIONS = (
     "Answers to held-out prompts, all seeds together; vertical lines: means. Kernel density estimates with Scott's"

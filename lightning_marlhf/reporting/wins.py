@@ -23,8 +23,8 @@ def blocks(systems: Sequence[System]) -> list[Block]:
     header = ("System", "Judge", "Paper (%)", "Win rate (%)", "Length-controlled (%)")
     caption = (
         "Wins and half of the ties, of all valid pairs. In brackets: the paper's confidence; ours as 95 % intervals"
-        " over seeds, or a bootstrap over prompts where there is one seed. Longer wins: share of decided pairs in which the"
-        " longer answer won."
+        " over seeds, or a bootstrap over prompts where there is one seed. Longer wins: share of decided pairs in which"
+        " the longer answer won."
     )
     table = Table(
         (*header, "Longer wins (%)", "Wins / ties / losses", "Invalid", "Seeds"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_marlhf.commands import jobs, reproduce
+from lightning_marlhf.commands import jobs, plan_report, reproduce
 
 PROGRAM = (sys.executable, str(Path(__file__).with_name("fake_run.py")))
 PLAN = """
@@ -122,5 +122,5 @@ def test_a_wrong_config_of_any_stage_stops_the_study_before_it_starts(
 
 def test_the_first_table_of_a_report_is_shown_as_text():
     markdown = "# t\n\n| Row | Gold |\n| :-- | --: |\n| PPO \\[a\\] | 2 \\| 3 |\n\n| other | x |\n"
-    assert reproduce.first_table(markdown) == "Row      Gold\n-------  -----\nPPO [a]  2 | 3"
-    assert reproduce.first_table("no table") == ""
+    assert plan_report.first_table(markdown) == "Row      Gold\n-------  -----\nPPO [a]  2 | 3"
+    assert plan_report.first_table("no table") == ""
