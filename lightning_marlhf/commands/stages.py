@@ -8,7 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lightning_marlhf.commands.plan_checks import check_keys, config_file, mapping, names
+from lightning_marlhf.commands.plan_checks import (
+    check_keys,
+    check_name,
+    config_file,
+    mapping,
+    names,
+)
 from lightning_marlhf.commands.raw_config import ConfigError
 from lightning_marlhf.commands.suggest import did_you_mean
 
@@ -102,7 +108,9 @@ def read_stage(
     """
     if not isinstance(entry, Mapping):
         raise ConfigError(f"{where}: expected name: and config:, got {entry!r}")
-    command = str(entry.get("command", "fit"))
+    command = check_name(
+        entry.get("command", "fit"), (*RUNS, *EVALUATIONS), where=where, what="command"
+    )
     evaluates = command in EVALUATIONS
     keys = ("name", "label", "command", "arguments") if evaluates else KEYS
     required = ("name", "arguments") if evaluates else ("name", "config")
@@ -111,9 +119,6 @@ def read_stage(
     where = f"{where} ({name})"
     if name in (*earlier, SELF) or "/" in name or name.startswith("."):
         raise ConfigError(f"{where}: the name is taken already or is no folder name")
-    if not evaluates and command not in RUNS:
-        expected = ", ".join((*RUNS, *EVALUATIONS))
-        raise ConfigError(f"{where}: command {command!r}; expected one of {expected}")
     overlays = names(entry.get("overlays"), f"{where}: overlays")
     stage = Stage(
         name=name,

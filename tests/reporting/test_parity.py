@@ -1,8 +1,10 @@
+import math
+
 import pytest
 
-from lightning_marlhf.reporting.blocks import cells
+from lightning_marlhf.reporting.blocks import Cell, cells
 from lightning_marlhf.reporting.load import load_study
-from lightning_marlhf.reporting.parity import parity_table, updates_to_parity
+from lightning_marlhf.reporting.parity import parity_table, share_cell, updates_to_parity
 from lightning_marlhf.reporting.spec import ReportSpec
 
 SPEC = ReportSpec.from_mapping(
@@ -45,8 +47,18 @@ def test_the_table_says_how_much_sooner(study):
     assert table.rows == (cells("Gold", "PPO", "75 %", "30"), cells("Gold", "MA", "50 %", "20"))
 
 
-def test_a_seed_that_never_gets_there_leaves_no_mean(study):
-    assert parity_table(study([1, 2])).rows[1] == cells("Gold", "MA", "–", "20", "not reached")  # noqa: RUF001
+def test_a_seed_that_never_gets_there_is_censored_not_dropped(study):
+    table = parity_table(study([1, 2]))
+    # shares 0.5 and "later than all": their mean is no number, and the interval is open
+    share = Cell("not reached", "(50 % to not reached)")
+    assert table.rows[1] == (*cells("Gold", "MA"), share, *cells("20", "not reached"))
+    assert "a seed that never gets there is censored" in table.caption
+    assert "50 % for 2 seeds" in table.caption
+
+
+def test_the_median_outlives_one_censored_seed_of_three():
+    assert share_cell([0.5, math.inf, 0.8]) == Cell("80 %", "(50 % to not reached)")
+    assert share_cell([0.5]) == Cell("50 %")
 
 
 def test_an_unfinished_reference_has_no_final_score(study):

@@ -1,4 +1,5 @@
 import math
+import random
 
 import pandas as pd
 import pytest
@@ -7,6 +8,7 @@ from lightning_marlhf.reporting.statistics import (
     KL,
     mean_over_seeds,
     measures,
+    median_interval,
     paired_differences,
     post_values,
     score_measures,
@@ -60,3 +62,25 @@ def test_a_post_counts_once_over_seeds():
 def test_the_columns_are_scores_then_kl_length_and_ended():
     labels = [m.label for m in measures({"gold": "Gold"})]
     assert labels == ["Gold", "KL (nats)", "Length (tokens)", "Ended (%)"]
+
+
+def test_the_median_lies_between_order_statistics_with_the_coverage_of_the_sign_test():
+    found = median_interval([5.0, 1.0, 4.0, 2.0, 3.0, math.inf])
+    assert (found.median, found.low, found.high) == (3.5, 1.0, math.inf)
+    assert found.coverage == pytest.approx(1 - 2 / 2**6)  # all six on one side of the median
+    ten = median_interval(map(float, range(10)))
+    # k = 2: at most one of ten on one side, 2 * (1 + 10) / 2**10
+    assert (ten.low, ten.high, ten.coverage) == (1.0, 8.0, pytest.approx(1 - 22 / 1024))
+
+
+def test_the_median_interval_covers_as_often_as_it_says():
+    rng = random.Random(0)
+    draws = [[rng.expovariate(1.0) for _ in range(5)] for _ in range(4000)]
+    found = [median_interval(draw) for draw in draws]
+    covered = sum(one.low <= math.log(2) <= one.high for one in found) / len(found)
+    assert covered == pytest.approx(found[0].coverage, abs=0.015)
+
+
+def test_few_values_have_no_interval():
+    assert math.isnan(median_interval([1.0]).low)
+    assert math.isnan(median_interval([]).median)
