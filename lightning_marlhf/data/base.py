@@ -7,12 +7,11 @@ from typing import Any, Literal, cast
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset, Sampler
 from torchdata.stateful_dataloader import StatefulDataLoader
-from torchdata.stateful_dataloader.sampler import StatefulDistributedSampler
 from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.data.collate import Collator, Padder
 from lightning_marlhf.data.examples import Example
-from lightning_marlhf.data.order import TrainingOrder
+from lightning_marlhf.data.order import HeldOutOrder, TrainingOrder
 from lightning_marlhf.types import SupervisedBatch
 
 Stage = Literal["sft", "reward_model", "ppo", "evaluation"]
@@ -88,6 +87,14 @@ class RLHFDataModule(LightningDataModule):
         """Make one batch of this stage of rows that `examples` gave."""
         return self._collate()(rows)
 
+    def counted(self, split: Split, batch: int) -> int:
+        """Count the rows of this rank's held-out ``batch`` (from 0) that count; they come first.
+
+        The others fill up the share of a rank.
+        """
+        order = self._held_out_order(self.examples(split))
+        return order.counted(self.eval_batch_size // order.ranks, batch)
+
     def describe(self) -> dict[str, str]:
         """Say in a few lines what will be read."""
         train, validate = (len(cast(Any, self.examples(split))) for split in ("train", "validate"))
@@ -128,9 +135,11 @@ class RLHFDataModule(LightningDataModule):
         rows = self.examples(split)
         if not len(cast(Any, rows)):
             return []
+        return self._loader(rows, self._held_out_order(rows), self.eval_batch_size, drop_last=False)
+
+    def _held_out_order(self, rows: Dataset[Example]) -> HeldOutOrder:
         ranks, rank = self._ranks()
-        order = StatefulDistributedSampler(rows, num_replicas=ranks, rank=rank, shuffle=False)
-        return self._loader(rows, order, self.eval_batch_size, drop_last=False)
+        return HeldOutOrder(len(cast(Any, rows)), ranks=ranks, rank=rank)
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)

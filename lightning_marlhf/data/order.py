@@ -1,4 +1,4 @@
-"""The order of training rows: a function of seed and epoch alone, the same rows in a batch for any number of ranks."""
+"""The order of rows: a function of seed and epoch alone, the same rows in a batch for any number of ranks."""
 
 from collections.abc import Iterator, Sequence
 
@@ -77,14 +77,45 @@ class TrainingOrder(Sampler[int]):
         return torch.cat([w[torch.randperm(len(w), generator=generator)] for w in windows])
 
     def state_dict(self) -> dict[str, int]:
-        """Say where in the epoch the order is."""
-        return {"yielded": self.yielded}
+        """Say where in the epoch the order is, over all ranks: a run may go on with another number of them."""
+        return {"yielded": self.yielded * self.ranks}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on where ``state`` was."""
-        self._resume_at = state["yielded"]
+        self._resume_at = state["yielded"] // self.ranks
 
     def _sort(self, rows: Tensor) -> Tensor:
         assert self.lengths is not None
         flat = rows.flatten()
         return flat[self.lengths[flat].argsort(descending=True, stable=True)].reshape(rows.shape)
+
+
+class HeldOutOrder(Sampler[int]):
+    """Gives held-out rows in order, dealt to the ranks in turn; all ranks get as many.
+
+    Where the rows do not go round, the last ranks get the last row once more, to keep step with the others in passes that
+    all have to make together; such rows do not count.
+
+    Args:
+        size: number of rows, at least 1.
+        ranks: number of processes.
+        rank: this process.
+    """
+
+    def __init__(self, size: int, *, ranks: int = 1, rank: int = 0) -> None:
+        self.size = size
+        self.ranks = ranks
+        self.rank = rank
+
+    def __len__(self) -> int:
+        """Count the rows of this rank."""
+        return -(-self.size // self.ranks)
+
+    def __iter__(self) -> Iterator[int]:
+        """Give this rank's rows."""
+        return (min(self.rank + self.ranks * at, self.size - 1) for at in range(len(self)))
+
+    def counted(self, batch_size: int, batch: int) -> int:
+        """Count the rows of this rank's ``batch`` (from 0) that are no repetitions; they come first."""
+        mine = len(range(self.rank, self.size, self.ranks))
+        return max(0, min(batch_size, mine - batch_size * batch))

@@ -1,7 +1,8 @@
 """Language models: loaded or initialised, and made ready for RLHF.
 
 Ready means: dropout is off, the special tokens are the tokenizer's, pad is never EOS, and no weight
-is initialised that should have been loaded. Sharding is not done here.
+is initialised that should have been loaded. Sharding is not done here; for it, a model can be had as a
+skeleton: on the meta device, without values.
 """
 
 import math
@@ -19,6 +20,7 @@ from transformers import (
 )
 
 from lightning_marlhf.hub.sources import SourceError, locate, reading
+from lightning_marlhf.models import fsdp
 from lightning_marlhf.models.configs import (
     ModelConfig,
     ModelSource,
@@ -39,7 +41,11 @@ __all__ = [
 
 
 def load_causal_lm(
-    source: ModelSource, tokenizer: PreTrainedTokenizerBase, *, dtype: str = "float32"
+    source: ModelSource,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    dtype: str = "float32",
+    skeleton: bool = False,
 ) -> PreTrainedModel:
     """Load or initialise a causal language model, without dropout.
 
@@ -48,6 +54,7 @@ def load_causal_lm(
         tokenizer: the model's; gives the special tokens, and the vocabulary size of an inline
             configuration.
         dtype: of the weights.
+        skeleton: leave the weights of a folder or Hub id on the meta device.
 
     Raises:
         SourceError: if it cannot be had, is a classifier, or lacks weights.
@@ -63,8 +70,10 @@ def load_causal_lm(
             f"{source} is a classifier ({config.architectures[0]}): "
             "expected a causal language model."
         )
+    if skeleton:
+        return _make_ready(_on_meta(AutoModelForCausalLM, config, dtype=dtype), tokenizer)
     model, missing = _from_pretrained(AutoModelForCausalLM, source, folder, config, dtype=dtype)
-    _refuse_lost_weights(source, missing)
+    refuse_lost_weights(source, missing)
     return _make_ready(model, tokenizer)
 
 
@@ -75,6 +84,7 @@ def load_sequence_classifier(
     dtype: str = "float32",
     seed: int = 0,
     new_head: bool = True,
+    skeleton: bool = False,
 ) -> PreTrainedModel:
     """Load or initialise a one-label classifier (a reward model or critic), without dropout.
 
@@ -86,6 +96,7 @@ def load_sequence_classifier(
         dtype: of the weights.
         seed: of a new head; an inline configuration brings its own.
         new_head: False refuses a causal language model, whose new head would score at random.
+        skeleton: leave the weights of a folder or Hub id on the meta device.
 
     Raises:
         SourceError: if it cannot be had, has several labels, or lacks weights that are not the new
@@ -111,14 +122,33 @@ def load_sequence_classifier(
             "expected a sequence classifier with one label."
         )
     config.num_labels = 1
+    if skeleton:
+        bones = _on_meta(AutoModelForSequenceClassification, config, dtype=dtype)
+        return _make_ready(bones, tokenizer)
     model, missing = _from_pretrained(
         AutoModelForSequenceClassification, source, folder, config, dtype=dtype
     )
-    head = {name for name in missing if name.startswith("score.")}
-    _refuse_lost_weights(source, missing if is_classifier else missing - head)
+    complete(model, source, missing, seed=seed)
+    return _make_ready(model, tokenizer)
+
+
+def complete(model: PreTrainedModel, source: str, missing: set[str], *, seed: int) -> None:
+    """Draw the head of a classifier that was a language model; refuse any other weight that its files lack.
+
+    Args:
+        model: as loaded; sharded or whole.
+        source: where from.
+        missing: names of the weights that were not there.
+        seed: of a new head.
+
+    Raises:
+        SourceError: names lost weights.
+    """
+    was_classifier = _is_classifier(model.config)
+    head = set() if was_classifier else {name for name in missing if name.startswith("score.")}
+    refuse_lost_weights(source, missing - head)
     if head:
         draw_head(model, seed=seed)
-    return _make_ready(model, tokenizer)
 
 
 def draw_head(classifier: PreTrainedModel, *, seed: int) -> None:
@@ -126,8 +156,7 @@ def draw_head(classifier: PreTrainedModel, *, seed: int) -> None:
     weight = score_head(classifier).weight
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(weight.shape, generator=generator) / (weight.shape[1] + 1) ** 0.5
-    with torch.no_grad():
-        weight.copy_(drawn)
+    fsdp.assign(weight, lambda rows: drawn[rows])
 
 
 def score_head(classifier: PreTrainedModel) -> nn.Linear:
@@ -214,7 +243,17 @@ def _from_pretrained(
     return model.train(), set(info["missing_keys"])
 
 
-def _refuse_lost_weights(source: str, missing: set[str]) -> None:
+def _on_meta(auto_class: Any, config: PreTrainedConfig, *, dtype: str) -> PreTrainedModel:
+    with torch.device("meta"):
+        return auto_class.from_config(config, dtype=torch_dtype(dtype)).train()
+
+
+def refuse_lost_weights(source: str, missing: set[str]) -> None:
+    """Refuse a model whose files lack some of its weights.
+
+    Raises:
+        SourceError: names some of them.
+    """
     if missing:
         names = ", ".join(sorted(missing)[:3]) + (" ..." if len(missing) > 3 else "")
         raise SourceError(
@@ -242,6 +281,11 @@ def _make_ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> P
 def _grow_embeddings(model: PreTrainedModel, size: int) -> None:
     """Add rows for added tokens, at the mean of the old ones: such tokens start unlikely."""
     old = model.get_input_embeddings().num_embeddings
+    if model.device.type == "meta":
+        raise SourceError(
+            f"the tokenizer has {size} tokens and the model {old}: a model that has to grow cannot be sharded; "
+            "train or export it in one process first"
+        )
     with torch.random.fork_rng(devices=[]):
         model.resize_token_embeddings(size, mean_resizing=False)
     for layer in (model.get_input_embeddings(), model.get_output_embeddings()):

@@ -32,6 +32,11 @@ class ScalarNetwork(nn.Module):
         self.classifier = classifier
 
     @property
+    def head(self) -> nn.Linear:
+        """The linear head."""
+        return score_head(self.classifier)
+
+    @property
     def reward_offset(self) -> float:
         """What is subtracted from every score, so that (say) demonstrations score 0; is saved."""
         return float(getattr(self.classifier.config, "reward_offset", 0.0))
@@ -42,7 +47,7 @@ class ScalarNetwork(nn.Module):
 
     def _apply_head(self, hidden: Tensor) -> Tensor:
         """Map hidden states [..., hidden] to numbers [...], in fp32 (float64 stays)."""
-        head = score_head(self.classifier)
+        head = self.head
         dtype = torch.promote_types(hidden.dtype, torch.float32)
         with torch.autocast(hidden.device.type, enabled=False):
             bias = None if head.bias is None else head.bias.to(dtype)
@@ -87,6 +92,8 @@ class Critic(ScalarNetwork):
 
 class RewardNetwork(ScalarNetwork):
     """Scores a prompt with its response."""
+
+    doors = ("token_rewards",)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Score each row at its last real token.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lightning_marlhf.models.backbone import hidden_states
+from lightning_marlhf.models.fsdp import Gathering
 from lightning_marlhf.ops import logprobs
 from lightning_marlhf.types import TokenLogprobs
 
@@ -25,9 +26,16 @@ class Policy(nn.Module):
         lm: the Hugging Face model.
         chunk: how many tokens' logits exist at once.
 
+    Attributes:
+        doors: the ways in beside ``forward``, before which sharded weights are gathered.
+        gathering: how they are gathered for a rollout, where they are sharded.
+
     Raises:
         ValueError: if the family scales its logits in a way that ``forward`` does not reproduce.
     """
+
+    doors = ("generate",)
+    gathering: Gathering = "rollout"
 
     def __init__(self, lm: PreTrainedModel, *, chunk: int = 1024) -> None:
         super().__init__()

@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_marlhf.models.backbone import context_length
+from lightning_marlhf.models.placement import Placement
 from lightning_marlhf.modules import random_state
 from lightning_marlhf.modules.optimization import (
     NonFiniteError,
@@ -27,6 +28,7 @@ from lightning_marlhf.modules.optimization import (
     gradient_norm,
     renew_rates,
 )
+from lightning_marlhf.modules.sharded_strategy import ShardedStrategy
 
 
 class TrainingModule(LightningModule):
@@ -85,11 +87,11 @@ class TrainingModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Refuse strategies that would leave each process with a model of its own."""
         strategy = self.trainer.strategy
-        several = self.trainer.world_size > 1 and not isinstance(strategy, DDPStrategy)
-        if several or isinstance(strategy, ModelParallelStrategy):
+        together = isinstance(strategy, DDPStrategy | ShardedStrategy)
+        if not together and (self.trainer.world_size > 1 or strategy.restore_checkpoint_after_setup):
             raise ValueError(
-                f"{type(self).__name__} is not sharded yet, and {type(strategy).__name__} would train processes apart: "
-                "expected trainer.strategy auto (and trainer.devices 1 for MA-PPO)"
+                f"{type(strategy).__name__} is none of the strategies that {type(self).__name__} runs under: expected "
+                "trainer.strategy auto, or lightning_marlhf.modules.ShardedStrategy as in experiments/hardware/8x80gb.yaml"
             )
 
     def on_train_start(self) -> None:
@@ -109,6 +111,19 @@ class TrainingModule(LightningModule):
         self.manual_backward(0.0 * self.rehearse(ids, torch.ones_like(ids, dtype=torch.bool)))
         self.zero_grad()
 
+    @property
+    def placement(self) -> Placement:
+        """Where the networks of this run live."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, ShardedStrategy):
+            return Placement(strategy.root_device, strategy.sharding)
+        return Placement(self.device)
+
+    def counted(self, batch_idx: int) -> int:
+        """Count the rows of a held-out batch that count; those after them only fill up the share of a rank."""
+        split = "validate" if self.trainer.state.fn in ("fit", "validate") else "test"
+        return self.trainer.datamodule.counted(split, batch_idx)  # type: ignore[attr-defined, no-any-return]
+
     def rows_per_update(self) -> int:
         """Count the rows of this rank in one update."""
         rows: int = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
@@ -120,11 +135,13 @@ class TrainingModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the random state; ours is a function of seed and step, but a user's scorer may draw numbers."""
-        checkpoint["random_state"] = random_state.collect()
+        checkpoint["random_state"] = self._of_all_ranks(random_state.collect())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Find the random state; it is put back when the first batch comes."""
-        self._random_state = checkpoint.get("random_state")
+        states = checkpoint.get("random_state")
+        states = [states] if isinstance(states, dict) else states  # of one process, once
+        self._random_state = states and states[self.trainer.global_rank % len(states)]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Put the random state of the checkpoint back, once."""
@@ -200,6 +217,12 @@ class TrainingModule(LightningModule):
         if self.trainer.world_size == 1:
             return x
         return self.trainer.strategy.reduce(x.clone(), reduce_op="sum")  # type: ignore[return-value]
+
+    def _of_all_ranks(self, value: Any) -> list[Any]:
+        values = [value] * self.trainer.world_size
+        if self.trainer.world_size > 1:
+            torch.distributed.all_gather_object(values, value)
+        return values
 
     def share(self, total: Tensor) -> Tensor:
         """Give what a rank's loss is divided by: the count over all ranks, as gradients are averaged over them."""

@@ -7,14 +7,10 @@ from typing import Any
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
-from lightning_marlhf.models.backbone import ModelSource, load_causal_lm, load_sequence_classifier
-from lightning_marlhf.models.configs import seeded
-from lightning_marlhf.models.heads import Critic
+from lightning_marlhf.models.backbone import ModelSource
 from lightning_marlhf.models.hf_export import export
-from lightning_marlhf.models.policy import Policy
-from lightning_marlhf.modules import metrics
+from lightning_marlhf.modules import exchange, metrics
 from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.base import TrainingModule
 from lightning_marlhf.modules.control import KLControl, KLController, ScoreNormalizer
@@ -114,13 +110,13 @@ class MAPPO(TrainingModule):
         """Load what learns, once."""
         if hasattr(self, "policy"):
             return
-        self.policy = Policy(self._load(self.policy_source))
+        at, options = self.placement, {"dtype": self.load_dtype}
+        self.policy = at.policy(self.policy_source, self.tokenizer, seed=self.seed, **options)
         if self.critic_source is None:
-            self.critic = Critic.from_causal_lm(self.policy.lm)
+            source, seed = self.policy_source, self.seed
+            self.critic = at.critic_of_policy(source, self.tokenizer, seed=seed, **options)
         else:
-            self.critic = Critic(
-                load_sequence_classifier(self.critic_source, self.tokenizer, dtype=self.load_dtype)
-            )
+            self.critic = at.critic(self.critic_source, self.tokenizer, **options)
 
     def networks(self) -> dict[str, tuple[nn.Module, float]]:
         """Name the two networks that learn."""
@@ -169,8 +165,8 @@ class MAPPO(TrainingModule):
             )
         if isinstance(self.trainer.strategy, DDPStrategy):
             raise ValueError(
-                "plain data parallelism (DDP) cannot run two networks that learn in turn: "
-                "set trainer.devices to 1"
+                "plain data parallelism (DDP) cannot run two networks that learn in turn: set trainer.devices to 1, or "
+                "trainer.strategy to lightning_marlhf.modules.ShardedStrategy as in experiments/hardware/8x80gb.yaml"
             )
         self._prepare()
 
@@ -188,8 +184,10 @@ class MAPPO(TrainingModule):
         means = WeightedMeans()
         metrics.add_rollout(means, experience)
         with stopwatch("update"):
-            for rows in self._minibatches(len(experience)):
-                self._learn(experience.rows(rows), means)
+            ranks, rank = self.trainer.world_size, self.trainer.global_rank
+            everything = exchange.rows_of_all_ranks(experience, ranks)
+            for rows in self._minibatches(len(everything)):
+                self._learn(everything.rows(rows[rank::ranks]), means)
         self._after_rollout(experience, means, stopwatch)
         return {"experience": experience}
 
@@ -197,6 +195,9 @@ class MAPPO(TrainingModule):
         """Answer held-out prompts, with the same random numbers every time."""
         seeds = row_seeds(_EVALUATION_SEED, prompts.sample_ids, visit=0)
         experience = self._collect(prompts, seeds, Stopwatch())
+        experience = experience.rows(slice(self.counted(batch_idx)))
+        if not len(experience):
+            return {}
         metrics.add_evaluation(self._evaluation, experience)
         return {"experience": experience}
 
@@ -230,21 +231,24 @@ class MAPPO(TrainingModule):
         """The scorer that training maximises, and those that are only reported."""
         return (self.scorer, *self.monitors)
 
-    def _load(self, source: ModelSource) -> PreTrainedModel:
-        source = seeded(source, self.seed)
-        return load_causal_lm(source, self.tokenizer, dtype=self.load_dtype)
-
     def _prepare(self) -> None:
         """Load reference, scorers and parser; outside the module's children, so that no checkpoint holds them."""
         if self.actors is not None:
             return
-        reference = self._load(self.reference_source)
+        reference = self.placement.policy(
+            self.reference_source,
+            self.tokenizer,
+            dtype=self.load_dtype,
+            seed=self.seed,
+            learns=False,
+        )
         for scorer in self._scorers:
+            scorer.placement = self.placement
             scorer.prepare(tokenizer=self.tokenizer, device=self.device)
         self.termination.prepare(tokenizer=self.tokenizer)
         self.actors = Actors(
             policy=self.policy,
-            reference=Policy(reference).to(self.device).eval().requires_grad_(False),
+            reference=reference,
             critic=self.critic,
             scorer=self.scorer,
             monitors=self.monitors,
@@ -273,7 +277,7 @@ class MAPPO(TrainingModule):
         )
 
     def _minibatches(self, size: int) -> Iterator[list[int]]:
-        """Cut a rollout into random parts, anew in every epoch; a function of the seed and the step alone."""
+        """Cut a rollout of all ranks into random parts, anew in every epoch; a function of the seed and the step alone."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
         for _ in range(self.ppo.epochs):
             order = torch.randperm(size, generator=generator)

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from lightning_marlhf.models.fsdp import whole
+
 
 @dataclass(frozen=True)
 class Optimization:
@@ -124,12 +126,12 @@ class NonFiniteError(RuntimeError):
 
 
 def gradient_norm(network: nn.Module) -> Tensor:
-    """Measure the norm of all gradients of a network together."""
-    return nn.utils.get_total_norm(
-        [weight.grad for weight in network.parameters() if weight.grad is not None]
-    )
+    """Measure the norm of all gradients of a network together, over all ranks where they are sharded."""
+    gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
+    return whole(nn.utils.get_total_norm(gradients))
 
 
 def find_non_finite(named: Iterable[tuple[str, Tensor | None]]) -> str:
     """Name the first tensor that holds a NaN or an infinity; '' if none does."""
-    return next((name for name, x in named if x is not None and not torch.isfinite(x).all()), "")
+    present = ((name, x) for name, x in named if x is not None)
+    return next((name for name, x in present if not whole(torch.isfinite(x).all())), "")

@@ -7,9 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from lightning_marlhf.models.backbone import ModelSource, load_sequence_classifier
-from lightning_marlhf.models.configs import seeded
-from lightning_marlhf.models.heads import RewardNetwork
+from lightning_marlhf.models.backbone import ModelSource
 from lightning_marlhf.models.hf_export import export
 from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.base import TrainingModule
@@ -61,13 +59,8 @@ class RewardModel(TrainingModule):
     def configure_model(self) -> None:
         """Load the model, once."""
         if not hasattr(self, "network"):
-            self.network = RewardNetwork(
-                load_sequence_classifier(
-                    seeded(self.model, self.seed),
-                    self.tokenizer,
-                    dtype=self.load_dtype,
-                    seed=self.seed,
-                )
+            self.network = self.placement.reward_network(
+                self.model, self.tokenizer, dtype=self.load_dtype, seed=self.seed
             )
 
     def networks(self) -> dict[str, tuple[nn.Module, float]]:
@@ -98,14 +91,15 @@ class RewardModel(TrainingModule):
         Returns:
             By how much each pair's chosen answer scores higher, and what its label is worth.
         """
-        all_margins = []
+        counted, all_margins = self.counted(batch_idx), []
         for rows in self.passes(len(batch)):
             terms, margins = self._compare(batch.rows(rows).trimmed())
-            self._evaluation.add("eval/loss", terms)
-            self._evaluation.add("eval/accuracy", margins > 0)
-            self._evaluation.add("eval/margin", margins)
-            all_margins.append(margins)
-        best = batch.agreement
+            kept = slice(max(0, counted - rows.start))
+            self._evaluation.add("eval/loss", terms[kept])
+            self._evaluation.add("eval/accuracy", margins[kept] > 0)
+            self._evaluation.add("eval/margin", margins[kept])
+            all_margins.append(margins[kept])
+        best = batch.agreement[:counted]
         self._evaluation.add("eval/best_possible_accuracy", best.nan_to_num(), ~best.isnan())
         return {"margins": torch.cat(all_margins), "agreement": best}
 

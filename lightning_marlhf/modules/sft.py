@@ -7,10 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_marlhf.models.backbone import ModelSource, load_causal_lm
-from lightning_marlhf.models.configs import seeded
+from lightning_marlhf.models.backbone import ModelSource
 from lightning_marlhf.models.hf_export import export
-from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.base import TrainingModule
 from lightning_marlhf.modules.optimization import Optimization
@@ -61,8 +59,9 @@ class SFT(TrainingModule):
     def configure_model(self) -> None:
         """Load the model, once."""
         if not hasattr(self, "policy"):
-            source = seeded(self.model, self.seed)
-            self.policy = Policy(load_causal_lm(source, self.tokenizer, dtype=self.load_dtype))
+            self.policy = self.placement.policy(
+                self.model, self.tokenizer, dtype=self.load_dtype, seed=self.seed
+            )
 
     def networks(self) -> dict[str, tuple[nn.Module, float]]:
         """Name the one network that learns."""
@@ -90,10 +89,13 @@ class SFT(TrainingModule):
 
     def validation_step(self, batch: SupervisedBatch, batch_idx: int) -> None:
         """Measure the loss on responses."""
+        counted = self.counted(batch_idx)
         for rows in self.passes(len(batch)):
             part = batch.rows(rows).trimmed()
             mask = part.response_mask[:, 1:]
-            self._evaluation.add("eval/loss", self._terms(part, mask.float()), mask)
+            terms = self._terms(part, mask.float())
+            kept = slice(max(0, counted - rows.start))
+            self._evaluation.add("eval/loss", terms[kept], mask[kept])
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss per response token, and the perplexity."""

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.hub import chat
 from lightning_marlhf.hub.tokenizer import load_tokenizer
-from lightning_marlhf.models import heads
-from lightning_marlhf.models.backbone import context_length, load_sequence_classifier
+from lightning_marlhf.models.backbone import context_length
+from lightning_marlhf.models.placement import Placement
 from lightning_marlhf.tasks import dialogue, tiny_tldr
 from lightning_marlhf.types import Rollout, TensorBatch
 
@@ -58,10 +58,12 @@ class Scorer(ABC):
     Attributes:
         name: under which its numbers are logged and recorded.
         evaluating: True while held-out prompts are scored; a scorer may then be more thorough.
+        placement: where a network of the scorer belongs; set before `prepare`.
     """
 
     name: str
     evaluating: bool = False
+    placement: Placement = Placement()
 
     def prepare(self, *, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:  # noqa: B027
         """Load what is needed, once, before the first rollout; many scorers need nothing.
@@ -120,13 +122,14 @@ class RewardModelScorer(Scorer):
 
     def load(self, device: torch.device | str) -> None:
         """Load the reward model, which is enough to score texts."""
+        self.device = torch.device(device)
+        placement = self.placement if self.placement.sharding else Placement(self.device)
         self.tokenizer = load_tokenizer(self.model, for_training=False)
         if self.chat_template:
             chat.require_template(self.tokenizer)
-        classifier = load_sequence_classifier(
-            self.model, self.tokenizer, dtype=self.dtype, new_head=False
+        self.network = placement.reward_network(
+            self.model, self.tokenizer, dtype=self.dtype, learns=False, new_head=False
         )
-        self.network = heads.RewardNetwork(classifier).to(device).eval().requires_grad_(False)
 
     def submit(self, rollout: Rollout) -> Pending:
         """Score every response at its last token."""
@@ -170,7 +173,7 @@ class RewardModelScorer(Scorer):
             raise ValueError(
                 f"a prompt with its response has {longest} tokens, and {self.model} reads {limit}: shorten them"
             )
-        scores: Tensor = self.network(ids.to(classifier.device), mask.to(classifier.device))
+        scores: Tensor = self.network(ids.to(self.device), mask.to(self.device))
         return scores.float()
 
     def _write(self, prompt: str, response: str, ended: bool) -> str:

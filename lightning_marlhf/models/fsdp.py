@@ -1,0 +1,148 @@
+"""Networks sharded over all processes by PyTorch's fully_shard (FSDP2), one unit per transformer block.
+
+Each process keeps its rows of every weight, in the dtype of the weights; a block is gathered, in the compute dtype, when a
+pass comes to it, and given back after. Weights come from their files row by row: no process ever holds a whole model.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
+from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
+
+Gathering = Literal["rollout", "block"]
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """How networks are sharded.
+
+    Attributes:
+        mesh: the processes, in one dimension.
+        compute_dtype: of gathered weights, and so of passes; None computes in the dtype of the weights.
+        offload_frozen: keep the shards of networks that do not learn in the memory of the host.
+        gathering: for generation, the policy is gathered once per "rollout", or "block" by block for every token.
+    """
+
+    mesh: DeviceMesh
+    compute_dtype: torch.dtype | None = None
+    offload_frozen: bool = False
+    gathering: Gathering = "rollout"
+
+
+def shard(network: nn.Module, sharding: Sharding, *, learns: bool) -> None:
+    """Shard a network in place: each block by itself, and the rest (embeddings, last norm, head) with the root.
+
+    Args:
+        network: has a Hugging Face model in it; may be on the meta device.
+        sharding: over whom, and how.
+        learns: False for a network without gradients, which may be offloaded.
+    """
+    offload = sharding.offload_frozen and not learns
+    options = {
+        "mesh": sharding.mesh,
+        "reshard_after_forward": True,  # of the root too: a pass without gradients would leave it gathered
+        "mp_policy": MixedPrecisionPolicy(
+            param_dtype=sharding.compute_dtype, reduce_dtype=torch.float32
+        ),
+        "offload_policy": CPUOffloadPolicy(pin_memory=torch.cuda.is_available())
+        if offload
+        else OffloadPolicy(),
+    }
+    for block in blocks(network):
+        fully_shard(block, **options)
+    fully_shard(network, **options)
+    for door in getattr(network, "doors", ()):
+        register_fsdp_forward_method(network, door)
+
+
+def blocks(network: nn.Module) -> list[nn.Module]:
+    """Find the transformer blocks of a network."""
+    model = language_model(network)
+    names = set(model._no_split_modules or ())
+    return [part for part in model.modules() if type(part).__name__ in names]
+
+
+def language_model(network: nn.Module) -> PreTrainedModel:
+    """Find the Hugging Face model in a network."""
+    return next(part for part in network.modules() if isinstance(part, PreTrainedModel))
+
+
+def is_sharded(network: nn.Module) -> bool:
+    """Tell whether `shard` was applied to a network, or to what is in it."""
+    return any(isinstance(part, FSDPModule) for part in network.modules())
+
+
+@contextmanager
+def gathered(network: nn.Module, *, when: Gathering) -> Iterator[bool]:
+    """Make a sharded network ready for many passes in a row; one that is whole already stays as it is.
+
+    Args:
+        network: the policy.
+        when: "rollout" gathers all of it now and gives it back after the ``with`` block; "block" leaves it sharded.
+
+    Yields:
+        Whether all processes have to make the same number of passes.
+    """
+    units = [part for part in network.modules() if isinstance(part, FSDPModule)]
+    if when == "block" or not units:
+        yield bool(units)
+        return
+    for unit in units:
+        unit.set_reshard_after_forward(False, recurse=False)
+        unit.unshard()
+    try:
+        yield False
+    finally:
+        for unit in units:
+            unit.set_reshard_after_forward(True, recurse=False)
+            unit.reshard()
+
+
+def materialize(network: nn.Module, *, weights_on: torch.device, buffers_on: torch.device) -> None:
+    """Give a sharded network on the meta device memory: weights without values, and buffers as the model makes them."""
+    network.to_empty(device=weights_on)
+    for part in network.modules():
+        for name, buffer in part.named_buffers(recurse=False):
+            setattr(part, name, torch.empty_like(buffer, device=buffers_on))
+    model = language_model(network)
+    model.tie_weights()
+    for part in model.modules():
+        if part._non_persistent_buffers_set:
+            model._init_weights(part)
+
+
+def local_rows(tensor: Tensor) -> tuple[Tensor, slice]:
+    """Give what this process holds of a tensor, and which of its rows that are; all of them where it is not sharded."""
+    tensor = tensor.detach()
+    if not isinstance(tensor, DTensor):
+        return tensor, slice(None)
+    ranks, rank = tensor.device_mesh.size(), tensor.device_mesh.get_local_rank()
+    size = -(-tensor.shape[0] // ranks)  # as torch.chunk cuts
+    return tensor.to_local(), slice(size * rank, size * (rank + 1))
+
+
+def assign(tensor: Tensor, rows: Callable[[slice], Tensor]) -> None:
+    """Fill this process's part of a tensor with ``rows`` of the whole one."""
+    mine, which = local_rows(tensor)
+    if mine.numel():
+        mine.copy_(rows(which))
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Gather a tensor; all processes have to ask."""
+    tensor = tensor.detach()
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
