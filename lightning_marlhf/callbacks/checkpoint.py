@@ -18,7 +18,8 @@ class Checkpoint(ModelCheckpoint):
 
     `last.ckpt` is saved at the end of the first batch at which enough updates have passed since it was saved before
     (a batch makes several updates, so no step need be a multiple of anything), and at the end of the fit. A new one is
-    written beside the old one and takes its place by renaming: a kill at any time leaves one that is whole.
+    written beside the old one and takes its place by renaming: a kill at any time leaves one that is whole. Under
+    a strategy that shards, it is written while training goes on.
 
     Args:
         every_n_train_steps: updates between two saves of `last.ckpt`.
@@ -67,39 +68,50 @@ class Checkpoint(ModelCheckpoint):
     ) -> None:
         """Save `last.ckpt` when it is time."""
         if trainer.global_step - self._last_saved_at >= self.every:
-            self.save_last_checkpoint(trainer)
+            self.save_last_checkpoint(trainer, wait=False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save `last.ckpt` at the end of the fit."""
         self.save_last_checkpoint(trainer)
 
-    def save_last_checkpoint(self, trainer: Trainer) -> Path:
+    def save_last_checkpoint(self, trainer: Trainer, *, wait: bool = True) -> Path:
         """Save `last.ckpt`, unless it is of this very update already; all ranks have to call it.
+
+        Args:
+            trainer: the run's.
+            wait: until it is there; else it may still be written when this returns.
 
         Returns:
             Its path.
         """
         path = Path(self._folder(trainer)) / LAST
+        if wait and _in_background(trainer):
+            trainer.strategy.finish_saving()  # type: ignore[attr-defined]
         if trainer.fast_dev_run or (trainer.global_step == self._last_saved_at and path.exists()):
             return path
         self.last_model_path = str(path)
         best_saved_at = self._last_global_step_saved
-        self._save_checkpoint(trainer, str(path))
+        self._save_checkpoint(trainer, str(path), wait=wait)
         self._last_global_step_saved = best_saved_at  # or the best one of this update is not saved
         self._last_saved_at = trainer.global_step
         return path
 
-    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+    def _save_checkpoint(self, trainer: Trainer, filepath: str, *, wait: bool = True) -> None:
         """Save beside ``filepath``, then rename; the one door through which Lightning saves too."""
         path = Path(filepath)
         partial = path.with_name(f".{path.name}.partial")
+        if _in_background(trainer):
+            trainer.strategy.finish_saving()  # type: ignore[attr-defined]
         if trainer.is_global_zero:
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove(partial)
-        trainer.save_checkpoint(partial)  # ends with a barrier
-        if trainer.is_global_zero:
-            _replace(partial, path)
-        trainer.strategy.barrier("checkpoint renamed")
+        if _in_background(trainer) and not wait:
+            trainer.save_checkpoint(partial, storage_options=lambda: _replace(partial, path))
+        else:
+            trainer.save_checkpoint(partial)  # ends with a barrier
+            if trainer.is_global_zero:
+                _replace(partial, path)
+            trainer.strategy.barrier("checkpoint renamed")
         self._last_global_step_saved = trainer.global_step
         self._last_checkpoint_saved = filepath
         for logger in trainer.loggers if trainer.is_global_zero else ():
@@ -107,27 +119,41 @@ class Checkpoint(ModelCheckpoint):
 
     def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
         """Answer `ckpt_path="last"`, which Lightning asks before `setup`."""
-        path = Path(self._folder(trainer)) / LAST
-        return {str(path)} if path.exists() else set()
+        path = last_in(Path(self._folder(trainer)))
+        return set() if path is None else {str(path)}
 
     def _folder(self, trainer: Trainer) -> str:
         folder = self.dirpath or Path(trainer.default_root_dir) / FOLDER
         return os.path.realpath(folder)
 
 
+def last_in(folder: Path) -> Path | None:
+    """Find the last checkpoint; the one before it where a kill came when a folder took the place of another."""
+    paths = (folder / LAST, _previous(folder / LAST))
+    return next((path for path in paths if path.exists()), None)
+
+
+def _in_background(trainer: Trainer) -> bool:
+    """Tell whether the strategy can write a checkpoint while training goes on."""
+    return hasattr(trainer.strategy, "finish_saving")
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(f"{path.stem}-previous{path.suffix}")
+
+
 def _replace(new: Path, old: Path) -> None:
     """Put ``new`` in the place of ``old``; both are files, or folders (sharded checkpoints)."""
-    if not new.is_dir():
-        with new.open("rb") as file:
-            os.fsync(file.fileno())
-    if old.is_dir():  # a folder cannot be replaced in one step: the old one stays whole until the new one has its name
-        previous = old.with_name(f"{old.stem}-previous{old.suffix}")
+    for file in new.iterdir() if new.is_dir() else [new]:
+        with file.open("rb") as written:
+            os.fsync(written.fileno())
+    previous = _previous(old)
+    if old.exists() and (old.is_dir() or new.is_dir()):
+        # a folder cannot be replaced in one step: the old one stays whole until the new one has its name
         _remove(previous)
         old.rename(previous)
-        new.rename(old)
-        _remove(previous)
-    else:
-        new.replace(old)
+    new.replace(old)
+    _remove(previous)
 
 
 def _remove(path: Path) -> None:

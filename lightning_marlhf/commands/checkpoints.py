@@ -17,8 +17,8 @@ def find_checkpoint(run_dir: Path, which: str) -> Path:
     """
     folder = run_dir / FOLDER
     there = sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
-    if which == "last":
-        found = [folder / "last.ckpt"]
+    if which == "last":  # the one before, where a kill came when it was replaced
+        found = [p for p in (folder / "last.ckpt", folder / "last-previous.ckpt") if p.exists()]
     elif which == "best":
         found = [path for path in there if path.name.startswith("best")][-1:]
     else:

@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_marlhf.hub.sources import quietly
+from lightning_marlhf.models.fsdp import is_sharded
 from lightning_marlhf.models.model_card import model_card
+from lightning_marlhf.models.streaming import Weights, weights_of, write_weights
 
 
 def export(
@@ -17,26 +20,47 @@ def export(
     folder: str | Path,
     *,
     card: Mapping[str, Any],
+    weights: Weights | None = None,
 ) -> None:
     """Write a folder that ``AutoModelFor...`` and ``AutoTokenizer`` load, with a model card.
 
     The folder appears whole or not at all: it is written beside its place and renamed; an older one
-    is replaced.
+    is replaced. All processes have to call this; the first one writes.
 
     Args:
-        model: a causal language model or a sequence classifier.
+        model: a causal language model or a sequence classifier; sharded or whole.
         tokenizer: the model's.
         folder: where to; parents are made.
         card: what README.md says (see ``model_card``).
+        weights: where the weights are, if not in the model; they are read once more to check what was written.
     """
+    if weights is None and is_sharded(model):
+        weights = weights_of(model)
     folder = Path(folder)
+    if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
+        if weights is not None:
+            write_weights(weights, None)
+        return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         new = Path(scratch) / "new"
         with quietly():
-            model.save_pretrained(new)
+            if weights is None:
+                model.save_pretrained(new)
+            else:
+                _write_settings(model, new)
+                write_weights(weights, new)
         tokenizer.save_pretrained(new)
         (new / "README.md").write_text(model_card(model, card), encoding="utf-8")
         if folder.exists():
             folder.rename(Path(scratch) / "old")
         new.rename(folder)
+
+
+def _write_settings(model: PreTrainedModel, folder: Path) -> None:
+    """Write what ``save_pretrained`` writes beside weights."""
+    model.config.dtype = str(model.dtype).removeprefix("torch.")
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
+    if model.can_generate():
+        model.generation_config.save_pretrained(folder)

@@ -1,18 +1,25 @@
 """The strategy under which networks are sharded over all processes: Lightning's ModelParallelStrategy with our settings."""
 
-from typing import Literal
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Literal
 
+import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
+from torch.distributed import checkpoint as dcp
 
 from lightning_marlhf.models.configs import torch_dtype
 from lightning_marlhf.models.fsdp import Gathering, Sharding
+from lightning_marlhf.models.sharded_checkpoint import REST_FILE, read_index, read_rest
 
 
 class ShardedStrategy(ModelParallelStrategy):
     """Shards every network of a run over all processes (FSDP2); also on one process, and on CPUs.
 
     Weights, gradients and AdamW's moments are sharded in the dtype of the weights (`model.init_args.dtype`); set
-    `trainer.precision` to 32-true.
+    `trainer.precision` to 32-true. Checkpoints are folders to which each process writes its share, in the background where
+    the caller says what is to be done when they are whole.
 
     Args:
         compute_dtype: of passes; gradients are added up in fp32 all the same.
@@ -31,6 +38,7 @@ class ShardedStrategy(ModelParallelStrategy):
         self.compute_dtype = torch_dtype(compute_dtype)
         self.gathering = gathering
         self.offload_frozen = offload_frozen
+        self._writing: Future[Any] | None = None
 
     @property
     def sharding(self) -> Sharding:
@@ -46,3 +54,84 @@ class ShardedStrategy(ModelParallelStrategy):
         """Connect the processes: all of them share the networks (Lightning's "auto" is one per node)."""
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
+        # a group of its own for checkpoints: they are written while others train
+        self._writers = torch.distributed.new_group(backend="gloo")
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        filepath: str | Path,
+        storage_options: Callable[[], None] | None = None,
+    ) -> None:
+        """Write a checkpoint, each process its share.
+
+        Args:
+            checkpoint: as Lightning collects it.
+            filepath: the folder.
+            storage_options: called by the first process when all is written. With it this method returns when the weights
+                are copied, and they are written in the background; an error is raised by the next save.
+        """
+        self.finish_saving()
+        folder = Path(self.broadcast(filepath))
+        tensors = {"state_dict": checkpoint.pop("state_dict")}
+        for at, state in enumerate(checkpoint.pop("optimizer_states", [])):
+            tensors[f"optimizer_{at}"] = state
+        if self.is_global_zero:
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.save(checkpoint, folder / REST_FILE)
+        self.barrier()
+        if storage_options is None:
+            dcp.save(tensors, checkpoint_id=folder, process_group=self._writers)
+            return
+        self._writing = dcp.async_save(  # type: ignore[assignment]
+            tensors, checkpoint_id=folder, process_group=self._writers
+        )
+        if self.is_global_zero:
+            self._writing = _then(self._writing, storage_options)
+
+    def finish_saving(self) -> None:
+        """Wait until a checkpoint that is being written is there; all processes have to call this.
+
+        Raises:
+            Exception: whatever went wrong while it was written.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+            self.barrier()
+
+    def load_checkpoint(
+        self, checkpoint_path: str | Path, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Load a checkpoint that any number of processes wrote, or one process without sharding.
+
+        Raises:
+            BrokenCheckpointError: it is not whole; names the file.
+        """
+        self.finish_saving()
+        if Path(checkpoint_path).is_dir():
+            read_index(Path(checkpoint_path))
+            read_rest(Path(checkpoint_path))
+        return super().load_checkpoint(checkpoint_path, weights_only)
+
+    def teardown(self) -> None:
+        """Let a checkpoint that is being written end."""
+        self.finish_saving()
+        super().teardown()
+
+
+def _then(writing: Future[Any], act: Callable[[], None]) -> Future[None]:
+    """Give a future that is there when ``act`` was called after ``writing``."""
+    done: Future[None] = Future()
+
+    def finish(written: Future[Any]) -> None:
+        try:
+            written.result()
+            act()
+        except BaseException as error:  # for whoever waits, in another thread
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    writing.add_done_callback(finish)
+    return done

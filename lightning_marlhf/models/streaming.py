@@ -1,0 +1,103 @@
+"""Weights written to safetensors files a few gigabytes at a time, so that no process holds a whole model."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from lightning_marlhf.models.fsdp import whole
+
+FILE_BYTES = 4_000_000_000
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights that are read when they are needed.
+
+    Attributes:
+        sizes: bytes of each, by name.
+        read: gives some of them, whole and on the CPU; in a sharded run all processes have to ask alike.
+        verify: read them once more and compare them with what was written.
+    """
+
+    sizes: Mapping[str, int]
+    read: Callable[[Sequence[str]], Mapping[str, Tensor]]
+    verify: bool = False
+
+
+def weights_of(model: PreTrainedModel) -> Weights:
+    """Give the weights of a sharded model, gathered one by one; tied ones once."""
+    tensors = named_tensors(model)
+    return Weights(
+        sizes={name: x.numel() * x.element_size() for name, x in tensors.items()},
+        read=lambda names: {name: whole(tensors[name]).cpu() for name in names},
+    )
+
+
+def named_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Name the tensors that a model's files hold; tied ones once, by their first name."""
+    names: dict[int, str] = {}
+    tensors = model.state_dict(keep_vars=True)
+    for name, tensor in tensors.items():
+        names.setdefault(id(tensor), name)
+    return {name: tensors[name] for name in names.values()}
+
+
+def write_weights(weights: Weights, folder: Path | None) -> None:
+    """Write `model.safetensors`, or several files with an index.
+
+    Args:
+        weights: what to write.
+        folder: where to; None only takes part in the reading, for processes that do not write.
+
+    Raises:
+        OSError: what was written is not what was to be written.
+    """
+    groups = list(_groups(weights.sizes))
+    names = [_file_name(at, len(groups)) for at in range(len(groups))]
+    for group, name in zip(groups, names, strict=True):
+        tensors = weights.read(group)
+        if folder is not None:
+            save_file(
+                {key: x.contiguous() for key, x in tensors.items()},
+                folder / name,
+                metadata={"format": "pt"},
+            )
+        del tensors
+        if folder is not None and weights.verify:
+            _compare(folder / name, weights.read(group))
+    if folder is not None and len(groups) > 1:
+        index = {key: name for group, name in zip(groups, names, strict=True) for key in group}
+        total = {"total_size": sum(weights.sizes.values())}
+        text = json.dumps({"metadata": total, "weight_map": index}, indent=2)
+        (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+
+
+def _groups(sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """Cut the names into groups of at most `FILE_BYTES`; a larger weight has one to itself."""
+    group: list[str] = []
+    for name, size in sizes.items():
+        if group and sum(sizes[other] for other in group) + size > FILE_BYTES:
+            yield group
+            group = []
+        group.append(name)
+    if group:
+        yield group
+
+
+def _file_name(at: int, count: int) -> str:
+    return "model.safetensors" if count == 1 else f"model-{at + 1:05d}-of-{count:05d}.safetensors"
+
+
+def _compare(path: Path, expected: Mapping[str, Tensor]) -> None:
+    written = load_file(path)
+    wrong = [name for name, x in expected.items() if not torch.equal(written[name], x)]
+    if wrong or written.keys() != expected.keys():
+        raise OSError(
+            f"{path} does not hold what was written ({', '.join(wrong[:3])}): is the disk in order?"
+        )
