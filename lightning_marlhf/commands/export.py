@@ -88,46 +88,72 @@ def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:
 
     Args:
         run_dir: holds the `config.yaml` that the module is rebuilt from.
-        checkpoint: one file, as one process or DDP saves it.
+        checkpoint: a file, or a sharded checkpoint's folder, whose weights are streamed: the model is never held whole
+            (but for a reward model whose scores are centred, as that takes passes).
         folder: where the Hugging Face directory is written.
 
     Returns:
         The updates that the checkpoint had seen.
 
     Raises:
-        ValueError: no config.yaml, a sharded or broken checkpoint, or weights that are not this module's.
+        ValueError: no config.yaml, a broken checkpoint, or weights that are not this module's.
     """
     config = run_dir / "config.yaml"
     if not config.is_file():
         raise ValueError(f"{run_dir} has no config.yaml, so its model cannot be rebuilt")
-    if checkpoint.is_dir():
-        raise ValueError(f"{checkpoint} is sharded; a finished run leaves {run_dir / 'export'}")
     read_yaml(config)
+    sharded = checkpoint.is_dir()
+    step, weights = (_open_sharded if sharded else _open_file)(checkpoint)
+    module = _build(run_dir, config)
+    card = {"run": {"updates": step}, "configuration": config.read_text(encoding="utf-8")}
+    if sharded and module.streams_export:
+        module.only_shapes = True
+        module.configure_model()
+        module.export(folder, card=card, weights=weights)
+    else:
+        module.configure_model()
+        if sharded:
+            weights = weights.read(list(module.state_dict()))
+        _load_weights(module, weights, checkpoint)
+        module.export(folder, card=card)
+    return step
+
+
+def _open_file(checkpoint: Path) -> tuple[int, Any]:
+    """Read updates and weights of a checkpoint of one process."""
     import torch
 
-    from lightning_marlhf.commands.cli import RunCLI, quieten_lightning
-
-    quieten_lightning()
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=False)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise ValueError(f"{checkpoint} cannot be read: {' '.join(str(error).split())}") from error
-    where = f"--trainer.default_root_dir={run_dir}"
-    cli = RunCLI("test", ["--config", str(config), where, "--trainer.logger=false"])
-    module, data = cli.model, _Data(cli.datamodule)
-    module.trainer = data
-    module.configure_model()
-    _load_weights(module, state["state_dict"], checkpoint)
-    card = {
-        "run": {"updates": state["global_step"]},
-        "configuration": config.read_text(encoding="utf-8"),
-    }
-    module.export(folder, card=card)
-    return int(state["global_step"])
+    return int(state["global_step"]), state["state_dict"]
+
+
+def _open_sharded(checkpoint: Path) -> tuple[int, Any]:
+    """Read the updates of a sharded checkpoint, and open its weights."""
+    from lightning_marlhf.models.sharded_checkpoint import ShardedWeights, read_rest
+
+    weights = ShardedWeights(checkpoint)
+    return int(read_rest(checkpoint)["global_step"]), weights
+
+
+def _build(run_dir: Path, config: Path) -> Any:
+    """Make the module of a run, on the CPU; networks it has none yet."""
+    from lightning_marlhf.commands.cli import RunCLI, quieten_lightning
+
+    quieten_lightning()
+    here = ["accelerator=cpu", "devices=1", "num_nodes=1", "strategy=auto", "precision=32-true"]
+    where = [f"default_root_dir={run_dir}", "logger=false", *here]
+    cli = RunCLI("test", ["--config", str(config), *(f"--trainer.{word}" for word in where)])
+    cli.model.trainer = _Data(cli.datamodule)
+    return cli.model
 
 
 class _Data:
     """All that a module needs of a trainer to be built: the data, for its tokenizer."""
+
+    strategy = None
 
     def __init__(self, datamodule: Any) -> None:
         self.datamodule = datamodule

@@ -70,10 +70,17 @@ def shard(network: nn.Module, sharding: Sharding, *, learns: bool) -> None:
 
 
 def blocks(network: nn.Module) -> list[nn.Module]:
-    """Find the transformer blocks of a network."""
+    """Find the transformer blocks of a network, sharded or not.
+
+    Raises:
+        ValueError: its family does not say what its blocks are.
+    """
     model = language_model(network)
     names = set(model._no_split_modules or ())
-    return [part for part in model.modules() if type(part).__name__ in names]
+    found = [part for part in model.modules() if type(part).__name__.removeprefix("FSDP") in names]
+    if not found:
+        raise ValueError(f"{type(model).__name__} does not name its blocks, so it cannot be sharded")
+    return found
 
 
 def language_model(network: nn.Module) -> PreTrainedModel:
@@ -87,18 +94,16 @@ def is_sharded(network: nn.Module) -> bool:
 
 
 @contextmanager
-def gathered(network: nn.Module, *, when: Gathering) -> Iterator[bool]:
-    """Make a sharded network ready for many passes in a row; one that is whole already stays as it is.
+def gathered(policy: nn.Module) -> Iterator[bool]:
+    """Gather a sharded policy for many passes in a row, and give it back after the ``with`` block.
 
-    Args:
-        network: the policy.
-        when: "rollout" gathers all of it now and gives it back after the ``with`` block; "block" leaves it sharded.
+    One that is whole already stays as it is, and so does one whose ``gathering`` is "block".
 
     Yields:
         Whether all processes have to make the same number of passes.
     """
-    units = [part for part in network.modules() if isinstance(part, FSDPModule)]
-    if when == "block" or not units:
+    units = [part for part in policy.modules() if isinstance(part, FSDPModule)]
+    if not units or policy.gathering == "block":
         yield bool(units)
         return
     for unit in units:

@@ -29,7 +29,7 @@ class Placement:
     weights. One of an inline configuration is drawn whole in every process, so that it is the same for any number of them.
 
     Attributes:
-        device: of this process.
+        device: of this process; "meta" gives networks without weights.
         sharding: over all processes; None keeps networks whole.
 
     In all methods, ``seed`` is that of new heads, and of inline configurations without one.
@@ -49,7 +49,7 @@ class Placement:
     ) -> Policy:
         """Build a policy; one that does not learn is a reference."""
         source = seeded(source, seed)
-        skeleton = self.sharding is not None
+        skeleton = self._skeletons
         policy = Policy(load_causal_lm(source, tokenizer, dtype=dtype, skeleton=skeleton))
         if self.sharding is not None:
             policy.gathering = self.sharding.gathering
@@ -78,7 +78,7 @@ class Placement:
     ) -> Critic:
         """Build a critic from a policy's body, with a head of zeros."""
         source = seeded(source, seed)
-        skeleton = self.sharding is not None
+        skeleton = self._skeletons
         lm = load_causal_lm(source, tokenizer, dtype=dtype, skeleton=skeleton)
         critic = self._place(Critic.from_causal_lm(lm), source)
         fsdp.assign(critic.head.weight, lambda _: torch.zeros(()))
@@ -101,10 +101,14 @@ class Placement:
         )
         return self._place(RewardNetwork(classifier), source, seed=seed, learns=learns)
 
+    @property
+    def _skeletons(self) -> bool:
+        return self.sharding is not None or self.device.type == "meta"
+
     def _classifier(
         self, source: ModelSource, tokenizer: PreTrainedTokenizerBase, **options: Any
     ) -> PreTrainedModel:
-        skeleton = self.sharding is not None
+        skeleton = self._skeletons
         return load_sequence_classifier(source, tokenizer, skeleton=skeleton, **options)
 
     def _place(

@@ -59,30 +59,30 @@ class ShardedWeights:
 
     Args:
         folder: the checkpoint.
-        prefix: of the names that are asked for, inside the checkpoint.
 
     Raises:
         BrokenCheckpointError: it is not whole.
     """
 
-    def __init__(self, folder: Path, *, prefix: str = "") -> None:
+    _PREFIX = "state_dict."
+
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.prefix = f"state_dict.{prefix}"
         self._there = read_index(folder).state_dict_metadata
 
     def __contains__(self, name: str) -> bool:
         """Tell whether the checkpoint has a weight."""
-        return isinstance(self._there.get(self.prefix + name), TensorStorageMetadata)
+        return isinstance(self._there.get(self._PREFIX + name), TensorStorageMetadata)
 
     def read(self, names: Sequence[str]) -> dict[str, Tensor]:
         """Read whole weights by name."""
-        wanted = {name: self._there[self.prefix + name] for name in names}
+        wanted = {name: self._there[self._PREFIX + name] for name in names}
         tensors = {
-            self.prefix + name: torch.empty(there.size, dtype=there.properties.dtype)
+            self._PREFIX + name: torch.empty(there.size, dtype=there.properties.dtype)
             for name, there in wanted.items()
         }
         checkpoint.load(tensors, checkpoint_id=self.folder, no_dist=True)
-        return {name: tensors[self.prefix + name] for name in names}
+        return {name: tensors[self._PREFIX + name] for name in names}
 
 
 def _broken(path: Path, what: str) -> BrokenCheckpointError:

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from lightning_marlhf.models.fsdp import whole
+from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
 
 FILE_BYTES = 4_000_000_000
 
@@ -37,6 +38,32 @@ def weights_of(model: PreTrainedModel) -> Weights:
         sizes={name: x.numel() * x.element_size() for name, x in tensors.items()},
         read=lambda names: {name: whole(tensors[name]).cpu() for name in names},
     )
+
+
+def weights_in(checkpoint: ShardedWeights, model: PreTrainedModel, *, prefix: str) -> Weights:
+    """Give the weights of a model that are in a sharded checkpoint.
+
+    Args:
+        checkpoint: where they are.
+        model: has their shapes; may be on the meta device.
+        prefix: of their names in the checkpoint.
+
+    Raises:
+        ValueError: the checkpoint lacks some of them.
+    """
+    tensors = named_tensors(model)
+    lost = [name for name in tensors if prefix + name not in checkpoint]
+    if lost:
+        raise ValueError(
+            f"{checkpoint.folder} is not of this config: it has no weight {prefix}{lost[0]}"
+        )
+
+    def read(names: Sequence[str]) -> dict[str, Tensor]:
+        found = checkpoint.read([prefix + name for name in names])
+        return {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+
+    sizes = {name: x.numel() * x.element_size() for name, x in tensors.items()}
+    return Weights(sizes=sizes, read=read, verify=True)
 
 
 def named_tensors(model: PreTrainedModel) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_marlhf.models.backbone import context_length
 from lightning_marlhf.models.placement import Placement
+from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
 from lightning_marlhf.modules import random_state
 from lightning_marlhf.modules.optimization import (
     NonFiniteError,
@@ -44,6 +45,10 @@ class TrainingModule(LightningModule):
     monitor: str
     """The metric that matters; shown in the progress line."""
     updates_per_batch: int = 1
+    only_shapes: bool = False
+    """Build networks without weights, to export what a sharded checkpoint holds."""
+    streams_export: bool = True
+    """The export needs the weights one by one only, not the network."""
 
     def __init__(
         self, *, optimization: Optimization, rows_per_pass: int, checkpoint_activations: bool
@@ -62,8 +67,10 @@ class TrainingModule(LightningModule):
         """Name the networks that learn, each with its peak learning rate."""
 
     @abstractmethod
-    def export(self, folder: Path, *, card: Mapping[str, Any]) -> None:
-        """Write the result as a Hugging Face folder."""
+    def export(
+        self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None
+    ) -> None:
+        """Write the result as a Hugging Face folder; ``weights`` are those of a checkpoint, if not the module's own."""
 
     @abstractmethod
     def rehearse(self, input_ids: Tensor, mask: Tensor) -> Tensor:
@@ -93,6 +100,12 @@ class TrainingModule(LightningModule):
                 f"{type(strategy).__name__} is none of the strategies that {type(self).__name__} runs under: expected "
                 "trainer.strategy auto, or lightning_marlhf.modules.ShardedStrategy as in experiments/hardware/8x80gb.yaml"
             )
+        checkpoint = self.trainer.ckpt_path
+        if not isinstance(strategy, ShardedStrategy) and checkpoint and Path(checkpoint).is_dir():
+            raise ValueError(
+                f"{checkpoint} is sharded: go on under trainer.strategy lightning_marlhf.modules.ShardedStrategy, on any "
+                "number of processes, one too"
+            )
 
     def on_train_start(self) -> None:
         """Run one pass of the largest shape, so that a run that does not fit fails at once."""
@@ -115,6 +128,8 @@ class TrainingModule(LightningModule):
     def placement(self) -> Placement:
         """Where the networks of this run live."""
         strategy = self.trainer.strategy
+        if self.only_shapes:
+            return Placement(torch.device("meta"))
         if isinstance(strategy, ShardedStrategy):
             return Placement(strategy.root_device, strategy.sharding)
         return Placement(self.device)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from lightning_marlhf.models.backbone import ModelSource
 from lightning_marlhf.models.hf_export import export
+from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
+from lightning_marlhf.models.streaming import weights_in
 from lightning_marlhf.modules import exchange, metrics
 from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.base import TrainingModule
@@ -222,9 +224,13 @@ class MAPPO(TrainingModule):
         for scorer in self._scorers:
             scorer.close()
 
-    def export(self, folder: Path, *, card: Mapping[str, Any]) -> None:
+    def export(
+        self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None
+    ) -> None:
         """Write the policy as a Hugging Face folder."""
-        export(self.policy.lm, self.tokenizer, folder, card=card)
+        lm = self.policy.lm
+        stream = None if weights is None else weights_in(weights, lm, prefix="policy.lm.")
+        export(lm, self.tokenizer, folder, card=card, weights=stream)
 
     @property
     def _scorers(self) -> tuple[Scorer, ...]:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from lightning_marlhf.models.backbone import ModelSource
 from lightning_marlhf.models.hf_export import export
+from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
+from lightning_marlhf.models.streaming import weights_in
 from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.base import TrainingModule
 from lightning_marlhf.modules.optimization import Optimization
@@ -122,10 +124,19 @@ class RewardModel(TrainingModule):
         scores = [self.network(part.input_ids, part.attention_mask) for part in parts]
         self.network.reward_offset += torch.cat(scores).mean().item()
 
-    def export(self, folder: Path, *, card: Mapping[str, Any]) -> None:
+    @property
+    def streams_export(self) -> bool:  # type: ignore[override]
+        """Centring needs the network."""
+        return not self.center_rows
+
+    def export(
+        self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None
+    ) -> None:
         """Centre the scores, and write the classifier as a Hugging Face folder."""
         self.center()
-        export(self.network.classifier, self.tokenizer, folder, card=card)
+        model = self.network.classifier
+        stream = None if weights is None else weights_in(weights, model, prefix="network.classifier.")
+        export(model, self.tokenizer, folder, card=card, weights=stream)
 
     def rehearse(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Take the loss of one pass of the largest shape."""

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from lightning_marlhf.models.backbone import ModelSource
 from lightning_marlhf.models.hf_export import export
+from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
+from lightning_marlhf.models.streaming import weights_in
 from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.base import TrainingModule
 from lightning_marlhf.modules.optimization import Optimization
@@ -106,9 +108,13 @@ class SFT(TrainingModule):
     test_step = validation_step
     on_test_epoch_end = on_validation_epoch_end
 
-    def export(self, folder: Path, *, card: Mapping[str, Any]) -> None:
+    def export(
+        self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None
+    ) -> None:
         """Write the language model as a Hugging Face folder."""
-        export(self.policy.lm, self.tokenizer, folder, card=card)
+        lm = self.policy.lm
+        stream = None if weights is None else weights_in(weights, lm, prefix="policy.lm.")
+        export(lm, self.tokenizer, folder, card=card, weights=stream)
 
     def rehearse(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Take the loss of one pass of the largest shape."""

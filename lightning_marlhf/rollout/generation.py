@@ -3,7 +3,8 @@
 Sampling is reproducible per row: every row has its own seed, every (seed, step) gives one uniform
 number by a counter-based generator, and the inverse of the cumulative distribution turns it into a
 token. So a row gets the same response alone, in any batch, in any order, under any amount of left
-padding, on any rank (as long as the logits agree to rounding).
+padding, on any rank (as long as the logits agree to rounding). A sharded policy is gathered once for all tokens; where memory is
+too short for that, block by block, and ranks that are done make passes with the others until all are.
 
 The loop is ``generate()`` of transformers, greedy over what a public ``LogitsProcessor`` leaves.
 Any other engine may stand behind ``generate`` here.
@@ -22,6 +23,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from lightning_marlhf.models.backbone import context_length
 from lightning_marlhf.models.cache import roomy_cache
+from lightning_marlhf.models.fsdp import gathered
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.ops import random
 from lightning_marlhf.types import Prompts, Rollout
@@ -92,7 +94,7 @@ def generate(
     if settings.temperature > 0:
         seeds = seeds.to(prompts.input_ids.device)
         processors.append(InverseCdf(seeds, settings, prompt_width=width))
-    with _as_for_generation(policy):
+    with _as_for_generation(policy), gathered(policy) as in_step:
         sequences = policy.generate(
             prompts.input_ids,
             prompts.attention_mask,
@@ -100,6 +102,7 @@ def generate(
             logits_processor=processors,
             past_key_values=roomy_cache(policy.lm, capacity=width + settings.max_new_tokens),
             streamer=streamer,
+            synced_gpus=in_step,
         )
     return _to_rollout(prompts, sequences[:, width:], tokenizer, ends)
 

@@ -70,8 +70,8 @@ def test_checkpointed_activations_change_memory_and_no_weight(make, stage, tmp_p
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_sharding_strategy_is_refused_while_nothing_is_sharded(make, stage, tmp_path):
-    with pytest.raises(ValueError, match="is not sharded yet, and ModelParallelStrategy would"):
+def test_a_sharding_strategy_that_is_not_ours_is_refused(make, stage, tmp_path):
+    with pytest.raises(ValueError, match="ModelParallelStrategy is none of the strategies that"):
         fit(make(stage), data(stage), tmp_path, steps=2, strategy=ModelParallelStrategy())
 
 

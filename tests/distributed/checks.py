@@ -1,0 +1,193 @@
+"""What processes started by `launch` do; each check returns what the test looks at. Run: -m tests.distributed.checks."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback
+from torch import Tensor
+from torch.distributed import init_process_group
+from torch.distributed.device_mesh import init_device_mesh
+
+from lightning_marlhf.callbacks import checkpoint as saving
+from lightning_marlhf.models import fsdp
+from lightning_marlhf.models.fsdp import Sharding
+from lightning_marlhf.models.placement import Placement
+from lightning_marlhf.models.policy import Policy
+from lightning_marlhf.models.weight_files import WeightFiles
+from lightning_marlhf.modules import ShardedStrategy
+from lightning_marlhf.rollout.generation import SamplingSettings, generate, row_seeds
+from tests.distributed.runs import losses, make, part
+from tests.modules.tiny_runs import data, fit
+
+CPU = torch.device("cpu")
+RANK, RANKS = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+STAGES = ("sft", "reward_model", "ppo")
+
+
+def sharded(**settings: Any) -> dict[str, Any]:
+    """Give the trainer's settings; fp32 unless asked for otherwise, so that numbers can be compared."""
+    strategy = ShardedStrategy(**{"compute_dtype": "float32"} | settings)
+    return {"strategy": strategy, "devices": RANKS}
+
+
+def place(**settings: Any) -> Placement:
+    """Place networks on a mesh of all processes."""
+    return Placement(CPU, Sharding(init_device_mesh("cpu", (RANKS,)), **settings))
+
+
+def all_losses(folder: Path) -> dict[str, Any]:
+    """Train every stage."""
+    return {
+        stage: losses(make(stage, folder), stage, folder / f"{stage}-{RANKS}", **sharded())
+        for stage in STAGES
+    }
+
+
+def prompts() -> Any:
+    """Give six prompts of different lengths."""
+    rows = data("ppo", batch_size=6)
+    return next(iter(rows.val_dataloader())), rows.tokenizer
+
+
+def answer(policy: Policy, rows: Sequence[int]) -> list[list[int]]:
+    """Sample responses to some of the prompts."""
+    batch, tokenizer = prompts()
+    some = batch.rows(rows)
+    rollout = generate(
+        policy,
+        some,
+        tokenizer=tokenizer,
+        settings=SamplingSettings(max_new_tokens=40),
+        seeds=row_seeds(1, some.sample_ids, 0),
+    )
+    rows_of_ids = zip(rollout.response_ids, rollout.response_mask, strict=True)
+    return [ids[mask].tolist() for ids, mask in rows_of_ids]
+
+
+def responses(folder: Path) -> dict[str, Any]:
+    """Sample with all ways of gathering, each process other rows; the first process has one row less and is done early."""
+    shares = [[0], [1, 2, 3, 4, 5]] if RANKS == 2 else [[0], [1], [2, 3], [4, 5]]
+    found: dict[str, Any] = {}
+    for gathering in ("rollout", "block"):
+        placement = place(gathering=gathering)
+        policy = placement.policy(str(folder / "policy"), prompts()[1])
+        passes = count_passes(policy)
+        mine = answer(policy, shares[RANK])
+        parts: list[Any] = [None] * RANKS
+        torch.distributed.all_gather_object(parts, (mine, len(passes)))
+        found[gathering] = [row for rows, _ in parts for row in rows]
+        found[f"passes_{gathering}"] = [number for _, number in parts]
+    still_sharded = [x.numel() < p.numel() for p in policy.parameters() if (x := p.to_local()).numel()]
+    return found | {"given_back": all(still_sharded)}
+
+
+def count_passes(policy: Policy) -> list[int]:
+    """Note every pass through the first block."""
+    passes: list[int] = []
+    fsdp.blocks(policy)[0].register_forward_hook(lambda *_: passes.append(1))
+    return passes
+
+
+def precision(folder: Path) -> dict[str, Any]:
+    """Train under the default precision; tell the dtypes of what is kept, and of what is computed."""
+    module = make("sft", folder)
+    computed = set()
+
+    class Watch(Callback):
+        def on_train_start(self, trainer, module):
+            layer = fsdp.blocks(module.policy)[0].mlp.down_proj
+            layer.register_forward_hook(lambda layer, *_: computed.add(str(layer.weight.dtype)))
+
+    trainer = fit(module, data("sft"), folder / "bf16", steps=2, callbacks=[Watch()],
+                  strategy=ShardedStrategy(), devices=RANKS)  # fmt: skip
+    weights = list(module.policy.parameters())
+    moments = [state["exp_avg"] for state in trainer.optimizers[0].state.values()]
+    return {
+        "computed": sorted(computed),
+        "weights": sorted({str(w.dtype) for w in weights}),
+        "moments": sorted({str(m.dtype) for m in moments}),
+        "share": sum(m.to_local().numel() for m in moments) / sum(m.numel() for m in moments),
+        "loss": float(trainer.callback_metrics["loss/sft"]),
+    }
+
+
+def reading(folder: Path) -> dict[str, Any]:
+    """Load a policy; tell how many numbers this process read from the files, and at most at once."""
+    read: list[int] = []
+    assign = fsdp.assign
+
+    def counting(tensor: Tensor, rows: Any) -> None:
+        def count(which: slice) -> Tensor:
+            part = rows(which)
+            read.append(part.numel())
+            return part
+
+        assign(tensor, count)
+
+    fsdp.assign = counting
+    WeightFiles.read = None  # type: ignore[assignment, method-assign]  # nothing is read whole
+    try:
+        policy = place().policy(str(folder / "policy"), prompts()[1])
+    finally:
+        fsdp.assign = assign
+    parts: list[Any] = [None] * RANKS
+    torch.distributed.all_gather_object(parts, sum(read))
+    return {"read": parts, "numbers": sum(w.numel() for w in policy.parameters())}
+
+
+def offloaded(folder: Path) -> dict[str, Any]:
+    """Take log-probabilities of a reference that is kept on the host, and of one that is not."""
+    batch, tokenizer = prompts()
+    found = [
+        place(offload_frozen=offload)
+        .policy(str(folder / "policy"), tokenizer, learns=False)(
+            batch.input_ids, batch.attention_mask, num_targets=3, temperature=1.0
+        )
+        .logprobs.tolist()
+        for offload in (False, True)
+    ]
+    return {"sharded": found[0], "offloaded": found[1]}
+
+
+def second_part(folder: Path) -> list[Any]:
+    """Go on with a run, from 4 updates to 8, and export."""
+    return part(folder, folder / "resumed", stop=8, resume=True, export=folder / "live", **sharded())
+
+
+def third_part(folder: Path) -> list[Any]:
+    """Go on with it to 12."""
+    return part(folder, folder / "resumed", stop=12, resume=True, **sharded())
+
+
+def killed_while_saving(folder: Path) -> None:
+    """Save twice; the last process is killed when it has written half of its share the second time."""
+    write = torch.distributed.checkpoint.FileSystemWriter.write_data
+
+    def written_half(self: Any, plan: Any, planner: Any) -> Any:
+        if RANK == RANKS - 1 and (folder / "killed/checkpoints/last.ckpt").exists():
+            (Path(self.path) / f"__{RANK}_0.distcp").write_bytes(b"half a checkpoi")
+            os.kill(os.getpid(), 9)
+        return write(self, plan, planner)
+
+    torch.distributed.checkpoint.FileSystemWriter.write_data = written_half  # type: ignore[method-assign]
+    part(folder, folder / "killed", stop=8, resume=False, **sharded())
+
+
+def main(folder: Path, names: Sequence[str]) -> None:
+    """Run checks, and let the first process write what they return."""
+    torch.set_num_threads(1)
+    if not torch.distributed.is_initialized():
+        init_process_group("gloo")
+    for name in names:
+        found = globals()[name](folder)
+        if RANK == 0:
+            (folder / f"{name}-{RANKS}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

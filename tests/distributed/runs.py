@@ -1,0 +1,93 @@
+"""Tiny runs of every stage, the same in one process and in many."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback
+
+from lightning_marlhf.callbacks.checkpoint import Checkpoint
+from lightning_marlhf.modules import MAPPO, SFT, RewardModel
+from lightning_marlhf.modules.settings import PPO
+from lightning_marlhf.rollout.generation import SamplingSettings
+from lightning_marlhf.rollout.scoring import RewardModelScorer, TinyTLDRGold
+from lightning_marlhf.rollout.settings import Shaping
+from lightning_marlhf.rollout.termination import FixedNGram
+from tests.modules.tiny_runs import FAST, data, fit
+
+MEASURED = ("timing_s/", "perf/")  # how long things took differs
+OPTIMIZATION = replace(FAST, lr=1e-2, max_grad_norm=0.5)  # so that clipping acts
+
+
+def make(stage: str, exports: Path, **settings: Any) -> Any:
+    """Build a module that starts from the folders of ``exports``."""
+    if stage != "ppo":
+        maker, start = (SFT, "policy") if stage == "sft" else (RewardModel, "reward")
+        defaults = {"model": str(exports / start), "optimization": OPTIMIZATION, "rows_per_pass": 2}
+        return maker(**defaults | settings)
+    defaults = {
+        "policy": str(exports / "policy"),
+        "critic": str(exports / "reward"),
+        "scorer": RewardModelScorer(str(exports / "reward")),
+        "monitors": [TinyTLDRGold()],
+        "termination": FixedNGram(n=3),
+        "sampling": SamplingSettings(max_new_tokens=8),
+        "shaping": Shaping(normalize=True),
+        "optimization": OPTIMIZATION,
+        "ppo": PPO(epochs=2, minibatches=2),
+        "rows_per_pass": 1,
+        "checkpoint_activations": True,
+    }
+    return MAPPO(**defaults | settings)
+
+
+class Log(Callback):
+    """Keeps what was logged after each batch."""
+
+    def __init__(self) -> None:
+        self.batches: list[dict[str, float]] = []
+
+    def on_train_batch_end(self, trainer, *_):
+        logged = trainer.callback_metrics.items()
+        self.batches.append({k: float(v) for k, v in logged if not k.startswith(MEASURED)})
+
+
+class Stop(Callback):
+    """Ends a run early, as an interrupt does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *_):
+        trainer.should_stop = trainer.global_step >= self.step
+
+
+def losses(module: Any, stage: str, folder: Path, **settings: Any) -> list[dict[str, float]]:
+    """Train for two batches with validation on 5 rows, which no number of processes shares evenly; return the logs."""
+    log = Log()
+    steps = 2 * module.updates_per_batch
+    often = {"val_check_interval": 1, "check_val_every_n_epoch": None, "limit_val_batches": 1.0}
+    rows = data(stage, validate_rows=5, eval_batch_size=4)
+    fit(module, rows, folder, steps=steps, callbacks=[log], **often | settings)
+    return log.batches
+
+
+def part(
+    exports: Path,
+    folder: Path,
+    *,
+    stop: int,
+    resume: bool,
+    export: Path | None = None,
+    **settings: Any,
+) -> list[dict[str, float]]:
+    """Train MA-PPO of 4 batches until ``stop`` updates, with a checkpoint at the end of every batch; return the logs."""
+    log, checkpoints = Log(), folder / "checkpoints"
+    module = make("ppo", exports, rows_per_pass=8)
+    saving = Checkpoint(every_n_train_steps=4, dirpath=str(checkpoints))
+    last = checkpoints / "last.ckpt" if resume else None
+    settings |= {"enable_checkpointing": True, "callbacks": [log, saving, Stop(stop)]}
+    fit(module, data("ppo"), folder, steps=16, ckpt_path=last, **settings)
+    if export is not None:
+        module.export(export, card={})
+    return log.batches

@@ -1,0 +1,102 @@
+"""Sharded checkpoints: resumed on any number of processes, never half of one, exported without the whole model."""
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lightning_marlhf.callbacks.checkpoint import last_in
+from lightning_marlhf.models.placement import Placement
+from lightning_marlhf.models.sharded_checkpoint import (
+    BrokenCheckpointError,
+    ShardedWeights,
+    read_index,
+    read_rest,
+)
+from lightning_marlhf.models.streaming import weights_in
+from lightning_marlhf.models import hf_export, streaming
+from tests.distributed.checks import prompts, sharded
+from tests.distributed.launch import torchrun
+from tests.distributed.runs import make, part
+from tests.modules.tiny_runs import data, fit
+
+
+def test_a_run_goes_on_from_one_to_two_to_four_processes_and_back(folder, one, two, four):
+    whole = part(folder, folder / "whole", stop=16, resume=False)
+    found = [*one, *two["second_part"], *four["third_part"]]
+    shutil.copytree(folder / "resumed", folder / "back")
+    found += part(folder, folder / "back", stop=16, resume=True, **sharded())
+    assert len(found) == len(whole) == 4
+    for batch, wanted in zip(found, whole, strict=True):
+        assert batch == pytest.approx(wanted, abs=1e-5)
+    # and what one process saved without sharding
+    again = part(folder, folder / "whole", stop=16, resume=True, **sharded())
+    assert again == []
+
+
+def test_a_kill_in_the_middle_of_a_save_leaves_the_checkpoint_before_it(folder):
+    ended, said = torchrun(2, folder, "killed_while_saving")
+    assert ended != 0, said
+    last = last_in(folder / "killed/checkpoints")
+    assert last.name == "last.ckpt"
+    read_index(last)
+    assert read_rest(last)["global_step"] == 4
+    resumed = part(folder, folder / "killed", stop=8, resume=True, **sharded())
+    assert len(resumed) == 1
+
+
+@pytest.fixture
+def saved(folder, four, tmp_path):
+    """A copy of the checkpoint of four processes."""
+    return shutil.copytree(folder / "resumed/checkpoints/last.ckpt", tmp_path / "last.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "said"),
+    [
+        ("__2_0.distcp", 100, r"__2_0\.distcp has 100 of its"),
+        ("__3_0.distcp", None, r"__3_0\.distcp has 0 of its"),
+        (".metadata", 50, r"\.metadata cannot be read"),
+        ("meta.pt", 50, r"meta\.pt cannot be read"),
+    ],
+)
+def test_a_checkpoint_that_is_not_whole_is_refused_with_the_name_of_the_file(
+    saved, folder, name, size, said, tmp_path
+):
+    if size is None:
+        (saved / name).unlink()
+    else:
+        (saved / name).write_bytes((saved / name).read_bytes()[:size])
+    with pytest.raises(BrokenCheckpointError, match=said):
+        fit(make("ppo", folder), data("ppo"), tmp_path, steps=16, ckpt_path=saved, **sharded())
+
+
+def test_a_sharded_checkpoint_is_refused_by_a_run_that_is_not(saved, folder, tmp_path):
+    with pytest.raises(ValueError, match=r"last\.ckpt is sharded: .* ShardedStrategy"):
+        fit(make("ppo", folder), data("ppo"), tmp_path, steps=16, ckpt_path=saved)
+
+
+def test_random_states_of_all_processes_are_kept(saved):
+    assert len(read_rest(saved)["random_state"]) == 4
+
+
+def test_what_a_sharded_run_exports_is_what_its_checkpoint_streams(
+    folder, two, four, tmp_path, monkeypatch
+):
+    """Two processes exported after 8 updates; the same weights come from the checkpoint, a few at a time."""
+    part(folder, folder / "resumed-two", stop=8, resume=False, **sharded())
+    weights = ShardedWeights(folder / "resumed-two/checkpoints/last.ckpt")
+    lm = Placement(torch.device("meta")).policy(str(folder / "policy"), prompts()[1]).lm
+    monkeypatch.setattr(streaming, "FILE_BYTES", 4096)
+    stream = weights_in(weights, lm, prefix="policy.lm.")
+    hf_export.export(lm, prompts()[1], tmp_path / "streamed", card={}, weights=stream)
+    names = sorted(path.name for path in (tmp_path / "streamed").glob("*.safetensors"))
+    assert len(names) > 2
+    streamed = {k: x for name in names for k, x in load_file(tmp_path / "streamed" / name).items()}
+    live = load_file(folder / "live/model.safetensors")
+    assert live.keys() == streamed.keys() == load_file(folder / "policy/model.safetensors").keys()
+    for name, weight in live.items():
+        torch.testing.assert_close(streamed[name], weight, atol=1e-5, rtol=0)
+    reloaded = Placement().policy(str(tmp_path / "streamed"), prompts()[1]).lm
+    assert torch.equal(reloaded.lm_head.weight, streamed["model.embed_tokens.weight"])

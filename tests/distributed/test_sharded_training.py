@@ -1,0 +1,61 @@
+"""Many processes do what one does."""
+
+import pytest
+import torch
+
+from lightning_marlhf.models.backbone import load_causal_lm
+from lightning_marlhf.models.policy import Policy
+from tests.distributed.checks import STAGES, answer, prompts
+from tests.distributed.runs import losses, make
+
+
+@pytest.fixture(scope="module")
+def expected(folder):
+    """The logs of one process without a strategy."""
+    return {stage: losses(make(stage, folder), stage, folder / stage) for stage in STAGES}
+
+
+@pytest.mark.parametrize("processes", ["two", "four"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_many_processes_log_what_one_logs(stage, processes, expected, request):
+    """Losses, gradient norms, scores, evaluations: everything, after every batch."""
+    found = request.getfixturevalue(processes)["all_losses"][stage]
+    for batch, wanted in zip(found, expected[stage], strict=True):
+        assert batch == pytest.approx(wanted, abs=1e-5), stage
+
+
+@pytest.mark.parametrize("processes", ["two", "four"])
+@pytest.mark.parametrize("gathering", ["rollout", "block"])
+def test_responses_are_the_same_on_any_number_of_processes(processes, gathering, folder, request):
+    found = request.getfixturevalue(processes)["responses"]
+    lm = load_causal_lm(str(folder / "policy"), prompts()[1])
+    wanted = answer(Policy(lm), range(6))
+    assert len({len(row) for row in wanted}) > 2  # some processes have less to do than others
+    assert found[gathering] == wanted
+
+
+def test_a_policy_gathered_once_is_given_back_and_lets_processes_go_at_their_own_pace(two):
+    """Block by block, all processes make as many passes as the longest response needs."""
+    found = two["responses"]
+    assert found["given_back"]
+    assert len(set(found["passes_block"])) == 1
+    assert len(set(found["passes_rollout"])) == 2
+    assert max(found["passes_rollout"]) == found["passes_block"][0]
+
+
+def test_passes_are_in_bf16_and_all_that_is_kept_in_fp32(two):
+    found = two["precision"]
+    assert found["computed"] == ["torch.bfloat16"]
+    assert found["weights"] == found["moments"] == ["torch.float32"]
+    assert found["share"] == pytest.approx(0.5, abs=0.05)
+    assert found["loss"] == pytest.approx(two["all_losses"]["sft"][1]["loss/sft"], rel=0.05)
+
+
+def test_each_process_reads_its_share_of_the_weights_and_no_more(two):
+    found = two["reading"]
+    assert sum(found["read"]) == found["numbers"]
+    assert max(found["read"]) < 0.55 * found["numbers"]
+
+
+def test_a_reference_on_the_host_says_the_same(two):
+    torch.testing.assert_close(*map(torch.tensor, two["offloaded"].values()))
