@@ -113,7 +113,7 @@ def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:
     else:
         module.configure_model()
         if sharded:
-            weights = weights.read(list(module.state_dict()))
+            weights = weights.read([name for name in module.state_dict() if name in weights])
         _load_weights(module, weights, checkpoint)
         module.export(folder, card=card)
     return step
@@ -161,14 +161,16 @@ class _Data:
 
 
 def _load_weights(module: Any, weights: Mapping[str, Any], checkpoint: Path) -> None:
+    frozen = module.frozen_weights() if hasattr(module, "frozen_weights") else set()
     try:
         missing, unknown = module.load_state_dict(weights, strict=False)
     except RuntimeError as error:  # shapes differ
         raise ValueError(
             f"{checkpoint} is not of this config: {' '.join(str(error).split())}"
         ) from None
-    if missing or unknown:
-        names = ", ".join([*missing, *unknown][:3])
+    lost = [name for name in missing if name not in frozen]
+    if lost or unknown:
+        names = ", ".join([*lost, *unknown][:3])
         raise ValueError(
             f"{checkpoint} is not of this config: weights without a counterpart, such as {names}"
         )

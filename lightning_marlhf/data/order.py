@@ -93,8 +93,8 @@ class TrainingOrder(Sampler[int]):
 class HeldOutOrder(Sampler[int]):
     """Gives held-out rows in order, dealt to the ranks in turn; all ranks get as many.
 
-    Where the rows do not go round, the last ranks get the last row once more, to keep step with the others in passes that
-    all have to make together; such rows do not count.
+    Where the rows do not go round, the last ranks get the last row once more, to keep step with the others in passes
+    that all have to make together; such rows do not count.
 
     Args:
         size: number of rows, at least 1.

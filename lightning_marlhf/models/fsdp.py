@@ -1,7 +1,8 @@
 """Networks sharded over all processes by PyTorch's fully_shard (FSDP2), one unit per transformer block.
 
-Each process keeps its rows of every weight, in the dtype of the weights; a block is gathered, in the compute dtype, when a
-pass comes to it, and given back after. Weights come from their files row by row: no process ever holds a whole model.
+Each process keeps its rows of every weight, in the dtype of the weights; a block is gathered, in the compute dtype,
+when a pass comes to it, and given back after. Weights come from their files row by row: no process ever holds a whole
+model.
 """
 
 from collections.abc import Callable, Iterator
@@ -79,7 +80,9 @@ def blocks(network: nn.Module) -> list[nn.Module]:
     names = set(model._no_split_modules or ())
     found = [part for part in model.modules() if type(part).__name__.removeprefix("FSDP") in names]
     if not found:
-        raise ValueError(f"{type(model).__name__} does not name its blocks, so it cannot be sharded")
+        raise ValueError(
+            f"{type(model).__name__} does not name its blocks, so it cannot be sharded"
+        )
     return found
 
 

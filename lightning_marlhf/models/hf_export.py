@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_marlhf.hub.sources import quietly
 from lightning_marlhf.models.fsdp import is_sharded
+from lightning_marlhf.models.lora import LoRA, merge, write_adapter
 from lightning_marlhf.models.model_card import model_card
 from lightning_marlhf.models.streaming import Weights, weights_of, write_weights
 
@@ -21,6 +22,8 @@ def export(
     *,
     card: Mapping[str, Any],
     weights: Weights | None = None,
+    lora: LoRA | None = None,
+    base: str = "",
 ) -> None:
     """Write a folder that ``AutoModelFor...`` and ``AutoTokenizer`` load, with a model card.
 
@@ -33,13 +36,20 @@ def export(
         folder: where to; parents are made.
         card: what README.md says (see ``model_card``).
         weights: where the weights are, if not in the model; they are read once more to check what was written.
+        lora: of an adapted model, whose adapters are merged.
+        base: what was adapted.
     """
-    if weights is None and is_sharded(model):
+    adapted = None
+    if weights is None and (is_sharded(model) or lora is not None):
         weights = weights_of(model)
+    if weights is not None and lora is not None:
+        adapted, weights = (weights if lora.keep_adapter else None), merge(weights, model)
     folder = Path(folder)
     if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
         if weights is not None:
             write_weights(weights, None)
+        if adapted is not None and lora is not None:
+            write_adapter(adapted, lora, None, base=base)
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
@@ -50,6 +60,8 @@ def export(
             else:
                 _write_settings(model, new)
                 write_weights(weights, new)
+            if adapted is not None and lora is not None:
+                write_adapter(adapted, lora, new / "adapter", base=base)
         tokenizer.save_pretrained(new)
         (new / "README.md").write_text(model_card(model, card), encoding="utf-8")
         if folder.exists():

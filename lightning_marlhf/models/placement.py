@@ -1,22 +1,20 @@
 """Builds the networks of a run where they live: whole in one process, or sharded over many."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from huggingface_hub import snapshot_download
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lightning_marlhf.hub.sources import locate, reading
 from lightning_marlhf.models import backbone, fsdp
 from lightning_marlhf.models.backbone import load_causal_lm, load_sequence_classifier
 from lightning_marlhf.models.configs import ModelSource, seeded
 from lightning_marlhf.models.fsdp import Sharding
 from lightning_marlhf.models.heads import Critic, RewardNetwork
+from lightning_marlhf.models.lora import LoRA, adapt, draw_adapters, is_adapter
 from lightning_marlhf.models.policy import Policy
-from lightning_marlhf.models.weight_files import fill_from
+from lightning_marlhf.models.weight_files import download, fill_from
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -26,16 +24,17 @@ class Placement:
     """Where networks live, and how they get there.
 
     A sharded network of a folder or Hub id is built on the meta device, and each process reads its own rows of the
-    weights. One of an inline configuration is drawn whole in every process, so that it is the same for any number of them.
+    weights. One of an inline configuration is drawn whole in every process, so that it is the same for any number.
 
     Attributes:
         device: of this process; "meta" gives networks without weights.
         sharding: over all processes; None keeps networks whole.
 
-    In all methods, ``seed`` is that of new heads, and of inline configurations without one.
+    In all methods, ``seed`` is that of new heads and adapters, and of inline configurations without one; with ``lora``
+    the network is frozen, and adapters learn.
     """
 
-    device: torch.device = torch.device("cpu")
+    device: torch.device
     sharding: Sharding | None = None
 
     def policy(
@@ -45,6 +44,7 @@ class Placement:
         *,
         dtype: str = "float32",
         seed: int = 0,
+        lora: LoRA | None = None,
         learns: bool = True,
     ) -> Policy:
         """Build a policy; one that does not learn is a reference."""
@@ -53,7 +53,7 @@ class Placement:
         policy = Policy(load_causal_lm(source, tokenizer, dtype=dtype, skeleton=skeleton))
         if self.sharding is not None:
             policy.gathering = self.sharding.gathering
-        return self._place(policy, source, learns=learns)
+        return self._place(policy, source, seed=seed, lora=lora, learns=learns)
 
     def critic(
         self,
@@ -62,11 +62,12 @@ class Placement:
         *,
         dtype: str = "float32",
         seed: int = 0,
+        lora: LoRA | None = None,
     ) -> Critic:
         """Build a critic from a reward model, head and all."""
         source = seeded(source, seed)
         critic = Critic(self._classifier(source, tokenizer, dtype=dtype, seed=seed))
-        return self._place(critic, source, seed=seed)
+        return self._place(critic, source, seed=seed, lora=lora)
 
     def critic_of_policy(
         self,
@@ -75,12 +76,13 @@ class Placement:
         *,
         dtype: str = "float32",
         seed: int = 0,
+        lora: LoRA | None = None,
     ) -> Critic:
         """Build a critic from a policy's body, with a head of zeros."""
         source = seeded(source, seed)
         skeleton = self._skeletons
         lm = load_causal_lm(source, tokenizer, dtype=dtype, skeleton=skeleton)
-        critic = self._place(Critic.from_causal_lm(lm), source)
+        critic = self._place(Critic.from_causal_lm(lm), source, seed=seed, lora=lora)
         fsdp.assign(critic.head.weight, lambda _: torch.zeros(()))
         return critic
 
@@ -91,15 +93,14 @@ class Placement:
         *,
         dtype: str = "float32",
         seed: int = 0,
+        lora: LoRA | None = None,
         learns: bool = True,
         new_head: bool = True,
     ) -> RewardNetwork:
         """Build a reward model; ``new_head`` False refuses one without a trained head."""
         source = seeded(source, seed)
-        classifier = self._classifier(
-            source, tokenizer, dtype=dtype, seed=seed, new_head=new_head
-        )
-        return self._place(RewardNetwork(classifier), source, seed=seed, learns=learns)
+        classifier = self._classifier(source, tokenizer, dtype=dtype, seed=seed, new_head=new_head)
+        return self._place(RewardNetwork(classifier), source, seed=seed, lora=lora, learns=learns)
 
     @property
     def _skeletons(self) -> bool:
@@ -112,27 +113,41 @@ class Placement:
         return load_sequence_classifier(source, tokenizer, skeleton=skeleton, **options)
 
     def _place(
-        self, network: Network, source: ModelSource, *, seed: int = 0, learns: bool = True
+        self,
+        network: Network,
+        source: ModelSource,
+        *,
+        seed: int,
+        lora: LoRA | None,
+        learns: bool = True,
     ) -> Network:
+        if lora is not None:
+            adapt(fsdp.language_model(network), lora)
         if not learns:
             network.eval().requires_grad_(False)
         if self.sharding is None:
-            return network.to(self.device)
-        fsdp.shard(network, self.sharding, learns=learns)
+            network = network.to(self.device)
+        else:
+            self._shard(network, self.sharding, source, seed=seed, learns=learns)
+        if lora is not None and self.device.type != "meta":
+            draw_adapters(network, seed=seed)
+        return network
+
+    def _shard(
+        self,
+        network: nn.Module,
+        sharding: Sharding,
+        source: ModelSource,
+        *,
+        seed: int,
+        learns: bool,
+    ) -> None:
+        fsdp.shard(network, sharding, learns=learns)
         if isinstance(source, str):
-            offloaded = self.sharding.offload_frozen and not learns
+            offloaded = sharding.offload_frozen and not learns
             weights_on = torch.device("cpu") if offloaded else self.device
             fsdp.materialize(network, weights_on=weights_on, buffers_on=self.device)
             model = fsdp.language_model(network)
             missing = fill_from(download(source), model)
+            missing = {name for name in missing if not is_adapter(name)}
             backbone.complete(model, source, missing, seed=seed)
-        return network
-
-
-def download(source: str) -> Path:
-    """Find the folder of a model's weights; a Hub id is downloaded, once per node."""
-    place = locate(source)
-    if Path(place).is_dir():
-        return Path(place)
-    with reading(source):
-        return Path(snapshot_download(place, allow_patterns=["*.json", "*.safetensors"]))

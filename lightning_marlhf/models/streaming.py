@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from lightning_marlhf.models.fsdp import whole
 from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
+from lightning_marlhf.models.weight_files import WeightFiles, download
 
 FILE_BYTES = 4_000_000_000
 
@@ -40,27 +41,35 @@ def weights_of(model: PreTrainedModel) -> Weights:
     )
 
 
-def weights_in(checkpoint: ShardedWeights, model: PreTrainedModel, *, prefix: str) -> Weights:
+def weights_in(
+    checkpoint: ShardedWeights, model: PreTrainedModel, *, prefix: str, base: str | None = None
+) -> Weights:
     """Give the weights of a model that are in a sharded checkpoint.
 
     Args:
         checkpoint: where they are.
         model: has their shapes; may be on the meta device.
         prefix: of their names in the checkpoint.
+        base: folder or Hub id of the weights that did not learn, and so are not in the checkpoint.
 
     Raises:
         ValueError: the checkpoint lacks some of them.
     """
     tensors = named_tensors(model)
     lost = [name for name in tensors if prefix + name not in checkpoint]
-    if lost:
+    frozen = None if base is None else WeightFiles(download(base))
+    if lost and frozen is None:
         raise ValueError(
             f"{checkpoint.folder} is not of this config: it has no weight {prefix}{lost[0]}"
         )
 
     def read(names: Sequence[str]) -> dict[str, Tensor]:
-        found = checkpoint.read([prefix + name for name in names])
-        return {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+        learnt = [prefix + name for name in names if name not in lost]
+        found = {n.removeprefix(prefix): x for n, x in checkpoint.read(learnt).items()}
+        if frozen is not None:
+            with frozen:
+                others = {name: frozen.read_named(name, model) for name in names if name in lost}
+        return {name: found[name] if name in found else others[name] for name in names}
 
     sizes = {name: x.numel() * x.element_size() for name, x in tensors.items()}
     return Weights(sizes=sizes, read=read, verify=True)

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lightning_marlhf.hub.sources import SourceError
+from lightning_marlhf.hub.sources import SourceError, locate, reading
 from lightning_marlhf.models import fsdp
 
 
@@ -58,6 +59,17 @@ class WeightFiles:
         """Read a whole tensor."""
         return self._files[stored].get_tensor(stored)  # type: ignore[no-any-return]
 
+    def read_named(self, name: str, model: PreTrainedModel) -> Tensor:
+        """Read a whole weight of a model by the model's name for it.
+
+        Raises:
+            SourceError: it is not there.
+        """
+        stored = self.find(name, prefix=model.base_model_prefix)
+        if stored is None:
+            raise SourceError(f"{self.folder} lacks {name}: expected what the run started from")
+        return self.read(stored)
+
     def fill(self, tensor: Tensor, stored: str) -> None:
         """Read this process's rows of a tensor.
 
@@ -95,3 +107,12 @@ def fill_from(folder: str | Path, model: PreTrainedModel) -> set[str]:
             else:
                 files.fill(tensor, stored)
     return missing
+
+
+def download(source: str) -> Path:
+    """Find the folder of a model's weights; a Hub id is downloaded, once per node."""
+    place = locate(source)
+    if Path(place).is_dir():
+        return Path(place)
+    with reading(source):
+        return Path(snapshot_download(place, allow_patterns=["*.json", "*.safetensors"]))

@@ -16,9 +16,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lightning_marlhf.models.backbone import context_length
+from lightning_marlhf.models.backbone import ModelSource, context_length
+from lightning_marlhf.models.hf_export import export
+from lightning_marlhf.models.lora import LoRA
 from lightning_marlhf.models.placement import Placement
 from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
+from lightning_marlhf.models.streaming import weights_in
 from lightning_marlhf.modules import random_state
 from lightning_marlhf.modules.optimization import (
     NonFiniteError,
@@ -40,6 +43,8 @@ class TrainingModule(LightningModule):
         rows_per_pass: rows per forward and backward pass; memory grows with it, results do not change.
         checkpoint_activations: keep a layer's input alone, and run the layer again in the backward pass: less memory,
             a third more time, the same results.
+        lora: what learns beside frozen weights, if not all weights learn.
+        starts_from: where what is exported comes from.
     """
 
     monitor: str
@@ -47,11 +52,15 @@ class TrainingModule(LightningModule):
     updates_per_batch: int = 1
     only_shapes: bool = False
     """Build networks without weights, to export what a sharded checkpoint holds."""
-    streams_export: bool = True
-    """The export needs the weights one by one only, not the network."""
 
     def __init__(
-        self, *, optimization: Optimization, rows_per_pass: int, checkpoint_activations: bool
+        self,
+        *,
+        optimization: Optimization,
+        rows_per_pass: int,
+        checkpoint_activations: bool,
+        lora: LoRA | None = None,
+        starts_from: ModelSource = "",
     ) -> None:
         super().__init__()
         if rows_per_pass < 1:
@@ -60,6 +69,9 @@ class TrainingModule(LightningModule):
         self.optimization = optimization
         self.rows_per_pass = rows_per_pass
         self.checkpoint_activations = checkpoint_activations
+        self.lora = lora
+        self.starts_from = starts_from
+        self.strict_loading = lora is None  # checkpoints hold what learns, and nothing else
         self._random_state: dict[str, Any] | None = None
 
     @abstractmethod
@@ -81,8 +93,7 @@ class TrainingModule(LightningModule):
         updates = self.total_updates
         warmup = self.optimization.warmup(updates)
         sizes = ", ".join(
-            f"{name} {sum(weight.numel() for weight in network.parameters()):,} parameters"
-            for name, (network, _) in self.networks().items()
+            f"{name} {_count(network)} parameters" for name, (network, _) in self.networks().items()
         )
         rates = ", ".join(f"{name} {lr:g}" for name, (_, lr) in self.networks().items())
         return {
@@ -95,16 +106,18 @@ class TrainingModule(LightningModule):
         """Refuse strategies that would leave each process with a model of its own."""
         strategy = self.trainer.strategy
         together = isinstance(strategy, DDPStrategy | ShardedStrategy)
-        if not together and (self.trainer.world_size > 1 or strategy.restore_checkpoint_after_setup):
+        if not together and (
+            self.trainer.world_size > 1 or strategy.restore_checkpoint_after_setup
+        ):
             raise ValueError(
                 f"{type(strategy).__name__} is none of the strategies that {type(self).__name__} runs under: expected "
-                "trainer.strategy auto, or lightning_marlhf.modules.ShardedStrategy as in experiments/hardware/8x80gb.yaml"
+                "trainer.strategy auto, or lightning_marlhf.modules.ShardedStrategy (experiments/hardware/8x80gb.yaml)"
             )
         checkpoint = self.trainer.ckpt_path
         if not isinstance(strategy, ShardedStrategy) and checkpoint and Path(checkpoint).is_dir():
             raise ValueError(
-                f"{checkpoint} is sharded: go on under trainer.strategy lightning_marlhf.modules.ShardedStrategy, on any "
-                "number of processes, one too"
+                f"{checkpoint} is sharded: go on under trainer.strategy lightning_marlhf.modules.ShardedStrategy, on "
+                "any number of processes, one too"
             )
 
     def on_train_start(self) -> None:
@@ -123,6 +136,33 @@ class TrainingModule(LightningModule):
         ids = torch.full(shape, self.tokenizer.eos_token_id, device=self.device)
         self.manual_backward(0.0 * self.rehearse(ids, torch.ones_like(ids, dtype=torch.bool)))
         self.zero_grad()
+
+    @property
+    def streams_export(self) -> bool:
+        """The export of a checkpoint needs weights one by one only, not the network."""
+        return self.lora is None or isinstance(self.starts_from, str)
+
+    def write_export(
+        self,
+        model: PreTrainedModel,
+        prefix: str,
+        folder: Path,
+        *,
+        card: Mapping[str, Any],
+        weights: ShardedWeights | None,
+    ) -> None:
+        """Write one of the module's models, whose weights checkpoints call ``prefix`` and their name."""
+        base = self.starts_from if isinstance(self.starts_from, str) else ""
+        stream = None
+        if weights is not None:
+            stream = weights_in(weights, model, prefix=prefix, base=base if self.lora else None)
+        options = {"weights": stream, "lora": self.lora, "base": base}
+        export(model, self.tokenizer, folder, card=card, **options)  # type: ignore[arg-type]
+
+    def frozen_weights(self) -> set[str]:
+        """Name the weights that do not learn, which no checkpoint holds."""
+        weights = self.named_parameters(remove_duplicate=False)
+        return {name for name, weight in weights if not weight.requires_grad}
 
     @property
     def placement(self) -> Placement:
@@ -149,7 +189,10 @@ class TrainingModule(LightningModule):
         return self.trainer.datamodule.longest  # type: ignore[attr-defined, no-any-return]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the random state; ours is a function of seed and step, but a user's scorer may draw numbers."""
+        """Keep what learns, and the random state: ours is a function of seed and step, a user's scorer may draw."""
+        frozen = self.frozen_weights()
+        weights = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {name: x for name, x in weights.items() if name not in frozen}
         checkpoint["random_state"] = self._of_all_ranks(random_state.collect())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -277,6 +320,14 @@ class TrainingModule(LightningModule):
             f"update {self.global_step + 1}: the {what} is NaN or infinite; no weight was changed. "
             "Lower the learning rate, or resume from the last checkpoint with --ckpt_path last"
         )
+
+
+def _count(network: nn.Module) -> str:
+    """Count the weights that learn, and all of them where that differs."""
+    weights = list(network.parameters())
+    learning = sum(weight.numel() for weight in weights if weight.requires_grad)
+    size = sum(weight.numel() for weight in weights)
+    return f"{size:,}" if learning == size else f"{learning:,} of {size:,}"
 
 
 def count_updates(

@@ -16,8 +16,8 @@ _PADDING = {"index": -1}  # of macro actions; everything else is padded with 0
 def rows_of_all_ranks(experience: Experience, ranks: int) -> Experience:
     """Give the whole rollout that ``ranks`` processes have shares of: what is learnt from, without texts.
 
-    It is small beside any model, and a minibatch is a random part of it: with the whole, all ranks can take the rows that
-    one process would take.
+    It is small beside any model, and a minibatch is a random part of it: with the whole, all ranks can take the rows
+    that one process would take.
     """
     if ranks == 1:
         return experience

@@ -9,9 +9,9 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from lightning_marlhf.models.backbone import ModelSource
-from lightning_marlhf.models.hf_export import export
+from lightning_marlhf.models.lora import LoRA, WithoutAdapter
+from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
-from lightning_marlhf.models.streaming import weights_in
 from lightning_marlhf.modules import exchange, metrics
 from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.base import TrainingModule
@@ -52,6 +52,8 @@ class MAPPO(TrainingModule):
         ppo: how experience is learnt from.
         rows_per_pass: rows per forward and backward pass; memory grows with it, results do not change.
         checkpoint_activations: less memory, more time, the same results: layers run again in the backward pass.
+        lora: adapters of policy and critic learn, beside frozen weights; the reference is the policy without its
+            adapter, and takes no memory. null: all weights learn.
         dtype: of the weights.
         seed: of sampling, and of the order in which experience is learnt from; of the random
             initialisation of an inline ``config:``.
@@ -76,6 +78,7 @@ class MAPPO(TrainingModule):
         ppo: PPO = PPO(),  # noqa: B008
         rows_per_pass: int = 64,
         checkpoint_activations: bool = False,
+        lora: LoRA | None = None,
         dtype: str = "float32",
         seed: int = 1,
     ) -> None:
@@ -83,6 +86,8 @@ class MAPPO(TrainingModule):
             optimization=optimization,
             rows_per_pass=rows_per_pass,
             checkpoint_activations=checkpoint_activations,
+            lora=lora,
+            starts_from=policy,
         )
         names = [judge.name for judge in (scorer, *monitors)]
         if len(set(names)) < len(names) or set(names) & RESERVED_NAMES:
@@ -112,7 +117,7 @@ class MAPPO(TrainingModule):
         """Load what learns, once."""
         if hasattr(self, "policy"):
             return
-        at, options = self.placement, {"dtype": self.load_dtype}
+        at, options = self.placement, {"dtype": self.load_dtype, "lora": self.lora}
         self.policy = at.policy(self.policy_source, self.tokenizer, seed=self.seed, **options)
         if self.critic_source is None:
             source, seed = self.policy_source, self.seed
@@ -168,7 +173,7 @@ class MAPPO(TrainingModule):
         if isinstance(self.trainer.strategy, DDPStrategy):
             raise ValueError(
                 "plain data parallelism (DDP) cannot run two networks that learn in turn: set trainer.devices to 1, or "
-                "trainer.strategy to lightning_marlhf.modules.ShardedStrategy as in experiments/hardware/8x80gb.yaml"
+                "trainer.strategy to lightning_marlhf.modules.ShardedStrategy (experiments/hardware/8x80gb.yaml)"
             )
         self._prepare()
 
@@ -228,9 +233,7 @@ class MAPPO(TrainingModule):
         self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None
     ) -> None:
         """Write the policy as a Hugging Face folder."""
-        lm = self.policy.lm
-        stream = None if weights is None else weights_in(weights, lm, prefix="policy.lm.")
-        export(lm, self.tokenizer, folder, card=card, weights=stream)
+        self.write_export(self.policy.lm, "policy.lm.", folder, card=card, weights=weights)
 
     @property
     def _scorers(self) -> tuple[Scorer, ...]:
@@ -241,25 +244,30 @@ class MAPPO(TrainingModule):
         """Load reference, scorers and parser; outside the module's children, so that no checkpoint holds them."""
         if self.actors is not None:
             return
-        reference = self.placement.policy(
-            self.reference_source,
-            self.tokenizer,
-            dtype=self.load_dtype,
-            seed=self.seed,
-            learns=False,
-        )
         for scorer in self._scorers:
             scorer.placement = self.placement
             scorer.prepare(tokenizer=self.tokenizer, device=self.device)
         self.termination.prepare(tokenizer=self.tokenizer)
         self.actors = Actors(
             policy=self.policy,
-            reference=reference,
+            reference=self._reference(),
             critic=self.critic,
             scorer=self.scorer,
             monitors=self.monitors,
             termination=self.termination,
             tokenizer=self.tokenizer,
+        )
+
+    def _reference(self) -> Policy | WithoutAdapter:
+        """Build what KL is measured against; under LoRA the policy has it in itself."""
+        if self.lora is not None and self.reference_source == self.policy_source:
+            return WithoutAdapter(self.policy)
+        return self.placement.policy(
+            self.reference_source,
+            self.tokenizer,
+            dtype=self.load_dtype,
+            seed=self.seed,
+            learns=False,
         )
 
     def _collect(self, prompts: Prompts, seeds: Tensor, stopwatch: Stopwatch) -> Experience:
@@ -283,7 +291,7 @@ class MAPPO(TrainingModule):
         )
 
     def _minibatches(self, size: int) -> Iterator[list[int]]:
-        """Cut a rollout of all ranks into random parts, anew in every epoch; a function of the seed and the step alone."""
+        """Cut a rollout of all ranks into random parts, anew in every epoch; a function of seed and step alone."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
         for _ in range(self.ppo.epochs):
             order = torch.randperm(size, generator=generator)

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_marlhf.models.backbone import ModelSource
-from lightning_marlhf.models.hf_export import export
+from lightning_marlhf.models.lora import LoRA
 from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
-from lightning_marlhf.models.streaming import weights_in
 from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.base import TrainingModule
 from lightning_marlhf.modules.optimization import Optimization
@@ -29,6 +28,7 @@ class RewardModel(TrainingModule):
         center_rows: demonstrations whose mean score becomes 0 when training ends; 0 leaves the scores as they are.
         rows_per_pass: pairs per forward and backward pass; memory grows with it, results do not change.
         checkpoint_activations: less memory, more time, the same results: layers run again in the backward pass.
+        lora: adapters learn, beside frozen weights; null: all weights learn.
         dtype: of the weights.
         seed: of the new head, and of the random initialisation of an inline ``config:``.
     """
@@ -44,6 +44,7 @@ class RewardModel(TrainingModule):
         center_rows: int = 256,
         rows_per_pass: int = 32,
         checkpoint_activations: bool = False,
+        lora: LoRA | None = None,
         dtype: str = "float32",
         seed: int = 1,
     ) -> None:
@@ -51,6 +52,8 @@ class RewardModel(TrainingModule):
             optimization=optimization,
             rows_per_pass=rows_per_pass,
             checkpoint_activations=checkpoint_activations,
+            lora=lora,
+            starts_from=model,
         )
         self.model = model
         self.loss = loss
@@ -62,7 +65,7 @@ class RewardModel(TrainingModule):
         """Load the model, once."""
         if not hasattr(self, "network"):
             self.network = self.placement.reward_network(
-                self.model, self.tokenizer, dtype=self.load_dtype, seed=self.seed
+                self.model, self.tokenizer, dtype=self.load_dtype, seed=self.seed, lora=self.lora
             )
 
     def networks(self) -> dict[str, tuple[nn.Module, float]]:
@@ -125,9 +128,9 @@ class RewardModel(TrainingModule):
         self.network.reward_offset += torch.cat(scores).mean().item()
 
     @property
-    def streams_export(self) -> bool:  # type: ignore[override]
+    def streams_export(self) -> bool:
         """Centring needs the network."""
-        return not self.center_rows
+        return super().streams_export and not self.center_rows
 
     def export(
         self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None
@@ -135,8 +138,7 @@ class RewardModel(TrainingModule):
         """Centre the scores, and write the classifier as a Hugging Face folder."""
         self.center()
         model = self.network.classifier
-        stream = None if weights is None else weights_in(weights, model, prefix="network.classifier.")
-        export(model, self.tokenizer, folder, card=card, weights=stream)
+        self.write_export(model, "network.classifier.", folder, card=card, weights=weights)
 
     def rehearse(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Take the loss of one pass of the largest shape."""

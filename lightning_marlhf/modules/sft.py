@@ -8,9 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_marlhf.models.backbone import ModelSource
-from lightning_marlhf.models.hf_export import export
+from lightning_marlhf.models.lora import LoRA
 from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
-from lightning_marlhf.models.streaming import weights_in
 from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.base import TrainingModule
 from lightning_marlhf.modules.optimization import Optimization
@@ -29,6 +28,7 @@ class SFT(TrainingModule):
             (``data.init_args.pad_to_max_length``), which is a defect.
         rows_per_pass: rows per forward and backward pass; memory grows with it, results do not change.
         checkpoint_activations: less memory, more time, the same results: layers run again in the backward pass.
+        lora: adapters learn, beside frozen weights; null: all weights learn.
         dtype: of the weights.
         seed: of the random initialisation of an inline ``config:``.
     """
@@ -44,6 +44,7 @@ class SFT(TrainingModule):
         padding_weight: float = 0.0,
         rows_per_pass: int = 64,
         checkpoint_activations: bool = False,
+        lora: LoRA | None = None,
         dtype: str = "float32",
         seed: int = 1,
     ) -> None:
@@ -51,6 +52,8 @@ class SFT(TrainingModule):
             optimization=optimization,
             rows_per_pass=rows_per_pass,
             checkpoint_activations=checkpoint_activations,
+            lora=lora,
+            starts_from=model,
         )
         self.model = model
         self.prompt_weight = prompt_weight
@@ -62,7 +65,7 @@ class SFT(TrainingModule):
         """Load the model, once."""
         if not hasattr(self, "policy"):
             self.policy = self.placement.policy(
-                self.model, self.tokenizer, dtype=self.load_dtype, seed=self.seed
+                self.model, self.tokenizer, dtype=self.load_dtype, seed=self.seed, lora=self.lora
             )
 
     def networks(self) -> dict[str, tuple[nn.Module, float]]:
@@ -112,9 +115,7 @@ class SFT(TrainingModule):
         self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None
     ) -> None:
         """Write the language model as a Hugging Face folder."""
-        lm = self.policy.lm
-        stream = None if weights is None else weights_in(weights, lm, prefix="policy.lm.")
-        export(lm, self.tokenizer, folder, card=card, weights=stream)
+        self.write_export(self.policy.lm, "policy.lm.", folder, card=card, weights=weights)
 
     def rehearse(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Take the loss of one pass of the largest shape."""

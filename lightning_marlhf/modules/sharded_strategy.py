@@ -1,4 +1,4 @@
-"""The strategy under which networks are sharded over all processes: Lightning's ModelParallelStrategy with our settings."""
+"""The strategy under which networks are sharded over all processes: Lightning's ModelParallelStrategy, set up for us."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -8,6 +8,13 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.distributed import checkpoint as dcp
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
 
 from lightning_marlhf.models.configs import torch_dtype
 from lightning_marlhf.models.fsdp import Gathering, Sharding
@@ -18,12 +25,13 @@ class ShardedStrategy(ModelParallelStrategy):
     """Shards every network of a run over all processes (FSDP2); also on one process, and on CPUs.
 
     Weights, gradients and AdamW's moments are sharded in the dtype of the weights (`model.init_args.dtype`); set
-    `trainer.precision` to 32-true. Checkpoints are folders to which each process writes its share, in the background where
-    the caller says what is to be done when they are whole.
+    `trainer.precision` to 32-true. Checkpoints are folders to which each process writes its share, in the background
+    where the caller says what is to be done when they are whole.
 
     Args:
         compute_dtype: of passes; gradients are added up in fp32 all the same.
-        gathering: a "rollout" gathers the whole policy once, or "block" by block for every token, where memory is short.
+        gathering: of the policy, whole and once per "rollout", or "block" by block for every token, where memory is
+            short.
         offload_frozen: keep networks that do not learn in the memory of the host; slower.
     """
 
@@ -68,8 +76,8 @@ class ShardedStrategy(ModelParallelStrategy):
         Args:
             checkpoint: as Lightning collects it.
             filepath: the folder.
-            storage_options: called by the first process when all is written. With it this method returns when the weights
-                are copied, and they are written in the background; an error is raised by the next save.
+            storage_options: called by the first process when all is written. With it this method returns when the
+                weights are copied, and they are written in the background; an error is raised by the next save.
         """
         self.finish_saving()
         folder = Path(self.broadcast(filepath))
@@ -100,6 +108,12 @@ class ShardedStrategy(ModelParallelStrategy):
             writing.result()
             self.barrier()
 
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """Give the shards of what learns, on the CPU."""
+        return get_model_state_dict(
+            self.model, options=StateDictOptions(cpu_offload=True, ignore_frozen_params=True)
+        )
+
     def load_checkpoint(
         self, checkpoint_path: str | Path, weights_only: bool | None = None
     ) -> dict[str, Any]:
@@ -109,10 +123,21 @@ class ShardedStrategy(ModelParallelStrategy):
             BrokenCheckpointError: it is not whole; names the file.
         """
         self.finish_saving()
-        if Path(checkpoint_path).is_dir():
-            read_index(Path(checkpoint_path))
-            read_rest(Path(checkpoint_path))
-        return super().load_checkpoint(checkpoint_path, weights_only)
+        folder = Path(self.broadcast(checkpoint_path))
+        if not folder.is_dir():
+            return super().load_checkpoint(folder, weights_only)
+        read_index(folder)
+        rest = read_rest(folder)
+        options = StateDictOptions(ignore_frozen_params=True, strict=False)
+        state = {"state_dict": get_model_state_dict(self.model, options=options)}
+        dcp.load(state, checkpoint_id=folder)
+        set_model_state_dict(self.model, state["state_dict"], options=options)
+        for at, optimizer in enumerate(self.optimizers):
+            name = f"optimizer_{at}"
+            moments = {name: get_optimizer_state_dict(self.model, optimizer)}
+            dcp.load(moments, checkpoint_id=folder)
+            set_optimizer_state_dict(self.model, optimizer, optim_state_dict=moments[name])
+        return rest
 
     def teardown(self) -> None:
         """Let a checkpoint that is being written end."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.models.heads import Critic
+from lightning_marlhf.models.lora import WithoutAdapter
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.ops import gae, kl, macro, masking, segmentation
 from lightning_marlhf.rollout.generation import SamplingSettings, generate
@@ -29,7 +30,7 @@ class Actors:
     """Who takes part in a rollout; only policy and critic learn."""
 
     policy: Policy
-    reference: Policy
+    reference: Policy | WithoutAdapter
     critic: Critic
     scorer: Scorer
     monitors: Sequence[Scorer]  # scores for people to read; no reward comes from them
@@ -159,7 +160,7 @@ def collect_experience(
 
 
 def policy_logprobs(
-    policy: Policy, rollout: Rollout, *, temperature: float, rows_per_pass: int
+    policy: Policy | WithoutAdapter, rollout: Rollout, *, temperature: float, rows_per_pass: int
 ) -> Float[Tensor, "batch response"]:
     """Read off the log-probabilities of the sampled tokens; 0 on padding."""
     width = rollout.response_ids.shape[1]

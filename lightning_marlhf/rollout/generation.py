@@ -3,8 +3,9 @@
 Sampling is reproducible per row: every row has its own seed, every (seed, step) gives one uniform
 number by a counter-based generator, and the inverse of the cumulative distribution turns it into a
 token. So a row gets the same response alone, in any batch, in any order, under any amount of left
-padding, on any rank (as long as the logits agree to rounding). A sharded policy is gathered once for all tokens; where memory is
-too short for that, block by block, and ranks that are done make passes with the others until all are.
+padding, on any rank (as long as the logits agree to rounding). A sharded policy is gathered once for all
+tokens; where memory is too short for that, block by block for every token, and ranks that are done make
+passes with the others until all are.
 
 The loop is ``generate()`` of transformers, greedy over what a public ``LogitsProcessor`` leaves.
 Any other engine may stand behind ``generate`` here.

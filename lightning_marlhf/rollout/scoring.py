@@ -58,12 +58,12 @@ class Scorer(ABC):
     Attributes:
         name: under which its numbers are logged and recorded.
         evaluating: True while held-out prompts are scored; a scorer may then be more thorough.
-        placement: where a network of the scorer belongs; set before `prepare`.
+        placement: where a network of the scorer belongs; MA-PPO sets it before `prepare`.
     """
 
     name: str
     evaluating: bool = False
-    placement: Placement = Placement()
+    placement: Placement | None = None
 
     def prepare(self, *, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:  # noqa: B027
         """Load what is needed, once, before the first rollout; many scorers need nothing.
@@ -123,7 +123,7 @@ class RewardModelScorer(Scorer):
     def load(self, device: torch.device | str) -> None:
         """Load the reward model, which is enough to score texts."""
         self.device = torch.device(device)
-        placement = self.placement if self.placement.sharding else Placement(self.device)
+        placement = self.placement or Placement(self.device)
         self.tokenizer = load_tokenizer(self.model, for_training=False)
         if self.chat_template:
             chat.require_template(self.tokenizer)

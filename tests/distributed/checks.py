@@ -1,4 +1,4 @@
-"""What processes started by `launch` do; each check returns what the test looks at. Run: -m tests.distributed.checks."""
+"""What processes started by `launch` do; each check returns what the test looks at."""
 
 import json
 import os
@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.distributed import init_process_group
 from torch.distributed.device_mesh import init_device_mesh
 
-from lightning_marlhf.callbacks import checkpoint as saving
 from lightning_marlhf.models import fsdp
 from lightning_marlhf.models.fsdp import Sharding
+from lightning_marlhf.models.lora import LoRA
 from lightning_marlhf.models.placement import Placement
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.models.weight_files import WeightFiles
@@ -26,6 +26,7 @@ from tests.modules.tiny_runs import data, fit
 
 CPU = torch.device("cpu")
 RANK, RANKS = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+LORA = LoRA(r=2, alpha=8.0, target_modules=["q_proj", "v_proj", "down_proj"])
 STAGES = ("sft", "reward_model", "ppo")
 
 
@@ -46,6 +47,14 @@ def all_losses(folder: Path) -> dict[str, Any]:
         stage: losses(make(stage, folder), stage, folder / f"{stage}-{RANKS}", **sharded())
         for stage in STAGES
     }
+
+
+def lora_losses(folder: Path) -> list[Any]:
+    """Train MA-PPO with adapters, and export."""
+    module = make("ppo", folder, lora=LORA)
+    found = losses(module, "ppo", folder / f"lora-{RANKS}", **sharded())
+    module.export(folder / "lora-live", card={})
+    return found
 
 
 def prompts() -> Any:
@@ -70,7 +79,7 @@ def answer(policy: Policy, rows: Sequence[int]) -> list[list[int]]:
 
 
 def responses(folder: Path) -> dict[str, Any]:
-    """Sample with all ways of gathering, each process other rows; the first process has one row less and is done early."""
+    """Sample with all ways of gathering, each process other rows, so that some are done before others."""
     shares = [[0], [1, 2, 3, 4, 5]] if RANKS == 2 else [[0], [1], [2, 3], [4, 5]]
     found: dict[str, Any] = {}
     for gathering in ("rollout", "block"):
@@ -82,7 +91,9 @@ def responses(folder: Path) -> dict[str, Any]:
         torch.distributed.all_gather_object(parts, (mine, len(passes)))
         found[gathering] = [row for rows, _ in parts for row in rows]
         found[f"passes_{gathering}"] = [number for _, number in parts]
-    still_sharded = [x.numel() < p.numel() for p in policy.parameters() if (x := p.to_local()).numel()]
+    still_sharded = [
+        x.numel() < p.numel() for p in policy.parameters() if (x := p.to_local()).numel()
+    ]
     return found | {"given_back": all(still_sharded)}
 
 
@@ -156,7 +167,9 @@ def offloaded(folder: Path) -> dict[str, Any]:
 
 def second_part(folder: Path) -> list[Any]:
     """Go on with a run, from 4 updates to 8, and export."""
-    return part(folder, folder / "resumed", stop=8, resume=True, export=folder / "live", **sharded())
+    return part(
+        folder, folder / "resumed", stop=8, resume=True, export=folder / "live", **sharded()
+    )
 
 
 def third_part(folder: Path) -> list[Any]:

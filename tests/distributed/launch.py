@@ -22,9 +22,7 @@ def launch(processes: int, folder: Path, *checks: str, timeout: float = 240) -> 
     return {name: json.loads((folder / f"{name}-{processes}.json").read_text()) for name in checks}
 
 
-def torchrun(
-    processes: int, folder: Path, *checks: str, timeout: float = 240
-) -> tuple[int, str]:
+def torchrun(processes: int, folder: Path, *checks: str, timeout: float = 240) -> tuple[int, str]:
     """Run checks, and return the exit status and everything that was said; a hang is an error."""
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone"),

@@ -81,7 +81,7 @@ def part(
     export: Path | None = None,
     **settings: Any,
 ) -> list[dict[str, float]]:
-    """Train MA-PPO of 4 batches until ``stop`` updates, with a checkpoint at the end of every batch; return the logs."""
+    """Train MA-PPO of 4 batches until ``stop`` updates, with a checkpoint after every batch; return the logs."""
     log, checkpoints = Log(), folder / "checkpoints"
     module = make("ppo", exports, rows_per_pass=8)
     saving = Checkpoint(every_n_train_steps=4, dirpath=str(checkpoints))

@@ -1,0 +1,164 @@
+"""Low-rank adapters (LoRA, arXiv 2106.09685), by peft: what learns is a small update beside each frozen matrix."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from lightning_marlhf.models import fsdp
+from lightning_marlhf.models.policy import Policy
+from lightning_marlhf.models.streaming import Weights
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from peft.tuners.lora import LoraLayer
+
+_NAME = "default"  # peft's, of the one adapter
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """How a network is adapted.
+
+    Attributes:
+        r: rank of the updates.
+        alpha: updates are scaled by alpha / r.
+        target_modules: ends of the names of the layers that get one, such as q_proj; "all-linear" is all but the head.
+        keep_adapter: exports also hold the adapter alone, in peft's format, in `adapter/`.
+    """
+
+    r: int = 16
+    alpha: float = 32.0
+    target_modules: str | list[str] = "all-linear"
+    keep_adapter: bool = False
+
+    def __post_init__(self) -> None:
+        if self.r < 1 or self.alpha <= 0:
+            raise ValueError(
+                f"lora.r and lora.alpha must be above 0, got {self.r} and {self.alpha}"
+            )
+
+    def config(self) -> "LoraConfig":
+        """Give peft's settings.
+
+        Raises:
+            ValueError: peft is not installed.
+        """
+        try:
+            from peft import LoraConfig
+        except ImportError:
+            raise ValueError(
+                "lora needs peft, which is not installed: pip install 'lightning_marlhf[peft]'"
+            ) from None
+        return LoraConfig(r=self.r, lora_alpha=self.alpha, target_modules=self.target_modules)
+
+
+def adapt(model: PreTrainedModel, lora: LoRA) -> None:
+    """Freeze a model and put adapters into it, in place; they have no values yet (see `draw_adapters`).
+
+    The head of a classifier goes on learning.
+
+    Raises:
+        ValueError: the model has no such layers.
+    """
+    config = lora.config()
+    from peft import inject_adapter_in_model
+
+    inject_adapter_in_model(config, model)
+    head = getattr(model, "score", None)
+    if head is not None:
+        head.requires_grad_(True)
+
+
+def draw_adapters(model: nn.Module, *, seed: int) -> None:
+    """Draw the adapters' values, the same for any number of processes: the update of a fresh adapter is 0."""
+    generator = torch.Generator().manual_seed(seed)
+    for _, layer in adapters(model):
+        down, up = layer.lora_A[_NAME].weight, layer.lora_B[_NAME].weight
+        drawn = torch.rand(down.shape, generator=generator) * 2 - 1
+        fsdp.assign(down, lambda rows, x=drawn / down.shape[1] ** 0.5: x[rows])
+        fsdp.assign(up, lambda _: torch.zeros(()))
+
+
+def adapters(model: nn.Module) -> Iterator[tuple[str, "LoraLayer"]]:
+    """Find the adapted layers of a model by name."""
+    named = ((name, part) for name, part in model.named_modules() if hasattr(part, "base_layer"))
+    return ((name, part) for name, part in named if hasattr(part, "lora_A"))
+
+
+def is_adapter(name: str) -> bool:
+    """Tell the weights of adapters by their names."""
+    return ".lora_" in name
+
+
+class WithoutAdapter:
+    """A policy as it was before it learnt anything: its adapter has no effect. Needs no memory of its own.
+
+    Args:
+        policy: with adapters.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    @torch.no_grad()
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what the policy's ``forward`` does."""
+        from peft.helpers import rescale_adapter_scale
+
+        with rescale_adapter_scale(self.policy, 0.0):
+            return self.policy(*args, **kwargs)
+
+
+def merge(weights: Weights, model: PreTrainedModel) -> Weights:
+    """Give the weights of a model without adapters that does what one with them does.
+
+    Args:
+        weights: of the adapted model, adapters and all.
+        model: the adapted model; may be on the meta device.
+    """
+    layers = {f"{name}.weight": layer for name, layer in adapters(model)}
+    names = {
+        name.replace(".base_layer.", "."): name for name in weights.sizes if not is_adapter(name)
+    }
+
+    def read(wanted: Sequence[str]) -> dict[str, Tensor]:
+        return {name: read_one(name) for name in wanted}
+
+    def read_one(name: str) -> Tensor:
+        if name not in layers:
+            return weights.read([names[name]])[names[name]]
+        stem = name.removesuffix(".weight")
+        pair = [f"{stem}.lora_{part}.{_NAME}.weight" for part in "AB"]
+        base, down, up = weights.read([names[name], *pair]).values()
+        update = layers[name].scaling[_NAME] * (up.double() @ down.double())
+        if layers[name].fan_in_fan_out:
+            update = update.T
+        return (base.double() + update).to(base.dtype)
+
+    return Weights({new: weights.sizes[old] for new, old in names.items()}, read, weights.verify)
+
+
+def write_adapter(weights: Weights, lora: LoRA, folder: Path | None, *, base: str) -> None:
+    """Write the adapter alone, in peft's format.
+
+    Args:
+        weights: of the adapted model, adapters and all.
+        lora: how it was adapted.
+        folder: where to; None only takes part in the reading.
+        base: the folder or Hub id of what was adapted.
+    """
+    found: Mapping[str, Tensor] = weights.read([name for name in weights.sizes if is_adapter(name)])
+    if folder is None:
+        return
+    config = lora.config()
+    config.base_model_name_or_path = base
+    config.save_pretrained(str(folder))
+    named = {f"base_model.model.{name.replace(f'.{_NAME}.', '.')}": x for name, x in found.items()}
+    tensors = {name: x.contiguous() for name, x in named.items()}
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})

@@ -1,0 +1,92 @@
+"""Adapters: they learn beside frozen weights, say nothing at first, can be taken out and merged in."""
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from lightning_marlhf.models import streaming
+from lightning_marlhf.models.heads import Critic
+from lightning_marlhf.models.hf_export import export
+from lightning_marlhf.models.lora import LoRA, WithoutAdapter, adapt, adapters, draw_adapters
+from lightning_marlhf.models.policy import Policy
+
+LORA = LoRA(r=4, alpha=8.0, target_modules=["q_proj", "down_proj"], keep_adapter=True)
+
+
+def logprobs(policy, rows):
+    return policy(*rows, num_targets=4, temperature=1.0).logprobs
+
+
+@pytest.fixture
+def adapted(make_lm):
+    """A policy whose adapters have learnt something."""
+    policy = Policy(make_lm())
+    adapt(policy.lm, LORA)
+    draw_adapters(policy, seed=1)
+    generator = torch.Generator().manual_seed(2)
+    for _, layer in adapters(policy):
+        weight = layer.lora_B["default"].weight
+        weight.data = torch.randn(weight.shape, generator=generator)
+    return policy
+
+
+def test_a_fresh_adapter_changes_nothing_and_alone_learns(make_lm, make_rows):
+    policy, rows = Policy(make_lm()), make_rows()
+    before = logprobs(policy, rows)
+    adapt(policy.lm, LORA)
+    draw_adapters(policy, seed=1)
+    torch.testing.assert_close(logprobs(policy, rows), before, rtol=0, atol=0)
+    learning = {name for name, weight in policy.named_parameters() if weight.requires_grad}
+    assert learning == {name for name, _ in policy.named_parameters() if ".lora_" in name}
+    assert len(learning) == 2 * 2 * 2  # layers, targets, A and B
+
+
+def test_adapters_depend_on_the_seed_alone(make_lm):
+    drawn = []
+    for seed in (1, 1, 2):
+        lm = make_lm(seed=3)
+        adapt(lm, LORA)
+        draw_adapters(lm, seed=seed)
+        drawn.append(torch.cat([a.lora_A["default"].weight.flatten() for _, a in adapters(lm)]))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_the_policy_without_its_adapter_is_what_it_was(make_lm, make_rows, adapted):
+    rows = make_rows()
+    before = logprobs(Policy(make_lm()), rows)
+    with torch.no_grad():
+        after = logprobs(adapted, rows)
+    torch.testing.assert_close(logprobs(WithoutAdapter(adapted), rows), before, rtol=0, atol=0)
+    assert (after - before).abs().max() > 0.1
+    torch.testing.assert_close(logprobs(adapted, rows).detach(), after, rtol=0, atol=0)
+
+
+def test_the_head_of_a_critic_learns_too(make_classifier):
+    critic = Critic(make_classifier())
+    adapt(critic.classifier, LORA)
+    assert critic.head.weight.requires_grad
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")  # peft 0.21
+def test_an_export_has_the_adapter_merged_and_beside_it(
+    make_lm, make_rows, adapted, tokenizer, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(streaming, "FILE_BYTES", 8192)
+    rows = make_rows()
+    expected = logprobs(adapted, rows)
+    export(adapted.lm, tokenizer, tmp_path / "out", card={}, lora=LORA, base="base")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    torch.testing.assert_close(logprobs(Policy(merged), rows), expected, atol=1e-4, rtol=1e-4)
+    beside = PeftModel.from_pretrained(make_lm(), tmp_path / "out/adapter")
+    merged_by_peft = beside.merge_and_unload()
+    torch.testing.assert_close(
+        logprobs(Policy(merged_by_peft), rows), expected, atol=1e-4, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("settings", [{"r": 0}, {"alpha": 0.0}])
+def test_settings_that_cannot_work_are_refused(settings):
+    with pytest.raises(ValueError, match=r"lora\.r and lora\.alpha must be above 0"):
+        LoRA(**settings)
