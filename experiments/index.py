@@ -57,7 +57,8 @@ _SECTIONS = (
         "hardware",
         "Hardware",
         (),
-        "The last `--config`; it changes no result. Several GPUs need sharded training, which is not there yet.\n",
+        "The last `--config`; it changes no result. One node starts its own processes; several are started by\n"
+        "`hardware/torchrun.sh` on each node, or by `sbatch hardware/slurm.sh`.\n",
     ),
 )
 _INTRODUCTION = """\

@@ -1,6 +1,6 @@
 """Every experiment is a run, an overlay or a plan that can be run; those of the paper are set as it says."""
 
-import functools
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -9,8 +9,8 @@ import yaml
 from experiments import index
 from lightning_marlhf.commands import cli
 from lightning_marlhf.commands.study import read_plan
+from lightning_marlhf.models import placement
 from lightning_marlhf.models.architectures import build_on_meta
-from lightning_marlhf.modules import ma_ppo, reward_model, sft
 from lightning_marlhf.modules.base import TrainingModule
 from tests.reference import hyper_parameters
 from tests.reference.hyper_parameters import PARAMETERS, expected_settings, flatten
@@ -40,7 +40,7 @@ def launch(path):
     return line.removeprefix(start).split()
 
 
-@functools.cache
+@cache
 def on_meta(source, *, classifier):
     """Build what a run starts from: a base model, or what the run that exports it starts from."""
     if source.startswith("runs/"):
@@ -59,14 +59,10 @@ def _in_the_root_of_the_repository(monkeypatch):
 def models_on_meta(monkeypatch):
     """Let modules build models of the real size that take no memory."""
     monkeypatch.setattr(TrainingModule, "tokenizer", None)
-    for module in (sft, ma_ppo):
-        monkeypatch.setattr(
-            module, "load_causal_lm", lambda s, *_, **__: on_meta(s, classifier=False)
-        )
-    for module in (reward_model, ma_ppo):
-        monkeypatch.setattr(
-            module, "load_sequence_classifier", lambda s, *_, **__: on_meta(s, classifier=True)
-        )
+    monkeypatch.setattr(TrainingModule, "only_shapes", True)
+    for name, classifier in (("load_causal_lm", False), ("load_sequence_classifier", True)):
+        build = partial(on_meta, classifier=classifier)
+        monkeypatch.setattr(placement, name, lambda s, *_, _build=build, **__: _build(s))
 
 
 @pytest.mark.parametrize("path", TINY, ids=name)

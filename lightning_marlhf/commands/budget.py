@@ -84,10 +84,13 @@ class Pass:
         return self.rows * self.targets <= self.chunk and not shape.final_soft_capped
 
 
-def standing(shape: Shape, precision: Precision, *, shards: int) -> dict[str, float]:
-    """Bytes of a network that learns: its weights, their gradients and AdamW's moments."""
+def standing(
+    shape: Shape, precision: Precision, *, shards: int, learning: int | None = None
+) -> dict[str, float]:
+    """Bytes of a network that learns: its weights, and gradients and AdamW's moments of ``learning`` weights (all)."""
     weights = shape.parameters * precision.weight / shards
-    return {"weights": weights, "gradients": weights, "optimizer": ADAM_MOMENTS * weights}
+    gradients = weights if learning is None else learning * precision.weight / shards
+    return {"weights": weights, "gradients": gradients, "optimizer": ADAM_MOMENTS * gradients}
 
 
 def activations(shape: Shape, run: Pass, precision: Precision) -> float:

@@ -30,8 +30,11 @@ def network_memory(run: PlannedRun) -> dict[str, Items]:
     shards = run.processes if run.sharded else 1
     items = {}
     for name, network in run.networks.items():
-        there = budget.standing(network.shape, network.precision, shards=shards)
-        items[name] = there if network.learns else {"weights": there["weights"]}
+        there = budget.standing(
+            network.shape, network.precision, shards=shards, learning=network.learning
+        )
+        frozen = {} if run.offloads else {"weights": there["weights"]}
+        items[name] = there if network.learns else frozen
     return items
 
 
@@ -100,7 +103,7 @@ def _generation(run: PlannedRun) -> Items:
     return {
         "kept": budget.cache(policy.shape, run.rows, run.prompt + run.response, policy.precision),
         "work": max(work, budget.sampling(policy.shape, run.rows)),
-        "gathered": _gathered(run, policy, whole=True),
+        "gathered": _gathered(run, policy, whole=run.gathers_whole),
     }
 
 
@@ -126,7 +129,7 @@ def flops(run: PlannedRun) -> Items:
         "scoring": _total(judged),
         "logprobs": forward["policy"]
         + forward["critic"]
-        + run.reference_passes * forward["reference"],
+        + run.reference_passes * forward.get("reference", forward["policy"]),
         **phases,
     }
 

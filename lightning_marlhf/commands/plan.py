@@ -225,7 +225,7 @@ def _assumptions(found: dict[str, Any]) -> str:
         f"Memory: the longest rows. TFLOP of a batch, hours of the run: rows of {assumed['mean_length']:.0%} of that "
         f"(--mean-length); {assumed['mfu']:.0%} (--mfu) of {assumed['tflops']:g} TFLOP/s (--tflops) and "
         f"{assumed['bandwidth_tb_s']:g} TB/s (--bandwidth) per GPU; a generated token takes at least "
-        f"{1e3 * LAUNCH_S_PER_LAYER:g} ms a layer; no validation."
+        f"{1e3 * LAUNCH_S_PER_LAYER:g} ms a layer; no validation, no gathering."
     )
 
 

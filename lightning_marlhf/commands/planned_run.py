@@ -17,12 +17,13 @@ from lightning_marlhf.data.mixture import Mixture
 from lightning_marlhf.data.text import TextData
 from lightning_marlhf.models.architectures import build_on_meta
 from lightning_marlhf.models.configs import ModelConfig, ModelSource
+from lightning_marlhf.models.lora import adapt
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.modules import MAPPO, SFT, RewardModel
 from lightning_marlhf.modules.base import TrainingModule, count_updates
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 
-_SHARDED = "ModelParallelStrategy"
+_SHARDED = "ShardedStrategy"
 CHUNK: int = inspect.signature(Policy).parameters["chunk"].default
 
 
@@ -34,6 +35,7 @@ class Network:
     precision: Precision
     learns: bool
     rows_per_pass: int
+    learning: int | None = None  # weights that learn, if not all
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class PlannedRun:
     response: int  # tokens; 0 without generation
     update: Pass
     reference_passes: int
+    gathers_whole: bool = True  # the policy, to generate
+    offloads: bool = False  # what does not learn
 
     @property
     def rows(self) -> int:
@@ -116,6 +120,8 @@ def read_run(arguments: Sequence[str], *, config_files: Sequence[Path]) -> Plann
         response=response,
         update=_update_pass(module, data, processes, response),
         reference_passes=2 if ppo and module.termination.needs_logprobs else 1,
+        gathers_whole=look_up(trainer, "strategy.init_args.gathering") != "block",
+        offloads=sharded and bool(look_up(trainer, "strategy.init_args.offload_frozen")),
     )
 
 
@@ -169,8 +175,14 @@ def _networks(
     def network(
         source: ModelSource, *, scalar: bool, learns: bool = True, scorer: Any = None
     ) -> Network:
+        model = _build(source, data, files, scalar=scalar)
+        shape, learning = shape_of(model, scalar=scalar), None
+        if learns and module.lora is not None:
+            adapt(model, module.lora)
+            learning = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
         return Network(
-            shape=shape_of(_build(source, data, files, scalar=scalar), scalar=scalar),
+            shape=shape,
+            learning=learning,
             precision=precision_of(
                 scorer.dtype if scorer else module.load_dtype, precision, sharded
             ),
@@ -185,7 +197,8 @@ def _networks(
     else:
         yield "policy", network(module.policy_source, scalar=False)
         yield "critic", network(module.critic_source or module.policy_source, scalar=True)
-        yield "reference", network(module.reference_source, scalar=False, learns=False)
+        if module.lora is None or module.reference_source != module.policy_source:
+            yield "reference", network(module.reference_source, scalar=False, learns=False)
         for scorer in (module.scorer, *module.monitors):
             if isinstance(scorer, RewardModelScorer):
                 yield (

@@ -167,9 +167,9 @@ class TrainingModule(LightningModule):
     @property
     def placement(self) -> Placement:
         """Where the networks of this run live."""
-        strategy = self.trainer.strategy
         if self.only_shapes:
             return Placement(torch.device("meta"))
+        strategy = self.trainer.strategy
         if isinstance(strategy, ShardedStrategy):
             return Placement(strategy.root_device, strategy.sharding)
         return Placement(self.device)

@@ -1,4 +1,4 @@
-"""The strategy under which networks are sharded over all processes: Lightning's ModelParallelStrategy, set up for us."""
+"""The strategy that shards networks over all processes: Lightning's ModelParallelStrategy, set up for us."""
 
 from collections.abc import Callable
 from concurrent.futures import Future

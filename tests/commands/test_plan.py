@@ -51,6 +51,31 @@ def test_a_run_starts_from_what_the_stages_beside_it_will_export(plan):
     assert found["batches"] == found["updates"] == 37_143 // 256
 
 
+def test_27_billion_answer_block_by_block_where_the_whole_policy_does_not_fit(plan):
+    configs = [
+        "experiments/tldr/gemma-2-27b/ma_ppo_fixed5.yaml",
+        "experiments/hardware/4x8x80gb.yaml",
+    ]
+    run = [word for path in configs for word in ("--config", str(ROOT / path))]
+    strategy = "--trainer.strategy.init_args"
+    assert facts(plan, *run)["memory"]["fits"] is True
+    whole = facts(plan, *run, f"{strategy}.gathering=rollout")["memory"]
+    assert whole["fits"] is False
+    assert whole["phases"]["generation"]["gathered"] == 2 * 27_227_128_320
+    offloaded = facts(plan, *run, f"{strategy}.offload_frozen=true")["memory"]["networks"]
+    assert (offloaded["reference"], offloaded["scorer rm"]) == ({}, {})
+
+
+def test_adapters_have_gradients_and_moments_and_the_reference_no_weights(plan):
+    lora = ["--model.init_args.lora.r=16", "--model.init_args.lora.target_modules=[q_proj]"]
+    found = facts(plan, "--config", PPO, "--config", EIGHT_GPUS, *lora)
+    assert set(found["parameters"]) == {"policy", "critic", "scorer rm"}
+    policy = found["memory"]["networks"]["policy"]
+    learning = 18 * 16 * (2048 + 2048)  # layers, rank, inputs and outputs of q_proj
+    assert policy["gradients"] == policy["optimizer"] / 2 == 4 * learning / 8
+    assert policy["weights"] == 4 * 2_506_172_416 / 8
+
+
 def test_what_does_not_fit_is_said_with_what_to_change(plan):
     found = facts(plan, "--config", SFT, "--config", ONE_GPU, "--gpu-memory", "24")
     assert found["memory"]["fits"] is False

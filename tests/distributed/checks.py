@@ -53,6 +53,7 @@ def lora_losses(folder: Path) -> list[Any]:
     """Train MA-PPO with adapters, and export."""
     module = make("ppo", folder, lora=LORA)
     found = losses(module, "ppo", folder / f"lora-{RANKS}", **sharded())
+    module.trainer.save_checkpoint(folder / "lora.ckpt")
     module.export(folder / "lora-live", card={})
     return found
 
