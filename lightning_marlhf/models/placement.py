@@ -127,6 +127,8 @@ class Placement:
             network.eval().requires_grad_(False)
         if self.sharding is None:
             network = network.to(self.device)
+            if self.device.type == "meta":
+                fsdp.language_model(network).tie_weights()  # which were torn apart on the way there
         else:
             self._shard(network, self.sharding, source, seed=seed, learns=learns)
         if lora is not None and self.device.type != "meta":

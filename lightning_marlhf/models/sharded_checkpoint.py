@@ -1,6 +1,7 @@
 """Sharded checkpoints on disk: a folder with a file of each process, by torch.distributed.checkpoint."""
 
 import pickle
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,7 +82,9 @@ class ShardedWeights:
             self._PREFIX + name: torch.empty(there.size, dtype=there.properties.dtype)
             for name, there in wanted.items()
         }
-        checkpoint.load(tensors, checkpoint_id=self.folder, no_dist=True)
+        with warnings.catch_warnings():  # that there is one process
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            checkpoint.load(tensors, checkpoint_id=self.folder, no_dist=True)
         return {name: tensors[self._PREFIX + name] for name in names}
 
 

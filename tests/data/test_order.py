@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from lightning_marlhf.data.order import TrainingOrder
+from lightning_marlhf.data.order import HeldOutOrder, TrainingOrder
 
 
 def batched(rows, size):
@@ -71,3 +71,28 @@ def test_an_order_goes_on_inside_an_epoch():
     resumed.load_state_dict(stopped.state_dict())
     assert before + list(resumed) == whole
     assert list(resumed) == whole  # the next epoch starts at its beginning
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [1, 5, 8])
+def test_held_out_rows_count_once_and_all_ranks_have_as_many(size, ranks):
+    orders = [HeldOutOrder(size, ranks=ranks, rank=rank) for rank in range(ranks)]
+    dealt = [list(order) for order in orders]
+    assert len({len(rows) for rows in dealt}) == 1 == len({len(order) for order in orders})
+    counted = []
+    for order, rows in zip(orders, dealt, strict=True):
+        for batch in range(0, len(rows), 2):
+            counted += rows[batch : batch + 2][: order.counted(2, batch // 2)]
+    assert sorted(counted) == list(range(size))
+
+
+def test_a_place_in_an_epoch_is_the_same_for_any_number_of_ranks():
+    whole = TrainingOrder(24, batch_size=8, seed=1)
+    rows = iter(whole)
+    first = [next(rows) for _ in range(8)]
+    resumed = [TrainingOrder(24, batch_size=8, seed=1, ranks=4, rank=rank) for rank in range(4)]
+    for order in resumed:
+        order.load_state_dict(whole.state_dict())
+    left = [row for order in resumed for row in order]
+    assert sorted(first + left) == sorted(TrainingOrder(24, batch_size=8, seed=1))
+    assert resumed[0].state_dict() == {"yielded": 24}

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from lightning_marlhf.models.sharded_checkpoint import ShardedWeights, read_index
 from tests.distributed.checks import LORA, prompts
-from tests.distributed.runs import losses, make
+from tests.distributed.runs import assert_alike, losses, make
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +18,7 @@ def module(folder):
 
 
 def test_many_processes_log_what_one_logs(two, module):
-    for batch, wanted in zip(two["lora_losses"], module.logs, strict=True):
-        assert batch == pytest.approx(wanted, abs=1e-5)
+    assert_alike(two["lora_losses"], module.logs)
 
 
 def test_a_checkpoint_holds_adapters_and_the_critics_head_alone(folder, two, module):

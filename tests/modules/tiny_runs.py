@@ -56,5 +56,6 @@ def fit(module, datamodule, folder, *, steps, ckpt_path=None, **settings):
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's hints about workers and the like
-        trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path)
+        trainer.ckpt_path = ckpt_path and str(ckpt_path)  # as the command line does
+        trainer.fit(module, datamodule=datamodule)
     return trainer
