@@ -111,11 +111,9 @@ def _run(options: argparse.Namespace, again: Sequence[str]) -> int:
     try:
         judged, stopped = _judge_all(options, pairs, budget)
     except (KeyboardInterrupt, JudgeError) as error:
-        kept = f"what was judged is in {options.out}; to go on:\n  python -m lightning_marlhf {shlex.join(again)}\n"
+        _say_how_to_go_on(options.out / VERDICTS, again)
         if isinstance(error, JudgeError):
-            sys.stderr.write(kept if (options.out / VERDICTS).exists() else "")
             raise
-        sys.stderr.write(f"interrupted: {kept}")
         return errors.INTERRUPTED
     _say_spent(budget)
     return _report(options, pairs, judged, stopped)
@@ -212,6 +210,13 @@ def _judge(
         )
 
 
+def _say_how_to_go_on(verdicts: Path, again: Sequence[str]) -> None:
+    if verdicts.exists():
+        sys.stderr.write(
+            f"stopped: what was judged is in {verdicts}; to go on:\n  python -m lightning_marlhf {shlex.join(again)}\n"
+        )
+
+
 def _say_spent(budget: Budget) -> None:
     if not budget.calls:
         return
@@ -233,6 +238,7 @@ def _report(
         "a": str(options.a),
         "b": str(options.b),
         "task": options.task,
+        "n": options.n,
         "orders": options.orders,
         "seed": options.seed,
         "preset": options.preset,

@@ -205,7 +205,10 @@ def test_ctrl_c_keeps_what_was_judged_and_says_how_to_go_on(files, capsys, monke
         monkeypatch.setattr(OpenAICompatibleJudge, "judge", interrupted)
         assert run(files, *at(stub)) == 130
         said_aloud = capsys.readouterr().err
-        assert f"interrupted: what was judged is in {files.out}; to go on:" in said_aloud
+        assert (
+            f"stopped: what was judged is in {files.out / 'verdicts.jsonl'}; to go on:"
+            in said_aloud
+        )
         assert f"python -m lightning_marlhf win-rate --a {files.a}" in said_aloud
         assert len(read_verdicts(files.out / "verdicts.jsonl")) == 5
         monkeypatch.setattr(OpenAICompatibleJudge, "judge", judge)

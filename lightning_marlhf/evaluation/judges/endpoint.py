@@ -1,15 +1,13 @@
-"""A chat model behind an OpenAI-compatible server. No other file knows the client `openai`, or sees a key."""
+"""A chat model behind an OpenAI-compatible server. No other file knows the client `openai`."""
 
 import os
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
+from lightning_marlhf.evaluation.judges import access
 from lightning_marlhf.evaluation.judges.base import JudgeError
 from lightning_marlhf.evaluation.judges.parsing import SCHEMA
 
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
 OPENAI_URL = "https://api.openai.com/v1"
 KEY_VARIABLE = "OPENAI_API_KEY"
 _LONGEST_QUOTE = 300
-_KNOCK_S = 10.0
 _OF_ONE_TEXT = ("context_length", "context length", "content_filter", "content management policy")
 _OF_SCHEMA = ("response_format", "json_schema", "structured output", "guided")
 
@@ -87,7 +84,9 @@ class Endpoint:
         retries: int = 5,
     ) -> None:
         self.model = model
-        self.base_url = _plain(base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
+        self.base_url = access.plain_address(
+            base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+        )
         self.temperature = temperature
         self.max_tokens = max_tokens
         self.timeout_s = timeout_s
@@ -115,18 +114,9 @@ class Endpoint:
         Raises:
             JudgeError: there is none, the key is missing, or the client is not installed.
         """
-        assert (
-            self._client is not None
-        )  # made now: what it lacks comes before a server that does not answer
-        server = urlsplit(self.base_url)
-        host = str(server.hostname)
-        if server.scheme in getproxies() and not proxy_bypass(host):
-            return  # somebody else connects
-        port = server.port or {"http": 80, "https": 443}[server.scheme]
-        try:
-            socket.create_connection((host, port), timeout=_KNOCK_S).close()
-        except OSError as error:
-            raise JudgeError(self._unreachable(error)) from None
+        assert self._client is not None  # what it lacks is told before a server that is not there
+        if why := access.unreachable(self.base_url):
+            raise JudgeError(f"cannot reach {self.base_url}: {why}")
 
     def ask(self, messages: Messages) -> Reply:
         """Send one request, with retries.
@@ -144,7 +134,8 @@ class Endpoint:
             why = f"no answer within {self.timeout_s:g} s, tried {self.retries + 1} times"
             raise NoReplyError(why, servers_fault=True) from None
         except openai.APIConnectionError as error:
-            raise JudgeError(self._unreachable(error)) from None
+            why = self._quote(str(error.__cause__ or error))
+            raise JudgeError(f"cannot reach {self.base_url}: {why}") from None
         except openai.APIStatusError as error:
             raise self._explain(error) from None
         except (openai.OpenAIError, ValueError) as error:
@@ -154,7 +145,7 @@ class Endpoint:
 
     @cached_property
     def _key(self) -> str:
-        return _read_key(self._key_variable, required=self._key_required)
+        return access.read_key(self._key_variable, required=self._key_required)
 
     @cached_property
     def _client(self) -> "openai.OpenAI":
@@ -226,9 +217,6 @@ class Endpoint:
             return f"the key in {self._key_variable}"
         return "requests without a key: --key-variable names the environment variable that holds it"
 
-    def _unreachable(self, error: Exception) -> str:
-        return f"cannot reach {self.base_url}: {self._quote(str(error.__cause__ or error))}"
-
     def _quote(self, text: str) -> str:
         """Put what a server said on one line, without the key."""
         if self._key:
@@ -247,30 +235,6 @@ class Endpoint:
             why = "the answer is no chat completion"
             raise NoReplyError(why, servers_fault=True) from None
         return Reply(str(text), finish, counted, round(seconds, 3))
-
-
-def _plain(url: str) -> str:
-    """Check a server's address, which is written into records."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise JudgeError(f"{url!r} is no address of a server: expected http(s)://HOST[:PORT]/v1")
-    if parts.username or parts.password or parts.query:
-        raise JudgeError(
-            "the address of a judge's server is written into records: expected it without a user name, a password or a "
-            "query; a key comes from an environment variable (--key-variable)"
-        )
-    return url.rstrip("/")
-
-
-def _read_key(variable: str, *, required: bool) -> str:
-    key = os.environ.get(variable, "").strip() if variable else ""
-    if required and not key:
-        raise JudgeError(
-            f"no key: set the environment variable {variable}, or name another with --key-variable"
-        )
-    if not (key.isascii() and key.isprintable()):
-        raise JudgeError(f"{variable} holds characters that no key has")
-    return key
 
 
 def _said(error: "openai.APIStatusError") -> str:
