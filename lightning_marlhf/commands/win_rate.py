@@ -111,10 +111,11 @@ def _run(options: argparse.Namespace, again: Sequence[str]) -> int:
     try:
         judged, stopped = _judge_all(options, pairs, budget)
     except (KeyboardInterrupt, JudgeError) as error:
-        _say_how_to_go_on(options.out / VERDICTS, again)
-        if isinstance(error, JudgeError):
-            raise
-        return errors.INTERRUPTED
+        if isinstance(error, KeyboardInterrupt) or (options.out / VERDICTS).exists():
+            _say_how_to_go_on(options.out / VERDICTS, again)
+        if isinstance(error, KeyboardInterrupt):
+            return errors.INTERRUPTED
+        raise
     _say_spent(budget)
     return _report(options, pairs, judged, stopped)
 
@@ -211,10 +212,10 @@ def _judge(
 
 
 def _say_how_to_go_on(verdicts: Path, again: Sequence[str]) -> None:
-    if verdicts.exists():
-        sys.stderr.write(
-            f"stopped: what was judged is in {verdicts}; to go on:\n  python -m lightning_marlhf {shlex.join(again)}\n"
-        )
+    kept = f"what was judged is in {verdicts}" if verdicts.exists() else "nothing was judged yet"
+    sys.stderr.write(
+        f"stopped: {kept}; to go on:\n  python -m lightning_marlhf {shlex.join(again)}\n"
+    )
 
 
 def _say_spent(budget: Budget) -> None:
