@@ -1,0 +1,186 @@
+"""The command as a process: killed, stopped, started twice, and seen by a browser."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from html import unescape
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from lightning_marlhf.commands import annotate
+from lightning_marlhf.commands.annotation.server import TOKEN_HEADER
+from lightning_marlhf.commands.annotation.serving import listen
+from lightning_marlhf.records import read_verdicts
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+HOSTILE = '<script>document.title="stolen"</script><img src=x onerror="document.title=\'stolen\'">'
+
+
+@pytest.fixture
+def files(tmp_path):
+    files = SimpleNamespace(
+        a=tmp_path / "a.jsonl", b=tmp_path / "b.jsonl", out=tmp_path / "v.jsonl"
+    )
+    write(files.a, *((f"prompt {n}", f"from a, {n}") for n in range(4)))
+    write(files.b, *((f"prompt {n}", f"from b, {n}") for n in range(4)))
+    return files
+
+
+def write(path: Path, *rows):
+    lines = [json.dumps({"prompt": prompt, "response": response}) for prompt, response in rows]
+    path.write_text("".join(line + "\n" for line in lines))
+
+
+def words(files, *more):
+    given = [
+        word for name in ("a", "b", "out") for word in (f"--{name}", str(getattr(files, name)))
+    ]
+    return ["annotate", *given, *more]
+
+
+class Running:
+    """The command in a process of its own, and its page."""
+
+    def __init__(self, files, *more):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "lightning_marlhf", *words(files, "--port", "0", *more)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for line in self.process.stdout:
+            if match := re.search(r"http://[\d.:]+", line):
+                self.url = match[0]
+                break
+        else:
+            raise AssertionError(self.process.communicate()[1])
+        self.token = json.load(urllib.request.urlopen(f"{self.url}/session"))["token"]
+
+    def post(self, action, **body):
+        request = urllib.request.Request(
+            f"{self.url}/{action}",
+            json.dumps({"annotator": "ada"} | body).encode(),
+            {"Origin": self.url, TOKEN_HEADER: self.token},
+        )
+        return json.load(urllib.request.urlopen(request))
+
+    def judge(self, view):
+        return self.post("answer", pair=view["pair"]["id"], winner="left", note="")
+
+    def end(self, number):
+        self.process.send_signal(number)
+        return self.process.communicate(timeout=60)
+
+
+@contextmanager
+def running(files, *more):
+    server = Running(files, *more)
+    try:
+        yield server
+    finally:
+        server.process.kill()
+        server.process.communicate()
+
+
+def test_a_kill_loses_no_verdict_and_the_same_command_goes_on_where_it_was(files):
+    with running(files) as server:
+        view = server.judge(server.judge(server.post("next")))
+        last = view["pair"]
+        server.judge(view)
+        assert server.post("undo")["pair"] == last
+        server.end(signal.SIGKILL)
+    assert len(read_verdicts(files.out)) == 2
+    with running(files) as server:
+        view = server.post("next")
+        assert (view["pair"], view["done"], view["total"]) == (last, 2, 4)
+        server.judge(view)
+    assert len(read_verdicts(files.out)) == 3
+
+
+def test_ctrl_c_ends_and_says_where_verdicts_are_and_how_many_pairs_are_left(files):
+    with running(files) as server:
+        server.judge(server.post("next"))
+        output, errors = server.end(signal.SIGINT)
+        assert (server.process.returncode, errors) == (0, "")
+    assert f"{files.out}: 1 verdict\n  ada: 1\nleft: 3 of 4 pairs" in output
+    assert "to go on: python -m lightning_marlhf annotate --a" in output
+
+
+def test_the_socket_is_of_this_machine_alone():
+    with listen(0) as listener:
+        assert listener.getsockname()[0] == "127.0.0.1"
+
+
+def refusal(capsys, files, *more):
+    """Run the command where it has to refuse; return its one line."""
+    assert annotate.main(words(files, *more)) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_a_port_in_use_is_one_line(files, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert f"--port {port} is in use" in refusal(capsys, files, "--port", str(port))
+
+
+def test_a_second_server_on_the_same_file_is_refused(files, capsys):
+    with running(files):
+        assert "another `annotate` writes" in refusal(capsys, files, "--port", "0")
+
+
+def test_mistakes_are_one_line(files, capsys):
+    assert "--overlap: expected a share" in refusal(capsys, files, "--overlap", "20")
+    assert "--n: expected at least 1" in refusal(capsys, files, "--n", "0")
+    assert "expected a name" in refusal(capsys, files, "--annotator", " ")
+    files.out = files.a
+    assert "are one file" in refusal(capsys, files)
+    files.a = files.a.with_name("missing.jsonl")
+    assert "missing.jsonl" in refusal(capsys, files)
+
+
+def test_without_the_extra_the_line_says_what_to_install(files, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "lightning_marlhf.commands.annotation.serving", raising=False)
+    assert "pip install 'lightning_marlhf[annotate]'" in refusal(capsys, files)
+
+
+def test_answers_without_a_partner_are_counted(files, capsys):
+    write(files.b, ("prompt 0", "from b"), ("another", "from b"))
+    assert annotate.main(words(files, "--annotator", " ")) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == [
+        "left out, as they are in --a alone: 3 answers",
+        "left out, as they are in --b alone: 1 answers",
+    ]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_a_browser_shows_hostile_answers_as_text(files, tmp_path):
+    write(files.a, ("prompt", HOSTILE))
+    write(files.b, ("prompt", HOSTILE))
+    root = ["--no-sandbox"] if os.geteuid() == 0 else []
+    quiet = ["--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    budget = ["--virtual-time-budget=20000", f"--user-data-dir={tmp_path}/profile"]
+    with running(files, "--annotator", "ada") as server:
+        shown = subprocess.run(
+            [CHROMIUM, "--headless", *root, *quiet, *budget, "--dump-dom", server.url],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        ).stdout
+    left = re.search(r'<div id="left"[^>]*>(.*?)</div>', shown)[1]
+    assert unescape(left) == HOSTILE
+    assert "<img" not in shown
+    assert re.search("<title>(.*?)</title>", shown)[1] == "Which answer is better?"
