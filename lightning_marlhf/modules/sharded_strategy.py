@@ -117,15 +117,19 @@ class ShardedStrategy(ModelParallelStrategy):
     def load_checkpoint(
         self, checkpoint_path: str | Path, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Load a checkpoint that any number of processes wrote, or one process without sharding.
+        """Load a checkpoint that any number of processes wrote under this strategy.
 
         Raises:
             BrokenCheckpointError: it is not whole; names the file.
+            ValueError: it was saved without sharding.
         """
         self.finish_saving()
         folder = Path(self.broadcast(checkpoint_path))
         if not folder.is_dir():
-            return super().load_checkpoint(folder, weights_only)
+            raise ValueError(
+                f"{folder} was saved without sharding: go on as it was saved (trainer.strategy auto), or start a "
+                "sharded run from its export"
+            )
         read_index(folder)
         rest = read_rest(folder)
         options = StateDictOptions(ignore_frozen_params=True, strict=False)

@@ -41,12 +41,20 @@ def place(**settings: Any) -> Placement:
     return Placement(CPU, Sharding(init_device_mesh("cpu", (RANKS,)), **settings))
 
 
-def all_losses(folder: Path) -> dict[str, Any]:
-    """Train every stage."""
-    return {
-        stage: losses(make(stage, folder), stage, folder / f"{stage}-{RANKS}", **sharded())
-        for stage in STAGES
-    }
+def sft_losses(folder: Path) -> list[Any]:
+    """Train on demonstrations."""
+    return losses(make("sft", folder), "sft", folder / f"sft-{RANKS}", **sharded())
+
+
+def reward_model_losses(folder: Path) -> list[Any]:
+    """Train on preferences."""
+    module = make("reward_model", folder)
+    return losses(module, "reward_model", folder / f"reward_model-{RANKS}", **sharded())
+
+
+def ppo_losses(folder: Path) -> list[Any]:
+    """Train by MA-PPO."""
+    return losses(make("ppo", folder), "ppo", folder / f"ppo-{RANKS}", **sharded())
 
 
 def lora_losses(folder: Path) -> list[Any]:

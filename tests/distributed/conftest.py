@@ -8,8 +8,18 @@ from tests.distributed.launch import launch
 from tests.distributed.runs import part
 from tests.modules.tiny_runs import write_exports
 
-TWO = ("all_losses", "responses", "precision", "reading", "offloaded", "second_part", "lora_losses")
-FOUR = ("third_part", "all_losses", "responses")
+TWO = (
+    "sft_losses",
+    "reward_model_losses",
+    "ppo_losses",
+    "responses",
+    "precision",
+    "reading",
+    "offloaded",
+    "second_part",
+    "lora_losses",
+)
+FOUR = ("third_part", "ppo_losses", "responses")
 
 
 @pytest.fixture(scope="session")
