@@ -20,7 +20,8 @@ FILES = sorted(EXPERIMENTS.rglob("*.yaml"))
 ABLATIONS = sorted((EXPERIMENTS / "ablations").glob("*.yaml"))
 OVERLAYS = [*ABLATIONS, *(EXPERIMENTS / "hardware").glob("*.yaml")]
 PLANS = [path for path in FILES if "stages" in yaml.safe_load(path.read_text())]
-RUNS = [path for path in FILES if path not in (*PLANS, *OVERLAYS)]
+PAPER = [*(EXPERIMENTS / "paper").glob("*.yaml")]  # see test_paper_plans.py
+RUNS = [path for path in FILES if path not in (*PLANS, *PAPER, *OVERLAYS)]
 TINY = [path for path in RUNS if path.is_relative_to(EXPERIMENTS / "tiny")]
 COMPARED = [path for path in RUNS if "ppo" in path.stem]
 

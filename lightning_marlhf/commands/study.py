@@ -118,8 +118,19 @@ def _paper_plan(tree: Mapping[str, Any], path: Path, *, quick: bool, on: str | N
         seeds=systems.seeds,
         jobs=systems.jobs,
         rows=rows,
-        shows=plan_checks.names(tree["shows"], "shows"),
+        shows=_shows(tree["shows"]),
         left_out=left_out,
+    )
+
+
+def _shows(names: Any) -> tuple[str, ...]:
+    from lightning_marlhf.reporting.paper import (
+        SHOWS,
+    )  # pandas and matplotlib, which other plans need later
+
+    return tuple(
+        plan_checks.check_name(name, tuple(SHOWS), where="shows", what="thing to show")
+        for name in plan_checks.names(names, "shows")
     )
 
 

@@ -20,13 +20,13 @@ def paper_parity_table(systems: Sequence[System]) -> list[Block]:
     ]
     if not rows:
         return [Note("The reference run is not finished, or has no curves.")]
-    header = ("System", "Run", "Paper: speed-up", "Speed-up", "Share of PPO's updates")
+    header = ("System", "Run", "Paper: rollouts", "Paper: speed-up", "Speed-up")
     caption = (
         "Share of PPO's updates after which the smoothed training curve first is at the level on which PPO's smoothed"
         " curve ends (same seed); PPO itself may cross it early. Speed-up: its inverse."
         f" Never: seeds that do not get there. {interval_caption(max(len(system.study.seeds) for system in systems))}"
     )
-    columns = (*header, "Never", "Seeds")
+    columns = (*header, "Share of PPO's updates", "Never", "Seeds")
     return [Table(columns, tuple(rows), caption.strip(), num_left=2, name="parity")]
 
 
@@ -40,6 +40,7 @@ def _line(system: System, stage: str) -> tuple[Cell, ...] | None:
     return (
         Cell(system.label),
         Cell(study.spec.label(stage)),
+        system.paper("rollouts", stage, decimals=0),
         Cell("")
         if stage == study.spec.reference_run
         else system.paper("speedup", stage, decimals=1, unit=" x"),

@@ -124,3 +124,69 @@ def test_the_first_table_of_a_report_is_shown_as_text():
     markdown = "# t\n\n| Row | Gold |\n| :-- | --: |\n| PPO \\[a\\] | 2 \\| 3 |\n\n| other | x |\n"
     assert plan_report.first_table(markdown) == "Row      Gold\n-------  -----\nPPO [a]  2 | 3"
     assert plan_report.first_table("no table") == ""
+
+
+SYSTEMS = """
+output: {folder}/runs
+kinds:
+  any:
+    scores: {{rm: RM score}}
+    stages:
+      - {{name: sft, config: stage.yaml}}
+      - {{name: ppo, label: PPO, config: stage.yaml, inputs: {{model.policy: sft}}}}
+systems:
+  a/small: {{label: A, kind: any, configs: .}}
+  b/small: {{label: B, kind: any, configs: .}}
+"""
+PAPER = """
+title: a table
+systems: systems.yaml
+rows: [{system: a/small, runs: [ppo]}, {system: b/small, runs: [ppo]}]
+shows: [scores, curves, parity]
+"""
+
+
+@pytest.fixture
+def paper(plan, tmp_path):
+    """A plan of the paper whose stages are fake runs."""
+    (tmp_path / "systems.yaml").write_text(SYSTEMS.format(folder=tmp_path))
+    path = tmp_path / "paper.yaml"
+    path.write_text(PAPER)
+    return path
+
+
+def test_a_row_is_run_with_all_that_it_needs_and_the_report_says_what_is_missing(
+    paper, tmp_path, capsys
+):
+    assert run(paper, "--only", "a/small") == 0
+    assert "cost: not estimated on a CPU" in capsys.readouterr().out
+    assert (tmp_path / "runs/a/small/ppo/seed-1/done.json").is_file()
+    assert not (tmp_path / "runs/b").exists()
+    report = (tmp_path / "runs/paper/paper/report.md").read_text()
+    assert "PPO (ppo, seed 1): not started." in report
+    assert run(paper, "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "a/small/ppo (seed 1): finished, kept" in said
+    assert "b/small/ppo (seed 1): run" in said
+
+
+def test_a_second_plan_finds_the_runs_of_the_first(paper, tmp_path, capsys):
+    assert run(paper) == 0
+    other = tmp_path / "other.yaml"
+    other.write_text(PAPER.replace("a table", "another"))
+    capsys.readouterr()
+    assert run(other) == 0
+    assert capsys.readouterr().out.count("finished before") == 4
+    assert (tmp_path / "runs/paper/other/report.html").is_file()
+
+
+def test_a_wrong_row_is_named_with_the_nearest(paper, capsys):
+    assert run(paper, "--only", "a/smal") == 2
+    assert "--only: no stage 'a/smal', did you mean 'a/small'?" in capsys.readouterr().err
+
+
+def test_a_thing_that_no_report_shows_is_refused_before_anything_runs(paper, tmp_path, capsys):
+    paper.write_text(PAPER.replace("curves", "curvess"))
+    assert run(paper) == 2
+    assert "shows: no thing to show 'curvess', did you mean 'curves'?" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

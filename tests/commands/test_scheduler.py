@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lightning_marlhf.commands.jobs import Job, State, inspect_job, make_jobs
+from lightning_marlhf.commands.jobs import Job, State, inspect_job, make_jobs, start_command
 from lightning_marlhf.commands.monitor import Monitor
 from lightning_marlhf.commands.scheduler import Outcome, Scheduler
 from lightning_marlhf.commands.study import Plan, Stage
@@ -212,3 +212,27 @@ def test_every_seed_is_a_run_of_its_own(study):
         "ppo/seed-2",
     ]
     assert jobs[3].needs == (jobs[1],)
+
+
+@pytest.mark.parametrize(
+    ("program", "outcome"), [("pass", Outcome.DONE), ("raise SystemExit(3)", Outcome.FAILED)]
+)
+def test_an_evaluation_that_ends_well_is_marked_as_finished(study, program, outcome):
+    stage = Stage("wins", None, command="win-rate", arguments="--out {self}")
+    plan = Plan(study.folder / "plan.yaml", "t", study.folder / "out", (stage,))
+    jobs = make_jobs(plan, program=(sys.executable, "-c", program))
+    assert study.run(jobs) == {"wins-1": outcome}
+    done = jobs[0].folder / "done.json"
+    assert done.is_file() == (outcome is Outcome.DONE)
+    if done.is_file():
+        assert json.loads(done.read_text())["command"] == "win-rate"
+        assert study.run(jobs) == {"wins-1": Outcome.KEPT}
+
+
+def test_an_evaluation_goes_on_where_it_was_stopped_and_begins_anew_for_other_inputs(study):
+    stage = Stage("wins", None, command="win-rate", arguments="--out {self}")
+    plan = Plan(study.folder / "plan.yaml", "t", study.folder / "out", (stage,))
+    (job,) = make_jobs(plan, program=PROGRAM)
+    job.folder.mkdir(parents=True)
+    assert "--overwrite" not in start_command(job, state=State.NEW)
+    assert start_command(job, state=State.STALE)[-1] == "--overwrite"

@@ -111,3 +111,12 @@ def test_the_evaluation_subset_is_shuffled_as_datasets_shuffles():
 def test_an_evaluation_subset_in_order_is_the_first_rows_there_are():
     assert splits.evaluation_subset(5, 3, shuffled=False).tolist() == [0, 1, 2]
     assert splits.evaluation_subset(2, 3, shuffled=False).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("size", [10, 1003, 92858])
+def test_the_held_out_reward_model_reads_the_pairs_of_ppo_and_none_of_the_first_one(size):
+    """The setting of experiments/paper/systems.yaml: phases 6,4,0 beside the paper's 2,4,4."""
+    first, ppo = (splits.phase(size, (2, 4, 4), n, seed=1234) for n in (1, 2))
+    held_out = splits.phase(size, (6, 4, 0), 1, seed=1234)
+    assert not set(held_out.tolist()) & set(first.tolist())
+    assert len(set(held_out.tolist()) ^ set(ppo.tolist())) <= 1  # of rounding

@@ -91,3 +91,13 @@ def test_no_row_is_longer_than_the_longest_that_the_module_announces():
 
 def test_demonstrations_are_there_in_every_stage():
     assert len(module("reward_model").demonstrations(5)) == 5
+
+
+def test_skipped_rows_leave_pairs_that_another_reward_model_cannot_have_seen():
+    first, held_out = (module("reward_model", skip_rows=skip) for skip in (0, 64))
+    rows, others = ([d.examples("train")[n] for n in range(64)] for d in (first, held_out))
+    assert not {row.sample_id for row in rows} & {row.sample_id for row in others}
+    assert others[0] == module("reward_model", train_rows=128).examples("train")[64]
+    assert held_out.examples("test")[0] == first.examples("test")[0]
+    ids = [data.demonstrations(1).input_ids.tolist() for data in (first, held_out)]
+    assert ids[0] == ids[1]
