@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from lightning_marlhf.reporting.blocks import Block, Cell, Note, Pictures, Table
 from lightning_marlhf.reporting.load import Run
 from lightning_marlhf.reporting.programs import kinds_picture
-from lightning_marlhf.reporting.statistics import Estimate, t_interval
-from lightning_marlhf.reporting.systems import INTERVALS, System
+from lightning_marlhf.reporting.statistics import Estimate
+from lightning_marlhf.reporting.systems import INTERVALS, System, percentages
 from lightning_marlhf.reporting.text import MISSING, number, with_interval
 
 _NAME = re.compile(r"eval/pass_at_(\d+)(?:/(\w+))?")
@@ -91,12 +91,11 @@ def _line(system: System, *, stage: str, difficulty: str, k: str) -> tuple[Cell,
 def _estimate(runs: Sequence[Run], k: str, difficulty: str) -> Estimate:
     """Return pass@k in per cent: over seeds; of one seed with the interval over problems that it left."""
     having = [run for run in runs if (k, difficulty) in _metrics(run)]
-    found = t_interval([100 * _metrics(run)[k, difficulty] for run in having])
+    shares = [_metrics(run)[k, difficulty] for run in having]
     if len(having) != 1 or having[0].summary is None:
-        return found
+        return percentages(shares)
     tail = "" if difficulty == _OVERALL else f"/{difficulty}"
-    ends = [
-        having[0].summary.metrics.get(f"eval/pass_at_{k}_{end}{tail}") for end in ("low", "high")
-    ]
-    low, high = (math.nan if end is None else 100 * end for end in ends)
-    return Estimate(found.mean, low, high, math.nan, 1)
+    metrics = having[0].summary.metrics
+    return percentages(
+        shares, [metrics.get(f"eval/pass_at_{k}_{end}{tail}") for end in ("low", "high")]
+    )

@@ -1,7 +1,8 @@
 """One system of the paper: its runs, and the paper's numbers."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning_marlhf.reporting.blocks import Cell
@@ -51,3 +52,20 @@ def over_seeds(runs: Sequence[Run], measure: Measure) -> Estimate:
         return t_interval(post_values(runs[0].completions, measure))
     means = [values.mean() for r in runs if len(values := post_values(r.completions, measure))]
     return t_interval(means)
+
+
+def percentages(shares: Iterable[float], ends: Sequence[float | None] = ()) -> Estimate:
+    """Return the mean of shares in per cent, with its interval over seeds, which no share can leave.
+
+    Args:
+        shares: one for each seed.
+        ends: of the interval that a single seed has left.
+    """
+    values = [100 * share for share in shares]
+    if len(values) == 1 and ends:
+        low, high = (math.nan if end is None else 100 * end for end in ends)
+        return Estimate(values[0], low, high, math.nan, 1)
+    found = t_interval(values)
+    if math.isnan(found.low):
+        return found
+    return replace(found, low=max(0.0, found.low), high=min(100.0, found.high))

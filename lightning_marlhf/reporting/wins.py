@@ -1,13 +1,12 @@
 """Win rates of MA-PPO over PPO by several judges, and how far the judges agree."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lightning_marlhf.reporting.blocks import Block, Cell, Note, Table
 from lightning_marlhf.reporting.evaluations import judge_label, read_results
 from lightning_marlhf.reporting.statistics import Estimate, t_interval
-from lightning_marlhf.reporting.systems import NOT_FOUND, System
+from lightning_marlhf.reporting.systems import NOT_FOUND, System, percentages
 from lightning_marlhf.reporting.text import MISSING, number, with_interval
 
 RESULTS = "win_rate.json"
@@ -82,11 +81,8 @@ def _by_judge(system: System) -> dict[str, list[Mapping[str, Any]]]:
 
 def _rate(results: Sequence[Mapping[str, Any]], name: str, *ends: str) -> Estimate:
     """Return a rate in per cent, over seeds; of one seed with the interval that it left."""
-    values = [100 * r[name] for r in results if r[name] is not None]
-    if len(results) == 1 and values and ends:
-        low, high = (math.nan if results[0][end] is None else 100 * results[0][end] for end in ends)
-        return Estimate(values[0], low, high, math.nan, 1)
-    return t_interval(values)
+    shares = [result[name] for result in results if result[name] is not None]
+    return percentages(shares, [results[0][end] for end in ends] if len(results) == 1 else ())
 
 
 def _agreement_lines(system: System) -> Iterable[tuple[Cell, ...]]:

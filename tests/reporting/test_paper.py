@@ -138,8 +138,8 @@ def test_win_rates_are_told_by_judge_over_seeds_with_their_agreement(output):
     rates, agreements = blocks("win_rates", system_of(output))
     rows = [texts(row) for row in rates.rows]
     assert [row[1] for row in rows] == ["rm: reward_model", "human: annotations.jsonl", "gpt-4"]
-    # 60 and 80 %: 70 +- 12.706 * 10
-    assert rows[1][2:4] == ["74 (medium)", "70.0 (-57.1 to 197.1)"]
+    # 60 and 80 %: 70 +- 12.706 * 10, which no share can be
+    assert rows[1][2:4] == ["74 (medium)", "70.0 (0.0 to 100.0)"]
     assert rows[1][6:] == ["14 / 0 / 6", "0", "2"]
     assert rows[2][2] == "not found"  # a judge that has not judged yet
     assert texts(agreements.rows[0])[2] == "74 to 76 (medium)"
