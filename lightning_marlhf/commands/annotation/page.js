@@ -3,6 +3,9 @@
 const NAME_KEY = "annotator";
 const WINNERS = { 1: "left", 2: "right", 3: "tie" };
 const SAID = { left: "answer 1 is better", right: "answer 2 is better", tie: "a tie" };
+// Characters that control, reorder or hide the text around them; line ends, tabs and joiners of letters and emoji stay.
+const HIDING = /(?![\n\t\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}]/gu;
+const visible = (text) => text.replace(/\r\n?/g, "\n").replace(HIDING, "\ufffd");
 const $ = (id) => document.getElementById(id);
 
 let session; // token, question, ...; see server.py
@@ -78,7 +81,7 @@ function show(next) {
   $("name").textContent = view.annotator;
   $("leave").hidden = session.annotator !== null;
   $("undo").disabled = !view.can_undo;
-  for (const part of ["prompt", "left", "right"]) $(part).textContent = pair ? pair[part] : "";
+  for (const part of ["prompt", "left", "right"]) $(part).textContent = pair ? visible(pair[part]) : "";
   $("note").value = view.note;
   toggleNote(Boolean(view.note));
   $("prompt").scrollTop = 0;

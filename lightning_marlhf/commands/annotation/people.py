@@ -4,10 +4,8 @@ import unicodedata
 from dataclasses import dataclass, field
 
 from lightning_marlhf.commands.annotation.store import KIND
-from lightning_marlhf.reporting.text import printable
 
 _LONGEST_NAME = 40
-_REPLACED = "\ufffd"  # what `printable` puts for characters that reorder or hide others
 
 
 @dataclass
@@ -43,7 +41,7 @@ def clean_name(name: str) -> str:
     Raises:
         ValueError: this is no name.
     """
-    name = " ".join(unicodedata.normalize("NFC", printable(name)).split())
-    if not 0 < len(name) <= _LONGEST_NAME or _REPLACED in name:
+    name = " ".join(unicodedata.normalize("NFC", name).split())
+    if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
         raise ValueError(f"expected a name of 1 to {_LONGEST_NAME} visible characters")
     return name

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -82,7 +82,7 @@ class Server:
     async def _describe(self, request: Request) -> Response:
         """Tell the page what it needs before a name is known."""
         _check_origin(request)
-        return JSONResponse(
+        return _json(
             {
                 "token": self.token,
                 "annotator": self.name,
@@ -109,7 +109,7 @@ class Server:
             raise HTTPException(400, str(error)) from error
         except OSError as error:
             raise HTTPException(507, f"not saved: {error.strerror}") from error
-        return JSONResponse(self.session.view(person))
+        return _json(self.session.view(person))
 
     def _answer(self, person: Annotator, body: Body) -> None:
         self.session.answer(
@@ -171,6 +171,11 @@ def _text(body: Body, key: str) -> str:
     return value
 
 
+def _json(value: Mapping[str, Any], status: int = 200) -> Response:
+    """Answer in ASCII: an answer may hold lone surrogates, which UTF-8 cannot."""
+    return Response(json.dumps(value), status, media_type="application/json")
+
+
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, status_code=error.status_code)
+    return _json({"error": error.detail}, error.status_code)

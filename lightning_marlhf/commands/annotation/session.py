@@ -8,7 +8,6 @@ from lightning_marlhf.commands.annotation.selection import Selection
 from lightning_marlhf.commands.annotation.store import KIND, VerdictFile
 from lightning_marlhf.evaluation.pairs import Pair, digest
 from lightning_marlhf.records import Verdict
-from lightning_marlhf.reporting.text import printable
 
 SIDES = ("left", "right", "tie")
 _LONGEST_NOTE = 10_000
@@ -58,12 +57,12 @@ class Session:
         return self._annotators[key]
 
     def view(self, person: Annotator) -> dict[str, Any]:
-        """Say what the page shows: blinded, and without characters that reorder or hide others."""
+        """Say what the page shows, blinded."""
         pair, left = self._current(person), self._left(person)
         done = sum(self.verdicts.find(person.judge, pair_id) is not None for pair_id in self._pairs)
         return {
             "annotator": person.name,
-            "pair": self._show_blinded(person, pair) if pair else None,
+            "pair": self._blind(person, pair) if pair else None,
             "done": done,
             "total": done + len(left),
             "skipped": sum(pair_id in left for pair_id in person.skipped),
@@ -99,7 +98,7 @@ class Session:
                 winner="tie" if winner == "tie" else order[SIDES.index(winner)],
                 judge=person.judge,
                 prompt_version=self._prompt_version,
-                raw=printable(note.strip()),
+                raw=note.strip().encode("utf-8", "replace").decode(),  # no lone surrogates
                 seconds=self._seconds(person, pair_id),
             )
         )
@@ -171,10 +170,9 @@ class Session:
         drawn = digest(str(self.selection.seed), person.judge, pair.pair_id)
         return ("ab", "ba")[int(drawn, 16) % 2]
 
-    def _show_blinded(self, person: Annotator, pair: Pair) -> dict[str, str]:
+    def _blind(self, person: Annotator, pair: Pair) -> dict[str, str]:
         left, right = (getattr(pair, which) for which in self._order(person, pair))
-        texts = {"prompt": pair.prompt, "left": left, "right": right}
-        return {"id": pair.pair_id} | {place: printable(text) for place, text in texts.items()}
+        return {"id": pair.pair_id, "prompt": pair.prompt, "left": left, "right": right}
 
     def _find(self, person: Annotator, pair_id: str) -> Pair:
         if pair_id not in self._pairs:

@@ -83,18 +83,10 @@ def test_sides_are_those_before_the_restart_and_of_the_seed(make_session):
 
 
 def test_what_the_page_gets_does_not_say_whose_answers_they_are(make_session):
-    view = make_session([Pair("id", "p", "x", "y")]).view
     session = make_session([Pair("id", "p", "x", "y")])
     view = session.view(session.annotator("ada"))
     assert set(view["pair"]) == {"id", "prompt", "left", "right"}
     assert {view["pair"]["left"], view["pair"]["right"]} == {"x", "y"}
-
-
-def test_characters_that_reorder_or_hide_text_are_shown_as_replaced(make_session):
-    session = make_session([Pair("id", "p\ud800", "a\u202eb\nc", "\x1b[0m<b>&")])
-    pair = session.view(session.annotator("ada"))["pair"]
-    assert pair["prompt"] == "p\ufffd"
-    assert {pair["left"], pair["right"]} == {"a\ufffdb\nc", "\ufffd[0m<b>&"}
 
 
 # Going through the pairs
@@ -182,7 +174,7 @@ def test_a_note_is_kept_as_text_that_any_program_can_read(make_session, tmp_path
     session = make_session(1)
     judge(session, note="<script>\ud800\nsecond line\u2028\u202e")
     (row,) = read_verdicts(tmp_path / "v.jsonl")
-    assert row.raw == "<script>\ufffd\nsecond line\u2028\ufffd"
+    assert row.raw == "<script>?\nsecond line\u2028\u202e"
 
 
 # Going on after a restart
@@ -260,7 +252,7 @@ def test_a_name_is_the_same_person_whatever_its_case_and_spaces(make_session, tm
     assert {row.judge for row in read_verdicts(tmp_path / "v.jsonl")} == {"human:Ada Byron"}
 
 
-@pytest.mark.parametrize("name", ["", "  ", "x" * 41, "a\u202eb", "a\x00"])
+@pytest.mark.parametrize("name", ["", "  ", "x" * 41, "a\u202eb", "a\x00", "\ud800"])
 def test_what_is_no_name_is_refused(make_session, name):
     with pytest.raises(ValueError, match="expected a name"):
         make_session(1).annotator(name)
