@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}
 
 
-def launch(processes: int, folder: Path, *checks: str, timeout: float = 240) -> dict[str, object]:
+def launch(processes: int, folder: Path, *checks: str, timeout: float = 600) -> dict[str, object]:
     """Run checks of ``checks.py`` by name, one after another, in so many processes.
 
     Returns:
@@ -22,7 +22,7 @@ def launch(processes: int, folder: Path, *checks: str, timeout: float = 240) -> 
     return {name: json.loads((folder / f"{name}-{processes}.json").read_text()) for name in checks}
 
 
-def torchrun(processes: int, folder: Path, *checks: str, timeout: float = 240) -> tuple[int, str]:
+def torchrun(processes: int, folder: Path, *checks: str, timeout: float = 600) -> tuple[int, str]:
     """Run checks, and return the exit status and everything that was said; a hang is an error."""
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
