@@ -1,23 +1,25 @@
-# make demo | test | lint | help. Uses .venv, and makes it if it is not there; installs only when it has to.
-# Options: QUICK=1 (a small demo), TASK=apps (programs instead of summaries), VENV=folder,
+# make demo | test | soak | lint | help. Uses .venv, and makes it if it is not there; installs only when it has to.
+# Options: QUICK=1 (a small demo), TASK=apps (programs instead of summaries), SOAK="--kills 5", VENV=folder,
 # PYTHON=/path/to/python (3.11 or newer, to make .venv with).
 
 PYTHON ?= python3
 VENV ?= .venv
 QUICK ?=
 TASK ?= tldr
+SOAK ?= --kills 20
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 RUN := PATH="$(abspath $(VENV))/bin:$$PATH"
 LOCKS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test soak lint format clean
 
 help: ## say what can be made
 	@echo "make demo           SFT, reward model, PPO and MA-PPO on a generated task, with a report (20 minutes, 2 cores)"
 	@echo "make demo TASK=apps SFT, PPO and MA-PPO on generated programming problems, rewarded by tests (12 minutes, 2 cores)"
 	@echo "make demo QUICK=1   the same, much shorter (3 minutes): shows that everything works"
 	@echo "make test           the tests and the notebooks (CPU, no network)"
+	@echo "make soak           kills a tiny run 20 times and resumes it: the result must be that of a run nobody killed"
 	@echo "make lint           ruff, mypy, import-linter"
 	@echo "make format         let ruff format and repair what it can"
 	@echo "make clean          remove caches; .venv and runs/ stay"
@@ -30,6 +32,10 @@ demo: $(VENV)/.installed ## run the main job
 test: $(VENV)/.installed-dev ## run the CPU tests
 	@echo "==> test: pytest on CPU, without network; the notebooks, too"
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 8 -q -rs --nbmake --nbmake-timeout 600
+
+soak: $(VENV)/.installed-dev ## kill and resume
+	@echo "==> soak: python -m tests.soak $(SOAK)"
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.soak $(SOAK)
 
 lint: $(VENV)/.installed-dev ## check style, types and layers
 	@echo "==> lint: ruff format"

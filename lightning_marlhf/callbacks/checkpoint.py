@@ -17,8 +17,9 @@ class Checkpoint(ModelCheckpoint):
     """Saves `checkpoints/last.ckpt` to resume from, and on request the best by a validation metric.
 
     `last.ckpt` is saved at the end of the first batch at which enough updates have passed since it was saved before
-    (a batch makes several updates, so no step need be a multiple of anything), and at the end of the fit. A new one is
-    written beside the old one and takes its place by renaming: a kill at any time leaves one that is whole. Under
+    (a batch makes several updates, so no step need be a multiple of anything), and at the end of the fit; where a
+    validation follows that batch, after it, since a resumed run does not make up for one that was cut off. A new one
+    is written beside the old one and takes its place by renaming: a kill at any time leaves one that is whole. Under
     a strategy that shards, it is written while training goes on.
 
     Args:
@@ -67,12 +68,22 @@ class Checkpoint(ModelCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save `last.ckpt` when it is time."""
-        if trainer.global_step - self._last_saved_at >= self.every:
-            self.save_last_checkpoint(trainer, wait=False)
+        if not validation_follows(trainer):
+            self._save_when_due(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the best, and `last.ckpt` when it is time."""
+        super().on_validation_end(trainer, pl_module)
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._save_when_due(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save `last.ckpt` at the end of the fit."""
         self.save_last_checkpoint(trainer)
+
+    def _save_when_due(self, trainer: Trainer) -> None:
+        if trainer.global_step - self._last_saved_at >= self.every:
+            self.save_last_checkpoint(trainer, wait=False)
 
     def save_last_checkpoint(self, trainer: Trainer, *, wait: bool = True) -> Path:
         """Save `last.ckpt`, unless it is of this very update already; all ranks have to call it.
@@ -125,6 +136,14 @@ class Checkpoint(ModelCheckpoint):
     def _folder(self, trainer: Trainer) -> str:
         folder = self.dirpath or Path(trainer.default_root_dir) / FOLDER
         return os.path.realpath(folder)
+
+
+def validation_follows(trainer: Trainer) -> bool:
+    """Tell, at the end of a training batch, whether validation comes next."""
+    loop = trainer.fit_loop
+    fetcher = loop._data_fetcher
+    assert fetcher is not None
+    return not loop.epoch_loop.val_loop.skip and loop.epoch_loop._should_check_val_fx(fetcher)
 
 
 def last_in(folder: Path) -> Path | None:

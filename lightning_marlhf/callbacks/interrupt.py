@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_marlhf.callbacks.checkpoint import Checkpoint
+from lightning_marlhf.callbacks.checkpoint import Checkpoint, validation_follows
 
 EXIT_STATUS = 130  # what a shell reports for a program ended by Ctrl-C
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -40,11 +40,12 @@ class GracefulInterrupt(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """End the run if that was asked for, on any rank."""
-        self._end_if_asked(trainer)
+        """End the run if that was asked for, on any rank; after the validation, where one follows."""
+        if not validation_follows(trainer):
+            self._end_if_asked(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The same, where the signal came while validation ran."""
+        """The same after a validation."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._end_if_asked(trainer)
 

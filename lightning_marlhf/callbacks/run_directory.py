@@ -125,7 +125,8 @@ class RunDirectory(Callback):
         if self.resuming:
             self._seconds_before = float(_read_json(folder / PROGRESS_FILE).get("seconds", 0.0))
             return
-        held = [name for name in (DONE_FILE, CHECKPOINTS) if (folder / name).exists()]
+        found = (*folder.glob(DONE_FILE), *folder.glob(f"{CHECKPOINTS}/*.ckpt"))
+        held = [str(path.relative_to(folder)) for path in found]
         if held and not self.overwrite:
             raise RunExistsError(
                 f"{folder} already holds a run ({', '.join(held)}): go on with it by --ckpt_path last, "

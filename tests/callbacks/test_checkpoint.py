@@ -64,6 +64,25 @@ def test_the_best_by_a_validation_metric_is_kept_beside_the_last(
     assert names == ["best-000008.ckpt", "last.ckpt"]
 
 
+def test_where_a_validation_follows_last_is_saved_after_it(
+    tmp_path, tiny_module, tiny_data, make_trainer
+):
+    """A kill in between would otherwise lose the validation: a resumed run does not make up for it."""
+    seen = []
+
+    class AtValidation(Saves):
+        def on_validation_start(self, trainer, pl_module):
+            seen.append((trainer.global_step, step_of(self.path) if self.path.exists() else None))
+
+    checkpoint = Checkpoint(every_n_train_steps=4)
+    options = {"limit_val_batches": 2, "val_check_interval": 2, "check_val_every_n_epoch": None}
+    saves = AtValidation(tmp_path)
+    trainer = make_trainer(tmp_path, saves, checkpoint, enable_checkpointing=True, **options)
+    trainer.fit(tiny_module(), datamodule=tiny_data())
+    assert seen == [(8, 4), (16, 12), (24, 20)]
+    assert saves.seen == [(4, 4), (8, 8), (12, 12), (16, 16), (20, 20)]
+
+
 def test_a_wrong_cadence_is_refused():
     with pytest.raises(ValueError, match="every_n_train_steps: expected at least 1, got 0"):
         Checkpoint(every_n_train_steps=0)
