@@ -9,45 +9,61 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning_marlhf.callbacks.pace import metric
 
 
+class KLExplosionError(ValueError):
+    """The policy has drifted too far from the reference, or from itself."""
+
+
 class KLGuard(Callback):
-    """Watches how far the policy has drifted from the reference.
+    """Watches how far the policy drifts from the reference, and in the updates of one rollout from itself.
 
     Args:
-        limit: KL per response, in nats.
-        action: past the limit, "stop" ends training in good order (checkpoint, export), "warn" says so and goes on.
-        metric: what is watched.
+        limit: of `objective/kl`, KL to the reference per response, in nats; null for none.
+        update_limit: of `policy/approxkl_avg`, KL to the policy that sampled per token, in nats; null for none.
+        action: past a limit, "fail" ends the run and keeps the last checkpoint as it is, "stop" ends training in good
+            order (checkpoint, export), "warn" says so and goes on.
     """
 
     def __init__(
         self,
         *,
-        limit: float,
-        action: Literal["stop", "warn"] = "stop",
-        metric: str = "objective/kl",
+        limit: float | None = 1000.0,
+        update_limit: float | None = 10.0,
+        action: Literal["fail", "stop", "warn"] = "fail",
     ) -> None:
-        if limit <= 0:
-            raise ValueError(f"limit: expected a positive KL, got {limit}")
-        self.limit = limit
+        for name, value in (("limit", limit), ("update_limit", update_limit)):
+            if value is not None and value <= 0:
+                raise ValueError(f"kl_guard.{name}: expected a positive KL or null, got {value}")
+        self.limits = {"objective/kl": limit, "policy/approxkl_avg": update_limit}
         self.action = action
-        self.metric = metric
-        self._past = False
+        self._past: set[str] = set()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Compare the last KL with the limit; warn each time it is crossed, not at every step beyond."""
-        value = metric(trainer, self.metric)
-        if value is None:
-            return
-        crossed, self._past = value > self.limit and not self._past, value > self.limit
-        if not crossed:
-            return
-        done = "training stops here" if self.action == "stop" else "training goes on"
-        rank_zero_warn(
-            f"update {trainer.global_step}: {self.metric} {value:.3g} is past {self.limit:g}; {done}"
-        )
-        if self.action == "stop":
-            trainer.should_stop = True
+        """Compare the last KL with the limits; warn each time one is crossed, not at every step beyond.
+
+        Raises:
+            KLExplosionError: names the update, the metric and the limit.
+        """
+        for name, limit in self.limits.items():
+            value = metric(trainer, name)
+            if value is None or limit is None or value <= limit:
+                self._past.discard(name)
+            elif name not in self._past:
+                self._past.add(name)
+                self._act(
+                    trainer, f"update {trainer.global_step}: {name} {value:.3g} is past {limit:g}"
+                )
+
+    def _act(self, trainer: Trainer, what: str) -> None:
+        if self.action == "fail":
+            raise KLExplosionError(
+                f"{what} (kl_guard); the last good checkpoint was kept, resume it with --ckpt_path last and a lower "
+                "learning rate or a higher price of KL"
+            )
+        stop = self.action == "stop"
+        rank_zero_warn(f"{what}; training {'stops here' if stop else 'goes on'}")
+        trainer.should_stop = trainer.should_stop or stop
 
 
 class NonFiniteMetricError(ValueError):

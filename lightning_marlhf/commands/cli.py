@@ -37,6 +37,7 @@ SEEDED = ("data.init_args.seed", "model.init_args.seed")  # follow seed_everythi
 # Sections of the YAML: callbacks that every run has, with settings of their own
 CALLBACKS: dict[str, type[Callback]] = {
     "nan_guard": NaNGuard,
+    "kl_guard": KLGuard,
     "rollouts": RolloutWriter,
     "samples": TensorBoardSamples,
     "pass_at_k": PassAtKCallback,
@@ -45,7 +46,6 @@ CALLBACKS: dict[str, type[Callback]] = {
 }
 # null, unless the YAML has the section
 OPTIONAL_CALLBACKS: dict[str, type[Callback]] = {
-    "kl_guard": KLGuard,
     "win_rate": WinRateCallback,
 }
 TRAINER_DEFAULTS = {

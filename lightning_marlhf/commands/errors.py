@@ -15,6 +15,7 @@ _MISTAKES = (
     "NonFiniteError",
     "MisconfigurationException",
     "SandboxError",
+    "ScoringError",
 )  # by name: no heavy import for a light command
 _PACKAGE = str(Path(__file__).parents[1])
 
@@ -51,6 +52,11 @@ def explain(error: Exception) -> str | None:
         return f"the disk is full{where}; free some space and run the same command again to resume"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"out of memory: make micro-batches, responses or the model smaller ({message})"
+    if "DataLoader worker" in message:
+        return (
+            f"a process that prepares batches died, perhaps for want of memory ({message}); resume with "
+            "--ckpt_path last, with fewer data.init_args.num_workers, or 0"
+        )
     if isinstance(
         error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError
     ):

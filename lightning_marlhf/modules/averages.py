@@ -11,6 +11,15 @@ class WeightedMeans:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
+        self._marked: dict[str, Tensor] = {}
+
+    def mark(self) -> None:
+        """Remember this state, for `take_back`."""
+        self._marked = dict(self._sums)
+
+    def take_back(self) -> None:
+        """Forget what was added since the last `mark`."""
+        self._sums = dict(self._marked)
 
     def add(self, name: str, values: Tensor, mask: Tensor | None = None) -> None:
         """Count ``values`` where ``mask`` is True (everywhere without one)."""

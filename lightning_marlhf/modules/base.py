@@ -6,12 +6,14 @@ loss is divided by what the whole batch counts, so that 8 x 1 = 1 x 8.
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,6 +25,7 @@ from lightning_marlhf.models.placement import Placement
 from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
 from lightning_marlhf.models.streaming import weights_in
 from lightning_marlhf.modules import random_state
+from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.optimization import (
     NonFiniteError,
     Optimization,
@@ -33,6 +36,21 @@ from lightning_marlhf.modules.optimization import (
     renew_rates,
 )
 from lightning_marlhf.modules.sharded_strategy import ShardedStrategy
+
+
+@dataclass
+class Skipped:
+    """What a run left out because it went wrong; checkpoints hold it."""
+
+    updates: int = 0  # gradients were not finite
+    in_a_row: int = 0  # of them, the last ones
+    rollouts: int = 0  # the scorer failed
+    rollouts_in_a_row: int = 0
+
+    def metrics(self) -> dict[str, float]:
+        """Give what is to be logged: nothing as long as nothing went wrong."""
+        counts = {"skipped/updates": self.updates, "skipped/rollouts": self.rollouts}
+        return {name: float(count) for name, count in counts.items() if count}
 
 
 class TrainingModule(LightningModule):
@@ -73,6 +91,7 @@ class TrainingModule(LightningModule):
         self.starts_from = starts_from
         self.strict_loading = lora is None  # checkpoints hold what learns, and nothing else
         self._random_state: dict[str, Any] | None = None
+        self.skipped = Skipped()
 
     @abstractmethod
     def networks(self) -> dict[str, tuple[nn.Module, float]]:
@@ -194,12 +213,14 @@ class TrainingModule(LightningModule):
         weights = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: x for name, x in weights.items() if name not in frozen}
         checkpoint["random_state"] = self._of_all_ranks(random_state.collect())
+        checkpoint["skipped"] = asdict(self.skipped)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Find the random state; it is put back when the first batch comes."""
         states = checkpoint.get("random_state")
         states = [states] if isinstance(states, dict) else states  # of one process, once
         self._random_state = states and states[self.trainer.global_rank % len(states)]
+        self.skipped = Skipped(**checkpoint.get("skipped", {}))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Put the random state of the checkpoint back, once."""
@@ -233,28 +254,45 @@ class TrainingModule(LightningModule):
         """Cut ``size`` rows into the rows of single passes."""
         return (slice(at, at + self.rows_per_pass) for at in range(0, size, self.rows_per_pass))
 
-    def update(self) -> dict[str, Tensor]:
+    def update(self, means: WeightedMeans) -> None:
         """Clip the gradients, step optimizer and schedule, and clear the gradients.
 
-        Returns:
-            To be logged: the learning rates of this update, and each network's gradient norm before clipping.
+        Where a gradient is NaN or infinite, no weight changes: the update counts as one that was skipped, and what it
+        added to ``means`` since their mark is taken back.
+
+        Args:
+            means: get the learning rates of this update, and each network's gradient norm before clipping.
 
         Raises:
-            NonFiniteError: a gradient is NaN or infinite; no weight was changed.
+            NonFiniteError: too many updates in a row had to be skipped, or a weight is not finite.
         """
-        optimizer: Optimizer = self.optimizers()  # type: ignore[assignment]
         networks = {name: network for name, (network, _) in self.networks().items()}
         norms = {name: gradient_norm(network).to(self.device) for name, network in networks.items()}
-        if not torch.stack(list(norms.values())).isfinite().all():
-            self._refuse_non_finite()
-        limit = self.optimization.max_grad_norm
-        for name, network in networks.items() if limit is not None else ():
-            nn.utils.clip_grads_with_norm_(network.parameters(), limit, norms[name])
+        if torch.stack(list(norms.values())).isfinite().all():
+            self.skipped.in_a_row = 0
+            limit = self.optimization.max_grad_norm
+            for name, network in networks.items() if limit is not None else ():
+                nn.utils.clip_grads_with_norm_(network.parameters(), limit, norms[name])
+        else:
+            self._skip_update()
+            means.take_back()
+            norms = {}
+        rates = self.step_optimizer()
+        for name, value in (rates | {f"{name}/grad_norm": x for name, x in norms.items()}).items():
+            means.add(name, value)
+
+    def step_optimizer(self) -> dict[str, Tensor]:
+        """Step optimizer and schedule; without gradients no weight and no moment changes, and the update counts.
+
+        Returns:
+            The learning rates of this update.
+        """
+        optimizer: Optimizer = self.optimizers()  # type: ignore[assignment]
         rates = self._learning_rates(optimizer)
         optimizer.step()
         optimizer.zero_grad()
         self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
-        return rates | {f"{name}/grad_norm": norm for name, norm in norms.items()}
+        return rates
 
     def predict_step(self, batch: Any, batch_idx: int) -> Any:
         """Refuse, in the modules that do not answer prompts."""
@@ -311,15 +349,24 @@ class TrainingModule(LightningModule):
         first, *others = self.networks()
         return {"lr": rates[first]} | {f"lr_{name}": rates[name] for name in others}
 
-    def _refuse_non_finite(self) -> None:
+    def _skip_update(self) -> None:
+        """Clear gradients that are not finite, and count."""
         gradients = ((name, weight.grad) for name, weight in self.named_parameters())
         weights = ((name, weight.data) for name, weight in self.named_parameters())
-        culprit = find_non_finite(weights)
-        what = f"weight {culprit}" if culprit else f"gradient of {find_non_finite(gradients)}"
-        raise NonFiniteError(
-            f"update {self.global_step + 1}: the {what} is NaN or infinite; no weight was changed. "
-            "Lower the learning rate, or resume from the last checkpoint with --ckpt_path last"
-        )
+        broken, culprit = find_non_finite(weights), find_non_finite(gradients)
+        self.skipped.updates += 1
+        self.skipped.in_a_row += 1
+        update, in_a_row = self.global_step + 1, self.skipped.in_a_row
+        resume = "resume from the last checkpoint with --ckpt_path last and a lower learning rate"
+        if broken:
+            raise NonFiniteError(f"update {update}: weight {broken} is NaN or infinite; {resume}")
+        what = f"update {update}: the gradient of {culprit} is NaN or infinite"
+        if in_a_row > self.optimization.max_skips_in_a_row:
+            raise NonFiniteError(
+                f"{what}, {in_a_row} updates in a row (optimization.max_skips_in_a_row); {resume}"
+            )
+        rank_zero_warn(f"{what}; it is skipped, no weight was changed")
+        self.zero_grad()
 
 
 def _count(network: nn.Module) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_marlhf.models.backbone import ModelSource
@@ -21,6 +22,7 @@ from lightning_marlhf.modules.settings import PPO
 from lightning_marlhf.ops import losses, macro, masking
 from lightning_marlhf.rollout.experience import Actors, Execution, collect_experience
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
+from lightning_marlhf.rollout.persistence import Patience, PersistentScorer, ScoringError
 from lightning_marlhf.rollout.scoring import Scorer
 from lightning_marlhf.rollout.settings import Credit, Shaping
 from lightning_marlhf.rollout.stopwatch import Stopwatch
@@ -50,6 +52,7 @@ class MAPPO(TrainingModule):
         shaping: how scores and KL become rewards.
         kl: the price of KL.
         ppo: how experience is learnt from.
+        patience: with scorers that raise.
         rows_per_pass: rows per forward and backward pass; memory grows with it, results do not change.
         checkpoint_activations: less memory, more time, the same results: layers run again in the backward pass.
         lora: adapters of policy and critic learn, beside frozen weights; the reference is the policy without its
@@ -76,6 +79,7 @@ class MAPPO(TrainingModule):
         shaping: Shaping = Shaping(),  # noqa: B008
         kl: KLControl = KLControl(),  # noqa: B008
         ppo: PPO = PPO(),  # noqa: B008
+        patience: Patience = Patience(),  # noqa: B008
         rows_per_pass: int = 64,
         checkpoint_activations: bool = False,
         lora: LoRA | None = None,
@@ -105,6 +109,7 @@ class MAPPO(TrainingModule):
         self.credit = credit
         self.shaping = shaping
         self.ppo = ppo
+        self.patience = patience
         self.load_dtype = dtype
         self.seed = seed
         self.updates_per_batch = ppo.epochs * ppo.minibatches
@@ -183,11 +188,16 @@ class MAPPO(TrainingModule):
 
     on_test_start = on_predict_start = on_validation_start
 
-    def training_step(self, prompts: Prompts, batch_idx: int) -> dict[str, Experience]:
+    def training_step(self, prompts: Prompts, batch_idx: int) -> dict[str, Experience] | None:
         """Answer a batch of prompts and learn from it: steps 1 to 10 of the algorithm."""
         stopwatch = Stopwatch()
         seeds = row_seeds(self.seed, prompts.sample_ids, visit=self.current_epoch)
-        experience = self._collect(prompts, seeds, stopwatch)
+        try:
+            experience = self._collect(prompts, seeds, stopwatch)
+        except ScoringError as error:
+            self._skip_rollout(error)
+            return None
+        self.skipped.rollouts_in_a_row = 0
         means = WeightedMeans()
         metrics.add_rollout(means, experience)
         with stopwatch("update"):
@@ -198,13 +208,17 @@ class MAPPO(TrainingModule):
         self._after_rollout(experience, means, stopwatch)
         return {"experience": experience}
 
-    def validation_step(self, prompts: Prompts, batch_idx: int) -> dict[str, Experience]:
+    def validation_step(self, prompts: Prompts, batch_idx: int) -> dict[str, Experience] | None:
         """Answer held-out prompts, with the same random numbers every time."""
         seeds = row_seeds(_EVALUATION_SEED, prompts.sample_ids, visit=0)
-        experience = self._collect(prompts, seeds, Stopwatch())
+        try:
+            experience = self._collect(prompts, seeds, Stopwatch())
+        except ScoringError as error:
+            self._count_unscored(error)
+            return None
         experience = experience.rows(slice(self.counted(batch_idx)))
         if not len(experience):
-            return {}
+            return None
         metrics.add_evaluation(self._evaluation, experience)
         return {"experience": experience}
 
@@ -252,8 +266,8 @@ class MAPPO(TrainingModule):
             policy=self.policy,
             reference=self._reference(),
             critic=self.critic,
-            scorer=self.scorer,
-            monitors=self.monitors,
+            scorer=PersistentScorer(self.scorer, self.patience),
+            monitors=[PersistentScorer(monitor, self.patience) for monitor in self.monitors],
             termination=self.termination,
             tokenizer=self.tokenizer,
         )
@@ -290,6 +304,32 @@ class MAPPO(TrainingModule):
             ),
         )
 
+    def _count_unscored(self, error: ScoringError) -> None:
+        """Leave out a rollout that has no scores.
+
+        Raises:
+            ScoringError: the scorer has never answered in this session, or failed too often in a row.
+        """
+        self.skipped.rollouts += 1
+        self.skipped.rollouts_in_a_row += 1
+        in_a_row, limit = self.skipped.rollouts_in_a_row, self.patience.max_skips_in_a_row
+        assert self.actors is not None
+        asked = (self.actors.scorer, *self.actors.monitors)
+        if in_a_row > limit or not all(scorer.answered for scorer in asked):
+            raise error
+        rank_zero_warn(
+            f"update {self.global_step + 1}: {error}; the rollout is skipped ({in_a_row} in a row)"
+        )
+
+    def _skip_rollout(self, error: ScoringError) -> None:
+        """Let the updates of a rollout without scores pass without a change."""
+        self._count_unscored(error)
+        for _ in range(self.updates_per_batch):
+            rates = self.step_optimizer()
+        self.log_metrics(
+            {name: rate.item() for name, rate in rates.items()} | self.skipped.metrics()
+        )
+
     def _minibatches(self, size: int) -> Iterator[list[int]]:
         """Cut a rollout of all ranks into random parts, anew in every epoch; a function of seed and step alone."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
@@ -299,6 +339,7 @@ class MAPPO(TrainingModule):
 
     def _learn(self, minibatch: Experience, means: WeightedMeans) -> None:
         """Step 10: make one update of policy and critic from a minibatch."""
+        means.mark()
         reduction = self.ppo.loss_reduction
         mask = minibatch.rollout.response_mask
         total = self.share(masking.count(mask, reduction=reduction))
@@ -310,8 +351,7 @@ class MAPPO(TrainingModule):
             if policy_learns:
                 self.manual_backward(self._policy_loss(part, policy_total, means))
             self.manual_backward(self._value_loss(part, total, means))
-        for name, value in self.update().items():
-            means.add(name, value)
+        self.update(means)
 
     def _policy_loss(self, part: Experience, total: Tensor, means: WeightedMeans) -> Tensor:
         rollout, clip = part.rollout, self.ppo.clip_range
@@ -375,6 +415,7 @@ class MAPPO(TrainingModule):
         lengths = self.all_gather(experience.rollout.response_mask.sum(dim=1))
         self.log_metrics(
             values
+            | self.skipped.metrics()
             | metrics.variance_metrics(experience, all_reduce_sum=self.all_reduce_sum)
             | {f"timing_s/{part}": seconds for part, seconds in stopwatch.seconds.items()}
             | {

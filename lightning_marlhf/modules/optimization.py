@@ -30,6 +30,8 @@ class Optimization:
         warmup_ratio: share of all updates in which the learning rate rises from 0.
         warmup_steps: the same in updates; given, it replaces the ratio.
         max_grad_norm: gradients are clipped to this norm, policy and critic each by itself; null does not clip.
+        max_skips_in_a_row: updates whose gradients are NaN or infinite are left out; more than so many, one after
+            another, end the run.
     """
 
     lr: float = 1e-5
@@ -41,6 +43,7 @@ class Optimization:
     warmup_ratio: float = 0.0
     warmup_steps: int | None = None
     max_grad_norm: float | None = 1.0
+    max_skips_in_a_row: int = 3
 
     def warmup(self, updates: int) -> int:
         """Count the updates of the warm-up in a run of ``updates``.
@@ -122,7 +125,7 @@ def renew_rates(optimizer: AdamW, schedule: LambdaLR, peak_rates: dict[str, floa
 
 
 class NonFiniteError(RuntimeError):
-    """A loss or a gradient is NaN or infinite; the weights were not touched."""
+    """Gradients are NaN or infinite, too often or because a weight is."""
 
 
 def gradient_norm(network: nn.Module) -> Tensor:

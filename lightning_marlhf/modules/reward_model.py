@@ -82,9 +82,8 @@ class RewardModel(TrainingModule):
             means.add("loss/reward_model", terms)
             means.add("reward_model/accuracy", margins > 0)
             means.add("reward_model/margin", margins)
-        for name, value in self.update().items():
-            means.add(name, value)
-        self.log_metrics(means.compute(self.all_reduce_sum))
+        self.update(means)
+        self.log_metrics(means.compute(self.all_reduce_sum) | self.skipped.metrics())
 
     def on_validation_epoch_start(self) -> None:
         """Start to collect the evaluation's means."""

@@ -84,9 +84,8 @@ class SFT(TrainingModule):
                 masking.reduce_mean(terms, weights > 0, reduction="token", total=total)
             )
             means.add("loss/sft", terms, part.response_mask[:, 1:])
-        for name, value in self.update().items():
-            means.add(name, value)
-        self.log_metrics(means.compute(self.all_reduce_sum))
+        self.update(means)
+        self.log_metrics(means.compute(self.all_reduce_sum) | self.skipped.metrics())
 
     def on_validation_epoch_start(self) -> None:
         """Start to collect the evaluation's means."""

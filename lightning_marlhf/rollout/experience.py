@@ -16,6 +16,7 @@ from lightning_marlhf.models.lora import WithoutAdapter
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.ops import gae, kl, macro, masking, segmentation
 from lightning_marlhf.rollout.generation import SamplingSettings, generate
+from lightning_marlhf.rollout.persistence import wait_for_all
 from lightning_marlhf.rollout.scoring import Scorer, Scores
 from lightning_marlhf.rollout.settings import Credit, Shaping
 from lightning_marlhf.rollout.stopwatch import Stopwatch
@@ -74,6 +75,9 @@ def collect_experience(
 
     Returns:
         The experience, on the device of ``prompts``; detached from every graph.
+
+    Raises:
+        ScoringError: a scorer failed, on this rank or another one.
     """
     time, rows_per_pass = execution.stopwatch, execution.rows_per_pass
     # 2. The policy samples responses; scorer and termination start to work on them.
@@ -104,7 +108,9 @@ def collect_experience(
 
     # 4. One score per response.
     with time("scoring"):
-        scores, *monitored = (answer.result() for answer in pending)
+        scores, *monitored = wait_for_all(
+            pending, all_reduce_sum=execution.all_reduce_sum, device=seeds.device
+        )
     final_scores = shape_scores(
         scores, rollout, shaping=shaping, normalize=execution.normalize_scores
     )

@@ -1,13 +1,20 @@
 import pytest
 
 from lightning_marlhf.callbacks.checkpoint import Checkpoint
-from lightning_marlhf.callbacks.guards import KLGuard, NaNGuard, NonFiniteMetricError
+from lightning_marlhf.callbacks.guards import (
+    KLExplosionError,
+    KLGuard,
+    NaNGuard,
+    NonFiniteMetricError,
+)
 
 
 def test_kl_past_the_limit_ends_training_in_good_order(
     tmp_path, tiny_module, tiny_data, make_trainer
 ):
-    trainer = make_trainer(tmp_path, KLGuard(limit=5), Checkpoint(), enable_checkpointing=True)
+    trainer = make_trainer(
+        tmp_path, KLGuard(limit=5, action="stop"), Checkpoint(), enable_checkpointing=True
+    )
     with pytest.warns(
         UserWarning, match=r"update 12: objective/kl 6 is past 5; training stops here"
     ):
@@ -27,8 +34,22 @@ def test_a_warning_is_given_once_for_each_crossing(
     assert [text.split(":")[0] for text in texts] == ["update 8", "update 20"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("objective/kl", 1001.0), ("policy/approxkl_avg", 10.5)]
+)
+def test_an_explosion_of_kl_ends_the_run_before_it_is_saved(
+    tmp_path, tiny_module, tiny_data, make_trainer, name, value
+):
+    saver = Checkpoint(every_n_train_steps=4)
+    module = tiny_module(lambda step: {name: value if step == 12 else 0.1})
+    trainer = make_trainer(tmp_path, KLGuard(), saver, enable_checkpointing=True)
+    with pytest.raises(KLExplosionError, match=f"update 12: {name} .* is past .*--ckpt_path last"):
+        trainer.fit(module, datamodule=tiny_data())
+    assert saver._last_saved_at == 8
+
+
 def test_a_limit_that_no_kl_could_keep_is_refused():
-    with pytest.raises(ValueError, match="limit: expected a positive KL, got 0"):
+    with pytest.raises(ValueError, match=r"kl_guard\.limit: expected a positive KL or null, got 0"):
         KLGuard(limit=0)
 
 

@@ -83,7 +83,6 @@ def test_a_baseline_that_is_missing_is_told_before_the_run_begins(toy_yaml, tmp_
             "Checkpoint has no 'evry_n_train_steps', did you mean",
         ),
         (["--kl_guard.limt=3"], "kl_guard.limt: KLGuard has no 'limt', did you mean 'limit'?"),
-        (["--kl_guard.action=stop"], "kl_guard.limit is missing: KLGuard needs it"),
         (
             ["--win_rate.judge.class_path=toy_run.Judgee"],
             "win_rate.judge.class_path: no class 'toy_run.Judgee'",

@@ -1,10 +1,13 @@
 """What holds for every stage: micro-batches, steps, resuming, and numbers that are not finite."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.strategies import ModelParallelStrategy
 
+from lightning_marlhf.callbacks.guards import NaNGuard
 from lightning_marlhf.models.backbone import load_sequence_classifier
 from lightning_marlhf.models.heads import RewardNetwork
 from lightning_marlhf.modules.optimization import NonFiniteError, Optimization
@@ -130,23 +133,64 @@ def test_a_resumed_run_has_the_random_state_of_the_uninterrupted_one(make_sft, t
     assert drawn[4][0] == drawn[4][1]
 
 
+class Poison(Callback):
+    """Makes the gradient of one weight NaN in some batches, and notes all weights after each batch."""
+
+    def __init__(self, batches):
+        self.batches = batches
+        self.weights = {}
+        self.now = -1  # the first pass of the largest shape
+
+    def on_train_start(self, trainer, module):
+        self.weights[-1] = weights(module)
+        self.name, weight = list(module.named_parameters())[-1]
+        weight.register_hook(lambda x: x * float("nan") if self.now in self.batches else x)
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        self.now = batch_idx
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        self.weights[batch_idx] = weights(module)
+
+
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_gradient_that_is_not_finite_is_refused_by_name_before_any_weight_changes(
-    make, stage, tmp_path
-):
-    module = make(stage)
-    before = {}
+def test_an_update_with_a_gradient_that_is_not_finite_is_skipped_and_counted(make, stage, tmp_path):
+    module, poison = make(stage), Poison({1})
+    steps = 3 * module.updates_per_batch
+    trainer = fit(module, data(stage), tmp_path, steps=steps, callbacks=[poison, NaNGuard()])
+    assert trainer.global_step == steps  # it counts as an update: schedules end where they should
+    assert not torch.equal(poison.weights[0], poison.weights[-1])
+    assert torch.equal(poison.weights[1], poison.weights[0])
+    assert not torch.equal(poison.weights[2], poison.weights[1])
+    assert trainer.callback_metrics["skipped/updates"] == module.updates_per_batch
 
-    class Poison(Callback):
+
+def test_a_skipped_update_leaves_the_moments_of_the_optimizer_alone(make_sft, tmp_path):
+    """Weights after updates 1, skipped, 3 are those after 1, 3: nothing but the update is missing."""
+    constant = Optimization(lr=1e-3, schedule="constant")
+    skipping, poison = make_sft(optimization=constant), Poison({1})
+    trainer = fit(skipping, data("sft"), tmp_path, steps=2, callbacks=[poison])
+    state = trainer.optimizers[0].state
+    assert {int(each["step"]) for each in state.values()} == {1}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_too_many_skipped_updates_in_a_row_end_the_run_and_name_the_weight(make, stage, tmp_path):
+    module, poison = make(stage, optimization=replace(FAST, max_skips_in_a_row=1)), Poison({1, 2})
+    with pytest.raises(NonFiniteError, match=r"NaN or infinite, 2 updates in a row") as caught:
+        fit(module, data(stage), tmp_path, steps=8, callbacks=[poison])
+    assert poison.name in str(caught.value)
+    assert torch.equal(weights(module), poison.weights[0])
+
+
+def test_a_weight_that_is_not_finite_ends_the_run_at_once(make_sft, tmp_path):
+    class Break(Callback):
         def on_train_batch_start(self, trainer, module, batch, batch_idx):
-            name, weight = list(module.named_parameters())[-1]
-            weight.register_hook(lambda gradient: gradient * float("nan"))
-            before.update(name=name, weights=weights(module))
+            with torch.no_grad():
+                next(module.parameters()).fill_(float("nan"))
 
-    with pytest.raises(NonFiniteError, match=r"update 1: the gradient of .* is NaN") as caught:
-        fit(module, data(stage), tmp_path, steps=2, callbacks=[Poison()])
-    assert before["name"] in str(caught.value)
-    torch.testing.assert_close(weights(module), before["weights"], rtol=0, atol=0)
+    with pytest.raises(NonFiniteError, match=r"update 1: weight policy.* is NaN or infinite"):
+        fit(make_sft(), data("sft"), tmp_path, steps=2, callbacks=[Break()])
 
 
 @pytest.mark.parametrize("stage", STAGES)
