@@ -1,4 +1,4 @@
-"""Ctrl-C ends a run so that it can go on later."""
+"""Ctrl-C, or a scheduler that wants the machine back, ends a run so that it can go on later."""
 
 import os
 import signal
@@ -9,33 +9,41 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_marlhf.callbacks.checkpoint import Checkpoint, validation_follows
+from lightning_marlhf.callbacks.ranks import prefix_of, say
 
 EXIT_STATUS = 130  # what a shell reports for a program ended by Ctrl-C
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+RESTART_STATUS = (
+    75  # EX_TEMPFAIL: nobody wanted the run to end; start it again with --ckpt_path last
+)
+STATUS_OF = {  # SLURM sends SIGTERM, or what `--signal` asks for, before it takes a machine away
+    signal.SIGINT: EXIT_STATUS,
+    signal.SIGTERM: RESTART_STATUS,
+    signal.SIGUSR1: RESTART_STATUS,
+}
 
 
 class Interrupted(SystemExit):  # it says what happened, as KeyboardInterrupt does
-    """The user stopped the run; ends the process with status 130 and no traceback."""
-
-    def __init__(self) -> None:
-        super().__init__(EXIT_STATUS)
+    """The run was stopped from outside; ends the process without a traceback."""
 
 
 class GracefulInterrupt(Callback):
-    """The first Ctrl-C (or SIGTERM) ends the run after the current batch, with a checkpoint; the second at once.
+    """The first Ctrl-C, SIGTERM or SIGUSR1 ends the run after the current batch, with a checkpoint; the second at once.
 
-    Put it after the callbacks that write something at the end of a batch: it ends the run there.
+    Put it after the callbacks that write something at the end of a batch: it ends the run there. The exit status is 130
+    after Ctrl-C, and 75 after the other signals, which mean: start again with `--ckpt_path last`.
     """
 
     def __init__(self) -> None:
-        self._asked = False
-        self._handlers: dict[signal.Signals, Any] = {}
+        self._status = 0  # with which the run was asked to end
+        self._prefix = ""
+        self._handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the signals; elsewhere than in the main thread there are none."""
-        self._asked = False
+        self._status = 0
+        self._prefix = prefix_of(trainer)
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._handle) for number in SIGNALS}
+            self._handlers = {number: signal.signal(number, self._handle) for number in STATUS_OF}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -60,16 +68,18 @@ class GracefulInterrupt(Callback):
         self._give_back()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
+        asked_before, self._status = self._status, STATUS_OF[signal.Signals(number)]
+        if asked_before:
             self._give_back()
-            raise Interrupted
-        self._asked = True
-        _say(
-            f"\n{signal.Signals(number).name}: finishing this batch, then saving; once more stops at once\n"
+            raise Interrupted(self._status)
+        say(
+            f"\n{signal.Signals(number).name}: finishing this batch, then saving; once more stops at once\n",
+            prefix=self._prefix,
         )
 
     def _end_if_asked(self, trainer: Trainer) -> None:
-        if not trainer.strategy.reduce_boolean_decision(self._asked, all=False):
+        status = self._status
+        if not trainer.strategy.reduce_boolean_decision(status > 0, all=False):
             return
         paths = [
             c.save_last_checkpoint(trainer)
@@ -83,15 +93,10 @@ class GracefulInterrupt(Callback):
                 if paths
                 else "this run has no checkpoints"
             )
-            _say(f"interrupted at update {trainer.global_step}: {saved}{how}\n")
-        raise Interrupted
+            say(f"interrupted at update {trainer.global_step}: {saved}{how}\n", prefix=self._prefix)
+        raise Interrupted(status or RESTART_STATUS)  # RESTART_STATUS: another rank was asked
 
     def _give_back(self) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
-
-
-def _say(text: str) -> None:
-    """Write to stderr in one system call: inside a signal handler buffered streams may be locked."""
-    os.write(2, text.encode())

@@ -21,10 +21,12 @@ from lightning_marlhf.callbacks.judge_curve import JudgeCurve
 from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
 from lightning_marlhf.callbacks.pass_at_k import PassAtKCallback
 from lightning_marlhf.callbacks.progress import UpdateProgress
+from lightning_marlhf.callbacks.ranks import NameRanks
 from lightning_marlhf.callbacks.rollouts import RolloutWriter
 from lightning_marlhf.callbacks.run_directory import RunDirectory
 from lightning_marlhf.callbacks.tensorboard import TensorBoard
 from lightning_marlhf.callbacks.tensorboard_samples import TensorBoardSamples
+from lightning_marlhf.callbacks.watchdog import Watchdog
 from lightning_marlhf.callbacks.win_rate import WinRateCallback
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.checkpoints import FOLDER, find_checkpoint
@@ -38,6 +40,7 @@ SEEDED = ("data.init_args.seed", "model.init_args.seed")  # follow seed_everythi
 CALLBACKS: dict[str, type[Callback]] = {
     "nan_guard": NaNGuard,
     "kl_guard": KLGuard,
+    "watchdog": Watchdog,
     "rollouts": RolloutWriter,
     "samples": TensorBoardSamples,
     "pass_at_k": PassAtKCallback,
@@ -170,6 +173,7 @@ class RunCLI(LightningCLI):
         """Put our callbacks around those of the YAML, and our loggers where it names none."""
         tests = self.command == "fit" and self.config.test_after_fit
         first = [
+            NameRanks(),
             RunDirectory(
                 overwrite=self.config.overwrite,
                 resuming=self.command == "fit" and self.config.ckpt_path is not None,
@@ -192,7 +196,11 @@ class RunCLI(LightningCLI):
         ]
         if config.get("logger") in (None, True):
             config["logger"] = [MetricsCSV(self.run_dir), TensorBoard(self.run_dir)]
-        return Trainer(**config)
+        trainer = Trainer(**config)
+        for callback in configured:
+            if isinstance(callback, Watchdog):
+                callback.bound_collectives(trainer)
+        return trainer
 
     def run(self) -> int:
         """Run the command, and the test after a fit that asks for it; return the exit status."""

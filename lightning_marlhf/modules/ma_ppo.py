@@ -117,6 +117,7 @@ class MAPPO(TrainingModule):
         self.score_normalizer = ScoreNormalizer()
         self.register_buffer("episodes", torch.zeros((), dtype=torch.long))
         self.actors: Actors | None = None
+        self._stopwatch = Stopwatch()
 
     def configure_model(self) -> None:
         """Load what learns, once."""
@@ -284,8 +285,14 @@ class MAPPO(TrainingModule):
             learns=False,
         )
 
+    @property
+    def phase(self) -> str:
+        """Say what the module is doing: generation, scoring, update, ...; '' between them."""
+        return self._stopwatch.part
+
     def _collect(self, prompts: Prompts, seeds: Tensor, stopwatch: Stopwatch) -> Experience:
         assert self.actors is not None
+        self._stopwatch = stopwatch
         for scorer in self._scorers:
             scorer.evaluating = not self.trainer.training
         return collect_experience(

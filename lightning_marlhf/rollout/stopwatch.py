@@ -11,12 +11,15 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
+        self.part = ""  # that is running
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
         """Count the time inside the ``with`` block for ``part``."""
         start = time.perf_counter()
+        self.part = part
         try:
             yield
         finally:
             self.seconds[part] += time.perf_counter() - start
+            self.part = ""

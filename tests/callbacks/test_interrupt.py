@@ -52,13 +52,15 @@ def start(tmp_path: Path, slow: float) -> subprocess.Popen:
     raise AssertionError(process.stderr.read())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_finishes_the_batch_saves_and_says_how_to_resume(tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)]
+)
+def test_the_first_signal_finishes_the_batch_saves_and_says_how_to_resume(tmp_path, number, status):
     process = start(tmp_path, slow=0.3)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=False)
-    assert process.returncode == 130, errors
+    assert process.returncode == status, errors
     assert saved["global_step"] % 4 == 0
     assert 0 < saved["global_step"] < 4000
     assert f"interrupted at update {saved['global_step']}: saved" in errors

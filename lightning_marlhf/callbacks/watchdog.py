@@ -1,0 +1,98 @@
+"""Says where each process is when no step ends any more: a collective that hangs says nothing itself."""
+
+import faulthandler
+import os
+import threading
+import time
+from datetime import timedelta
+from typing import Any, Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lightning_marlhf.callbacks.interrupt import RESTART_STATUS
+from lightning_marlhf.callbacks.ranks import prefix_of, say
+
+_STDERR = 2
+_SOONER_S = 60.0  # than a collective gives up, which may end the process
+
+
+class Watchdog(Callback):
+    """Watches, in each process, that batches end; else it prints rank, update, phase, and what each thread is doing.
+
+    Args:
+        timeout_s: seconds without the end of a batch after which it speaks; collectives give up a minute later.
+        action: "report" goes on waiting, and reports again; "exit" ends the process (status 75), so that the launcher
+            can start the run again.
+    """
+
+    def __init__(
+        self, *, timeout_s: float = 1800.0, action: Literal["report", "exit"] = "report"
+    ) -> None:
+        if timeout_s <= 0:
+            raise ValueError(f"watchdog.timeout_s: expected more than 0 seconds, got {timeout_s}")
+        self.timeout_s = timeout_s
+        self.action = action
+        self._ended_at = 0.0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def bound_collectives(self, trainer: Trainer) -> None:
+        """Give the strategy's process group its timeout, before it is made."""
+        if hasattr(trainer.strategy, "_timeout"):
+            trainer.strategy._timeout = timedelta(seconds=self.timeout_s + _SOONER_S)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to watch."""
+        self._beat()
+        self._stop.clear()
+        self._thread = threading.Thread(
+            target=self._watch, args=(trainer, pl_module), name="watchdog", daemon=True
+        )
+        self._thread.start()
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Count from here."""
+        self._beat()
+
+    def on_validation_batch_end(self, *args: Any) -> None:
+        """Count from here."""
+        self._beat()
+
+    def on_train_end(self, *args: Any) -> None:
+        """Count from here: the export follows."""
+        self._beat()
+
+    def on_exception(self, *args: Any) -> None:
+        """Watch no longer."""
+        self._end()
+
+    def teardown(self, *args: Any, stage: str = "") -> None:
+        """Watch no longer."""
+        self._end()
+
+    def _beat(self) -> None:
+        self._ended_at = time.monotonic()
+
+    def _end(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _watch(self, trainer: Trainer, module: LightningModule) -> None:
+        while not self._stop.wait(self._left()):
+            if self._left() > 0:
+                continue
+            phase = getattr(module, "phase", "") or str(trainer.state.stage)
+            say(
+                f"watchdog: rank {trainer.global_rank} of {trainer.world_size}: no batch has ended for "
+                f"{self.timeout_s:g} s; {trainer.global_step} updates done, now in: {phase}; its threads:\n",
+                prefix=prefix_of(trainer),
+            )
+            faulthandler.dump_traceback(file=_STDERR, all_threads=True)
+            if self.action == "exit":
+                os._exit(RESTART_STATUS)
+            self._beat()
+
+    def _left(self) -> float:
+        return max(0.0, self._ended_at + self.timeout_s - time.monotonic())
