@@ -51,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line after the program's name; None takes the process's own.
 
     Returns:
-        The exit status: 0 done, 1 the run failed, 2 the command line is wrong, 75 stopped by the machine (start again with
-        --ckpt_path last), 130 interrupted.
+        The exit status: 0 done, 1 the run failed, 2 the command line is wrong, 130 interrupted, 75
+        stopped by the machine: start again with --ckpt_path last.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):

@@ -1,5 +1,6 @@
 """When checkpoints are saved, and how: whole or not at all."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -56,8 +57,15 @@ class Checkpoint(ModelCheckpoint):
         self._last_saved_at = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Settle where checkpoints go."""
-        self.dirpath = trainer.strategy.broadcast(self._folder(trainer))
+        """Settle where checkpoints go, and find out now whether they can.
+
+        Raises:
+            PermissionError: the folder is there and nothing may be written to it.
+        """
+        folder = Path(trainer.strategy.broadcast(self._folder(trainer)))
+        self.dirpath = str(folder)
+        if stage == "fit" and folder.exists() and not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from the checkpoint that the run goes on from."""
@@ -116,10 +124,16 @@ class Checkpoint(ModelCheckpoint):
         if trainer.is_global_zero:
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove(partial)
-        if _in_background(trainer) and not wait:
-            trainer.save_checkpoint(partial, storage_options=lambda: _replace(partial, path))
-        else:
-            trainer.save_checkpoint(partial)  # ends with a barrier
+        in_background = _in_background(trainer) and not wait
+        try:
+            if in_background:
+                trainer.save_checkpoint(partial, storage_options=lambda: _replace(partial, path))
+            else:
+                trainer.save_checkpoint(partial)  # ends with a barrier
+        except OSError:  # a full disk: what was written is of no use, and takes room
+            _remove(partial)
+            raise
+        if not in_background:
             if trainer.is_global_zero:
                 _replace(partial, path)
             trainer.strategy.barrier("checkpoint renamed")

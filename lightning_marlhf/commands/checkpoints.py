@@ -1,8 +1,11 @@
-"""Finds the checkpoint of a run that a user names."""
+"""Finds the checkpoint of a run that a user names, and refuses one that is damaged."""
 
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 FOLDER = "checkpoints"
+_MARK = b"pytorch-lightning_version"  # a key of every checkpoint that Lightning saves
 
 
 def find_checkpoint(run_dir: Path, which: str) -> Path:
@@ -13,7 +16,7 @@ def find_checkpoint(run_dir: Path, which: str) -> Path:
         which: "last", "best" (the newest `best-*.ckpt`), or a path.
 
     Raises:
-        ValueError: there is no such checkpoint; says which there are.
+        ValueError: there is no such checkpoint, or it is damaged; says which others there are.
     """
     folder = run_dir / FOLDER
     there = sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
@@ -23,9 +26,43 @@ def find_checkpoint(run_dir: Path, which: str) -> Path:
         found = [path for path in there if path.name.startswith("best")][-1:]
     else:
         found = [Path(which)]
+    others = [path for path in there if path not in found]
     if found and found[0].exists():
-        return found[0]
-    missing = f"no checkpoint {which!r}" + (f" in {folder}" if which in ("last", "best") else "")
-    if there:
-        raise ValueError(f"{missing}; there are: {', '.join(str(path) for path in there)}")
-    raise ValueError(f"{missing}; nothing was saved there yet, so start without --ckpt_path")
+        wrong = what_is_wrong(found[0])
+        if wrong is None:
+            return found[0]
+        raise ValueError(
+            f"{found[0]} {wrong}; {_what_to_do(others, 'start anew with --overwrite')}"
+        )
+    where = f" in {folder}" if which in ("last", "best") else ""
+    instead = _what_to_do(others, "nothing was saved there yet, so start without --ckpt_path")
+    raise ValueError(f"no checkpoint {which!r}{where}; {instead}")
+
+
+def what_is_wrong(path: Path) -> str | None:
+    """Say why a file is no whole checkpoint of a run; None where it is one. Sharded ones, folders, are not looked at.
+
+    Each record of the file has a checksum, which PyTorch writes and does not check.
+    """
+    if path.is_dir():
+        return None
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+            if damaged is not None:
+                return f"is damaged ({damaged} does not match its checksum)"
+            pickled = next((name for name in file.namelist() if name.endswith("/data.pkl")), None)
+            if pickled is None or _MARK not in file.read(pickled):
+                return "is no checkpoint of a run"
+    except zipfile.BadZipFile:
+        size = path.stat().st_size
+        return (
+            f"is no whole checkpoint ({size:,} bytes): it was cut off, or is another kind of file"
+        )
+    return None
+
+
+def _what_to_do(others: Sequence[Path], instead: str) -> str:
+    if others:
+        return f"there are: {', '.join(map(str, others))}"
+    return instead

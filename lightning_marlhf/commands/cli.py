@@ -10,9 +10,12 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_marlhf.callbacks.banner import StartBanner
 from lightning_marlhf.callbacks.checkpoint import Checkpoint
+from lightning_marlhf.callbacks.checkpoint_file import StraightToDisk
 from lightning_marlhf.callbacks.continue_logs import ContinueLogs
 from lightning_marlhf.callbacks.export import ExportHF
 from lightning_marlhf.callbacks.guards import KLGuard, NaNGuard
@@ -33,7 +36,7 @@ from lightning_marlhf.commands.checkpoints import FOLDER, find_checkpoint
 from lightning_marlhf.commands.config_check import Group
 from lightning_marlhf.commands.config_parser import RunParser
 from lightning_marlhf.commands.evaluated_step import EvaluatedStep
-from lightning_marlhf.commands.saved_config import SaveConfig, dump
+from lightning_marlhf.commands.saved_config import SaveConfig, changes, dump
 
 SEEDED = ("data.init_args.seed", "model.init_args.seed")  # follow seed_everything where they exist
 # Sections of the YAML: callbacks that every run has, with settings of their own
@@ -155,6 +158,20 @@ class RunCLI(LightningCLI):
             )
         if self.build and self.config.ckpt_path is not None:
             self.config.ckpt_path = str(find_checkpoint(self.run_dir, self.config.ckpt_path))
+            if self.command == "fit":
+                self._say_what_changed()
+
+    def _say_what_changed(self) -> None:
+        """Name the settings that differ from those with which the run went so far, and refuse what cannot work."""
+        changed = changes(self.run_dir, dump(self.parser, self.config))
+        for line in changed:
+            if line.startswith("data.init_args.num_workers:"):
+                raise ValueError(
+                    f"{line}: a run goes on with as many workers as it had, by which its place in the data is kept"
+                )
+        if changed and rank_zero_only.rank == 0:
+            lines = "".join(f"\n  {line}" for line in changed)
+            sys.stderr.write(f"resuming with settings that were others before:{lines}\n")
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer, unless only the command line was to be checked."""
@@ -197,6 +214,8 @@ class RunCLI(LightningCLI):
         if config.get("logger") in (None, True):
             config["logger"] = [MetricsCSV(self.run_dir), TensorBoard(self.run_dir)]
         trainer = Trainer(**config)
+        if not isinstance(trainer.strategy, ModelParallelStrategy):  # which writes folders
+            trainer.strategy.checkpoint_io = StraightToDisk()
         for callback in configured:
             if isinstance(callback, Watchdog):
                 callback.bound_collectives(trainer)

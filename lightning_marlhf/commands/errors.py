@@ -49,14 +49,12 @@ def explain(error: Exception) -> str | None:
     message = " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = f" ({error.filename})" if error.filename else ""
-        return f"the disk is full{where}; free some space and run the same command again to resume"
+        return f"the disk is full{where}; free some space and run the same command again (fit: with --ckpt_path last)"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"out of memory: make micro-batches, responses or the model smaller ({message})"
     if "DataLoader worker" in message:
-        return (
-            f"a process that prepares batches died, perhaps for want of memory ({message}); resume with "
-            "--ckpt_path last, with fewer data.init_args.num_workers, or 0"
-        )
+        cause = f"perhaps for want of memory ({message})"
+        return f"a process that prepares batches died, {cause}; resume with --ckpt_path last"
     if isinstance(
         error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError
     ):

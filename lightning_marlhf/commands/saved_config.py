@@ -89,6 +89,16 @@ def save(folder: Path, config: str, *, header: str, resumed_from: str | None) ->
     write_text(path, "\n".join([_NOTE + header, config.rstrip("\n"), *notes]) + "\n")
 
 
+def changes(folder: Path, config: str) -> list[str]:
+    """List the settings that a resolved config has changed since the run in ``folder`` was last started."""
+    path = folder / CONFIG_FILE
+    return (
+        differences(_load(path.read_text(encoding="utf-8")), _load(config))
+        if path.is_file()
+        else []
+    )
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """List the settings that differ, one line each: `trainer.max_steps: 40 -> 80`."""
     before, after = dict(_leaves(old)), dict(_leaves(new))

@@ -216,7 +216,13 @@ class TrainingModule(LightningModule):
         checkpoint["skipped"] = asdict(self.skipped)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Find the random state; it is put back when the first batch comes."""
+        """Find the random state; it is put back when the first batch comes.
+
+        Raises:
+            ValueError: the checkpoint is of other networks.
+        """
+        if self.strict_loading:
+            refuse_other_networks(checkpoint.get("state_dict", {}), self.state_dict())
         states = checkpoint.get("random_state")
         states = [states] if isinstance(states, dict) else states  # of one process, once
         self._random_state = states and states[self.trainer.global_rank % len(states)]
@@ -375,6 +381,26 @@ def _count(network: nn.Module) -> str:
     learning = sum(weight.numel() for weight in weights if weight.requires_grad)
     size = sum(weight.numel() for weight in weights)
     return f"{size:,}" if learning == size else f"{learning:,} of {size:,}"
+
+
+def refuse_other_networks(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Compare the names and shapes of a checkpoint's weights with a module's.
+
+    Raises:
+        ValueError: names the first that differs.
+    """
+    if not saved:  # sharded: read in place, later
+        return
+    for name in (*own, *saved):
+        there, here = (
+            str(list(weights[name].shape)) if name in weights else "missing"
+            for weights in (saved, own)
+        )
+        if there != here:
+            raise ValueError(
+                f"the checkpoint is of another model, or of another version of this program: {name} is {there} in the "
+                f"checkpoint and {here} here; resume with the settings that the run began with, or start a new one"
+            )
 
 
 def count_updates(

@@ -183,6 +183,15 @@ class MAPPO(TrainingModule):
             )
         self._prepare()
 
+    def on_train_start(self) -> None:
+        """Refuse to go on in the middle of a rollout."""
+        if self.global_step % self.updates_per_batch:
+            raise ValueError(
+                f"the checkpoint is of update {self.global_step}, no whole number of rollouts of {self.updates_per_batch} "
+                "updates: resume with ppo.epochs and ppo.minibatches as they were"
+            )
+        super().on_train_start()
+
     def on_validation_start(self) -> None:
         """Load what does not learn."""
         self._prepare()

@@ -10,6 +10,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning_marlhf.callbacks.guards import NaNGuard
 from lightning_marlhf.models.backbone import load_sequence_classifier
 from lightning_marlhf.models.heads import RewardNetwork
+from lightning_marlhf.modules.base import refuse_other_networks
 from lightning_marlhf.modules.optimization import NonFiniteError, Optimization
 from lightning_marlhf.modules.settings import PPO
 from tests.modules.tiny_runs import FAST, data, fit
@@ -282,3 +283,16 @@ def test_rows_longer_than_the_context_are_refused_before_the_first_update(
     monkeypatch.setattr(type(rows), "longest", 9_000)
     with pytest.raises(ValueError, match=r"may take 90\d\d tokens, and the \w+ has 8192 positions"):
         fit(module, rows, tmp_path, steps=2)
+
+
+def test_a_checkpoint_of_another_model_is_refused_by_name_and_shape():
+    own = {"a.weight": torch.ones(2, 3), "b.weight": torch.ones(1)}
+    refuse_other_networks({**own}, own)
+    refuse_other_networks({}, own)  # sharded
+    wider = {**own, "a.weight": torch.ones(2, 4)}
+    with pytest.raises(ValueError, match=r"a\.weight is \[2, 4\] in the checkpoint and \[2, 3\]"):
+        refuse_other_networks(wider, own)
+    with pytest.raises(ValueError, match=r"c is \[\] in the checkpoint and missing here"):
+        refuse_other_networks({**own, "c": torch.ones(())}, own)
+    with pytest.raises(ValueError, match=r"b\.weight is missing in the checkpoint and \[1\] here"):
+        refuse_other_networks({"a.weight": own["a.weight"]}, own)
