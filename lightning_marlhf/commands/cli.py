@@ -202,6 +202,7 @@ class RunCLI(LightningCLI):
             StartBanner(),
         ]
         theirs = config.get("callbacks") or []
+        theirs = [theirs] if isinstance(theirs, Callback) else theirs
         configured = [callback for callback in callbacks if callback is not None]
         config["callbacks"] = [
             *first,

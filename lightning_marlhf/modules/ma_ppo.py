@@ -187,8 +187,8 @@ class MAPPO(TrainingModule):
         """Refuse to go on in the middle of a rollout."""
         if self.global_step % self.updates_per_batch:
             raise ValueError(
-                f"the checkpoint is of update {self.global_step}, no whole number of rollouts of {self.updates_per_batch} "
-                "updates: resume with ppo.epochs and ppo.minibatches as they were"
+                f"the checkpoint is of update {self.global_step}, no whole number of rollouts of "
+                f"{self.updates_per_batch} updates: resume with ppo.epochs and ppo.minibatches as they were"
             )
         super().on_train_start()
 
