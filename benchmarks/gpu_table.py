@@ -81,8 +81,8 @@ def section(results: Sequence[Result], command: str, machine: str) -> str:
             "",
             f"Gemma of {case.shape['num_hidden_layers']} layers and {case.shape['hidden_size']} hidden units, random "
             f"weights, {case.dtype} (AdamW's moments too), layers checkpointed; {case.batch_size} rows (pairs) a step, "
-            f"prompts of {case.prompt} tokens, responses of {case.response}; the median of {case.steps - 1} steps after "
-            f"one that warms up. Machine: {machine}. Memory: GB at the height of a phase, measured / by `plan`.",
+            f"prompts of {case.prompt} tokens, responses of {case.response}; the median of {case.steps - 1} steps "
+            f"after one that warms up. Machine: {machine}. Memory: GB at the height of a phase, measured / by `plan`.",
             "",
             f"| stage | rows per pass | s per step | generated tokens/s | trained tokens/s | {phases} |",
             "|---" * (5 + len(PHASES)) + "|",
