@@ -6,6 +6,7 @@ const SAID = { left: "answer 1 is better", right: "answer 2 is better", tie: "a 
 // Characters that control, reorder or hide the text around them; line ends, tabs and joiners of letters and emoji stay.
 const HIDING = /(?![\n\t\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}]/gu;
 const visible = (text) => text.replace(/\r\n?/g, "\n").replace(HIDING, "\ufffd");
+const LONG = 20_000; // characters that a browser lays out at once; more come on demand
 const $ = (id) => document.getElementById(id);
 
 let session; // token, question, ...; see server.py
@@ -81,12 +82,21 @@ function show(next) {
   $("name").textContent = view.annotator;
   $("leave").hidden = session.annotator !== null;
   $("undo").disabled = !view.can_undo;
-  for (const part of ["prompt", "left", "right"]) $(part).textContent = pair ? visible(pair[part]) : "";
+  for (const part of ["prompt", "left", "right"]) fill($(part), pair ? pair[part] : "");
   $("note").value = view.note;
   toggleNote(Boolean(view.note));
   $("prompt").scrollTop = 0;
   window.scrollTo(0, 0);
   $(pair ? "question" : "thanks").focus({ preventScroll: true });
+}
+
+function fill(box, text) {
+  box.textContent = visible(text.slice(0, LONG));
+  if (text.length <= LONG) return;
+  const more = document.createElement("button");
+  more.textContent = `Show all ${text.length.toLocaleString("en")} characters`;
+  more.addEventListener("click", () => (box.textContent = visible(text)));
+  box.append("\u2026\n", more);
 }
 
 function toggleNote(open) {
