@@ -43,10 +43,14 @@ def test_an_existing_directory_is_not_replaced_unasked(run_dir, tmp_path, capsys
 
 def test_a_broken_or_foreign_checkpoint_is_one_line(run_dir, tmp_path, capsys):
     (tmp_path / "broken.ckpt").write_bytes(b"no checkpoint")
-    torch.save(
-        {"state_dict": {"other": torch.zeros(1)}, "global_step": 1}, tmp_path / "foreign.ckpt"
-    )
-    for name, said in (("broken", "cannot be read"), ("foreign", "is not of this config")):
+    torch.save({"weights": torch.zeros(1)}, tmp_path / "other.ckpt")
+    of_a_run = {"state_dict": {"other": torch.zeros(1)}, "global_step": 1}
+    torch.save(of_a_run | {"pytorch-lightning_version": "2.6"}, tmp_path / "foreign.ckpt")
+    for name, said in (
+        ("broken", "is no whole checkpoint (13 bytes)"),
+        ("other", "is no checkpoint of a run"),
+        ("foreign", "is not of this config"),
+    ):
         arguments = ["--ckpt", str(tmp_path / f"{name}.ckpt"), "--out", str(tmp_path / "out")]
         assert export.main(["export", str(run_dir), *arguments]) == 1
         error = capsys.readouterr().err
@@ -56,7 +60,7 @@ def test_a_broken_or_foreign_checkpoint_is_one_line(run_dir, tmp_path, capsys):
 
 def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys):
     (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints/last.ckpt").write_bytes(b"")
+    torch.save({"pytorch-lightning_version": "2.6"}, tmp_path / "checkpoints/last.ckpt")
     assert export.main(["export", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     assert "has no config.yaml" in capsys.readouterr().err
 
