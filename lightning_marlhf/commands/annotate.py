@@ -6,15 +6,14 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.annotation.criteria import CRITERIA
-
-if TYPE_CHECKING:
-    from lightning_marlhf.commands.annotation.selection import Selection
-    from lightning_marlhf.commands.annotation.store import VerdictFile
-    from lightning_marlhf.evaluation.pairs import Pair
+from lightning_marlhf.commands.annotation.selection import Selection, select
+from lightning_marlhf.commands.annotation.session import Session
+from lightning_marlhf.commands.annotation.store import VerdictFile
+from lightning_marlhf.commands.annotation.summary import summarize
+from lightning_marlhf.commands.pair_files import read_pairs
 
 _PORT = 8420
 _INSTALL = "pip install 'lightning_marlhf[annotate]'"
@@ -59,12 +58,18 @@ def _parser() -> argparse.ArgumentParser:
         help="share of pairs that every annotator gets, to see how far they agree; each of the others goes to one "
         "annotator (default 0.2)",
     )
-    parser.add_argument("--n", type=int, metavar="N", help="pairs, drawn by --seed (default all)")
+    parser.add_argument(
+        "--n",
+        type=int,
+        metavar="N",
+        help="prompts, drawn by the seed: those of `win-rate --n` (default all)",
+    )
     parser.add_argument(
         "--seed",
         type=int,
-        default=1,
-        help="draws the pairs, their order, and which answer stands left (default 1)",
+        default=0,
+        metavar="S",
+        help="of prompts, their order, and which answer stands left (default 0)",
     )
     parser.add_argument(
         "--port", type=int, default=_PORT, metavar="P", help=f"default {_PORT}; 0: any free one"
@@ -74,11 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     _check(options)
-    from lightning_marlhf.commands.annotation.selection import select
-    from lightning_marlhf.commands.annotation.store import VerdictFile
-    from lightning_marlhf.commands.annotation.summary import summarize
-
-    pairs = _read_pairs(options)
+    pairs = read_pairs(options.a, options.b).pairs
     selection = select(pairs, num=options.n, overlap=options.overlap, seed=options.seed)
     with closing(VerdictFile(options.out)) as verdicts:
         verdicts.check(pairs)
@@ -103,24 +104,12 @@ def _check(options: argparse.Namespace) -> None:
             raise ValueError(f"--out and --{side} are one file, {given}")
 
 
-def _read_pairs(options: argparse.Namespace) -> "Sequence[Pair]":
-    from lightning_marlhf.commands.annotation.selection import read_pairing
-
-    pairing = read_pairing(options.a, options.b)
-    for side, only in (("a", pairing.only_a), ("b", pairing.only_b)):
-        if only:
-            sys.stderr.write(f"left out, as they are in --{side} alone: {len(only)} answers\n")
-    return pairing.pairs
-
-
-def _serve(options: argparse.Namespace, selection: "Selection", verdicts: "VerdictFile") -> None:
+def _serve(options: argparse.Namespace, selection: Selection, verdicts: VerdictFile) -> None:
     try:
         from lightning_marlhf.commands.annotation.server import Server
         from lightning_marlhf.commands.annotation.serving import ADDRESS, listen, serve
     except ModuleNotFoundError as error:
         raise ValueError(f"the page needs {error.name}: {_INSTALL}") from error
-    from lightning_marlhf.commands.annotation.session import Session
-
     criteria = CRITERIA[options.task]
     session = Session(selection, verdicts, prompt_version=criteria.version)
     if options.annotator is not None:

@@ -155,16 +155,6 @@ def test_without_the_extra_the_line_says_what_to_install(files, capsys, monkeypa
     assert "pip install 'lightning_marlhf[annotate]'" in refusal(capsys, files)
 
 
-def test_answers_without_a_partner_are_counted(files, capsys):
-    write(files.b, ("prompt 0", "from b"), ("another", "from b"))
-    assert annotate.main(words(files, "--annotator", " ")) == 1
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[:2] == [
-        "left out, as they are in --a alone: 3 answers",
-        "left out, as they are in --b alone: 1 answers",
-    ]
-
-
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_a_browser_shows_hostile_answers_as_text(files, tmp_path):
     write(files.a, ("prompt", HOSTILE))
