@@ -64,7 +64,9 @@ async function perform(action, body = {}, said = "") {
 function warn(message) {
   $("warning").textContent = message;
   $("warning").hidden = !message;
-  if (message) window.scrollTo(0, 0);
+  if (!message) return;
+  $("status").textContent = "";
+  window.scrollTo(0, 0);
 }
 
 function show(next) {

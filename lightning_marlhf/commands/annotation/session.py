@@ -65,7 +65,7 @@ class Session:
             "pair": self._blind(person, pair) if pair else None,
             "done": done,
             "total": done + len(left),
-            "skipped": sum(pair_id in left for pair_id in person.skipped),
+            "skipped": sum(each in left and each != person.shown for each in person.skipped),
             "can_undo": person.can_undo,
             "note": person.note,
         }
