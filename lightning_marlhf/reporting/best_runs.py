@@ -1,6 +1,6 @@
 """Best-of-N of several runs side by side: against N, temperature by temperature."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +17,7 @@ from lightning_marlhf.reporting.text import with_interval
 
 RESULTS = "best_of_n.json"
 _PANEL = (3.4, 3.4)
+_AS_A_MONITOR = {"held_out": "rm_heldout"}  # what best-of-n calls a scorer -> what runs call it
 Results = Mapping[str, Sequence[BestOfN]]  # label of a run -> one for each seed
 
 
@@ -29,7 +30,7 @@ def blocks(systems: Sequence[System]) -> list[Block]:
         Pictures(
             (_picture(found[system.name], system),),
             f"{system.label}. The best of N answers is chosen by the reward model of training; a panel for each"
-            " temperature and scorer. Bands: 95 %, over seeds, or over prompts where there is one seed.",
+            " temperature and scorer. Bands: lowest to highest seed; 95 % over prompts where there is one seed.",
         )
         for system in systems
         if found[system.name]
@@ -63,13 +64,18 @@ def _table(systems: Sequence[System], found: Mapping[str, Results]) -> Table:
         "Expected score of the best of N answers, unbiased, from one pool of answers to each prompt. In brackets: 95 %"
         " intervals, over seeds, or over prompts where there is one seed."
     )
-    header = ("System", "Run", "Temperature", "N", "Paper", *names, "Seeds")
+    labels = (_label(name, systems[0]) for name in names)
+    header = ("System", "Run", "Temperature", "N", "Paper", *labels, "Seeds")
     return Table(header, tuple(rows), caption, num_left=4, name="best_of_n")
 
 
 def _scorers(results: Sequence[Sequence[BestOfN]]) -> list[str]:
     first = results[0][0]
     return sorted(first.points[0].scores, key=lambda name: name != first.chooser)
+
+
+def _label(name: str, system: System) -> str:
+    return system.study.spec.scores.get(_AS_A_MONITOR.get(name, name), name)
 
 
 def _points(results: Sequence[BestOfN]) -> list[tuple[float, int]]:
@@ -99,7 +105,7 @@ def _picture(found: Results, system: System) -> Picture:
             len(names), len(temperatures), squeeze=False, sharex=True, sharey="row"
         )
         for name, line in zip(names, panels, strict=True):
-            line[0].set_ylabel(f"{system.study.spec.scores.get(name, name)} of the best")
+            line[0].set_ylabel(f"{_label(name, system)} of the best")
             for temperature, axes in zip(temperatures, line, strict=True):
                 ns = [n for at, n in points if at == temperature]
                 _draw(axes, found, name, temperature=temperature, ns=ns)
@@ -111,13 +117,27 @@ def _picture(found: Results, system: System) -> Picture:
         return to_picture(figure, name=f"best-of-n-{system.name}", alt=alt, wide=True)
 
 
+def _end(
+    results: Sequence[BestOfN],
+    temperature: float,
+    n: int,
+    name: str,
+    end: Callable[[Iterable[float]], float],
+) -> float:
+    """Return an end of the band: the lowest or highest seed, or of the interval of the only one."""
+    if len(results) == 1:
+        only = _estimate(results, temperature, n, name)
+        return end((only.low, only.high))
+    return end(_point(each, temperature, n).scores[name].mean for each in results)
+
+
 def _draw(axes: Axes, found: Results, name: str, *, temperature: float, ns: Sequence[int]) -> None:
     for number, (label, results) in enumerate(found.items()):
         style = nth_style(number, label)
         values = [_estimate(results, temperature, n, name) for n in ns]
         look = {"color": style.color, "linestyle": style.line, "marker": style.marker}
         axes.plot(ns, [value.mean for value in values], label=label, **look)
-        low, high = [value.low for value in values], [value.high for value in values]
+        low, high = ([_end(results, temperature, n, name, end) for n in ns] for end in (min, max))
         axes.fill_between(ns, low, high, color=style.color, alpha=0.14, linewidth=0)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(list(ns)))

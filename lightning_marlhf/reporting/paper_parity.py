@@ -7,7 +7,7 @@ from lightning_marlhf.reporting.curves import score_metric
 from lightning_marlhf.reporting.parity import interval_caption, parity_shares, share_cell
 from lightning_marlhf.reporting.statistics import median_interval
 from lightning_marlhf.reporting.systems import System
-from lightning_marlhf.reporting.text import MISSING, number
+from lightning_marlhf.reporting.text import number
 
 
 def paper_parity_table(systems: Sequence[System]) -> list[Block]:
@@ -53,10 +53,8 @@ def _line(system: System, stage: str) -> tuple[Cell, ...] | None:
 
 def _speed_up(shares: Sequence[float]) -> Cell:
     found = median_interval([1 / share for share in shares])  # of one that is never reached: 0
-    if found.median == 0:
-        return Cell(MISSING)
-    detail = "" if found.low != found.low else f"({_times(found.low)} to {_times(found.high)})"
-    return Cell(f"{number(found.median, 2)} x", detail)
+    detail = f"({_times(found.low)} to {_times(found.high)})" if len(shares) > 1 else ""
+    return Cell(f"{_times(found.median)} x", detail)
 
 
 def _times(value: float) -> str:

@@ -3,8 +3,8 @@
 import pytest
 
 from lightning_marlhf.records import write_json
-from lightning_marlhf.reporting import build_paper_report
-from lightning_marlhf.reporting.blocks import Note, Pictures, Table
+from lightning_marlhf.reporting import build_paper_report, paper_parity
+from lightning_marlhf.reporting.blocks import Cell, Note, Pictures, Table
 from lightning_marlhf.reporting.evaluations import judge_label
 from lightning_marlhf.reporting.paper import SHOWS, read_system
 
@@ -103,6 +103,7 @@ def test_a_seed_that_never_gets_there_makes_the_speed_up_open(output, make_run):
     folder = output / "tldr/small/ma/seed-3"
     make_run(folder, metrics={"objective/rm": {10: 0.0, 40: 2.9}}, done={})
     (table,) = blocks("parity", system_of(output))
+    assert paper_parity._speed_up([float("inf")]) == Cell("less than 1 x")
     assert texts(table.rows[1])[4:7] == [
         *("2.00 x (less than 1 to 2.00)", "50 % (50 % to not reached)", "1 of 3")
     ]
