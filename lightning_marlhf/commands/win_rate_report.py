@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from lightning_marlhf.commands.win_rate import Judged
 
 MOST_INVALID = 0.05  # share of pairs; above it the other numbers cannot be trusted
-_TRAINED_ON = "a reward model favours policies that were trained on it: judge by one that was held out"
+_TRAINED_ON = (
+    "a reward model favours policies that were trained on it: judge by one that was held out"
+)
 _NONE = "not known"
 
 
