@@ -55,6 +55,11 @@ class Session:
         return time.time() - self.started
 
     @property
+    def has_logged(self) -> bool:
+        metrics = self.run / "metrics.csv"
+        return metrics.exists() and metrics.stat().st_mtime > self.started
+
+    @property
     def log(self) -> str:
         return log_of(self.run).read_text(errors="replace")
 
@@ -215,12 +220,16 @@ def kill_at(session: Session, moment: str, *, draw: random.Random, pace: Pace) -
     Raises:
         SoakError: the run ended before.
     """
-    updates = 0.0 if moment == "starting" else 1.5 * UPDATES_PER_SAVE * draw.random()
-    startup = pace.startup * (draw.random() if moment == "starting" else 1.0)
-    sign = SIGNS.get(moment)
-    while session.age < startup + updates * pace.update or (sign and not session.writes(sign)):
+    starting, sign = moment == "starting", SIGNS.get(moment)
+    wait = draw.random() * (pace.startup if starting else 1.5 * UPDATES_PER_SAVE * pace.update)
+    began = (
+        session.started if starting else None
+    )  # to train, by its own log: a machine's load may change
+    while began is None or time.time() < began + wait or (sign and not session.writes(sign)):
         if session.status is not None:
             raise SoakError(f"the run ended by itself ({session.status}):\n{session.log}")
+        if began is None and session.has_logged:
+            began = time.time()
         time.sleep(0.0002)
     session.kill()
     return moment in ("saving", "exporting") and session.writes(SIGNS[moment])
