@@ -19,7 +19,7 @@ from lightning_marlhf.callbacks.checkpoint_file import StraightToDisk
 from lightning_marlhf.callbacks.continue_logs import ContinueLogs
 from lightning_marlhf.callbacks.export import ExportHF
 from lightning_marlhf.callbacks.guards import KLGuard, NaNGuard
-from lightning_marlhf.callbacks.interrupt import EXIT_STATUS, GracefulInterrupt
+from lightning_marlhf.callbacks.interrupt import EXIT_STATUS, GracefulInterrupt, Interrupted
 from lightning_marlhf.callbacks.judge_curve import JudgeCurve
 from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
 from lightning_marlhf.callbacks.pass_at_k import PassAtKCallback
@@ -237,8 +237,8 @@ class RunCLI(LightningCLI):
                 self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
             if self.command in ("validate", "test") and self.trainer.is_global_zero:
                 show_metrics(self.trainer)
-        except SystemExit:  # Lightning's answer to Ctrl-C is status 1
-            if not self.trainer.interrupted:
+        except SystemExit as end:  # Lightning's answer to Ctrl-C is status 1
+            if isinstance(end, Interrupted) or not self.trainer.interrupted:
                 raise
             return EXIT_STATUS
         return 0

@@ -1,4 +1,7 @@
+import importlib
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +39,24 @@ def test_a_fit_leaves_its_config_checkpoint_and_export(toy_yaml, tmp_path):
     assert (tmp_path / "run/checkpoints/last.ckpt").exists()
     assert (tmp_path / "run/export").is_dir()
     assert json.loads((tmp_path / "run/done.json").read_text())["step"] == 4
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)]
+)
+def test_the_exit_status_says_who_stopped_a_run(toy_yaml, tmp_path, monkeypatch, number, status):
+    toy = importlib.import_module("toy_run").Toy
+    step = toy.training_step
+
+    def interrupted_step(self, batch, batch_idx):
+        os.kill(os.getpid(), number)
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(toy, "training_step", interrupted_step)
+    with pytest.raises(SystemExit) as end:
+        run("--config", toy_yaml)
+    assert end.value.code == status
+    assert (tmp_path / "run/checkpoints/last.ckpt").exists()
 
 
 def test_a_judge_of_the_yaml_is_built(toy_yaml, tmp_path):
