@@ -151,6 +151,13 @@ def test_the_only_pair_left_can_be_skipped_and_is_nothing_to_undo(make_session):
     assert (view["can_undo"], view["skipped"]) == (False, 0)  # it is back already
 
 
+def test_undo_passes_over_the_skip_of_a_pair_that_is_back_on_the_page(make_session):
+    session = make_session(2)
+    first = judge(session)
+    assert skip(session) == shown(session)
+    assert undo(session) == first
+
+
 def test_a_verdict_sent_twice_is_kept_once(make_session, tmp_path):
     session = make_session(2)
     judged = judge(session)
