@@ -30,5 +30,5 @@ def select(pairs: Sequence[Pair], *, num: int | None, overlap: float, seed: int)
     """
     drawn = draw(pairs, num, seed=seed, by_subreddit=False)
     drawn.sort(key=lambda pair: (digest(str(seed), pair.prompt), pair.pair_id))
-    shared = math.ceil(round(overlap * len(drawn), 6))  # 0.2 * 15 is a hair above 3
+    shared = math.ceil(round(overlap * len(drawn), 6))  # 0.07 * 100 is a hair above 7
     return Selection(tuple(drawn), shared, seed)

@@ -25,7 +25,7 @@ def test_a_seed_draws_pairs_and_their_order_whatever_the_order_of_the_file():
 
 @pytest.mark.parametrize(
     ("count", "overlap", "shared"),
-    [(10, 0, 0), (10, 1, 10), (15, 0.2, 3), (11, 0.2, 3), (3, 0.1, 1)],
+    [(10, 0, 0), (10, 1, 10), (100, 0.07, 7), (11, 0.2, 3), (3, 0.1, 1)],
 )
 def test_the_share_for_everybody_is_rounded_up_to_whole_pairs(count, overlap, shared):
     assert select(make_pairs(count), num=None, overlap=overlap, seed=1).num_shared == shared
