@@ -1,11 +1,12 @@
 # make demo | test | soak | lint | help. Uses .venv, and makes it if it is not there; installs only when it has to.
-# Options: QUICK=1 (a small demo), TASK=apps (programs instead of summaries), SOAK="--kills 5", VENV=folder,
-# PYTHON=/path/to/python (3.11 or newer, to make .venv with).
+# Options: QUICK=1 (a small demo), TASK=apps (programs instead of summaries), OUTPUT=folder (of a demo),
+# SOAK="--kills 5", VENV=folder, PYTHON=/path/to/python (3.11 or newer, to make .venv with).
 
 PYTHON ?= python3
 VENV ?= .venv
 QUICK ?=
 TASK ?= tldr
+OUTPUT ?=
 SOAK ?= --kills 20
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 RUN := PATH="$(abspath $(VENV))/bin:$$PATH"
@@ -27,7 +28,7 @@ help: ## say what can be made
 
 demo: $(VENV)/.installed ## run the main job
 	@echo "==> demo: experiments/tiny/$(TASK)/demo.yaml$(if $(QUICK), (quick)). Finished stages are skipped, an interrupted one goes on."
-	@$(VENV)/bin/python -m lightning_marlhf reproduce experiments/tiny/$(TASK)/demo.yaml$(if $(QUICK), --quick)
+	@$(VENV)/bin/python -m lightning_marlhf reproduce experiments/tiny/$(TASK)/demo.yaml$(if $(QUICK), --quick)$(if $(OUTPUT), --output $(OUTPUT))
 
 test: $(VENV)/.installed-dev ## run the CPU tests
 	@echo "==> test: pytest on CPU, without network; the notebooks, too"

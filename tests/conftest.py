@@ -1,14 +1,16 @@
-"""Shared fixtures: a character tokenizer, and tiny random models of four families."""
+"""Every test is a function of the commit; and fixtures for all: a character tokenizer, tiny random models."""
 
-import os
-
-# Read once, on import of the Hub's client: no test reaches the network.
-os.environ["HF_HUB_OFFLINE"] = "1"
-
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
+
+from tests.isolation import isolate
+
+isolate(gpu="gpu" in sys.argv)  # before the first import that reads the environment
+
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -16,6 +18,9 @@ from lightning_marlhf.data.tokenizers import character_tokenizer
 from lightning_marlhf.models.backbone import ModelConfig, load_causal_lm, load_sequence_classifier
 
 torch.set_num_threads(1)  # on tensors this small, threads only wait for each other
+# Without its database of failures, which lies in the checkout, and with the same examples every time.
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 LLAMA = {
     "hidden_size": 32,
@@ -55,6 +60,14 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "embd_pdrop": 0.3,
     },
 }
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Run every test in an empty folder: the checkout may hold runs."""
+    with pytest.MonkeyPatch.context() as patch:  # not the test's own, which it may undo
+        patch.chdir(tmp_path_factory.mktemp("empty"))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -129,6 +129,7 @@ def test_pre_commit_hooks_use_the_pinned_versions() -> None:
     [
         (["demo"], "reproduce experiments/tiny/tldr/demo.yaml\n"),
         (["demo", "QUICK=1"], "reproduce experiments/tiny/tldr/demo.yaml --quick\n"),
+        (["demo", "OUTPUT=x"], "reproduce experiments/tiny/tldr/demo.yaml --output x\n"),
         (["test"], "-m pytest"),
     ],
 )
