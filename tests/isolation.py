@@ -9,7 +9,9 @@ import os
 import shutil
 import site
 import tempfile
+from pathlib import Path
 
+_ROOT = str(Path(__file__).parents[1])
 _KEPT = {"PATH", "TMPDIR", "CI", "LANG", "CUDA_HOME", "CUDA_VISIBLE_DEVICES"}
 _KEPT_PREFIXES = (
     *("PYTEST", "COV", "PYTHONPATH", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE"),
@@ -31,8 +33,12 @@ def isolate(*, gpu: bool) -> None:
             del os.environ[name]
     home = tempfile.mkdtemp(prefix="marlhf-tests-")
     atexit.register(shutil.rmtree, home, ignore_errors=True)
+    others = os.environ.get("PYTHONPATH")
     os.environ.update(
         HOME=home,
+        PYTHONPATH=os.pathsep.join(
+            [_ROOT, others] if others else [_ROOT]
+        ),  # the code of this checkout
         PYTHONUSERBASE=python_packages,
         HF_HUB_OFFLINE="1",  # read once, on import of the Hub's client: no test reaches the network
     )

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}
 
 
@@ -30,8 +29,7 @@ def torchrun(processes: int, folder: Path, *checks: str, timeout: float = 600) -
     ]
     process = subprocess.Popen(
         command,
-        cwd=ROOT,
-        env=os.environ | ONE_THREAD | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | ONE_THREAD,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
