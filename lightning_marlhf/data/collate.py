@@ -67,6 +67,7 @@ class Padder:
             sample_ids=tuple(row.question.sample_id for row in rows),
             texts=tuple(row.question.prompt for row in rows),
             references=tuple(row.question.reference for row in rows),
+            messages=tuple(row.question.messages for row in rows),
         )
 
     def demonstrations(self, rows: Sequence[TokenizedDemonstration]) -> SupervisedBatch:

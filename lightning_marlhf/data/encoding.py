@@ -19,6 +19,7 @@ _COLUMNS = {
     "part": Value("int32"),  # which of the row's answers
     "prompt": Value("string"),
     "reference": Value("string"),
+    "messages": Value("string"),  # "" or missing where the prompt is plain text
     "unusable": Value("string"),  # why the row is to be dropped, "" where it is not
     "remark": Value("string"),
     "truncated": Value("bool"),
@@ -88,7 +89,7 @@ def encode(
         _encode_batch,
         settings={"tokenizer": tokenizer, "encoding": encoding, "stage": stage},
         features=Features({**_COLUMNS, **_IDS_OF_STAGE[stage]}),
-        key=("tokens", stage, repr(encoding), vocabulary(tokenizer)),
+        key=("tokens", stage, repr(encoding), vocabulary(tokenizer), *_COLUMNS),
         processes=processes,
         title=f"tokenising {where}",
     )
@@ -102,7 +103,10 @@ def _encode_batch(
     encoding: Encoding,
     stage: str,
 ) -> dict[str, list[Any]]:
-    texts = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    plain = {"messages": ""}
+    texts = (
+        plain | dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+    )
     rows, answers = zip(
         *(pair for text in texts for pair in _with_answers(text, stage)), strict=True
     )

@@ -157,7 +157,7 @@ class TextData(RLHFDataModule):
         """Return the rows of a split that are used.
 
         Raises:
-            ValueError: none is left to train on.
+            ValueError: none is left to train on, or to evaluate on.
         """
         stored = "train" if split == "train" else "held-out"
         times = self.samples_per_prompt if split == "test" and self._answers else 1
@@ -282,9 +282,11 @@ class TextData(RLHFDataModule):
         if split not in self._kept:
             encoded = self.encoded(split)
             used = _without_unusable(encoded)
-            if split == "train" and not len(used):
+            all_dropped = self.stage == "evaluation" and len(encoded)
+            if not len(used) and (split == "train" or all_dropped):
                 reasons = "; ".join(self.tally(split).lines()) or "the phase is empty"
-                raise ValueError(f"{self.source}: no rows left to train on: {reasons}")
+                purpose = "train on" if split == "train" else "evaluate on"
+                raise ValueError(f"{self.source}: no rows left to {purpose}: {reasons}")
             self._kept[split] = used
         return self._kept[split]
 
