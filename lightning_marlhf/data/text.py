@@ -19,6 +19,7 @@ from lightning_marlhf.data.reading import Reader, read_texts
 from lightning_marlhf.data.source import HubData, load_source
 from lightning_marlhf.data.tally import Tally, take_tally
 from lightning_marlhf.data.tokenized import TokenizedRows
+from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.types import SupervisedBatch
 
@@ -133,6 +134,11 @@ class TextData(RLHFDataModule):
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The model's tokenizer."""
         return load_tokenizer(self.tokenizer_source)
+
+    @property
+    def reward_input(self) -> RewardInput:
+        """How a reward model sees these rows; special tokens that are not added are those of a chat template."""
+        return RewardInput(self.encoding.joined, not self.encoding.special_tokens)
 
     @property
     def longest(self) -> int:
