@@ -56,6 +56,8 @@ def experience_to_completions(
             reference=prompts.references[row],
             settings=dict(settings or {}),
             trace=vars(trace_of(rows, row, tokenizer)) if row < num_traces else None,
+            prompt_ids=prompts.input_ids[row][prompts.attention_mask[row]].tolist(),
+            response_ids=rollout.response_ids[row][rollout.response_mask[row]].tolist(),
             messages=_to_json(prompts.messages[row]),
         )
         for row in range(size)
