@@ -62,6 +62,8 @@ class Completion(Record):
     trace: dict[str, list[Any]] | None = None  # a TokenTrace as a dictionary, where one was kept
     prompt_ids: list[int] | None = None  # the prompt's tokens, BOS included, where they were kept
     response_ids: list[int] | None = None  # the response's tokens, EOS included
+    messages: list[dict[str, str]] | None = None
+    # ^ `role` and `content` of the dialogue that a chat template wrote as the prompt; None: plain text
 
 
 @dataclass(frozen=True)

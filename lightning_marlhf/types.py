@@ -15,6 +15,8 @@ from torch import Tensor
 
 Batch = TypeVar("Batch", bound="TensorBatch")
 Padded = TypeVar("Padded", bound="RightPadded")
+Messages = Sequence[Mapping[str, str]]
+"""A dialogue: ``role`` ("system", "user" or "assistant") and ``content`` of each turn."""
 
 
 class TensorBatch:
@@ -58,6 +60,13 @@ class Prompts(TensorBatch):
     sample_ids: tuple[str, ...]  # name the rows for ever: seed their sampling, tie records together
     texts: tuple[str, ...]  # the prompt before tokenisation
     references: tuple[Any, ...]  # what a gold score or tests need; None where there is nothing
+    messages: tuple[Messages | None, ...] = ()
+    # ^ what the policy's chat template wrote as the text, for models with another; None: the text is all there is
+
+    def __post_init__(self) -> None:
+        """Give every row an entry for its messages."""
+        if not self.messages:
+            object.__setattr__(self, "messages", (None,) * len(self.sample_ids))
 
     def __len__(self) -> int:
         """Count the prompts."""

@@ -16,6 +16,7 @@ from lightning_marlhf.callbacks.rollouts import (
     records_of,
     sampling_of,
 )
+from lightning_marlhf.evaluation.pairs import asked
 from lightning_marlhf.records import Completion, read_completions, write_jsonl
 
 
@@ -92,5 +93,5 @@ def first_answers(rows: Iterable[Completion]) -> list[Completion]:
     """Keep the first answer to each prompt."""
     by_prompt: dict[str, Completion] = {}
     for row in rows:
-        by_prompt.setdefault(row.prompt, row)
+        by_prompt.setdefault(asked(row), row)
     return list(by_prompt.values())

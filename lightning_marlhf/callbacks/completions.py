@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.records import Completion, TokenTrace
-from lightning_marlhf.types import Experience
+from lightning_marlhf.types import Experience, Messages
 
 _DIGITS = 5
 _SPACES = ("▁", "Ġ", " ")  # how sentencepiece and byte-level BPE mark a leading space
@@ -56,9 +56,16 @@ def experience_to_completions(
             reference=prompts.references[row],
             settings=dict(settings or {}),
             trace=vars(trace_of(rows, row, tokenizer)) if row < num_traces else None,
+            prompt_ids=prompts.input_ids[row][prompts.attention_mask[row]].tolist(),
+            response_ids=rollout.response_ids[row][rollout.response_mask[row]].tolist(),
+            messages=_to_json(prompts.messages[row]),
         )
         for row in range(size)
     ]
+
+
+def _to_json(messages: Messages | None) -> list[dict[str, str]] | None:
+    return None if messages is None else [dict(turn) for turn in messages]
 
 
 def scores_of(experience: Experience, row: int) -> dict[str, float]:

@@ -13,7 +13,7 @@ from lightning_marlhf.callbacks.sample_text import code_block
 from lightning_marlhf.callbacks.tensorboard import writers_of
 from lightning_marlhf.evaluation.judges.base import Judge
 from lightning_marlhf.evaluation.outcomes import outcomes
-from lightning_marlhf.evaluation.pairs import Pair, pair_completions
+from lightning_marlhf.evaluation.pairs import Pair, asked, pair_completions
 from lightning_marlhf.evaluation.win_rate import summarize
 from lightning_marlhf.records import Completion, Verdict, WinRate, write_jsonl
 
@@ -80,10 +80,9 @@ class WinRateCallback(Callback):
         experience = experience_of(outputs)
         if self.judge is None or experience is None:
             return
-        prompts = {row.prompt for row in self.baseline.rows}
-        if prompts & set(experience.rollout.prompts.texts):
-            rows = records_of(trainer, pl_module, experience, step=trainer.global_step)
-            self._answers += [row for row in rows if row.prompt in prompts]
+        wanted = set(map(asked, self.baseline.rows))
+        rows = records_of(trainer, pl_module, experience, step=trainer.global_step)
+        self._answers += [row for row in rows if asked(row) in wanted]
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare, and log."""
@@ -157,6 +156,6 @@ def metrics_of(found: WinRate) -> dict[str, float]:
 def example_text(pair: Pair, found: Mapping[str, str]) -> str:
     """Show a pair as Markdown; the texts stand in indented blocks, in which nothing is Markdown or HTML."""
     outcome = _OUTCOMES.get(found.get(pair.pair_id, ""), "no valid verdict")
-    texts = {"Prompt": pair.prompt, "Policy": pair.a, "Baseline": pair.b}
+    texts = {"Prompt": pair.asked, "Policy": pair.a, "Baseline": pair.b}
     blocks = [f"{title}\n\n{code_block(text[:_LONGEST])}" for title, text in texts.items()]
     return "\n\n".join([f"**{outcome}**", *blocks])

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from lightning_marlhf.commands.answering import Answerer
-from lightning_marlhf.commands.completing import Wanted, complete, too_long, wanted_answers
+from lightning_marlhf.commands.completing import (
+    Wanted,
+    complete,
+    refused,
+    too_long,
+    wanted_answers,
+)
 from lightning_marlhf.commands.model_folder import model_folder
 from lightning_marlhf.commands.prompting import CHAT, Prompt
 from lightning_marlhf.records import Completion, cut_unfinished_line, read_completions
@@ -82,11 +88,18 @@ class AnswerJob:
             yield LoadedModel(answerer, folder.step)
 
     def fitting(self, model: LoadedModel, wanted: Sequence[Wanted]) -> Sequence[Wanted]:
-        """Leave out prompts that the model has no room for, and say so.
+        """Leave out prompts that the model's template refuses, or that it has no room for, and say so.
 
         Raises:
             ValueError: no prompt of the job fits.
         """
+        for why, rows in refused(model.answerer, wanted).items():
+            if len(rows) == len(self.prompts) * self.num_samples:
+                raise ValueError(f"no prompt is left: {why}")
+            sys.stderr.write(
+                f"answers left out: {len(rows)} (the first is {rows[0].sample_id}): {why}\n"
+            )
+            wanted = [each for each in wanted if each not in rows]
         limit = self.sampling.max_new_tokens
         left_out = too_long(model.answerer, wanted, limit)
         if not left_out:

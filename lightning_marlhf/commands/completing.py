@@ -8,6 +8,7 @@ import torch
 from lightning_marlhf.commands.answering import Answerer
 from lightning_marlhf.commands.prompting import Prompt, batches
 from lightning_marlhf.data.examples import Question, TokenizedQuestion
+from lightning_marlhf.hub.chat import RefusedDialogueError
 from lightning_marlhf.records import Completion
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
 from lightning_marlhf.types import Rollout
@@ -33,7 +34,25 @@ def wanted_answers(prompts: Sequence[Prompt], num_samples: int) -> Iterator[Want
 def too_long(answerer: Answerer, wanted: Sequence[Wanted], max_new_tokens: int) -> list[Wanted]:
     """Find the answers to prompts that leave the model no room for ``max_new_tokens``."""
     room = answerer.positions - max_new_tokens
-    return [each for each in wanted if len(answerer.tokenize(each.prompt.text)) > room]
+    return [each for each in wanted if len(prompt_ids(answerer, each.prompt)) > room]
+
+
+def refused(answerer: Answerer, wanted: Sequence[Wanted]) -> dict[str, list[Wanted]]:
+    """Find the answers to dialogues that the model's chat template refuses, by what it says."""
+    found: dict[str, list[Wanted]] = {}
+    for each in wanted:
+        try:
+            prompt_ids(answerer, each.prompt)
+        except RefusedDialogueError as error:
+            found.setdefault(str(error), []).append(each)
+    return found
+
+
+def prompt_ids(answerer: Answerer, prompt: Prompt) -> list[int]:
+    """Tokenise a prompt: its messages in the chat template, where it has some."""
+    if prompt.messages is None:
+        return answerer.tokenize(prompt.text)
+    return answerer.tokenize_turns(prompt.messages)
 
 
 def complete(
@@ -63,9 +82,8 @@ def complete(
 
 
 def _tokenize(answerer: Answerer, prompt: Prompt) -> TokenizedQuestion:
-    return TokenizedQuestion(
-        Question(prompt.sample_id, prompt.text), answerer.tokenize(prompt.text)
-    )
+    question = Question(prompt.sample_id, prompt.text, messages=prompt.messages)
+    return TokenizedQuestion(question, prompt_ids(answerer, prompt))
 
 
 def _to_completion(
@@ -82,4 +100,5 @@ def _to_completion(
         reference=wanted.prompt.reference,
         prompt_ids=prompts.input_ids[row][prompts.attention_mask[row]].tolist(),
         response_ids=response_ids,
+        messages=wanted.prompt.messages,
     )

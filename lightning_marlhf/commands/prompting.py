@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning_marlhf.records import read_jsonl
-from lightning_marlhf.tasks import prompts
+from lightning_marlhf.tasks import dialogue, prompts
+from lightning_marlhf.tasks.dialogue import Turn
+from lightning_marlhf.tasks.messages import split_dialogue
 from lightning_marlhf.tasks.rows import MalformedRow, UnusableRow
 
 TEXT, CHAT = "text", "chat"
@@ -24,6 +26,7 @@ class Prompt:
     sample_id: str  # the row's own, or its number; seeds its sampling
     text: str  # as the model sees it, but for a chat template
     reference: Any = None  # what a judge may compare with
+    messages: Sequence[Turn] | None = None  # what the model's chat template writes as the prompt
 
 
 def add_format_option(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +58,7 @@ def read_prompts(given: Sequence[str], file: Path | None, form: str) -> list[Pro
         found = _read_rows(file, form)
     else:
         texts = (text for text in _texts(given, file) if text.strip())
-        found = [Prompt(str(number), _frame(text, form)) for number, text in enumerate(texts)]
+        found = [_prompt(str(number), text, form) for number, text in enumerate(texts)]
     if not found:
         raise ValueError(f"no prompts in {file or 'standard input'}")
     return found
@@ -100,13 +103,23 @@ def _read_row(row: Mapping[str, Any], number: int, form: str) -> Prompt:
     if "prompt" not in row and form in prompts.READERS:
         return Prompt(name, prompts.READERS[form](row))
     text = row.get("prompt")
+    if form == CHAT and not isinstance(text, str):
+        turns, _ = split_dialogue(row, prompt="prompt", chosen="chosen", answers=())
+        return Prompt(name, dialogue.to_plain(turns), row.get("reference"), turns)
     if not isinstance(text, str) or not text.strip():
         raise MalformedRow("expected a `prompt` with a text" + _hint(row, form))
-    return Prompt(name, _frame(text, form), row.get("reference"))
+    return _prompt(name, text, form, row.get("reference"))
+
+
+def _prompt(name: str, text: str, form: str, reference: Any = None) -> Prompt:
+    turns = dialogue.to_turns(text) if form == CHAT else None
+    return Prompt(name, _frame(text, form), reference, turns)
 
 
 def _hint(row: Mapping[str, Any], form: str) -> str:
     """Say which format reads the row, where one does."""
+    if isinstance(row.get("prompt"), list) or "messages" in row or "conversations" in row:
+        return f"; --format {CHAT} reads messages"
     fitting = (
         name for name in prompts.READERS if form not in prompts.READERS and _reads(name, row)
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lightning_marlhf.commands import errors
-from lightning_marlhf.commands.answers_file import Row, read_rows
+from lightning_marlhf.commands.answers_file import Row, read_rows, to_completion
 from lightning_marlhf.commands.counter import Counter
 from lightning_marlhf.commands.model_folder import MODEL_HELP, add_dtype_option, device_and_dtype
 from lightning_marlhf.commands.prompting import batches
@@ -36,8 +36,8 @@ def _parser() -> argparse.ArgumentParser:
         "--completions",
         type=Path,
         metavar="FILE",
-        help="JSONL with `prompt` and `response`, as generate and runs write it; `ended`: false where a response "
-        "was cut off, so that no EOS follows it",
+        help="JSONL with `prompt` (a text or messages) and `response`, as generate and runs write it; `ended`: false "
+        "where a response was cut off, so that no EOS follows it",
     )
     parser.add_argument(
         "--out",
@@ -60,8 +60,9 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     _check(options)
     rows = _read_rows(options)
+    answers = [to_completion(row, n, options.completions) for n, row in enumerate(rows)]
     device, dtype = device_and_dtype(options.dtype)
-    from lightning_marlhf.commands.scoring import reward_model, score_rows
+    from lightning_marlhf.commands.scoring import answered, reward_model, score_rows
 
     scores: list[float] = []
     with (
@@ -74,10 +75,9 @@ def _run(options: argparse.Namespace) -> int:
         ) as scorer,
         Counter("scores", len(rows), shown=len(rows) > options.batch_size) as counter,
     ):
-        for batch in batches(rows, options.batch_size):
-            answered = [(row["prompt"], row["response"], row.get("ended", True)) for row in batch]
+        for batch in batches(answers, options.batch_size):
             numbers = range(len(scores) + 1, len(scores) + 1 + len(batch))
-            scores += score_rows(scorer, answered, numbers=numbers)
+            scores += score_rows(scorer, list(map(answered, batch)), numbers=numbers)
             counter.add(len(batch))
     _report(rows, scores, options)
     return 0

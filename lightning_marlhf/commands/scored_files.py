@@ -1,6 +1,7 @@
 """Puts scores into files of completions; what was scored once stays scored, in a file beside them."""
 
 import argparse
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from lightning_marlhf.commands.counter import Counter
 from lightning_marlhf.commands.model_folder import MODEL_HELP
 from lightning_marlhf.commands.prompting import batches
-from lightning_marlhf.evaluation.pairs import digest
+from lightning_marlhf.evaluation.pairs import digest, kept_ids
 from lightning_marlhf.records import (
     Completion,
     Record,
@@ -30,7 +31,7 @@ class TextScore(Record):
     """What one reward model says of one answer."""
 
     scorer: str  # the reward model, and how it is run
-    text: str  # digest of prompt, response and how that ended
+    text: str  # digest of prompt, response, their messages and tokens, and how the response ended
     score: float
 
 
@@ -84,7 +85,7 @@ class Scorers:
         total = sum(map(len, lacking.values()))
         if not total:
             return
-        from lightning_marlhf.commands.scoring import reward_model, score_rows
+        from lightning_marlhf.commands.scoring import answered, reward_model, score_rows
 
         settings = {
             "name": name,
@@ -100,9 +101,9 @@ class Scorers:
                 ordered = sorted(rows.items(), key=lambda each: -len(each[1][1].response))
                 for batch in batches(ordered, self.batch_size):
                     numbers = [number for _, (number, _) in batch]
-                    answered = [(row.prompt, row.response, row.ended) for _, (_, row) in batch]
+                    answers = [answered(row) for _, (_, row) in batch]
                     try:
-                        scores = score_rows(scorer, answered, numbers=numbers)
+                        scores = score_rows(scorer, answers, numbers=numbers)
                     except ValueError as error:
                         raise ValueError(f"{file}: {error}") from error
                     scored = [
@@ -187,7 +188,8 @@ def _read_cache(cache: Path) -> dict[tuple[str, str], float]:
 
 
 def _text_key(row: Completion) -> str:
-    return digest(row.prompt, row.response, "ended" if row.ended else "cut off")
+    shown = json.dumps([row.messages, kept_ids(row)])
+    return digest(row.prompt, row.response, "ended" if row.ended else "cut off", shown)
 
 
 def _gold(row: Completion, where: str) -> float:

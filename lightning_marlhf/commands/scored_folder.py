@@ -16,6 +16,7 @@ from lightning_marlhf.commands.scored_files import (
     add_scorer_options,
     read_scorers,
 )
+from lightning_marlhf.evaluation.pairs import asked
 from lightning_marlhf.records import Completion, append_jsonl, write_jsonl
 
 if TYPE_CHECKING:
@@ -63,14 +64,14 @@ class ScoredFolder:
                     fitting = job.fitting(model, wanted[name])
                     with Counter(f"answers ({name})", len(fitting)) as counter:
                         for made in job.make(model, fitting):
-                            append_jsonl(files[name], map(_without_tokens, made))
+                            append_jsonl(files[name], map(_without_trace, made))
                             counter.add(len(made))
         return list(files.values())
 
     def take(self, completions: Path, name: str) -> Path:
         """Take over a file of completions; it stays as it is."""
         file = self._file(name)
-        write_jsonl(file, map(_without_tokens, read_answers(completions)))
+        write_jsonl(file, map(_without_trace, read_answers(completions)))
         return file
 
     def score(self, files: Sequence[Path]) -> None:
@@ -130,12 +131,12 @@ def scores_by_prompt(
     """Gather the scores of each prompt's answers: prompt -> name -> scores in the order of the rows."""
     found: dict[str, dict[str, list[float]]] = {}
     for row in rows:
-        scores = found.setdefault(row.prompt, {name: [] for name in names})
+        scores = found.setdefault(asked(row), {name: [] for name in names})
         for name in names:
             scores[name].append(row.scores[name])
     return found
 
 
-def _without_tokens(row: Completion) -> Completion:
+def _without_trace(row: Completion) -> Completion:
     """Leave out what nobody reads of a large pool."""
-    return replace(row, prompt_ids=None, response_ids=None, trace=None)
+    return replace(row, trace=None)

@@ -6,17 +6,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from lightning_marlhf.commands.model_folder import model_folder
+from lightning_marlhf.evaluation.pairs import kept_ids
+from lightning_marlhf.records import Completion
+from lightning_marlhf.rollout.reward_reading import Answered
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 
-Answered = tuple[str, str, bool]
-"""A prompt, its response, and whether that ended or was cut off."""
+
+def answered(row: Completion) -> Answered:
+    """Give what a reward model may be shown of a completion."""
+    return Answered(row.prompt, row.response, row.ended, row.messages, kept_ids(row))
 
 
 @contextmanager
 def reward_model(
     model: str, *, name: str, device: str, dtype: str, chat_template: bool
 ) -> Iterator[RewardModelScorer]:
-    """Load a reward model, and point out a chat template that is not used."""
+    """Load a reward model, and point out a chat template that plain prompts are not shown in."""
     with model_folder(model) as folder:
         scorer = RewardModelScorer(
             folder.source, name=name, dtype=dtype, chat_template=chat_template

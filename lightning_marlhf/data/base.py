@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from lightning_marlhf.data.collate import Collator, Padder
 from lightning_marlhf.data.examples import Example
 from lightning_marlhf.data.order import HeldOutOrder, TrainingOrder
+from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.types import SupervisedBatch
 
 Stage = Literal["sft", "reward_model", "ppo", "evaluation"]
@@ -61,6 +62,11 @@ class RLHFDataModule(LightningDataModule):
     @abstractmethod
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer of every text of this data set."""
+
+    @property
+    def reward_input(self) -> RewardInput:
+        """How a reward model sees these rows: prompt and response apart, as plain text."""
+        return RewardInput(joined=False, chat_template=False)
 
     @property
     @abstractmethod

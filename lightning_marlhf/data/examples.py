@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lightning_marlhf.types import Messages
+
 NOBODY_KNOWS = float("nan")
 
 
@@ -34,6 +36,7 @@ class Question:
     sample_id: str
     prompt: str
     reference: Any = None
+    messages: Messages | None = None  # what a chat template wrote as the prompt
 
 
 @dataclass(frozen=True)

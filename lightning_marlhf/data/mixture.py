@@ -11,6 +11,7 @@ from lightning_marlhf.data.base import RLHFDataModule, Split
 from lightning_marlhf.data.examples import Example
 from lightning_marlhf.data.text import TextData
 from lightning_marlhf.data.tokenizers import vocabulary
+from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.types import SupervisedBatch
 
 
@@ -63,6 +64,11 @@ class Mixture(RLHFDataModule):
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer of the first part."""
         return self.parts[0].tokenizer
+
+    @property
+    def reward_input(self) -> RewardInput:
+        """How a reward model sees the rows of the first part."""
+        return self.parts[0].reward_input
 
     @property
     def longest(self) -> int:

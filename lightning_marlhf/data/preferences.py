@@ -1,6 +1,6 @@
 """Any other data set of prompts, demonstrations or preferences, by the names of its columns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,37 +12,64 @@ from lightning_marlhf.data.reading import PreferenceReader, Reader
 from lightning_marlhf.data.source import HubData
 from lightning_marlhf.data.text import TextData
 from lightning_marlhf.hub import chat
+from lightning_marlhf.tasks import dialogue, hh_rlhf
+from lightning_marlhf.tasks.messages import split_dialogue
 from lightning_marlhf.tasks.rows import (
     MalformedRow,
     PreferenceText,
     Row,
+    UnusableRow,
     fingerprint,
+    has,
+    refuse_leak,
     require_prompt,
     text,
+    texts_in,
     value,
-    wrong,
 )
-
-Messages = Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Reads the texts of a row by the names of their columns; a dot goes into a struct.
+    """Names of a row's columns; a dot goes into a struct.
 
     Attributes:
-        prompt: column of the prompt.
-        answers: columns of the chosen and the rejected answer, as far as the stage reads them.
+        prompt: of the prompt.
+        chosen: of the preferred answer.
+        answers: those of the chosen and the rejected answer, as far as the stage reads them.
     """
 
     prompt: str
+    chosen: str
     answers: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Reads the texts of a row: prompt and answers, or whole transcripts in HH-RLHF's form as answers.
+
+    Attributes:
+        columns: where they are.
+    """
+
+    columns: Columns
 
     def __call__(self, row: Row) -> PreferenceText:
         """Read one row."""
-        prompt = text(row, self.prompt)
+        columns = self.columns
+        if has(row, columns.prompt) or not has(row, columns.chosen):
+            prompt = _text(row, columns.prompt)
+            answers = [_text(row, column) for column in columns.answers]
+            prompt = _without_reply(prompt, answers or texts_in(row, [columns.chosen]))
+        else:
+            wanted = columns.answers or [columns.chosen]
+            parts = [_split_transcript(row, columns.prompt, each) for each in wanted]
+            prompts, answers = zip(*parts, strict=True)
+            if len(set(prompts)) > 1:
+                raise UnusableRow("chosen and rejected answer different prompts")
+            prompt = prompts[0]
         require_prompt(prompt)
-        chosen, rejected = _two([text(row, column) for column in self.answers])
+        chosen, rejected = _two(answers if columns.answers else [])
         return PreferenceText(prompt, chosen, rejected, post=fingerprint(prompt))
 
 
@@ -51,10 +78,10 @@ class Conversations:
     """Reads chat messages, and writes them as text by a chat template.
 
     A prompt is a list of messages or a text, which then is one message of the user; an answer is a text or messages, of
-    which the last is the answer (some data sets repeat the prompt in each answer).
+    which the last is the answer (some data sets repeat the prompt in each answer, or have it there alone).
 
     Attributes:
-        columns: as for texts.
+        columns: where they are.
         tokenizer: has the chat template.
     """
 
@@ -62,31 +89,23 @@ class Conversations:
     tokenizer: PreTrainedTokenizerBase
 
     def __call__(self, row: Row) -> PreferenceText:
-        """Read one row."""
-        prompt = self._messages(row)
-        rendered = chat.render(self.tokenizer, prompt, answer_follows=True)
-        answers = [
-            self._answer(prompt, rendered, _last(row, column)) for column in self.columns.answers
-        ]
-        chosen, rejected = _two(answers)
-        return PreferenceText(rendered, chosen, rejected, post=fingerprint(rendered))
+        """Read one row.
 
-    def _messages(self, row: Row) -> Messages:
-        messages = value(row, self.columns.prompt)
-        if isinstance(messages, str):
-            require_prompt(messages)
-            return [{"role": "user", "content": messages}]
-        if not messages or not all(isinstance(each, Mapping) for each in messages):
-            raise wrong(self.columns.prompt, "a text or a list of messages", messages)
-        return messages  # type: ignore[no-any-return]
-
-    def _answer(self, prompt: Messages, rendered: str, answer: str) -> str:
-        """Give what the template writes after the prompt, without an EOS, which is added later."""
-        whole = chat.render(self.tokenizer, [*prompt, {"role": "assistant", "content": answer}])
-        if not whole.startswith(rendered):
-            raise MalformedRow("the chat template writes another prompt when an answer follows")
-        end = whole.removeprefix(rendered).rstrip()
-        return end.removesuffix(str(self.tokenizer.eos_token)) if answer.strip() else ""
+        Raises:
+            UnusableRow: it is no dialogue of texts, or the template refuses it; no row ends the data set.
+        """
+        columns = self.columns
+        try:
+            messages, contents = split_dialogue(
+                row, prompt=columns.prompt, chosen=columns.chosen, answers=columns.answers
+            )
+            prompt = chat.render(self.tokenizer, messages, answer_follows=True)
+            chosen, rejected = _two(
+                [chat.render_answer(self.tokenizer, messages, content) for content in contents]
+            )
+        except (MalformedRow, chat.RefusedDialogueError) as problem:
+            raise UnusableRow(str(problem)) from None
+        return PreferenceText(prompt, chosen, rejected, post=fingerprint(prompt), messages=messages)
 
 
 class Preferences(TextData):
@@ -94,10 +113,13 @@ class Preferences(TextData):
 
     Args:
         source: a Hub id, or a folder or file.
-        prompt_column: of the prompt; ``info.post`` looks into a struct.
+        prompt_column: of the prompt; ``info.post`` looks into a struct. Rows without it have the prompt in their
+            answers, which then are whole dialogues (transcripts in HH-RLHF's form, or messages).
         chosen_column: of the answer to imitate or that people preferred.
         rejected_column: of the other answer (reward_model).
-        chat_template: columns hold messages (or the texts of single messages), which the tokenizer's template writes.
+        chat_template: columns hold messages (or the texts of single messages), which the tokenizer's template writes;
+            rows may also have ``messages`` (or ShareGPT's ``conversations``) alone, whose last is the answer. Rows
+            that are no dialogue of texts, or that the template refuses, are dropped and counted.
         phases: shares of SFT, reward model and PPO; null gives every stage all rows.
         **settings: of `TextData`.
     """
@@ -117,7 +139,8 @@ class Preferences(TextData):
     ) -> None:
         super().__init__(source=source, phases=phases, **settings)
         self.name = Path(source).name
-        self.columns = Columns(prompt_column, _read_by(self.stage, chosen_column, rejected_column))
+        answers = _read_by(self.stage, chosen_column, rejected_column)
+        self.columns = Columns(prompt_column, chosen_column, answers)
         self.chat_template = chat_template
         self.encoding = replace(self.encoding, special_tokens=not chat_template)
 
@@ -128,7 +151,7 @@ class Preferences(TextData):
             SourceError: the tokenizer has no chat template.
         """
         if not self.chat_template:
-            return PreferenceReader(self.columns, self.stage)
+            return PreferenceReader(Texts(self.columns), self.stage)
         chat.require_template(self.tokenizer)
         return PreferenceReader(Conversations(self.columns, self.tokenizer), self.stage)
 
@@ -142,9 +165,39 @@ def _two(answers: Sequence[str]) -> tuple[str, str]:
     return chosen, rejected
 
 
-def _last(row: Row, column: str) -> str:
-    """Take an answer: a text, or the content of the last message."""
-    answer = value(row, column)
-    if isinstance(answer, Sequence) and not isinstance(answer, str) and answer:
-        return text(answer[-1], "content")
+def _text(row: Row, column: str) -> str:
+    """Take the text of a column.
+
+    Raises:
+        MalformedRow: there is no such column, or it holds something else.
+        UnusableRow: it is null.
+    """
+    found = value(row, column)
+    if found is None:
+        raise UnusableRow(f"column {column} is null")
+    if isinstance(found, Sequence) and not isinstance(found, str):
+        raise MalformedRow(
+            f"column {column}: expected a text, got a list: chat_template: true reads messages"
+        )
     return text(row, column)
+
+
+def _split_transcript(row: Row, prompt: str, column: str) -> tuple[str, str]:
+    """Give what stands before the last reply in a column, and the reply."""
+    transcript = _text(row, column)
+    if dialogue.ASSISTANT not in transcript:
+        raise UnusableRow(f"no {prompt}, and {column} is no dialogue in HH-RLHF's form")
+    return hh_rlhf.split(transcript)
+
+
+def _without_reply(prompt: str, answers: Sequence[str]) -> str:
+    """Cut a transcript in HH-RLHF's form before its last reply, if that is an answer.
+
+    Raises:
+        UnusableRow: another prompt ends with its answer.
+    """
+    head, mark, reply = prompt.rpartition(dialogue.ASSISTANT)
+    if mark and reply.strip() and reply.strip() in map(str.strip, answers):
+        return head + mark
+    refuse_leak(prompt, answers)
+    return prompt

@@ -23,6 +23,7 @@ from lightning_marlhf.data.cached_map import cached_map
 from lightning_marlhf.data.source import LINE
 from lightning_marlhf.data.tokenizers import vocabulary
 from lightning_marlhf.tasks import rows
+from lightning_marlhf.tasks.dialogue import Turn
 from lightning_marlhf.tasks.rows import MalformedRow, PreferenceText, UnusableRow
 
 
@@ -37,6 +38,7 @@ class TextRow:
     unusable: str = ""  # why this row teaches nothing in this stage; "" where it does
     remark: str = ""  # what is odd about a row that is used all the same
     reference: Any = None  # what a judge or a test needs, as plain data
+    messages: Sequence[Turn] | None = None  # what a chat template wrote as the prompt
 
 
 Reader = Callable[[Mapping[str, Any]], TextRow]
@@ -68,6 +70,7 @@ class PreferenceReader:
             unusable=self._problem_with(text),
             remark=self._remark_on(text),
             reference=text.chosen,
+            messages=text.messages,
         )
 
     def _problem_with(self, text: PreferenceText) -> str:
@@ -93,6 +96,7 @@ _FEATURES = Features(
         "unusable": Value("string"),
         "remark": Value("string"),
         "reference": Value("string"),  # JSON, as every row may have another schema
+        "messages": Value("string"),  # JSON, "" where the prompt is plain text
     }
 )
 
@@ -117,7 +121,7 @@ def read_texts(stored: Dataset, reader: Reader, *, where: str, processes: int | 
         _read_batch,
         settings={"reader": reader, "where": where},
         features=_FEATURES,
-        key=("texts", identity(reader)),
+        key=("texts", identity(reader), *_FEATURES),
         processes=processes,
         title=f"reading {where}",
     )
@@ -130,8 +134,16 @@ def identity(reader: Any) -> str:
     """
     package = Path(rows.__file__).parent
     code = "".join(file.read_text(encoding="utf-8") for file in sorted(package.glob("*.py")))
-    own = inspect.getsource(sys.modules[type(reader).__module__])
+    own = "".join(inspect.getsource(sys.modules[name]) for name in sorted(_modules_of(reader)))
     return f"{describe_value(reader)} {hashlib.sha256((code + own).encode()).hexdigest()}"
+
+
+def _modules_of(reader: Any) -> set[str]:
+    """Name the modules that a reader and the readers inside it are written in."""
+    if not dataclasses.is_dataclass(reader):
+        return set()
+    inside = (_modules_of(getattr(reader, field.name)) for field in dataclasses.fields(reader))
+    return {type(reader).__module__}.union(*inside)
 
 
 def describe_value(value: Any) -> str:
@@ -165,8 +177,11 @@ def _read(stored: Mapping[str, Any], number: int, reader: Reader, where: str) ->
         text = TextRow(prompt="", post=f"row {number}", unusable=str(reason))
     except MalformedRow as problem:
         raise MalformedRow(f"{where}, row {number + 1}: {problem}") from None
-    reference = "" if text.reference is None else json.dumps(text.reference)
-    return {**vars(text), "row": number, "answers": list(text.answers), "reference": reference}
+    as_json = {
+        name: "" if getattr(text, name) is None else json.dumps(getattr(text, name))
+        for name in ("reference", "messages")
+    }
+    return {**vars(text), **as_json, "row": number, "answers": list(text.answers)}
 
 
 def _parse(stored: Mapping[str, Any]) -> Mapping[str, Any]:

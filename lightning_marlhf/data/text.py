@@ -19,6 +19,7 @@ from lightning_marlhf.data.reading import Reader, read_texts
 from lightning_marlhf.data.source import HubData, load_source
 from lightning_marlhf.data.tally import Tally, take_tally
 from lightning_marlhf.data.tokenized import TokenizedRows
+from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.types import SupervisedBatch
 
@@ -135,6 +136,11 @@ class TextData(RLHFDataModule):
         return load_tokenizer(self.tokenizer_source)
 
     @property
+    def reward_input(self) -> RewardInput:
+        """How a reward model sees these rows; special tokens that are not added are those of a chat template."""
+        return RewardInput(self.encoding.joined, not self.encoding.special_tokens)
+
+    @property
     def longest(self) -> int:
         """Tokens of the longest training row, or what rows are padded to."""
         if self.pad_to_max_length and self.stage in ("sft", "reward_model"):
@@ -157,7 +163,7 @@ class TextData(RLHFDataModule):
         """Return the rows of a split that are used.
 
         Raises:
-            ValueError: none is left to train on.
+            ValueError: none is left to train on, or to evaluate on.
         """
         stored = "train" if split == "train" else "held-out"
         times = self.samples_per_prompt if split == "test" and self._answers else 1
@@ -282,9 +288,11 @@ class TextData(RLHFDataModule):
         if split not in self._kept:
             encoded = self.encoded(split)
             used = _without_unusable(encoded)
-            if split == "train" and not len(used):
+            all_dropped = self.stage == "evaluation" and len(encoded)
+            if not len(used) and (split == "train" or all_dropped):
                 reasons = "; ".join(self.tally(split).lines()) or "the phase is empty"
-                raise ValueError(f"{self.source}: no rows left to train on: {reasons}")
+                purpose = "train on" if split == "train" else "evaluate on"
+                raise ValueError(f"{self.source}: no rows left to {purpose}: {reasons}")
             self._kept[split] = used
         return self._kept[split]
 

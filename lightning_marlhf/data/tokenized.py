@@ -44,5 +44,6 @@ class TokenizedRows(Dataset[Example]):
             return TokenizedPreference(row["chosen_ids"], row["rejected_ids"])
         reference = json.loads(row["reference"]) if row["reference"] else None
         sample_id = f"{self.name}/{row['row']}" + (f"/{time}" if self.times > 1 else "")
-        question = Question(sample_id, row["prompt"], reference)
+        messages = json.loads(row["messages"]) if row["messages"] else None
+        question = Question(sample_id, row["prompt"], reference, messages)
         return TokenizedQuestion(question, row["prompt_ids"])

@@ -5,12 +5,15 @@ A rendered dialogue holds its special tokens, BOS among them, as text: tokenise 
 
 from collections.abc import Mapping, Sequence
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.hub.sources import SourceError, first_line
 
 _ANSWER = "answer"
+
+
+class RefusedDialogueError(SourceError):
+    """A chat template cannot write a dialogue; another one it may."""
 
 
 def render(
@@ -27,17 +30,42 @@ def render(
         answer_follows: end where the assistant is to speak.
 
     Raises:
-        SourceError: there is no template, or it refuses such a dialogue (a system turn, for some).
+        SourceError: there is no template.
+        RefusedDialogueError: it refuses such a dialogue (a system turn, for some).
     """
     require_template(tokenizer)
     try:
         return tokenizer.apply_chat_template(  # type: ignore[no-any-return]
             list(turns), tokenize=False, add_generation_prompt=answer_follows
         )
-    except TemplateError as error:
-        raise SourceError(
+    except Exception as error:  # a template is a program, which may fail in any way
+        raise RefusedDialogueError(
             f"the chat template of {tokenizer.name_or_path} refuses this dialogue: {first_line(error)}"
         ) from error
+
+
+def render_answer(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str, str]], answer: str
+) -> str:
+    """Give what the template writes for an answer, from where the assistant is to speak to the end of its turn.
+
+    An EOS is left out: it is added where texts become tokens.
+
+    Args:
+        tokenizer: with a chat template.
+        turns: what is answered.
+        answer: what the assistant says.
+
+    Raises:
+        RefusedDialogueError: the template refuses the dialogue, or writes its beginning in another way when an answer
+            follows.
+    """
+    prompt = render(tokenizer, turns, answer_follows=True)
+    whole = render(tokenizer, [*turns, {"role": "assistant", "content": answer}])
+    if not whole.startswith(prompt):
+        raise RefusedDialogueError("the chat template writes another prompt when an answer follows")
+    end = whole.removeprefix(prompt).rstrip()
+    return end.removesuffix(str(tokenizer.eos_token)) if answer.strip() else ""
 
 
 def require_template(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -52,12 +80,15 @@ def require_template(tokenizer: PreTrainedTokenizerBase) -> None:
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """Find the special token by which the template ends an answer: Gemma's ``<end_of_turn>``; None where it has none.
 
-    Instruction-tuned models end with it, which is not always their tokenizer's EOS.
+    Instruction-tuned models end with it, which is not always their tokenizer's EOS, nor a special token with a name.
     """
     turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": _ANSWER}]
-    after = render(tokenizer, turns).rpartition(_ANSWER)[2].lstrip()
-    ids = tokenizer(after, add_special_tokens=False).input_ids
-    return ids[0] if ids and ids[0] in tokenizer.all_special_ids else None
+    try:
+        _, answer, after = render(tokenizer, turns).rpartition(_ANSWER)
+    except SourceError:  # it wants other turns
+        return None
+    ids = tokenizer(after.lstrip(), add_special_tokens=False).input_ids if answer else []
+    return ids[0] if ids and ids[0] in tokenizer.added_tokens_decoder else None
 
 
 def added_bos(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -34,7 +34,8 @@ def interleave(parts: Sequence[Experience]) -> Experience:
 
 def _without_texts(experience: Experience) -> Experience:
     size, prompts = len(experience), experience.rollout.prompts
-    prompts = replace(prompts, texts=("",) * size, references=(None,) * size)
+    nothing = (None,) * size
+    prompts = replace(prompts, texts=("",) * size, references=nothing, messages=nothing)
     rollout = replace(experience.rollout, prompts=prompts, texts=("",) * size)
     return replace(experience, rollout=rollout, details=({},) * size)
 

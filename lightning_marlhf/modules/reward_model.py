@@ -134,9 +134,10 @@ class RewardModel(TrainingModule):
     def export(
         self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None
     ) -> None:
-        """Centre the scores, and write the classifier as a Hugging Face folder."""
+        """Centre the scores, and write the classifier as a Hugging Face folder that tells what it was shown."""
         self.center()
         model = self.network.classifier
+        self.trainer.datamodule.reward_input.write(model.config)  # type: ignore[attr-defined]
         self.write_export(model, "network.classifier.", folder, card=card, weights=weights)
 
     def rehearse(self, input_ids: Tensor, mask: Tensor) -> Tensor:

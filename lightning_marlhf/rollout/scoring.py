@@ -7,19 +7,23 @@ run, servers to ask) work while the models run their passes.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress, starmap
 from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.hub import chat
+from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.models.backbone import context_length
 from lightning_marlhf.models.placement import Placement
-from lightning_marlhf.tasks import dialogue, tiny_tldr
-from lightning_marlhf.types import Rollout, TensorBatch
+from lightning_marlhf.rollout.reward_reading import Answered, RewardReader, TokenIds, speak_alike
+from lightning_marlhf.tasks import tiny_tldr
+from lightning_marlhf.types import Messages, Rollout, TensorBatch
 
 
 @dataclass(frozen=True)
@@ -88,16 +92,17 @@ class Scorer(ABC):
 class RewardModelScorer(Scorer):
     """A one-label sequence classifier: ours, or any published reward model.
 
-    Where the reward model's tokenizer differs from the policy's, texts are tokenised again with its own.
+    Where the reward model's tokenizer differs from the policy's, texts are tokenised again with its own. Messages that
+    the policy's chat template wrote are written anew by the reward model's, if it has another one.
 
     Args:
         model: folder or Hub id.
         name: under which the scores are logged and recorded.
         batch_size: responses per forward pass.
         dtype: of the weights.
-        chat_template: show the reward model its own chat template: the turns of the prompt (HH-RLHF's and WebGPT's
-            are found, any other prompt is one turn of the user) and the response as the assistant's, which the
-            template ends whether the policy did or not.
+        chat_template: show the reward model its own chat template where prompts are plain texts, too: the turns of
+            the prompt (HH-RLHF's and WebGPT's are found, any other prompt is one turn of the user) and the response as
+            the assistant's, which the template ends whether the policy did or not.
     """
 
     def __init__(
@@ -118,7 +123,8 @@ class RewardModelScorer(Scorer):
     def prepare(self, *, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
         """Load the reward model and compare its tokenizer with the policy's."""
         self.load(device)
-        self.same_tokenizer = _speak_alike(self.tokenizer, tokenizer)
+        self.same_tokenizer = speak_alike(self.tokenizer, tokenizer)
+        self.same_template = self.tokenizer.chat_template == tokenizer.chat_template
 
     def load(self, device: torch.device | str) -> None:
         """Load the reward model, which is enough to score texts."""
@@ -130,6 +136,11 @@ class RewardModelScorer(Scorer):
         self.network = placement.reward_network(
             self.model, self.tokenizer, dtype=self.dtype, learns=False, new_head=False
         )
+        self.reader = RewardReader(
+            self.tokenizer,
+            RewardInput.of(self.network.classifier.config),
+            chat_template=self.chat_template,
+        )
 
     def submit(self, rollout: Rollout) -> Pending:
         """Score every response at its last token."""
@@ -140,7 +151,12 @@ class RewardModelScorer(Scorer):
         return self._ready(torch.cat(scores).to(rollout.response_ids.device))
 
     def score_texts(
-        self, prompts: Sequence[str], responses: Sequence[str], ended: Sequence[bool]
+        self,
+        prompts: Sequence[str],
+        responses: Sequence[str],
+        ended: Sequence[bool],
+        messages: Sequence[Messages | None] | None = None,
+        ids: Sequence[TokenIds | None] | None = None,
     ) -> Float[Tensor, " batch"]:
         """Score prompts with their responses in one forward pass.
 
@@ -148,21 +164,47 @@ class RewardModelScorer(Scorer):
             prompts: as the policy saw them, before tokenisation.
             responses: the answers, without special tokens.
             ended: False where an answer was cut off, so that no EOS follows it.
+            messages: what the policy's chat template wrote as the prompt, where it did.
+            ids: tokens of prompt and response, where they were kept; those of another tokenizer are set aside.
+
+        Raises:
+            ValueError: a row is too long, or the reward model's chat template refuses its messages.
         """
-        rows = zip(prompts, responses, ended, strict=True)
-        batch = self.tokenizer(
-            [self._write(*row) for row in rows],
-            add_special_tokens=not self.chat_template,
-            padding=True,
-            padding_side="right",
-            return_tensors="pt",
-        )
-        return self._forward(batch.input_ids, batch.attention_mask.bool())
+        unknown = (None,) * len(prompts)
+        rows = zip(prompts, responses, ended, messages or unknown, ids or unknown, strict=True)
+        return self._score_answers(list(starmap(Answered, rows)))
 
     def _score(self, rollout: Rollout) -> Float[Tensor, " batch"]:
-        if self.same_tokenizer and not self.chat_template:
+        """Score ids where both models mean the same by them; a dialogue that the template refuses gets NaN."""
+        prompts = rollout.prompts
+        by_ids = torch.tensor([self._shares_ids(messages) for messages in prompts.messages])
+        if by_ids.all():
             return self._forward(rollout.input_ids, rollout.attention_mask)
-        return self.score_texts(rollout.prompts.texts, rollout.texts, rollout.ended.tolist())
+        rows = zip(
+            prompts.texts, rollout.texts, rollout.ended.tolist(), prompts.messages, strict=True
+        )
+        answered = list(starmap(Answered, rows))
+        scores = torch.full((len(rollout),), torch.nan, device=self.device)
+        if by_ids.any():
+            part = rollout.rows(by_ids.nonzero().flatten().tolist())
+            scores[by_ids] = self._forward(part.input_ids, part.attention_mask)
+        by_text = ~by_ids & ~torch.tensor([self.reader.refuses(row) for row in answered])
+        if by_text.any():
+            scores[by_text] = self._score_answers(list(compress(answered, by_text)))
+        return scores
+
+    def _shares_ids(self, messages: Messages | None) -> bool:
+        """Tell whether the reward model can be shown the policy's ids of a prompt and its response."""
+        same_format = not self.reader.renders(messages) or (
+            messages is not None and self.same_template
+        )
+        return self.same_tokenizer and same_format
+
+    def _score_answers(self, rows: Sequence[Answered]) -> Float[Tensor, " batch"]:
+        read = [torch.tensor(tokens) for tokens in self.reader.read(rows)]
+        lengths = torch.tensor([len(tokens) for tokens in read])
+        ids = pad_sequence(read, batch_first=True, padding_value=int(self.tokenizer.pad_token_id))
+        return self._forward(ids, torch.arange(ids.shape[1]) < lengths.unsqueeze(1))
 
     @torch.no_grad()
     def _forward(self, ids: Tensor, mask: Tensor) -> Float[Tensor, " batch"]:
@@ -175,13 +217,6 @@ class RewardModelScorer(Scorer):
             )
         scores: Tensor = self.network(ids.to(self.device), mask.to(self.device))
         return scores.float()
-
-    def _write(self, prompt: str, response: str, ended: bool) -> str:
-        """Make one text of a dialogue; without a template, of prompt, response and, where that ended, EOS."""
-        if self.chat_template:
-            return chat.render(self.tokenizer, dialogue.answered(prompt, response))
-        text = prompt + response + (str(self.tokenizer.eos_token) if ended else "")
-        return text.removeprefix(chat.added_bos(self.tokenizer))
 
 
 class TinyTLDRGold(Scorer):
@@ -197,12 +232,3 @@ class TinyTLDRGold(Scorer):
             for text, facts in zip(rollout.texts, rollout.prompts.references, strict=True)
         ]
         return self._ready(torch.tensor(values, device=rollout.response_ids.device))
-
-
-def _speak_alike(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
-    """Tell whether both tokenizers have the same tokens with the same ids, special ones included."""
-
-    def language(tokenizer: PreTrainedTokenizerBase) -> tuple[object, ...]:
-        return tokenizer.get_vocab(), tokenizer.eos_token_id, tokenizer.bos_token_id
-
-    return language(one) == language(other)

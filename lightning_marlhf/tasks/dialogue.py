@@ -24,6 +24,16 @@ def to_text(turns: Sequence[Turn]) -> str:
     return "".join(marks[turn["role"]] + turn["content"] for turn in turns) + ASSISTANT
 
 
+def to_plain(turns: Sequence[Turn]) -> str:
+    r"""Write turns for people and judges: a single question as it is, any other dialogue as HH-RLHF does.
+
+    >>> to_plain([{"role": "user", "content": "Hi"}])
+    'Hi'
+    """
+    alone = len(turns) == 1 and turns[0]["role"] == "user"
+    return turns[0]["content"] if alone else to_text(turns).strip()
+
+
 def to_turns(text: str) -> list[Turn]:
     r"""Read the turns of a prompt of HH-RLHF or WebGPT; any other text is one turn of the user.
 

@@ -33,15 +33,15 @@ def preference(row: Row) -> PreferenceText:
     if "prompt" in row:
         prompt, chosen, rejected = (text(row, name) for name in ("prompt", "chosen", "rejected"))
     else:
-        prompt, chosen = _split(text(row, "chosen"))
-        other, rejected = _split(text(row, "rejected"))
+        prompt, chosen = split(text(row, "chosen"))
+        other, rejected = split(text(row, "rejected"))
         if prompt != other:
             raise UnusableRow("chosen and rejected answer different prompts")
     require_prompt(prompt)
     return PreferenceText(prompt, chosen, rejected, post=fingerprint(_first_turn(prompt)))
 
 
-def _split(transcript: str) -> tuple[str, str]:
+def split(transcript: str) -> tuple[str, str]:
     """Cut a transcript before its last reply."""
     head, mark, reply = transcript.rpartition(_ASSISTANT)
     if not mark:

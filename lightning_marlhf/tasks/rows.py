@@ -1,9 +1,11 @@
 """What the readers of rows share: texts of a preference, the two ways in which a row is wrong, looking up columns."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from lightning_marlhf.tasks.dialogue import Turn
 
 Row = Mapping[str, Any]
 
@@ -25,6 +27,7 @@ class PreferenceText:
     rejected: str
     post: str  # `fingerprint` of what several rows share: a post, a first turn, a question
     tie: bool = False  # people liked both answers equally; `chosen` is then the first of the row
+    messages: Sequence[Turn] | None = None  # what a chat template wrote as `prompt`
 
 
 def value(row: Row, column: str) -> Any:
@@ -38,12 +41,26 @@ def value(row: Row, column: str) -> Any:
     return found
 
 
+def has(row: Row, column: str) -> bool:
+    """Tell whether a row has a column that is not null."""
+    found: Any = row
+    for name in column.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found is not None
+
+
 def text(row: Row, column: str) -> str:
     """Look up a column that holds a text."""
     found = value(row, column)
     if not isinstance(found, str):
         raise wrong(column, "a text", found)
     return found
+
+
+def texts_in(row: Row, columns: Iterable[str]) -> list[str]:
+    """Give the texts of those columns that hold one."""
+    found = [value(row, column) for column in columns if has(row, column)]
+    return [each for each in found if isinstance(each, str)]
 
 
 def optional_text(row: Row, column: str) -> str | None:
@@ -62,6 +79,16 @@ def require_prompt(content: str) -> None:
     """Refuse a row whose prompt would hold nothing but its frame."""
     if not content.strip():
         raise UnusableRow("empty prompt")
+
+
+def refuse_leak(prompt: str, answers: Iterable[str]) -> None:
+    """Refuse a row whose prompt ends with its answer; an answer of one word may well be the end of a question.
+
+    >>> refuse_leak("Yes or no", ["no"])
+    """
+    for answer in map(str.strip, answers):
+        if len(answer.split()) > 1 and prompt.rstrip().endswith(answer):
+            raise UnusableRow("the prompt ends with its answer")
 
 
 def fingerprint(content: str) -> str:

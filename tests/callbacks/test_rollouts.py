@@ -1,9 +1,12 @@
+import json
+from dataclasses import replace
+
 import pytest
 
 from lightning_marlhf.callbacks.completions import experience_to_completions, token_pieces
 from lightning_marlhf.callbacks.rollouts import RolloutWriter
 from lightning_marlhf.data.tokenizers import character_tokenizer
-from lightning_marlhf.records import TokenTrace, read_completions
+from lightning_marlhf.records import Completion, TokenTrace, read_completions
 
 
 def test_an_experience_becomes_one_record_per_row(make_experience):
@@ -17,6 +20,8 @@ def test_an_experience_becomes_one_record_per_row(make_experience):
         40,
         {"temperature": 1.0},
     )
+    assert (second.prompt_ids, second.response_ids) == ([1, 1], [4, 5, 6, 1])
+    assert first.messages is None
     assert (first.num_tokens, first.ended, first.reference) == (6, True, {"facts": 2})
     assert (second.num_tokens, second.kl) == (
         4,
@@ -29,6 +34,18 @@ def test_an_experience_becomes_one_record_per_row(make_experience):
     assert trace.macro_index == [0, 0, 1, 1, 2, 2]
     assert trace.values == [0.25] * 6
     assert (trace.rewards, trace.advantages, trace.kl) == ([-0.1] * 6, [2.0] * 6, [0.5] * 6)
+
+
+def test_a_record_keeps_the_messages_that_the_template_wrote(make_experience):
+    experience = make_experience()
+    asked = [{"role": "user", "content": "why?"}]
+    prompts = replace(experience.rollout.prompts, messages=(asked, None))
+    experience = replace(experience, rollout=replace(experience.rollout, prompts=prompts))
+    rows = experience_to_completions(
+        experience, character_tokenizer("abcd "), model="m", seed=1, step=0
+    )
+    assert [row.messages for row in rows] == [asked, None]
+    assert [Completion.from_dict(json.loads(json.dumps(row.to_dict()))) for row in rows] == rows
 
 
 def test_pieces_keep_the_space_that_a_token_begins_with():

@@ -30,7 +30,10 @@ def scores_of(model, rows):
     scorer = RewardModelScorer(str(model))
     scorer.load(torch.device("cpu"))
     columns = zip(*((row["prompt"], row["response"], row["ended"]) for row in rows), strict=True)
-    return scorer.score_texts(*columns).tolist()
+    ids = [
+        (row["prompt_ids"], row["response_ids"]) if row.get("prompt_ids") else None for row in rows
+    ]
+    return scorer.score_texts(*columns, ids=ids).tolist()
 
 
 def opposite(model, folder):

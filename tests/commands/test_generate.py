@@ -141,6 +141,55 @@ def test_a_chat_template_asks_with_one_bos_and_ends_with_the_turn(tmp_path, caps
     assert last == {END, EOS}
 
 
+TURNS = [
+    {"role": "user", "content": "it"},
+    {"role": "assistant", "content": "is"},
+    {"role": "user", "content": "what?"},
+]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": TURNS},
+        {"messages": [*TURNS, {"role": "assistant", "content": "a cat."}]},
+        {"conversations": [{"from": t["role"], "value": t["content"]} for t in TURNS]},
+    ],
+)
+def test_messages_are_asked_in_the_model_s_template_and_kept(tmp_path, capsys, row):
+    folder = publish(tmp_path / "chat", template=GEMMA_TEMPLATE)
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    (answer,) = answers(capsys, folder, "--file", file, "--format", "chat")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    expected = tokenizer.apply_chat_template(TURNS, add_generation_prompt=True, tokenize=False)
+    assert tokenizer.decode(answer["prompt_ids"]) == expected
+    assert answer["messages"] == TURNS
+    assert answer["prompt"] == "Human: it\n\nAssistant: is\n\nHuman: what?\n\nAssistant:"
+    assert generate.main(["generate", str(folder), "--file", str(file)]) == 1
+    assert "row 1: expected a `prompt` with a text; --format chat" in capsys.readouterr().err
+
+
+def test_dialogues_that_the_template_refuses_are_left_out_and_counted(tmp_path, capsys):
+    folder = publish(tmp_path / "chat", template=GEMMA_TEMPLATE)
+    file = tmp_path / "rows.jsonl"
+    system = [{"role": "system", "content": "it is"}, *TURNS]
+    rows = [{"prompt": "it"}, {"prompt": system}, {"prompt": [{"role": "user"}]}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ["--file", str(file), "--format", "chat", "--json", "--max-new-tokens", "2"]
+    assert generate.main(["generate", str(folder), *arguments]) == 0
+    out, error = capsys.readouterr()
+    assert [json.loads(line)["sample_id"] for line in out.splitlines()] == ["0"]
+    lines = error.splitlines()
+    assert "rows left out: 1" in lines[0]
+    assert "the first is 3" in lines[0]
+    assert "answers left out: 1 (the first is 1)" in lines[1]
+    assert "System role not supported" in lines[1]
+    file.write_text(json.dumps(rows[1]) + "\n")
+    assert generate.main(["generate", str(folder), *arguments]) == 1
+    assert "no prompt is left" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("pad", ["<eos>", None])
 def test_a_model_whose_padding_looks_like_its_end_answers_in_any_batch(tmp_path, capsys, pad):
     folder = publish(tmp_path / "published", pad=pad)

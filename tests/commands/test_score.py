@@ -74,6 +74,40 @@ def test_a_chat_template_is_used_when_asked_for_and_otherwise_pointed_out(
     assert "has a chat template; --chat-template uses it" in capsys.readouterr().err
 
 
+def test_messages_and_the_tokens_of_a_completion_are_what_is_scored(tmp_path, capsys):
+    model = publish(tmp_path / "chat", "reward_model", template=GEMMA_TEMPLATE)
+    asked = [{"role": "user", "content": "what is it?"}]
+    scorer = RewardModelScorer(str(model))
+    scorer.load(torch.device("cpu"))
+    text = scorer.tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    ids = scorer.tokenizer(text, add_special_tokens=False).input_ids
+    response = [i for c in "it is" for i in scorer.tokenizer(c, add_special_tokens=False).input_ids]
+    rows = [
+        {"prompt": asked, "response": "it is"},
+        {"prompt": "[u]what is it?[a]", "messages": asked, "response": "it is"},
+        {
+            "prompt": "what is it?",
+            "messages": [*asked, {"role": "assistant", "content": "it is"}],
+            "response": "it is",
+            "prompt_ids": ids,
+            "response_ids": response,
+        },
+    ]
+    path = tmp_path / "c.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run(model, "--completions", path) == 0
+    out = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [{key: row[key] for key in row if key != "scores"} for row in out] == rows
+    first, second, by_ids = (row["scores"]["rm"] for row in out)
+    whole = text + "it is<end_of_turn>\n"
+    tokens = (scorer.tokenizer(whole, add_special_tokens=False).input_ids, [*ids, *response])
+    expected = [
+        scorer._forward(torch.tensor([row]), torch.ones(1, len(row)).bool()).item()
+        for row in tokens
+    ]
+    assert [first, second, by_ids] == pytest.approx([expected[0], *expected], abs=1e-5)
+
+
 def test_one_response_is_one_number(model, capsys):
     assert run(model, ROWS[0]["prompt"], ROWS[0]["response"]) == 0
     assert float(capsys.readouterr().out) == pytest.approx(expected(model)[0], rel=1e-4)
@@ -121,6 +155,8 @@ def test_mistakes_are_one_line(model, capsys, arguments, said):
         ('{"prompt": "a", "response": "b"}\n{"response": "b"}', "row 2: expected `prompt`"),
         ('{"prompt": "a", "response": "b", "ended": 1}', "expected `ended` with true or false"),
         ("[]", "expected a JSON object"),
+        ('{"prompt": [{"role": "user"}], "response": "b"}', "row 1: a message has role"),
+        ('{"prompt": "a", "response": "b", "prompt_ids": ["x"]}', "row 1: expected `prompt_ids`"),
     ],
 )
 def test_a_file_that_holds_no_completions_is_one_line(model, tmp_path, capsys, content, said):

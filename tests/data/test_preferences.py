@@ -1,5 +1,9 @@
 """Any data set, by the names of its columns, as texts or as chat messages; and several mixed."""
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 
 from lightning_marlhf.data import Mixture, Preferences
@@ -78,6 +82,115 @@ def test_a_chat_template_writes_messages(make, chat_tokenizer, row):
 def test_a_tokenizer_without_a_template_is_refused(make):
     with pytest.raises(ValueError, match="has no chat template"):
         make([{"prompt": "q", "chosen": "a", "rejected": "b"}], chat_template=True).texts("train")
+
+
+CHOOSY = (  # as many published templates: no system turn, and turns take turns
+    "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
+    "{% for m in messages %}{% if (loop.index0 % 2 == 1) != (m.role == 'assistant') %}"
+    "{{ raise_exception('turns take turns') }}{% endif %}{% endfor %}"
+) + TEMPLATE
+
+
+@pytest.fixture
+def choosy_tokenizer(tmp_path):
+    tokenizer = character_tokenizer(ALPHABET)
+    tokenizer.chat_template = CHOOSY
+    tokenizer.save_pretrained(tmp_path / "choosy")
+    return str(tmp_path / "choosy")
+
+
+def asking(*turns, answer="a"):
+    messages = [dict(zip(("role", "content"), turn, strict=True)) for turn in turns]
+    return {"prompt": messages, "chosen": answer, "rejected": "b"}
+
+
+USER = ("user", "q")
+ODD = {
+    "no system turn": asking(("system", "s"), USER),
+    "turns take turns": asking(USER, USER),
+    r"content of a message is null \(user\)": asking(("user", None)),
+    r"a message is blank \(user\)": asking(("user", " ")),
+    "role critic is unknown": asking(("critic", "q")),
+    "column chosen is null": asking(USER, answer=None),
+    "column chosen is missing": {"prompt": "q"},
+    "a message calls a tool": {
+        **asking(USER),
+        "prompt": [{"role": "assistant", "content": None, "tool_calls": [{}]}],
+    },
+    "a part of type image_url": {
+        **asking(USER),
+        "prompt": [{"role": "user", "content": [{"type": "image_url"}]}],
+    },
+}
+
+
+@pytest.mark.parametrize("why", ODD)
+@pytest.mark.parametrize("stage", ["sft", "reward_model"])
+def test_a_row_that_is_no_dialogue_for_the_template_is_dropped_and_counted(
+    make, choosy_tokenizer, stage, why
+):
+    rows = [asking(USER), asking(USER, ("assistant", "a"), USER), ODD[why]] * 2
+    data = make(rows, stage, chat_template=True, tokenizer=choosy_tokenizer)
+    assert len(data.examples("train")) == 4
+    (line,) = data.tally("train").lines()
+    assert re.match(rf"2 of 6 rows dropped: .*{why}.* \(rows 3, 6\)", line)
+
+
+def test_data_of_which_no_row_is_left_is_one_line(make, choosy_tokenizer):
+    settings = {"chat_template": True, "tokenizer": choosy_tokenizer}
+    with pytest.raises(
+        ValueError, match=r"no rows left to train on: 1 of 1 rows dropped: .* system"
+    ):
+        make([ODD["no system turn"]], "ppo", **settings).examples("train")
+    folder = make([asking(USER)], "evaluation", **settings).source
+    bad = json.dumps(ODD["no system turn"])
+    (Path(folder) / "valid.jsonl").write_text(f"{bad}\n")
+    with pytest.raises(ValueError, match="no rows left to evaluate on: 1 of 1 rows dropped"):
+        make([asking(USER)], "evaluation", **settings).examples("test")
+
+
+def test_the_policy_s_prompts_carry_their_messages_beside_the_text(make, chat_tokenizer):
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    rows = [{"messages": turns}, {"prompt": [{"from": "human", "value": "why"}]}]
+    data = make(rows, "ppo", chat_template=True, tokenizer=chat_tokenizer)
+    batch = data.batch([data.examples("train")[row] for row in (0, 1)])
+    assert batch.texts == ("[u]q\n[a]", "[u]why\n[a]")
+    asked = ([{"role": "user", "content": "q"}], [{"role": "user", "content": "why"}])
+    assert batch.messages == asked
+    assert batch.rows([1]).messages == asked[1:]
+    plain = make([{"prompt": "q"}], "ppo")
+    assert plain.batch([plain.examples("train")[0]]).messages == (None,)
+
+
+TRANSCRIPT = "\n\nHuman: q\n\nAssistant:"
+
+
+def test_transcripts_hold_their_prompt(make):
+    row = {"chosen": f"{TRANSCRIPT} a", "rejected": f"{TRANSCRIPT} b"}
+    assert first(make([row])) == (TRANSCRIPT, " a", " b")
+    assert first(make([row], "ppo")) == (TRANSCRIPT, "", "")
+    assert first(make([{"prompt": f"{TRANSCRIPT} a", "chosen": " a"}], "ppo"))[0] == TRANSCRIPT
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"prompt": None, "chosen": "a", "rejected": "b"}, "no prompt, and chosen is no dialogue"),
+        ({"prompt": "q", "chosen": None, "rejected": "b"}, "column chosen is null"),
+        ({"chosen": f"{TRANSCRIPT} a", "rejected": f"x{TRANSCRIPT} b"}, "different prompts"),
+        ({"prompt": "q is it so", "chosen": "is it so", "rejected": "b"}, "ends with its answer"),
+    ],
+)
+def test_a_text_row_without_a_prompt_of_its_own_is_dropped_and_counted(make, row, why):
+    data = make([{"prompt": "q", "chosen": "a", "rejected": "b"}, row])
+    assert len(data.examples("train")) == 1
+    (line,) = data.tally("train").lines()
+    assert re.match(rf"1 of 2 rows dropped: .*{why}.* \(row 2\)", line)
+
+
+def test_messages_without_a_template_are_refused_with_the_setting_that_reads_them(make):
+    with pytest.raises(MalformedRow, match=r"row 1: column prompt.*chat_template: true"):
+        make([asking(USER)]).texts("train")
 
 
 @pytest.fixture

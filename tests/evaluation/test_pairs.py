@@ -52,5 +52,17 @@ def test_a_pair_tells_which_answer_was_cut_off():
     assert pair_completions([answer("p", "a")], [cut_off]).pairs[0].ended == (True, False)
 
 
+def test_dialogues_are_paired_by_their_messages_whatever_template_wrote_them():
+    asked = [{"role": "user", "content": "q"}]
+    a = replace(answer("<user>q", "a1"), messages=asked, prompt_ids=[1, 2], response_ids=[3])
+    b = replace(answer("[u]q", "b1"), messages=asked)
+    (pair,) = pair_completions([a], [b]).pairs
+    assert (pair.prompt, pair.asked, pair.messages) == ("<user>q", "q", asked)
+    assert pair.ids == (([1, 2], [3]), None)
+    more = [*asked, {"role": "assistant", "content": "no"}, {"role": "user", "content": "so"}]
+    asked_on = Pair("1", "<user>q", "a", "b", messages=more).asked
+    assert asked_on == "Human: q\n\nAssistant: no\n\nHuman: so\n\nAssistant:"
+
+
 def test_half_a_character_has_a_digest():
     assert digest("\ud83d") != digest("?")

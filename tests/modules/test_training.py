@@ -8,6 +8,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from lightning_marlhf.callbacks.guards import NaNGuard
+from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.models.backbone import load_sequence_classifier
 from lightning_marlhf.models.heads import RewardNetwork
 from lightning_marlhf.modules.base import refuse_other_networks
@@ -249,6 +250,7 @@ def test_an_exported_reward_model_scores_demonstrations_0_on_average(make_reward
     exported = load_sequence_classifier(str(tmp_path / "export"), datamodule.tokenizer)
     scores = RewardNetwork(exported)(batch.input_ids, batch.attention_mask)
     assert exported.config.reward_offset != 0
+    assert RewardInput.of(exported.config) == RewardInput(joined=False, chat_template=False)
     assert scores.mean().item() == pytest.approx(0, abs=1e-5)
 
 

@@ -1,5 +1,7 @@
 """Scorers: what they read, and when they have to tokenise again."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -128,6 +130,59 @@ def test_with_a_chat_template_even_a_policy_of_the_same_tokenizer_is_read_as_tex
     scores = scorer.submit(rollout(tokenizer, response="it")).result()
     assert scorer.same_tokenizer
     torch.testing.assert_close(scores.values, scorer.score_texts(["ba"], ["it"], [True]))
+
+
+def chat_rollout(tokenizer, *, messages):
+    """A response whose tokens are the characters one by one, to a prompt that the policy's template wrote."""
+    plain = rollout(tokenizer, response="it is")
+    ids = [i for c in "it is" for i in tokenizer(c, add_special_tokens=False).input_ids]
+    ids = torch.tensor([[*ids, tokenizer.eos_token_id]])
+    prompts = replace(plain.prompts, messages=(messages,))
+    return replace(plain, prompts=prompts, response_ids=ids, response_mask=torch.ones_like(ids) > 0)
+
+
+USER = {"role": "user", "content": "what is it?"}
+
+
+@pytest.mark.parametrize("chat_template", [False, True])
+def test_a_chat_model_takes_ids_from_its_own_template_and_messages_from_another(
+    tmp_path, chat_template
+):
+    folder = publish(tmp_path, "reward_model", template=GEMMA_TEMPLATE)
+    scorer = RewardModelScorer(str(folder), chat_template=chat_template)
+    same, other = byte_tokenizer(template=GEMMA_TEMPLATE), byte_tokenizer(template="x")
+    asked = chat_rollout(same, messages=[USER])
+    scores = []
+    for tokenizer in (same, other):
+        scorer.prepare(tokenizer=tokenizer, device=torch.device("cpu"))
+        scores.append(scorer.submit(asked).result().values.item())
+    ids, mask = asked.input_ids, asked.attention_mask
+    dialogue = (
+        "<bos><start_of_turn>user\nwhat is it?<end_of_turn>\n"
+        "<start_of_turn>model\nit is<end_of_turn>\n"
+    )
+    assert scores == pytest.approx(
+        [scorer._forward(ids, mask).item(), score_alone(folder, dialogue, special=False)], abs=1e-5
+    )
+
+
+def test_a_dialogue_that_the_reward_model_s_template_refuses_has_no_score_and_costs_no_other(
+    tmp_path,
+):
+    scorer = RewardModelScorer(str(publish(tmp_path, "reward_model", template=GEMMA_TEMPLATE)))
+    tokenizer = byte_tokenizer(template="x")
+    scorer.prepare(tokenizer=tokenizer, device=torch.device("cpu"))
+    system = {"role": "system", "content": "it is"}
+    fine, refused = ([USER], [system, USER])
+    one = chat_rollout(tokenizer, messages=fine).rows([0, 0, 0])
+    mixed = replace(one, prompts=replace(one.prompts, messages=(fine, refused, None)))
+    scores = scorer.submit(mixed).result().values
+    assert scores.isnan().tolist() == [False, True, False]
+    alone = [
+        scorer.submit(chat_rollout(tokenizer, messages=each)).result().values.item()
+        for each in (fine, None)
+    ]
+    assert scores[[0, 2]].tolist() == pytest.approx(alone, abs=1e-5)
 
 
 @pytest.mark.parametrize(

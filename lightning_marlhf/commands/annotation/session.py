@@ -172,7 +172,7 @@ class Session:
 
     def _blind(self, person: Annotator, pair: Pair) -> dict[str, str]:
         left, right = (getattr(pair, which) for which in self._order(person, pair))
-        return {"id": pair.pair_id, "prompt": pair.prompt, "left": left, "right": right}
+        return {"id": pair.pair_id, "prompt": pair.asked, "left": left, "right": right}
 
     def _find(self, person: Annotator, pair_id: str) -> Pair:
         if pair_id not in self._pairs:

@@ -32,7 +32,7 @@ class Question:
     def texts(self) -> tuple[str, str, str]:
         """The prompt, and the answers in the order in which they are shown."""
         answers = {"a": self.pair.a, "b": self.pair.b}
-        return self.pair.prompt, answers[self.order[0]], answers[self.order[1]]
+        return self.pair.asked, answers[self.order[0]], answers[self.order[1]]
 
     @property
     def identical(self) -> bool:

@@ -49,7 +49,9 @@ class RewardModelJudge:
         prompts = [pair.prompt for pair in pairs]
         answers = [pair.a for pair in pairs] + [pair.b for pair in pairs]
         ended = [pair.ended[side] for side in (0, 1) for pair in pairs]
-        scores = self._scorer.score_texts(prompts * 2, answers, ended).tolist()
+        messages = [pair.messages for pair in pairs]
+        ids = [pair.ids[side] for side in (0, 1) for pair in pairs]
+        scores = self._scorer.score_texts(prompts * 2, answers, ended, messages * 2, ids).tolist()
         return [
             scored.compare(
                 pair, a, b, judge=self.name, margin=self._margin, p_a=preference_probability(a, b)

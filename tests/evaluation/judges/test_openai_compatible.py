@@ -61,6 +61,16 @@ def test_a_verdict_holds_what_was_said_and_what_it_took(make_judge):
     assert verdict.seconds is not None
 
 
+def test_a_judge_reads_the_dialogue_without_the_marks_of_a_template(make_judge):
+    asked = [{"role": "user", "content": "why?"}]
+    with serve(honest) as stub:
+        pair = Pair("1-0", "<start_of_turn>user\nwhy?<end_of_turn>", "good", "bad", messages=asked)
+        only(make_judge(stub, orders="one").judge([pair]))
+    (request,) = stub.requests
+    assert "]\nwhy?\n[" in request["messages"][0]["content"]
+    assert "start_of_turn" not in request["messages"][0]["content"]
+
+
 def test_one_order_is_drawn_by_seed_and_pair_and_both_come_up(make_judge):
     many = [Pair(f"{n}-0", "p", "a", "b") for n in range(100)]
     with serve([prefers("A")]) as stub:

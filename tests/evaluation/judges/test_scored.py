@@ -75,6 +75,19 @@ def test_an_answer_that_was_cut_off_is_scored_without_eos(scorer):
     assert list(scores.values()) == pytest.approx(expected, abs=1e-5)
 
 
+def test_an_answer_is_scored_by_the_tokens_that_were_sampled(scorer):
+    prompt, *sampled = (
+        scorer.tokenizer(text, add_special_tokens=special).input_ids
+        for text, special in (("p", True), ("it", False), (" i", False), ("s", False))
+    )
+    ids = (prompt, [i for piece in sampled for i in piece])
+    pair = Pair("1-0", "p", "it is", "it is", ended=(False, False), ids=(ids, None))
+    scores = json.loads(next(RewardModelJudge(scorer, name="x").judge([pair])).raw)
+    by_ids, by_text = scorer.score_texts(["p"] * 2, ["it is"] * 2, [False] * 2, ids=[ids, None])
+    assert by_ids != by_text
+    assert list(scores.values()) == pytest.approx([by_ids.item(), by_text.item()], abs=1e-5)
+
+
 def test_turning_a_pair_round_turns_the_verdict_round(scorer):
     judge = RewardModelJudge(scorer, name="x")
     one, two = (

@@ -1,0 +1,161 @@
+"""What a reward model is shown of a prompt and its response: the tokens that it learnt from, whoever answered."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from transformers import PreTrainedTokenizerBase
+
+from lightning_marlhf.hub import chat
+from lightning_marlhf.hub.reward_input import RewardInput
+from lightning_marlhf.hub.tokenizer import Tokens, encode_pairs, encode_prompts
+from lightning_marlhf.tasks import dialogue
+from lightning_marlhf.types import Messages
+
+TokenIds = tuple[Sequence[int], Sequence[int]]
+"""Of a prompt and of the response to it, its end included."""
+
+
+class Answered(NamedTuple):
+    """A response, and what it answers."""
+
+    prompt: str  # as the policy saw it, before tokenisation
+    response: str  # without special tokens
+    ended: bool  # False where it was cut off, so that no EOS follows it
+    messages: Messages | None = None  # what the policy's chat template wrote as the prompt
+    ids: TokenIds | None = None  # as the policy saw and sampled them, where they were kept
+
+
+class _Texts(NamedTuple):
+    """What is tokenised."""
+
+    prompt: str
+    answer: str
+    ended: bool
+    rendered: bool  # by a chat template, which writes all special tokens but EOS
+
+
+class RewardReader:
+    """Makes the tokens that a reward model is shown.
+
+    Messages are written by its own chat template, if it has one and has not learnt from plain text; any other prompt as
+    it stands. What was trained here reads what training made of the same row; a model that others published reads the
+    whole dialogue as its template writes it.
+
+    Args:
+        tokenizer: of the reward model.
+        learnt_from: what it was shown in training.
+        chat_template: plain prompts are dialogues, too: HH-RLHF's and WebGPT's turns are found, any other is one
+            turn of the user.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        learnt_from: RewardInput,
+        *,
+        chat_template: bool = False,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.learnt_from = learnt_from
+        self.chat_template = chat_template
+
+    def renders(self, messages: Messages | None) -> bool:
+        """Tell whether a prompt is shown in the reward model's own chat template."""
+        if messages is None or self.chat_template:
+            return self.chat_template
+        return bool(self.tokenizer.chat_template) and self.learnt_from.chat_template is not False
+
+    def refuses(self, row: Answered) -> bool:
+        """Tell whether the chat template refuses the dialogue of a row."""
+        try:
+            self._write(row)
+        except chat.RefusedDialogueError:
+            return True
+        return False
+
+    def read(self, rows: Sequence[Answered]) -> list[Tokens]:
+        """Make the tokens of each row; those that were kept, where the reward model's tokenizer means the same by them.
+
+        Raises:
+            RefusedDialogueError: the chat template refuses the dialogue of a row.
+        """
+        found = self._kept(rows)
+        texts = {number: self._write(row) for number, row in enumerate(rows) if number not in found}
+        for rendered in (False, True):
+            of_kind = {number: each for number, each in texts.items() if each.rendered == rendered}
+            if of_kind:
+                prompts, answers, ended, _ = zip(*of_kind.values(), strict=True)
+                pairs = encode_pairs(
+                    self.tokenizer,
+                    prompts,
+                    answers,
+                    ended=ended,
+                    joined=self.learnt_from.joined,
+                    special_tokens=not rendered,
+                )
+                tokens = ([*pair.prompt, *pair.answer] for pair in pairs)
+                found |= zip(of_kind, tokens, strict=True)
+        return [found[number] for number in range(len(rows))]
+
+    def _write(self, row: Answered) -> _Texts:
+        if not self.renders(row.messages):
+            return _Texts(row.prompt, row.response, row.ended, rendered=False)
+        turns = _turns(row)
+        if not self.learnt_from.chat_template:
+            return _Texts(chat.render(self.tokenizer, turns), "", ended=False, rendered=True)
+        *asked, answer = turns
+        said = row.response
+        if row.ended:
+            said = chat.render_answer(self.tokenizer, asked, answer["content"])
+        return _Texts(self._question(row), said, row.ended, rendered=True)
+
+    def _kept(self, rows: Sequence[Answered]) -> dict[int, Tokens]:
+        """Find the rows whose ids are this tokenizer's: it has the same for the prompt, and they say the response."""
+        found: dict[int, Tokens] = {}
+        for rendered in (False, True):
+            asked = {
+                number: self._question(row)
+                for number, row in enumerate(rows)
+                if row.ids is not None and self.renders(row.messages) == rendered
+            }
+            own = encode_prompts(self.tokenizer, list(asked.values()), special_tokens=not rendered)
+            for number, tokens in zip(asked, own, strict=True):
+                row = rows[number]
+                prompt, response = map(list, row.ids or ((), ()))
+                if prompt == tokens and self._says(response, row.response):
+                    found[number] = [*prompt, *response]
+        return found
+
+    def _question(self, row: Answered) -> str:
+        """Write what is asked."""
+        if not self.renders(row.messages):
+            return row.prompt
+        *asked, _ = _turns(row)
+        return chat.render(self.tokenizer, asked, answer_follows=True)
+
+    def _says(self, ids: Tokens, text: str) -> bool:
+        """Tell whether ids are this tokenizer's for a text, but for spaces around it, which decoding may drop."""
+        known = all(0 <= token < len(self.tokenizer) for token in ids)
+        if not known:
+            return False
+        said = self.tokenizer.decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return str(said).strip() == text.strip()
+
+
+def _turns(row: Answered) -> list[Mapping[str, str]]:
+    """Give the dialogue with its response as the assistant's turn."""
+    if row.messages is None:
+        return list(dialogue.answered(row.prompt, row.response))
+    return [*row.messages, {"role": "assistant", "content": row.response.strip()}]
+
+
+def speak_alike(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
+    """Tell whether both tokenizers have the same tokens with the same ids, special ones included, and add the same."""
+
+    def language(tokenizer: PreTrainedTokenizerBase) -> tuple[object, ...]:
+        ends = tokenizer.eos_token_id, tokenizer.bos_token_id
+        return tokenizer.get_vocab(), ends, encode_prompts(tokenizer, ["x"])
+
+    return language(one) == language(other)
