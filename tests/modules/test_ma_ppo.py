@@ -1,7 +1,10 @@
 """MA-PPO: what is logged, what learns, what a checkpoint holds."""
 
+import math
+
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.control import KLControl, KLController, ScoreNormalizer
@@ -244,7 +247,38 @@ def test_the_kl_coefficient_follows_its_target_and_stays_without_one():
 def test_scores_are_scaled_by_all_that_was_seen():
     normalizer = ScoreNormalizer()
     assert normalizer(torch.tensor([3.0])).item() == 3.0
-    normalizer.observe(torch.tensor([1.0, 3.0]))
-    normalizer.observe(torch.tensor([5.0]))
+    normalizer.observe(torch.tensor([1.0, 3.0, math.nan]), torch.tensor([True, True, False]))
+    normalizer.observe(torch.tensor([5.0]), torch.tensor([True]))
     scale = torch.tensor([1.0, 3.0, 5.0]).std(correction=0)
     torch.testing.assert_close(normalizer(torch.tensor([6.0])), torch.tensor([6.0]) / scale)
+
+
+def test_scores_that_are_all_equal_are_not_scaled():
+    normalizer = ScoreNormalizer()
+    normalizer.observe(torch.tensor([3.0, 3.0]), torch.tensor([True, True]))
+    assert normalizer(torch.tensor([3.0])).item() == 3.0
+
+
+class Keep(Callback):
+    """Keeps the experience of each rollout, and what was logged after it."""
+
+    def __init__(self):
+        self.rollouts, self.logged = [], []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if outputs:
+            self.rollouts.append(outputs["experience"])
+        self.logged.append({name: x.item() for name, x in trainer.callback_metrics.items()})
+
+
+def test_the_first_rollout_s_scores_are_scaled_like_all_others_and_held_out_ones_do_not_count(
+    make_ppo, tmp_path
+):
+    keep, module = Keep(), make_ppo(shaping=Shaping(normalize=True))
+    settings = {"limit_val_batches": 1, "val_check_interval": 1, "callbacks": [keep]}
+    fit(module, data("ppo"), tmp_path, steps=4, **settings)
+    first, second = (each.raw_scores for each in keep.rollouts)
+    for found, seen in zip(keep.rollouts, (first, torch.cat([first, second])), strict=True):
+        deviation = seen.double().std(correction=0).float()
+        torch.testing.assert_close(found.scores, found.raw_scores / deviation)
+    assert module.score_normalizer.count == 16
