@@ -135,11 +135,12 @@ class MAPPO(TrainingModule):
 
     def networks(self) -> dict[str, tuple[nn.Module, float]]:
         """Name the two networks that learn."""
-        lr, critic_lr = self.optimization.lr, self.optimization.critic_lr
-        return {
-            "policy": (self.policy, lr),
-            "critic": (self.critic, lr if critic_lr is None else critic_lr),
-        }
+        networks = {"policy": self.policy, "critic": self.critic}
+        return {name: (each, self.optimization.of(name).lr) for name, each in networks.items()}
+
+    def first_update(self, network: str) -> int:
+        """Let the policy wait for the critic's warm-up."""
+        return self.ppo.critic_warmup if network == "policy" else 0
 
     def describe(self) -> dict[str, str]:
         """Say in a few lines what the run will do."""
@@ -392,7 +393,7 @@ class MAPPO(TrainingModule):
                 means.add(name, rate)
             return
         policy_total = total if self.ppo.ratio_level == "token" else macro_total
-        policy_learns = self.global_step >= self.ppo.critic_warmup
+        policy_learns = self.global_step >= self.first_update("policy")
         for rows in self.passes(len(minibatch)):
             part = minibatch.rows(rows)
             if policy_learns:

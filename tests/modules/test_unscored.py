@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lightning.pytorch import Callback
 
 from lightning_marlhf.callbacks.guards import KLGuard, NaNGuard
 from lightning_marlhf.modules.control import KLControl
@@ -13,7 +12,7 @@ from lightning_marlhf.modules.settings import PPO
 from lightning_marlhf.rollout.persistence import Patience, ScoringError
 from lightning_marlhf.rollout.scoring import Ready, TinyTLDRGold
 from lightning_marlhf.rollout.settings import Shaping
-from tests.modules.tiny_runs import data, fit
+from tests.modules.tiny_runs import Keep, data, fit
 
 pytestmark = pytest.mark.filterwarnings("ignore:scorer .* gave")
 
@@ -79,17 +78,6 @@ class Partial(TinyTLDRGold):
         valid[self.rows] = not self.says_so
         details = tuple({self.name: value} for value in values.tolist())
         return Ready(replace(scores, values=values, valid=valid, details=details))
-
-
-class Keep(Callback):
-    """Keeps experience and metrics of each rollout."""
-
-    def __init__(self):
-        self.rollouts, self.logged = [], []
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        self.rollouts.append(outputs and outputs["experience"])
-        self.logged.append({name: x.item() for name, x in trainer.callback_metrics.items()})
 
 
 @pytest.fixture
