@@ -179,6 +179,9 @@ class Experience(TensorBatch):
     old_values: Float[Tensor, "batch response"]  # the critic, of the state before each token
     scores: Float[Tensor, " batch"]  # the scorer's, after penalties, normalisation and clamping
     raw_scores: Float[Tensor, " batch"]  # the scorer's own, for people to read
+    valid: Bool[
+        Tensor, " batch"
+    ]  # False without a score: the row teaches nothing and counts nowhere
     details: tuple[Mapping[str, float], ...]  # each row's numbers by scorer: "rm", "gold", ...
     kl: Float[Tensor, "batch response"]  # log pi - log pi_ref of each sampled token (k1)
     token_rewards: Float[Tensor, "batch response"]  # -beta * KL, plus the score on the last token
@@ -189,6 +192,16 @@ class Experience(TensorBatch):
     macro_advantages: Float[Tensor, "batch macro"]  # whitened if asked for
     advantages: Float[Tensor, "batch response"]  # the same, spread to tokens
     returns: Float[Tensor, "batch response"]  # likewise
+
+    @property
+    def token_mask(self) -> Bool[Tensor, "batch response"]:
+        """True on the response tokens that are learnt from: those of valid rows."""
+        return self.rollout.response_mask & self.valid.unsqueeze(1)
+
+    @property
+    def macro_mask(self) -> Bool[Tensor, "batch macro"]:
+        """True on the macro actions that are learnt from: those of valid rows."""
+        return self.macro_actions.mask & self.valid.unsqueeze(1)
 
     def __len__(self) -> int:
         """Count the rows."""

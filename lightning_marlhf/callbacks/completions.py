@@ -70,7 +70,9 @@ def _to_json(messages: Messages | None) -> list[dict[str, str]] | None:
 
 def scores_of(experience: Experience, row: int) -> dict[str, float]:
     """Return a row's score by each scorer; just "score" where the scorer has no details, none where it has no score."""
-    details = experience.details[row] or {"score": float(experience.raw_scores[row])}
+    details = experience.details[row]
+    if not details and experience.valid[row]:
+        details = {"score": float(experience.raw_scores[row])}
     return {name: round(value, _DIGITS) for name, value in details.items() if not math.isnan(value)}
 
 

@@ -73,14 +73,15 @@ class NonFiniteMetricError(ValueError):
 class NaNGuard(Callback):
     """Ends the run at the first metric that is NaN or infinite, before the weights behind it are saved.
 
-    Modules look at their gradients themselves, before each update; this catches what they do not.
+    Modules look at their gradients themselves, before each update; this catches what they do not. A perplexity is left
+    out: it is infinite from a loss of 710 on, and the loss is looked at.
 
     Args:
         ignore: metrics that may be undefined.
     """
 
     def __init__(self, *, ignore: list[str] | None = None) -> None:
-        self.ignore = frozenset(ignore or [])
+        self.ignore = frozenset(ignore or []) | {"eval/perplexity"}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -93,21 +93,21 @@ class TensorBoardSamples(Callback):
         """Keep the scores of held-out prompts."""
         experience = experience_of(outputs)
         if experience is not None:
-            self._held_out.append(experience.raw_scores.float())
+            self._held_out.append(experience.raw_scores[experience.valid].float())
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write their histogram, of the same prompts every time."""
         if self._held_out and not trainer.sanity_checking:
-            for writer in writers_of(trainer):
-                scores = torch.cat(self._held_out)
+            scores = torch.cat(self._held_out)
+            for writer in writers_of(trainer) if len(scores) else ():
                 writer.add_histogram("scores/held_out", scores, trainer.global_step)
 
 
 def distributions(experience: Experience) -> dict[str, Tensor]:
     """Return what histograms are made of; without values where no response teaches anything."""
     return {
-        "scores/rollout": experience.raw_scores,
-        "advantages/rollout": experience.advantages[experience.rollout.response_mask],
+        "scores/rollout": experience.raw_scores[experience.valid],
+        "advantages/rollout": experience.advantages[experience.token_mask],
         "macro/lengths": macro_lengths_and_advantages(experience)[0],
     }
 
@@ -145,10 +145,10 @@ def draw_sample(row: Completion) -> Figure:
 
 
 def macro_lengths_and_advantages(experience: Experience) -> tuple[Tensor, Tensor]:
-    """Return tokens [num] and advantage before whitening [num] of each macro action, row after row."""
+    """Return tokens [num] and advantage before whitening [num] of each macro action, valid row after valid row."""
     actions = experience.macro_actions
     rows = torch.arange(len(actions.index), device=actions.index.device).unsqueeze(1)
-    of_tokens = (rows * actions.width + actions.index)[actions.index >= 0]
+    of_tokens = (rows * actions.width + actions.index)[experience.token_mask]
     lengths = of_tokens.unique_consecutive(return_counts=True)[1]
     advantages = experience.macro_returns - experience.macro_values
-    return lengths.cpu(), advantages[actions.mask].float().cpu()
+    return lengths.cpu(), advantages[experience.macro_mask].float().cpu()

@@ -1,5 +1,6 @@
 """Several data sets as one."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +19,8 @@ from lightning_marlhf.types import SupervisedBatch
 class Mixture(RLHFDataModule):
     """The rows of several data sets, shuffled together.
 
-    Stage, tokenizer and padding are those of the first part, and have to be the same in all.
+    Stage, tokenizer and padding are those of the first part, and have to be the same in all. Samples are called after
+    the data sets; of those with one name the second is NAME-2.
 
     Args:
         parts: the data sets; their batch sizes, workers and seeds are set aside for those of the mixture.
@@ -57,6 +59,8 @@ class Mixture(RLHFDataModule):
             num_workers=num_workers,
             seed=seed,
         )
+        for part, name in zip(parts, told_apart([part.name for part in parts]), strict=True):
+            part.name = name
         self.parts = parts
         self.weights = weights
 
@@ -122,3 +126,16 @@ class Mixture(RLHFDataModule):
 
     def _collate(self) -> Callable[[Sequence[Any]], Any]:
         return self.parts[0]._collate()
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """Number names that were there before: their samples would share ids, and with them random numbers and records.
+
+    >>> told_apart(["data", "tldr", "data", "data-2"])
+    ['data', 'tldr', 'data-2', 'data-2-2']
+    """
+    found: list[str] = []
+    for name in names:
+        numbered = (f"{name}-{number}" for number in itertools.count(2))
+        found.append(next(each for each in itertools.chain([name], numbered) if each not in found))
+    return found

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from lightning_marlhf.seeds import hashed
+
 
 class TrainingOrder(Sampler[int]):
     """Shuffles rows anew in every epoch, and sorts rows that come close to each other by length.
@@ -66,7 +68,7 @@ class TrainingOrder(Sampler[int]):
 
     def order(self) -> Tensor:
         """Give the rows of this epoch, [batches, batch_size], over all ranks."""
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        generator = torch.Generator().manual_seed(hashed(self.seed, "order", self.epoch))
         rows = torch.randperm(self.size, generator=generator)
         rows = rows[: self.batches * self.batch_size].reshape(self.batches, self.batch_size)
         if self.lengths is None:

@@ -1,6 +1,6 @@
 """Means of many tokens, collected over micro-batches and ranks, read once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -12,6 +12,11 @@ class WeightedMeans:
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._marked: dict[str, Tensor] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """What was counted."""
+        return list(self._sums)
 
     def mark(self) -> None:
         """Remember this state, for `take_back`."""
@@ -28,6 +33,12 @@ class WeightedMeans:
             mask = torch.ones_like(values, dtype=torch.bool)
         pair = torch.stack([values.masked_fill(~mask, 0.0).sum(), mask.sum().float()])
         self._sums[name] = self._sums[name] + pair if name in self._sums else pair
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Give ``names`` a place, and all names one order, so that ranks which counted different things add up."""
+        nothing = torch.zeros_like(next(iter(self._sums.values()), torch.zeros(2)))
+        every = sorted({*self._sums, *names})
+        self._sums = {name: self._sums.get(name, nothing) for name in every}
 
     def compute(self, all_reduce_sum: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """Give the mean of each name over all ranks; names without any value are left out."""

@@ -109,15 +109,13 @@ class TrainingModule(LightningModule):
 
     def describe(self) -> dict[str, str]:
         """Say in a few lines what the run will do."""
-        updates = self.total_updates
-        warmup = self.optimization.warmup(updates)
         sizes = ", ".join(
             f"{name} {_count(network)} parameters" for name, (network, _) in self.networks().items()
         )
         rates = ", ".join(f"{name} {lr:g}" for name, (_, lr) in self.networks().items())
         return {
             "learns": sizes,
-            "updates": f"{updates:,}, warm-up {warmup:,}, then {self.optimization.schedule}",
+            "updates": f"{self.total_updates:,}, {'; '.join(self._schedules())}",
             "learning rate": rates,
         }
 
@@ -147,7 +145,7 @@ class TrainingModule(LightningModule):
         renew_rates(
             self.optimizers().optimizer,  # type: ignore[union-attr]
             self.lr_schedulers(),  # type: ignore[arg-type]
-            {name: rate for name, (_, rate) in self.networks().items()},
+            self.optimization,
         )
         width = self.rehearsal_width()
         self._check_positions(width)
@@ -203,6 +201,10 @@ class TrainingModule(LightningModule):
         rows: int = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
         return rows // self.trainer.world_size
 
+    def first_update(self, network: str) -> int:
+        """Count the updates of the run before ``network`` learns, and its schedule begins."""
+        return 0
+
     def rehearsal_width(self) -> int:
         """Count the tokens of the longest row that a pass may see."""
         return self.trainer.datamodule.longest  # type: ignore[attr-defined, no-any-return]
@@ -253,7 +255,9 @@ class TrainingModule(LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """Make one optimizer over all networks and its schedule."""
         optimizer = build_optimizer(self.networks(), self.optimization)
-        schedule = build_schedule(optimizer, self.optimization, updates=self.total_updates)
+        schedule = build_schedule(
+            optimizer, self.optimization, updates=self.total_updates, starts=self._starts()
+        )
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def passes(self, size: int) -> Iterator[slice]:
@@ -276,9 +280,9 @@ class TrainingModule(LightningModule):
         norms = {name: gradient_norm(network).to(self.device) for name, network in networks.items()}
         if torch.stack(list(norms.values())).isfinite().all():
             self.skipped.in_a_row = 0
-            limit = self.optimization.max_grad_norm
-            for name, network in networks.items() if limit is not None else ():
-                nn.utils.clip_grads_with_norm_(network.parameters(), limit, norms[name])
+            for name, network in networks.items():
+                if (limit := self.optimization.of(name).max_grad_norm) is not None:
+                    nn.utils.clip_grads_with_norm_(network.parameters(), limit, norms[name])
         else:
             self._skip_update()
             means.take_back()
@@ -329,6 +333,22 @@ class TrainingModule(LightningModule):
     def share(self, total: Tensor) -> Tensor:
         """Give what a rank's loss is divided by: the count over all ranks, as gradients are averaged over them."""
         return self.all_reduce_sum(total) / self.trainer.world_size
+
+    def _starts(self) -> dict[str, int]:
+        return {name: self.first_update(name) for name in self.networks()}
+
+    def _schedules(self) -> Iterator[str]:
+        """Say in words how the learning rates go, once where they go alike."""
+        words = {}
+        for name, start in self._starts().items():
+            own = self.optimization.of(name)
+            wait = f"waits {start:,}, " if start else ""
+            warmup = own.warmup(self.total_updates - start)
+            words[name] = f"{wait}warm-up {warmup:,}, then {own.schedule}"
+        if len(set(words.values())) == 1:
+            yield next(iter(words.values()))
+        else:
+            yield from (f"{name} {each}" for name, each in words.items())
 
     def _models(self) -> Iterator[tuple[str, PreTrainedModel]]:
         """Find the language model or classifier in each network that learns."""

@@ -68,13 +68,12 @@ class ScoreNormalizer(nn.Module):
             self.register_buffer(name, torch.zeros((), dtype=torch.float64))
 
     def forward(self, scores: Tensor) -> Tensor:
-        """Scale ``scores`` [batch]; before any were seen they stay as they are."""
-        if self.count < 2:
-            return scores
-        return scores / self.var.sqrt().clamp(min=1e-8).to(scores)
+        """Scale ``scores`` [batch]; as long as all that were seen are equal they stay as they are."""
+        deviation = self.var.sqrt()
+        return scores / torch.where(deviation > 1e-8, deviation, 1.0).to(scores)
 
-    def observe(self, scores: Tensor) -> None:
-        """Count ``scores`` [batch], of all ranks together, in the standard deviation."""
-        seen = moments(scores.double(), torch.ones_like(scores, dtype=torch.bool))
+    def observe(self, scores: Tensor, valid: Tensor) -> None:
+        """Count the ``valid`` ones of ``scores`` [batch], of all ranks together, in the standard deviation."""
+        seen = moments(scores.double(), valid)
         joined = join(Moments(self.count, self.mean, self.var), seen)
         self.count, self.mean, self.var = joined.count, joined.mean, joined.var

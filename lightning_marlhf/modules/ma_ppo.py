@@ -1,6 +1,8 @@
 """MA-PPO: proximal policy optimisation that assigns credit to macro actions. With n = 1 it is PPO."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,11 +135,12 @@ class MAPPO(TrainingModule):
 
     def networks(self) -> dict[str, tuple[nn.Module, float]]:
         """Name the two networks that learn."""
-        lr, critic_lr = self.optimization.lr, self.optimization.critic_lr
-        return {
-            "policy": (self.policy, lr),
-            "critic": (self.critic, lr if critic_lr is None else critic_lr),
-        }
+        networks = {"policy": self.policy, "critic": self.critic}
+        return {name: (each, self.optimization.of(name).lr) for name, each in networks.items()}
+
+    def first_update(self, network: str) -> int:
+        """Let the policy wait for the critic's warm-up."""
+        return self.ppo.critic_warmup if network == "policy" else 0
 
     def describe(self) -> dict[str, str]:
         """Say in a few lines what the run will do."""
@@ -203,7 +206,7 @@ class MAPPO(TrainingModule):
         stopwatch = Stopwatch()
         seeds = row_seeds(self.seed, prompts.sample_ids, visit=self.current_epoch)
         try:
-            experience = self._collect(prompts, seeds, stopwatch)
+            experience = self._collect(prompts, seeds, stopwatch, evaluating=False)
         except ScoringError as error:
             self._skip_rollout(error)
             return None
@@ -222,7 +225,7 @@ class MAPPO(TrainingModule):
         """Answer held-out prompts, with the same random numbers every time."""
         seeds = row_seeds(_EVALUATION_SEED, prompts.sample_ids, visit=0)
         try:
-            experience = self._collect(prompts, seeds, Stopwatch())
+            experience = self._collect(prompts, seeds, Stopwatch(), evaluating=True)
         except ScoringError as error:
             self._count_unscored(error)
             return None
@@ -238,7 +241,7 @@ class MAPPO(TrainingModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log what was collected."""
-        self.log_metrics(self._evaluation.compute(self.all_reduce_sum))
+        self.log_metrics(self._compute(self._evaluation))
 
     on_test_epoch_start = on_validation_epoch_start
     test_step = predict_step = validation_step
@@ -299,12 +302,19 @@ class MAPPO(TrainingModule):
         """Say what the module is doing: generation, scoring, update, ...; '' between them."""
         return self._stopwatch.part
 
-    def _collect(self, prompts: Prompts, seeds: Tensor, stopwatch: Stopwatch) -> Experience:
+    def _collect(
+        self, prompts: Prompts, seeds: Tensor, stopwatch: Stopwatch, *, evaluating: bool
+    ) -> Experience:
+        """Answer prompts and work out what is to be learnt.
+
+        Raises:
+            ScoringError: there are no scores, or none that is a finite number.
+        """
         assert self.actors is not None
         self._stopwatch = stopwatch
         for scorer in self._scorers:
-            scorer.evaluating = not self.trainer.training
-        return collect_experience(
+            scorer.evaluating = evaluating
+        experience = collect_experience(
             prompts,
             self.actors,
             sampling=self.sampling,
@@ -315,23 +325,41 @@ class MAPPO(TrainingModule):
             execution=Execution(
                 rows_per_pass=self.rows_per_pass,
                 all_reduce_sum=self.all_reduce_sum,
-                normalize_scores=self.score_normalizer,
+                normalize_scores=partial(self._normalize, observe=not evaluating),
                 stopwatch=stopwatch,
             ),
         )
+        complaint = self.actors.scorer.complaint
+        complains = torch.tensor(int(complaint != ""), device=self.device)
+        valid, complaints = self.all_reduce_sum(
+            torch.stack([experience.valid.sum(), complains])
+        ).tolist()
+        if complaints and not valid:
+            raise ScoringError(f"no score of the rollout is a finite number: {complaint}")
+        return experience
+
+    def _normalize(self, scores: Tensor, valid: Tensor, *, observe: bool) -> Tensor:
+        """Scale scores by the deviation of all that were seen, these of all ranks included if they are to be seen."""
+        if observe:
+            of_all, counted = self.all_gather(scores), self.all_gather(valid.long()) > 0
+            self.score_normalizer.observe(of_all.flatten(), counted.flatten())
+        return self.score_normalizer(scores)
+
+    def _compute(self, means: WeightedMeans) -> dict[str, float]:
+        """Take the means over all ranks, each of which may have counted other things."""
+        means.expect(itertools.chain(*self._of_all_ranks(means.names)))
+        return metrics.without_zero_shares(means.compute(self.all_reduce_sum))
 
     def _count_unscored(self, error: ScoringError) -> None:
         """Leave out a rollout that has no scores.
 
         Raises:
-            ScoringError: the scorer has never answered in this session, or failed too often in a row.
+            ScoringError: a scorer has never answered in this session, or failed too often in a row.
         """
         self.skipped.rollouts += 1
         self.skipped.rollouts_in_a_row += 1
         in_a_row, limit = self.skipped.rollouts_in_a_row, self.patience.max_skips_in_a_row
-        assert self.actors is not None
-        asked = (self.actors.scorer, *self.actors.monitors)
-        if in_a_row > limit or not all(scorer.answered for scorer in asked):
+        if in_a_row > limit or error.final:
             raise error
         rank_zero_warn(
             f"update {self.global_step + 1}: {error}; the rollout is skipped ({in_a_row} in a row)"
@@ -357,11 +385,15 @@ class MAPPO(TrainingModule):
         """Step 10: make one update of policy and critic from a minibatch."""
         means.mark()
         reduction = self.ppo.loss_reduction
-        mask = minibatch.rollout.response_mask
-        total = self.share(masking.count(mask, reduction=reduction))
-        macro_total = self.share(masking.count(minibatch.macro_actions.mask, reduction=reduction))
+        total = self.share(masking.count(minibatch.token_mask, reduction=reduction))
+        macro_total = self.share(masking.count(minibatch.macro_mask, reduction=reduction))
+        if not total:  # no row of any rank has a valid score
+            self.skipped.updates += 1
+            for name, rate in self.step_optimizer().items():
+                means.add(name, rate)
+            return
         policy_total = total if self.ppo.ratio_level == "token" else macro_total
-        policy_learns = self.global_step >= self.ppo.critic_warmup
+        policy_learns = self.global_step >= self.first_update("policy")
         for rows in self.passes(len(minibatch)):
             part = minibatch.rows(rows)
             if policy_learns:
@@ -379,13 +411,13 @@ class MAPPO(TrainingModule):
         )
         log_ratio = metrics.add_policy_update(means, output, part)
         if self.ppo.ratio_level == "token":
-            mask = rollout.response_mask
+            mask = part.token_mask
             metrics.add_policy_clipping(means, log_ratio, part.advantages, mask, clip_range=clip)
             terms = losses.policy_terms(
                 output.logprobs, part.old_logprobs, part.advantages, clip_range=clip
             )
         else:
-            mask = part.macro_actions.mask
+            mask = part.macro_mask
             log_ratio = macro.pool_tokens(log_ratio, part.macro_actions, weights="sum")
             metrics.add_policy_clipping(
                 means, log_ratio, part.macro_advantages, mask, clip_range=clip
@@ -409,40 +441,33 @@ class MAPPO(TrainingModule):
         )
         metrics.add_value_update(means, values, part, clip_range=clip)
         terms = losses.value_terms(values, part.old_values, part.returns, clip_range=clip)
-        mask = rollout.response_mask
+        mask = part.token_mask
         means.add("loss/value_avg", terms, mask)
         return masking.reduce_mean(terms, mask, reduction=self.ppo.loss_reduction, total=total)
 
     def _after_rollout(
         self, experience: Experience, means: WeightedMeans, stopwatch: Stopwatch
     ) -> None:
-        """Adapt the price of KL and the scale of scores, and log."""
-        values = means.compute(self.all_reduce_sum)
-        count = self.trainer.world_size * len(experience)
-        self.episodes += count
-        kl_coefficient = self.kl_controller.coefficient.item()
-        self.kl_controller.update(values["objective/kl"], episodes=count)
-        if self.shaping.normalize:
-            self.score_normalizer.observe(self.all_gather(experience.raw_scores).flatten())
+        """Adapt the price of KL, and log."""
+        values = self._compute(means)
+        self.episodes += self.trainer.world_size * len(experience)
+        values["objective/kl_coefficient"] = self.kl_controller.coefficient.item()
+        valid = int(self.all_reduce_sum(experience.valid.sum()).item())
+        if valid:
+            self.kl_controller.update(values["objective/kl"], episodes=valid)
+            values |= metrics.extremes(experience, gather=self.all_gather)
+            values |= metrics.variance_metrics(experience, all_reduce_sum=self.all_reduce_sum)
+            values["val/num_eos_tokens"] = (1 - values["response_length/clip_ratio"]) * valid
         square = values.pop("val/ratio_square", None)
         if square is not None:
             values["val/ratio_var"] = square - values["val/ratio"] ** 2
         tokens = self.all_reduce_sum(experience.rollout.attention_mask.sum()).item()
-        lengths = self.all_gather(experience.rollout.response_mask.sum(dim=1))
         self.log_metrics(
             values
             | self.skipped.metrics()
-            | metrics.variance_metrics(experience, all_reduce_sum=self.all_reduce_sum)
             | {f"timing_s/{part}": seconds for part, seconds in stopwatch.seconds.items()}
             | {
                 "episode": self.episodes.item(),
-                "objective/kl_coefficient": kl_coefficient,
                 "perf/throughput": tokens / sum(stopwatch.seconds.values()),
-                "response_length/max": lengths.max().item(),
-                "response_length/min": lengths.min().item(),
-                "val/num_eos_tokens": (1 - values["response_length/clip_ratio"]) * count,
-                "macro/length_max": self.all_gather(metrics.longest_macro_action(experience))
-                .max()
-                .item(),
             }
         )

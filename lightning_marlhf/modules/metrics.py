@@ -1,8 +1,10 @@
 """What is logged about a rollout and its updates, under the field's names (TRL's; verl's where TRL has none).
 
-All means are over real response tokens, or over responses, of all ranks; never over padding.
+All means are over the responses of all ranks that have a valid score, or over their tokens; never over padding.
+What has no number is counted beside it: NAME_invalid is the share of responses without NAME.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -13,34 +15,34 @@ from lightning_marlhf.ops import losses, macro
 from lightning_marlhf.types import Experience, TokenLogprobs
 
 AllReduce = Callable[[Tensor], Tensor]
+Gather = Callable[[Tensor], Tensor]
 
 
 def add_evaluation(means: WeightedMeans, experience: Experience) -> None:
     """Count what held-out prompts show: eval/*."""
-    means.add("eval/kl", experience.kl.sum(dim=1))
-    means.add("eval/scores", experience.raw_scores)
-    means.add("eval/response_length", experience.rollout.response_mask.sum(dim=1))
-    means.add("eval/ended", experience.rollout.ended)
-    _add_details(means, experience, prefix="eval")
+    valid = experience.valid
+    means.add("eval/kl", experience.kl.sum(dim=1), valid)
+    means.add("eval/response_length", experience.rollout.response_mask.sum(dim=1), valid)
+    means.add("eval/ended", experience.rollout.ended, valid)
+    _add_scores(means, experience, prefix="eval")
 
 
 def add_rollout(means: WeightedMeans, experience: Experience) -> None:
     """Count what a rollout shows: objective/*, response_length/*, macro/*."""
-    rollout, actions = experience.rollout, experience.macro_actions
+    rollout, actions, valid = experience.rollout, experience.macro_actions, experience.valid
     lengths = rollout.response_mask.sum(dim=1)
     penalties = experience.token_rewards.sum(dim=1) - experience.scores * (lengths > 0)
-    means.add("objective/kl", experience.kl.sum(dim=1))
-    means.add("objective/entropy", -experience.old_logprobs.sum(dim=1))
-    means.add("objective/scores", experience.raw_scores)
-    means.add("objective/non_score_reward", penalties)
-    means.add("objective/rlhf_reward", experience.scores + penalties)
-    _add_details(means, experience, prefix="objective")
-    means.add("response_length/mean", lengths)
-    means.add("response_length/clip_ratio", ~rollout.ended)
-    means.add("macro/length_mean", macro.lengths(actions), actions.mask)
-    means.add("macro/count_mean", actions.count)
+    means.add("objective/kl", experience.kl.sum(dim=1), valid)
+    means.add("objective/entropy", -experience.old_logprobs.sum(dim=1), valid)
+    means.add("objective/non_score_reward", penalties, valid)
+    means.add("objective/rlhf_reward", experience.scores + penalties, valid)
+    _add_scores(means, experience, prefix="objective")
+    means.add("response_length/mean", lengths, valid)
+    means.add("response_length/clip_ratio", ~rollout.ended, valid)
+    means.add("macro/length_mean", macro.lengths(actions), experience.macro_mask)
+    means.add("macro/count_mean", actions.count, valid)
     if actions.fell_back is not None:
-        means.add("macro/parse_failures", actions.fell_back)
+        means.add("macro/parse_failures", actions.fell_back, valid)
 
 
 def spread_of(x: Tensor, mask: Tensor, *, all_reduce_sum: AllReduce) -> Tensor:
@@ -53,7 +55,7 @@ def spread_of(x: Tensor, mask: Tensor, *, all_reduce_sum: AllReduce) -> Tensor:
 
 def variance_metrics(experience: Experience, *, all_reduce_sum: AllReduce) -> dict[str, float]:
     """Measure how much of the returns the critic explains, and how far advantages spread before whitening."""
-    mask, actions = experience.rollout.response_mask, experience.macro_actions
+    mask = experience.token_mask
     errors = experience.returns - experience.old_values
     left = spread_of(errors, mask, all_reduce_sum=all_reduce_sum)
     there = spread_of(experience.returns, mask, all_reduce_sum=all_reduce_sum)
@@ -61,15 +63,22 @@ def variance_metrics(experience: Experience, *, all_reduce_sum: AllReduce) -> di
     return {
         "critic/vf_explained_var": (1 - left / there.clamp(min=1e-8)).item(),
         "macro/advantage_var": spread_of(
-            advantages, actions.mask, all_reduce_sum=all_reduce_sum
+            advantages, experience.macro_mask, all_reduce_sum=all_reduce_sum
         ).item(),
     }
 
 
-def longest_macro_action(experience: Experience) -> Tensor:
-    """Count the tokens of this rank's longest macro action; 0 where no response teaches anything."""
-    lengths = macro.lengths(experience.macro_actions)
-    return torch.nn.functional.pad(lengths, (0, 1)).max()
+def extremes(experience: Experience, *, gather: Gather) -> dict[str, float]:
+    """Find the longest and the shortest response, and the longest macro action, of all ranks."""
+    lengths = experience.rollout.response_mask.sum(dim=1)
+    longest = macro.lengths(experience.macro_actions).amax(dim=1)
+    of_all = gather(torch.stack([lengths, longest, experience.valid.long()], dim=1)).flatten(0, -2)
+    lengths, longest, valid = of_all.unbind(dim=1)
+    return {
+        "response_length/max": lengths[valid > 0].max().item(),
+        "response_length/min": lengths[valid > 0].min().item(),
+        "macro/length_max": longest[valid > 0].max().item(),
+    }
 
 
 def add_policy_update(
@@ -78,9 +87,9 @@ def add_policy_update(
     """Count how far an update's policy is from the one that sampled: policy/*, val/ratio.
 
     Returns:
-        The log-ratio of both policies [batch, response], without a graph; 0 on padding.
+        The log-ratio of both policies [batch, response], without a graph; 0 where nothing is learnt.
     """
-    mask = experience.rollout.response_mask
+    mask = experience.token_mask
     log_ratio = (output.logprobs.detach() - experience.old_logprobs).masked_fill(~mask, 0)
     ratio = losses.probability_ratio(log_ratio, torch.zeros_like(log_ratio))
     means.add("policy/approxkl_avg", 0.5 * log_ratio.square(), mask)
@@ -107,11 +116,22 @@ def add_value_update(
     old = experience.old_values
     clipped = old + (values.detach() - old).clamp(-limit, limit)
     larger = (clipped - experience.returns).abs() > (values.detach() - experience.returns).abs()
-    means.add("val/clipfrac_avg", larger, experience.rollout.response_mask)
+    means.add("val/clipfrac_avg", larger, experience.token_mask)
 
 
-def _add_details(means: WeightedMeans, experience: Experience, *, prefix: str) -> None:
-    for name in experience.details[0]:
-        values = torch.tensor([row[name] for row in experience.details])
+def _add_scores(means: WeightedMeans, experience: Experience, *, prefix: str) -> None:
+    valid = experience.valid
+    means.add(f"{prefix}/scores", experience.raw_scores, valid)
+    means.add(f"{prefix}/scores_invalid", ~valid)
+    for name in dict.fromkeys(name for row in experience.details for name in row):
+        values = torch.tensor([row.get(name, math.nan) for row in experience.details])
         values = values.to(experience.scores.device)
-        means.add(f"{prefix}/{name}", values, ~values.isnan())
+        means.add(f"{prefix}/{name}", values, valid & ~values.isnan())
+        means.add(f"{prefix}/{name}_invalid", values.isnan(), valid)
+
+
+def without_zero_shares(metrics: dict[str, float]) -> dict[str, float]:
+    """Leave out what says that every response has its number."""
+    return {
+        name: value for name, value in metrics.items() if value or not name.endswith("_invalid")
+    }

@@ -4,8 +4,8 @@ One optimizer means one count of steps: `max_steps`, checkpoints, logs and the p
 """
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -15,21 +15,32 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_marlhf.models.fsdp import whole
 
+_VECTORS = "_vectors"  # ends the names of parameter groups
+
+
+Schedule = Literal["constant", "linear", "cosine"]
+
 
 @dataclass(frozen=True)
 class Optimization:
-    """How weights are updated.
+    """How weights are updated: what learns alone, or policy and critic, each of which may have its own numbers.
+
+    A schedule counts the updates in which its network learns: the policy's begins after ``ppo.critic_warmup``.
 
     Attributes:
         lr: peak learning rate (of the policy, where there is a critic).
-        critic_lr: peak learning rate of the critic; null takes ``lr``.
+        critic_lr: the critic's; null takes ``lr``.
         betas: AdamW's.
         eps: AdamW's.
         weight_decay: of matrices; vectors (norms, biases) have none.
+        critic_weight_decay: the critic's; null takes ``weight_decay``.
         schedule: after the warm-up: "constant", "linear" to 0, or "cosine" to 0.
-        warmup_ratio: share of all updates in which the learning rate rises from 0.
+        critic_schedule: the critic's; null takes ``schedule``.
+        warmup_ratio: share of its updates in which a network's learning rate rises from 0.
         warmup_steps: the same in updates; given, it replaces the ratio.
+        critic_warmup_steps: the critic's; null takes the policy's steps or ratio.
         max_grad_norm: gradients are clipped to this norm, policy and critic each by itself; null does not clip.
+        critic_max_grad_norm: the critic's; null takes ``max_grad_norm``.
         max_skips_in_a_row: updates whose gradients are NaN or infinite are left out; more than so many, one after
             another, end the run.
     """
@@ -39,11 +50,23 @@ class Optimization:
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
     weight_decay: float = 0.0
-    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    critic_weight_decay: float | None = None
+    schedule: Schedule = "cosine"
+    critic_schedule: Schedule | None = None
     warmup_ratio: float = 0.0
     warmup_steps: int | None = None
+    critic_warmup_steps: int | None = None
     max_grad_norm: float | None = 1.0
+    critic_max_grad_norm: float | None = None
     max_skips_in_a_row: int = 3
+
+    def of(self, network: str) -> "Optimization":
+        """Give the numbers of one network: the critic's own ones stand in the place of the policy's."""
+        if network != "critic":
+            return self
+        names = ("lr", "weight_decay", "schedule", "warmup_steps", "max_grad_norm")
+        own = {name: getattr(self, f"critic_{name}") for name in names}
+        return replace(self, **{name: x for name, x in own.items() if x is not None})
 
     def warmup(self, updates: int) -> int:
         """Count the updates of the warm-up in a run of ``updates``.
@@ -68,34 +91,63 @@ def build_optimizer(networks: dict[str, tuple[nn.Module, float]], settings: Opti
     Args:
         networks: name -> (network, learning rate). Each becomes one named group of matrices and one, without weight
             decay, of vectors.
-        settings: betas, epsilon, weight decay.
+        settings: betas, epsilon, weight decays.
     """
     groups: list[dict[str, Any]] = []
     for name, (network, lr) in networks.items():
         weights = [weight for weight in network.parameters() if weight.requires_grad]
         matrices = [weight for weight in weights if weight.ndim > 1]
         vectors = [weight for weight in weights if weight.ndim <= 1]
-        groups.append({"name": name, "params": matrices, "lr": lr})
-        groups.append({"name": f"{name}_vectors", "params": vectors, "lr": lr, "weight_decay": 0.0})
+        decay = settings.of(name).weight_decay
+        groups.append({"name": name, "params": matrices, "lr": lr, "weight_decay": decay})
+        groups.append({"name": name + _VECTORS, "params": vectors, "lr": lr, "weight_decay": 0.0})
     return AdamW(
         [group for group in groups if group["params"]],
         betas=settings.betas,
         eps=settings.eps,
-        weight_decay=settings.weight_decay,
         fused=True,
     )
 
 
-def build_schedule(optimizer: AdamW, settings: Optimization, *, updates: int) -> LambdaLR:
-    """Make the learning-rate schedule of a run of ``updates``; one step of it is one update."""
-    return LambdaLR(optimizer, learning_rate_factor(settings, updates=updates))
+def build_schedule(
+    optimizer: AdamW, settings: Optimization, *, updates: int, starts: Mapping[str, int]
+) -> LambdaLR:
+    """Make the learning-rate schedules of a run; one step of them is one update.
+
+    Args:
+        optimizer: of `build_optimizer`.
+        settings: of all networks.
+        updates: of the run.
+        starts: how many updates each network waits before it learns.
+    """
+    factors = {
+        name: learning_rate_factor(settings.of(name), updates=updates - start, start=start)
+        for name, start in starts.items()
+    }
+    return LambdaLR(optimizer, [factors[network_of(group)] for group in optimizer.param_groups])
 
 
-def learning_rate_factor(settings: Optimization, *, updates: int) -> Callable[[int], float]:
-    """Give the factor of the peak learning rate as a function of the updates done."""
+def network_of(group: Mapping[str, Any]) -> str:
+    """Name the network of a parameter group."""
+    return str(group["name"].removesuffix(_VECTORS))
+
+
+def learning_rate_factor(
+    settings: Optimization, *, updates: int, start: int = 0
+) -> Callable[[int], float]:
+    """Give the factor of the peak learning rate as a function of the updates done: 0 before ``start``.
+
+    Args:
+        settings: of one network.
+        updates: in which it learns.
+        start: updates before them.
+    """
     warmup = settings.warmup(updates)
 
     def factor(step: int) -> float:
+        step -= start
+        if step < 0:
+            return 0.0
         if step < warmup:
             return (step + 1) / (warmup + 1)
         done = min(1.0, (step - warmup) / max(1, updates - warmup))
@@ -109,19 +161,21 @@ def learning_rate_factor(settings: Optimization, *, updates: int) -> Callable[[i
     return factor
 
 
-def renew_rates(optimizer: AdamW, schedule: LambdaLR, peak_rates: dict[str, float]) -> None:
-    """Give a resumed optimizer the peak learning rates of its settings: the checkpoint brought its own.
+def renew_rates(optimizer: AdamW, schedule: LambdaLR, settings: Optimization) -> None:
+    """Give a resumed optimizer the learning rates and weight decays of its settings: the checkpoint brought its own.
 
     Args:
         optimizer: as loaded.
         schedule: as loaded; it goes on where it was.
-        peak_rates: by name of network.
+        settings: of all networks.
     """
-    peaks = [peak_rates[group["name"].removesuffix("_vectors")] for group in optimizer.param_groups]
-    schedule.base_lrs = peaks
-    for group, peak, factor in zip(optimizer.param_groups, peaks, schedule.lr_lambdas, strict=True):
-        group["initial_lr"] = peak
-        group["lr"] = peak * factor(schedule.last_epoch)
+    own = [settings.of(network_of(group)) for group in optimizer.param_groups]
+    schedule.base_lrs = [each.lr for each in own]
+    for group, each, factor in zip(optimizer.param_groups, own, schedule.lr_lambdas, strict=True):
+        group["initial_lr"] = each.lr
+        group["lr"] = each.lr * factor(schedule.last_epoch)
+        if not group["name"].endswith(_VECTORS):
+            group["weight_decay"] = each.weight_decay
 
 
 class NonFiniteError(RuntimeError):

@@ -18,7 +18,8 @@ class PPO:
         ratio_level: "token" ratios, each with its macro action's advantage (released code), or one ratio per "macro"
             action, the product of its tokens' (paper).
         loss_reduction: mean of the loss over "token"s, or per "sequence" and then over sequences (released code).
-        critic_warmup: first updates in which only the critic learns.
+        critic_warmup: first updates in which only the critic learns; the policy's schedule and its warm-up begin after
+            them.
     """
 
     epochs: int = 1

@@ -1,6 +1,7 @@
 """Supervised fine-tuning: imitate demonstrations."""
 
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from lightning_marlhf.modules.base import TrainingModule
 from lightning_marlhf.modules.optimization import Optimization
 from lightning_marlhf.ops import losses, masking
 from lightning_marlhf.types import SupervisedBatch
+
+_LARGEST_EXPONENT = math.log(sys.float_info.max)  # 709.8
 
 
 class SFT(TrainingModule):
@@ -102,9 +105,11 @@ class SFT(TrainingModule):
             self._evaluation.add("eval/loss", terms[kept], mask[kept])
 
     def on_validation_epoch_end(self) -> None:
-        """Log the loss per response token, and the perplexity."""
+        """Log the loss per response token, and the perplexity: infinite where it is more than a float can hold."""
         metrics = self._evaluation.compute(self.all_reduce_sum)
-        self.log_metrics(metrics | {"eval/perplexity": math.exp(metrics["eval/loss"])})
+        loss = metrics["eval/loss"]
+        perplexity = math.inf if loss > _LARGEST_EXPONENT else math.exp(loss)
+        self.log_metrics(metrics | {"eval/perplexity": perplexity})
 
     on_test_epoch_start = on_validation_epoch_start
     test_step = validation_step

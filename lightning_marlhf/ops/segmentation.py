@@ -70,7 +70,7 @@ def ngrams(
 
 
 def draw_lengths(
-    lengths: Sequence[int], *, repeat_times: int, seeds: Int[Tensor, " batch"]
+    lengths: Sequence[int], *, repeat_times: int, seeds: Int[Tensor, " batch"], deals: int = 1
 ) -> Int[Tensor, "batch draws"]:
     """Shuffle a multiset of lengths for each row: randomized n-grams, once given to ``ngrams``.
 
@@ -79,9 +79,11 @@ def draw_lengths(
         repeat_times: How often each length is in the multiset.
         seeds: One number per row. Equal seeds give equal orders, whatever the batch, device or
             rank.
+        deals: How often the whole multiset is dealt, shuffled anew each time; the first deals are
+            the same however many follow.
 
     Returns:
-        ``len(lengths) * repeat_times`` lengths per row.
+        ``len(lengths) * repeat_times * deals`` lengths per row.
 
     Raises:
         ValueError: If there is no length, one is below 1, or ``repeat_times`` is.
@@ -97,9 +99,10 @@ def draw_lengths(
     if repeat_times < 1:
         raise ValueError(f"repeat_times: expected at least 1, got {repeat_times}")
     multiset = torch.tensor(list(lengths) * repeat_times, device=seeds.device)
-    row_seeds = seeds.unsqueeze(1).expand(-1, multiset.numel())
-    counters = torch.arange(multiset.numel(), device=seeds.device).expand_as(row_seeds)
-    return multiset[random.bits(row_seeds, counters).argsort(dim=1, stable=True)]
+    row_seeds = seeds.view(-1, 1, 1).expand(-1, deals, multiset.numel())
+    counters = torch.arange(deals * multiset.numel(), device=seeds.device).view(deals, -1)
+    shuffled = random.bits(row_seeds, counters.expand_as(row_seeds)).argsort(dim=2, stable=True)
+    return multiset[shuffled].flatten(start_dim=1)
 
 
 def perplexity(

@@ -24,6 +24,7 @@ from lightning_marlhf.rollout.termination import Termination
 from lightning_marlhf.types import Experience, MacroActions, Prompts, Rollout
 
 TensorFunction = Callable[[Tensor], Tensor]
+NormalizeScores = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Execution:
 
     rows_per_pass: int = 64  # rows per forward pass of policy, reference and critic
     all_reduce_sum: TensorFunction = lambda x: x  # over ranks
-    normalize_scores: TensorFunction = lambda x: x
+    normalize_scores: NormalizeScores = lambda scores, valid: scores
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
 
@@ -114,7 +115,6 @@ def collect_experience(
     final_scores = shape_scores(
         scores, rollout, shaping=shaping, normalize=execution.normalize_scores
     )
-    rollout = replace(rollout, response_mask=rollout.response_mask & scores.valid.unsqueeze(1))
 
     # 5. Token rewards: the price of KL on every token, the score on the last.
     mask = rollout.response_mask
@@ -140,7 +140,7 @@ def collect_experience(
     )
     advantages = outcome.advantages
     if credit.whiten_advantages:
-        advantages = whiten_over_tokens(advantages, actions, mask, execution.all_reduce_sum)
+        advantages = whiten_over_tokens(advantages, actions, scores.valid, execution.all_reduce_sum)
 
     # 9. Advantages and returns spread back to tokens.
     return Experience(
@@ -150,6 +150,7 @@ def collect_experience(
         old_values=values,
         scores=final_scores,
         raw_scores=scores.values,
+        valid=scores.valid,
         details=tuple(
             _merge(row) for row in zip(scores.details, *(m.details for m in monitored), strict=True)
         ),
@@ -180,7 +181,7 @@ def policy_logprobs(
         ).logprobs
         for part in _passes(rollout, rows_per_pass)
     ]
-    return torch.cat(parts) * rollout.response_mask
+    return masking.zero_padding(torch.cat(parts), rollout.response_mask)
 
 
 def state_values(
@@ -192,17 +193,20 @@ def state_values(
         critic(part.input_ids, part.attention_mask, num_targets=width)
         for part in _passes(rollout, rows_per_pass)
     ]
-    return torch.cat(parts).float() * rollout.response_mask
+    return masking.zero_padding(torch.cat(parts).float(), rollout.response_mask)
 
 
 def shape_scores(
-    scores: Scores, rollout: Rollout, *, shaping: Shaping, normalize: TensorFunction
+    scores: Scores, rollout: Rollout, *, shaping: Shaping, normalize: NormalizeScores
 ) -> Float[Tensor, " batch"]:
-    """Normalise, clamp, and take off the penalty of responses that did not end."""
-    values = normalize(scores.values) if shaping.normalize else scores.values
+    """Normalise, clamp, and take off the penalty of responses that did not end; 0 where there is no valid score."""
+    values = masking.zero_padding(scores.values, scores.valid)
+    if shaping.normalize:
+        values = normalize(values, scores.valid)
     if shaping.clamp is not None:
         values = values.clamp(-shaping.clamp, shaping.clamp)
-    return values - shaping.missing_eos_penalty * ~rollout.ended
+    penalised = values - shaping.missing_eos_penalty * ~rollout.ended
+    return masking.zero_padding(penalised, scores.valid)
 
 
 def discounts(credit: Credit, actions: MacroActions) -> float | Float[Tensor, "batch macro"]:
@@ -215,15 +219,20 @@ def discounts(credit: Credit, actions: MacroActions) -> float | Float[Tensor, "b
 def whiten_over_tokens(
     macro_advantages: Float[Tensor, "batch macro"],
     actions: MacroActions,
-    mask: Bool[Tensor, "batch response"],
+    valid: Bool[Tensor, " batch"],
     all_reduce_sum: TensorFunction,
 ) -> Float[Tensor, "batch macro"]:
-    """Shift and scale advantages so that over the response tokens of all ranks their mean is 0 and their variance 1."""
-    tokens = macro.spread(macro_advantages, actions)
+    """Shift and scale advantages so that over the tokens of all valid rows their mean is 0 and their variance 1.
+
+    All ranks count together; a row that is not valid gets 0.
+    """
+    rows = valid.unsqueeze(1)
+    tokens, mask = macro.spread(macro_advantages, actions), (actions.index >= 0) & rows
     count = all_reduce_sum(mask.sum().to(tokens)).clamp(min=1)
-    mean = all_reduce_sum(tokens.sum()) / count
-    variance = all_reduce_sum(((tokens - mean).square() * mask).sum()) / count
-    return masking.whiten(macro_advantages, actions.mask, mean=mean, var=variance)
+    mean = all_reduce_sum(masking.zero_padding(tokens, mask).sum()) / count
+    squares = masking.zero_padding((tokens - mean).square(), mask)
+    variance = all_reduce_sum(squares.sum()) / count
+    return masking.whiten(macro_advantages, actions.mask & rows, mean=mean, var=variance)
 
 
 def _passes(rollout: Rollout, size: int) -> list[Rollout]:

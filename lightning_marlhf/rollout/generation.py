@@ -11,7 +11,6 @@ The loop is ``generate()`` of transformers, greedy over what a public ``LogitsPr
 Any other engine may stand behind ``generate`` here.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from lightning_marlhf.models.cache import roomy_cache
 from lightning_marlhf.models.fsdp import gathered
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.ops import random
+from lightning_marlhf.seeds import hashed
 from lightning_marlhf.types import Prompts, Rollout
 
 _SAMPLING_STREAM = 0x53414D504C45  # keeps these numbers apart from others drawn with the row's seed
@@ -158,10 +158,7 @@ def row_seeds(seed: int, sample_ids: Sequence[str], visit: int) -> Int[Tensor, "
         visit: 0 for the first response to this prompt, 1 for the next; otherwise it would always be
             the same.
     """
-    digests = (hashlib.sha256(f"{seed}\0{visit}\0{name}".encode()).digest() for name in sample_ids)
-    return torch.tensor(
-        [int.from_bytes(digest[:8], "little", signed=True) for digest in digests], dtype=torch.int64
-    )
+    return torch.tensor([hashed(seed, name, visit) for name in sample_ids], dtype=torch.int64)
 
 
 def uniforms(seeds: Int[Tensor, " batch"], steps: int) -> Float[Tensor, "batch steps"]:

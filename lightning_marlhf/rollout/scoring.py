@@ -30,11 +30,11 @@ from lightning_marlhf.types import Messages, Rollout, TensorBatch
 class Scores(TensorBatch):
     """One number per response."""
 
-    values: Float[Tensor, " batch"]
+    values: Float[Tensor, " batch"]  # one that is NaN or infinite makes its row invalid
     valid: Bool[
         Tensor, " batch"
     ]  # False where there is nothing to learn from (a problem without tests)
-    details: tuple[Mapping[str, float], ...]  # numbers of each row, by name; NaN where not valid
+    details: tuple[Mapping[str, float], ...]  # numbers of each row, by name; NaN is no number
 
 
 class Pending(Protocol):

@@ -73,23 +73,34 @@ class FixedNGram(Termination):
 
 
 class RandomizedNGram(Termination):
-    """Lengths drawn from a shuffled multiset; what is left over is one last macro action.
+    """Lengths drawn from a set, each once before any comes again.
 
     Args:
-        lengths: the multiset's distinct lengths; the paper's, or the released code's (1, 2, 3, 5, 10).
-        repeat_times: how often each length is in the multiset.
+        lengths: the set; the paper's, or the released code's (1, 2, 3, 5, 10).
+        repeat_times: null shuffles the set and deals it out again and again until the response is covered. The released
+            code shuffles once a multiset that has each length so many times, and what is left over of the response
+            (93 % of 300 tokens, if each length is in it once) is one last macro action.
     """
 
-    def __init__(self, lengths: Sequence[int] = (2, 3, 5, 10), repeat_times: int = 1) -> None:
+    def __init__(
+        self, lengths: Sequence[int] = (2, 3, 5, 10), repeat_times: int | None = None
+    ) -> None:
         if not lengths or min(lengths) < 1:
             raise ValueError(f"lengths must be positive, got {list(lengths)}")
+        if repeat_times is not None and repeat_times < 1:
+            raise ValueError(f"repeat_times must be at least 1, or null, got {repeat_times}")
         self.lengths = tuple(lengths)
         self.repeat_times = repeat_times
 
     def __call__(self, rollout: Rollout, *, seeds: Int[Tensor, " batch"]) -> MacroActions:
         """Cut at lengths drawn for each row."""
-        drawn = segmentation.draw_lengths(self.lengths, repeat_times=self.repeat_times, seeds=seeds)
-        return segmentation.ngrams(rollout.response_mask, lengths=drawn)
+        mask, deals = rollout.response_mask, 1
+        if self.repeat_times is None:
+            deals = max(1, -(-mask.shape[1] // sum(self.lengths)))
+        drawn = segmentation.draw_lengths(
+            self.lengths, repeat_times=self.repeat_times or 1, deals=deals, seeds=seeds
+        )
+        return segmentation.ngrams(mask, lengths=drawn)
 
 
 class Perplexity(Termination):

@@ -49,6 +49,7 @@ def build_experience(texts: tuple[str, ...] = ("ab cd", "abc"), first: int = 0) 
         old_values=0.25 * token,
         scores=torch.arange(len(ids)).float(),
         raw_scores=torch.arange(len(ids)).float(),
+        valid=torch.ones(len(ids), dtype=torch.bool),
         details=tuple({"gold": float(row)} for row in range(len(ids))),
         kl=0.5 * token,
         token_rewards=-0.1 * token,

@@ -27,6 +27,16 @@ def test_an_epoch_has_every_row_once_in_an_order_of_its_own():
     assert first != list(order)
 
 
+def test_no_two_pairs_of_seed_and_epoch_share_an_order():
+    orders = set()
+    for seed in range(5):
+        order = TrainingOrder(40, batch_size=8, seed=seed)
+        for epoch in range(5):
+            order.set_epoch(epoch)
+            orders.add(tuple(order))
+    assert len(orders) == 25
+
+
 def test_rows_that_fill_no_batch_are_left_for_another_epoch():
     order = TrainingOrder(43, batch_size=8, seed=3)
     assert len(order) == len(list(order)) == 40

@@ -194,18 +194,24 @@ def test_messages_without_a_template_are_refused_with_the_setting_that_reads_the
 
 
 @pytest.fixture
-def parts(tmp_path, tokenizer_folder):
-    """Two data sets of 12 and 4 prompts."""
+def make_part(tmp_path, tokenizer_folder):
+    """Write a data set of some prompts."""
 
     def make(name, rows, **settings):
         folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         lines = "".join('{"prompt": "%s%d"}\n' % (name, i) for i in range(rows))  # noqa: UP031
         (folder / "train.jsonl").write_text(lines)
         settings = {"stage": "ppo", "tokenizer": tokenizer_folder, **settings}
         return Preferences(source=str(folder), **settings)
 
-    return [make("a", 12), make("b", 4)]
+    return make
+
+
+@pytest.fixture
+def parts(make_part):
+    """Two data sets of 12 and 4 prompts."""
+    return [make_part("a", 12), make_part("b", 4)]
 
 
 def prompts(data):
@@ -222,6 +228,13 @@ def test_weights_are_shares_and_no_row_is_repeated(parts):
     texts = prompts(Mixture(parts=parts, weights=[1, 1], batch_size=4))
     assert len(set(texts)) == len(texts) == 8
     assert sum(text.startswith("a") for text in texts) == 4
+
+
+def test_samples_of_a_mixture_have_ids_of_their_own_where_folders_have_one_name(make_part):
+    parts = [make_part(name, 4) for name in ("a/data", "b/data")]
+    mixture = Mixture(parts=[*parts, make_part("b/data", 4)], batch_size=4)
+    ids = [name for batch in mixture.train_dataloader() for name in batch.sample_ids]
+    assert len(set(ids)) == len(ids) == 12
 
 
 def test_a_mixture_refuses_what_does_not_go_together(parts, chat_tokenizer):

@@ -1,7 +1,11 @@
 """MA-PPO: what is logged, what learns, what a checkpoint holds."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.control import KLControl, KLController, ScoreNormalizer
@@ -12,7 +16,7 @@ from lightning_marlhf.rollout.parsing import NoTreeError, Parser
 from lightning_marlhf.rollout.scoring import TinyTLDRGold
 from lightning_marlhf.rollout.settings import Credit, Shaping
 from lightning_marlhf.rollout.termination import Parsing
-from tests.modules.tiny_runs import data, fit
+from tests.modules.tiny_runs import FAST, Keep, data, fit
 
 LOGGED = [
     "objective/kl",
@@ -108,6 +112,82 @@ def test_critic_warm_up_leaves_the_policy_alone(make_ppo, tmp_path):
     )
     assert not all(
         torch.equal(a, b) for a, b in zip(before["critic"], module.critic.parameters(), strict=True)
+    )
+
+
+RATES = Optimization(
+    lr=1e-3,
+    critic_lr=2e-3,
+    schedule="linear",
+    warmup_steps=2,
+    critic_warmup_steps=1,
+    critic_schedule="constant",
+)
+
+
+def test_the_policy_s_schedule_begins_when_the_policy_does_and_the_critic_has_its_own(
+    make_ppo, tmp_path
+):
+    """Of 8 updates the policy makes the last 4: warm-up 1/3, 2/3, then down from 1 to 0 in two."""
+    keep, module = Keep(), make_ppo(ppo=PPO(critic_warmup=4), optimization=RATES)
+    fit(module, data("ppo"), tmp_path, steps=8, callbacks=[keep])
+    rates, critic_rates = ([each[name] for each in keep.logged] for name in ("lr", "lr_critic"))
+    assert rates == pytest.approx([0, 0, 0, 0, 1e-3 / 3, 2e-3 / 3, 1e-3, 0.5e-3])
+    assert critic_rates == pytest.approx([1e-3, *[2e-3] * 7])
+
+
+def test_a_run_resumed_in_the_policy_s_warm_up_goes_on_with_it_and_with_its_new_settings(
+    make_ppo, tmp_path
+):
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            if trainer.global_step == 5:
+                trainer.save_checkpoint(tmp_path / "last.ckpt")
+                trainer.should_stop = True
+
+    settings = {"ppo": PPO(critic_warmup=4)}
+    fit(
+        make_ppo(optimization=RATES, **settings), data("ppo"), tmp_path, steps=8, callbacks=[Stop()]
+    )
+    other = replace(RATES, critic_lr=1e-2, critic_weight_decay=0.1)
+    keep = Keep()
+    resumed = fit(
+        make_ppo(optimization=other, **settings),
+        data("ppo"),
+        tmp_path,
+        steps=8,
+        ckpt_path=tmp_path / "last.ckpt",
+        callbacks=[keep],
+    )
+    assert [logged["lr"] for logged in keep.logged] == pytest.approx([2e-3 / 3, 1e-3, 0.5e-3])
+    assert [logged["lr_critic"] for logged in keep.logged] == pytest.approx([1e-2] * 3)
+    decays = {group["name"]: group["weight_decay"] for group in resumed.optimizers[0].param_groups}
+    assert decays == {"policy": 0, "policy_vectors": 0, "critic": 0.1, "critic_vectors": 0}
+
+
+def test_the_critic_s_gradients_are_clipped_to_its_own_norm(make_ppo, tmp_path):
+    def moments(**norms):
+        clipped = replace(FAST, max_grad_norm=0.1, **norms)
+        module = make_ppo(optimization=clipped, ppo=PPO())
+        state = fit(module, data("ppo"), tmp_path, steps=1).optimizers[0].state
+        return {
+            name: torch.stack([state[w]["exp_avg"].norm() for w in net.parameters()]).norm().item()
+            for name, (net, _) in module.networks().items()
+        }
+
+    # the first moment after one update is (1 - beta_1) times the clipped gradient
+    assert moments() == pytest.approx({"policy": 0.01, "critic": 0.01}, rel=1e-4)
+    assert moments(critic_max_grad_norm=0.2) == pytest.approx(
+        {"policy": 0.01, "critic": 0.02}, rel=1e-4
+    )
+
+
+def test_the_banner_says_how_the_learning_rates_go(make_ppo, tmp_path):
+    module = make_ppo(ppo=PPO(critic_warmup=4), optimization=RATES)
+    fit(module, data("ppo"), tmp_path, steps=8)
+    assert (
+        module.describe()["updates"]
+        == "8, policy waits 4, warm-up 2, then linear; critic warm-up 1, then constant"
     )
 
 
@@ -244,7 +324,26 @@ def test_the_kl_coefficient_follows_its_target_and_stays_without_one():
 def test_scores_are_scaled_by_all_that_was_seen():
     normalizer = ScoreNormalizer()
     assert normalizer(torch.tensor([3.0])).item() == 3.0
-    normalizer.observe(torch.tensor([1.0, 3.0]))
-    normalizer.observe(torch.tensor([5.0]))
+    normalizer.observe(torch.tensor([1.0, 3.0, math.nan]), torch.tensor([True, True, False]))
+    normalizer.observe(torch.tensor([5.0]), torch.tensor([True]))
     scale = torch.tensor([1.0, 3.0, 5.0]).std(correction=0)
     torch.testing.assert_close(normalizer(torch.tensor([6.0])), torch.tensor([6.0]) / scale)
+
+
+def test_scores_that_are_all_equal_are_not_scaled():
+    normalizer = ScoreNormalizer()
+    normalizer.observe(torch.tensor([3.0, 3.0]), torch.tensor([True, True]))
+    assert normalizer(torch.tensor([3.0])).item() == 3.0
+
+
+def test_the_first_rollout_s_scores_are_scaled_like_all_others_and_held_out_ones_do_not_count(
+    make_ppo, tmp_path
+):
+    keep, module = Keep(), make_ppo(shaping=Shaping(normalize=True))
+    settings = {"limit_val_batches": 1, "val_check_interval": 1, "callbacks": [keep]}
+    fit(module, data("ppo"), tmp_path, steps=4, **settings)
+    first, second = (each.raw_scores for each in keep.rollouts)
+    for found, seen in zip(keep.rollouts, (first, torch.cat([first, second])), strict=True):
+        deviation = seen.double().std(correction=0).float()
+        torch.testing.assert_close(found.scores, found.raw_scores / deviation)
+    assert module.score_normalizer.count == 16

@@ -1,8 +1,13 @@
 """What SFT learns from: responses, prompts by weight, and padding where the released code is to be reproduced."""
 
+import math
+
 import pytest
 import torch
 
+from lightning_marlhf.callbacks.guards import NaNGuard
+from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
+from lightning_marlhf.callbacks.pace import finite_metrics
 from lightning_marlhf.data.collate import Padder
 from lightning_marlhf.data.examples import TokenizedDemonstration
 from tests.modules.tiny_runs import data, fit
@@ -52,3 +57,20 @@ def test_padding_is_learnt_where_the_released_code_is_reproduced(loss, monkeypat
         lambda batch: torch.ones_like(batch.attention_mask), prompt_weight=1.0, padding_weight=1.0
     )
     assert ours == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_loss_whose_exponential_is_no_float_is_an_infinite_perplexity_and_the_run_goes_on(
+    make_sft, tmp_path
+):
+    module, logger = make_sft(), MetricsCSV(tmp_path)
+    module._terms = lambda part, weights: 710.0 * weights + 0 * next(module.parameters()).sum()
+    settings = {"limit_val_batches": 1, "val_check_interval": 1, "callbacks": [NaNGuard()]}
+    trainer = fit(module, data("sft"), tmp_path, steps=2, logger=logger, **settings)
+    assert trainer.global_step == 2
+    assert trainer.callback_metrics["eval/loss"] == 710
+    assert trainer.callback_metrics["eval/perplexity"] == math.inf
+    assert (
+        finite_metrics(trainer)["eval/loss"] == 710
+    )  # what `done.json` gets: JSON has no infinity
+    lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert sum(line.split(",")[1:3] == ["eval/perplexity", "inf"] for line in lines) == 2

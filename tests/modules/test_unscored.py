@@ -1,11 +1,20 @@
-"""Rollouts whose scorer fails are left out and counted, and the run goes on."""
+"""Answers and rollouts that have no score are left out and counted, and the run goes on."""
+
+import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from lightning_marlhf.callbacks.guards import KLGuard, NaNGuard
+from lightning_marlhf.modules.control import KLControl
+from lightning_marlhf.modules.settings import PPO
 from lightning_marlhf.rollout.persistence import Patience, ScoringError
-from lightning_marlhf.rollout.scoring import TinyTLDRGold
-from tests.modules.tiny_runs import data, fit
+from lightning_marlhf.rollout.scoring import Ready, TinyTLDRGold
+from lightning_marlhf.rollout.settings import Shaping
+from tests.modules.tiny_runs import Keep, data, fit
+
+pytestmark = pytest.mark.filterwarnings("ignore:scorer .* gave")
 
 
 class Judge(TinyTLDRGold):
@@ -53,3 +62,132 @@ def test_more_than_the_limit_in_a_row_end_the_run(run):
 def test_a_scorer_that_never_answered_ends_the_run(run):
     with pytest.raises(ScoringError, match="the judge is away"):
         run(0)
+
+
+class Partial(TinyTLDRGold):
+    """Gives ``number`` to some rows of each rollout, or calls them invalid."""
+
+    def __init__(self, rows, *, number=math.nan, says_so=False, name="judge"):
+        super().__init__(name)
+        self.rows, self.number, self.says_so = list(rows), number, says_so
+
+    def submit(self, rollout):
+        scores = super().submit(rollout).result()
+        values, valid = scores.values.clone(), scores.valid.clone()
+        values[self.rows] = self.number
+        valid[self.rows] = not self.says_so
+        details = tuple({self.name: value} for value in values.tolist())
+        return Ready(replace(scores, values=values, valid=valid, details=details))
+
+
+@pytest.fixture
+def run_partial(make_ppo, tmp_path):
+    def fit_with(scorer, *, steps=1, monitors=(), validate=0, **settings):
+        settings = {"ppo": PPO(minibatches=1), "patience": Patience(attempts=1)} | settings
+        module, keep = make_ppo(scorer=scorer, monitors=list(monitors), **settings), Keep()
+        guards = [keep, NaNGuard(), KLGuard()]
+        options = {"limit_val_batches": validate, "val_check_interval": 1 if validate else None}
+        trainer = fit(module, data("ppo"), tmp_path, steps=steps, callbacks=guards, **options)
+        return module, keep, trainer
+
+    return fit_with
+
+
+def weights(module):
+    return torch.cat([weight.detach().flatten() for weight in module.parameters()])
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_an_answer_without_a_finite_score_is_left_out_of_every_mean(run_partial, number):
+    _, keep, _ = run_partial(Partial([0, 3], number=number), steps=2)
+    for found, logged in zip(keep.rollouts, keep.logged, strict=True):
+        kept = found.rows([1, 2, 4, 5, 6, 7])
+        lengths = kept.rollout.response_mask.sum(dim=1)
+        assert logged["objective/scores_invalid"] == 2 / 8
+        assert logged["objective/scores"] == pytest.approx(kept.raw_scores.mean().item())
+        assert logged["objective/judge"] == pytest.approx(kept.raw_scores.mean().item())
+        assert logged["objective/kl"] == pytest.approx(kept.kl.sum(dim=1).mean().item(), abs=1e-6)
+        assert logged["response_length/mean"] == pytest.approx(lengths.float().mean().item())
+        assert logged["response_length/min"] == lengths.min() > 0
+        assert logged["macro/count_mean"] == pytest.approx(
+            kept.macro_actions.count.float().mean().item()
+        )
+        assert logged["val/num_eos_tokens"] == pytest.approx(kept.rollout.ended.sum().item())
+        assert found.rollout.response_mask.any(dim=1).all()  # masks mean what they always mean
+
+
+def test_what_is_learnt_is_what_the_valid_rows_alone_teach(run_partial):
+    """Whatever stands in the place of a score, in passes that hold valid rows and in passes that hold none."""
+    nowhere = {"kl": KLControl(target=1.0, horizon=100), "shaping": Shaping(normalize=True)}
+    whole, _, _ = run_partial(Partial([0, 1, 5]), rows_per_pass=8, steps=2, **nowhere)
+    for scorer, rows in (
+        (Partial([0, 1, 5]), 2),
+        (Partial([0, 1, 5], number=99.0, says_so=True), 8),
+    ):
+        module, _, _ = run_partial(scorer, rows_per_pass=rows, steps=2, **nowhere)
+        torch.testing.assert_close(weights(module), weights(whole), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(module.score_normalizer.var, whole.score_normalizer.var)
+    assert whole.score_normalizer.count == 2 * 5
+
+
+@pytest.mark.parametrize("level", ["token", "macro"])
+@pytest.mark.parametrize("reduction", ["token", "sequence"])
+def test_rows_without_a_score_count_in_no_denominator(make_ppo, tmp_path, level, reduction):
+    def learn(minibatches):
+        settings = PPO(minibatches=1, ratio_level=level, loss_reduction=reduction)
+        module = make_ppo(scorer=Partial([0, 3]), monitors=[], ppo=settings)
+        if minibatches:
+            module._minibatches = minibatches
+        fit(module, data("ppo"), tmp_path, steps=1)
+        return weights(module)
+
+    torch.testing.assert_close(
+        learn(None), learn(lambda size: [[1, 2, 4, 5, 6, 7]]), atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("minibatches", [1, 8])
+def test_a_minibatch_without_any_score_changes_nothing_and_is_counted(run_partial, minibatches):
+    rows = range(8 if minibatches == 1 else 5)
+    ppo = PPO(minibatches=minibatches)
+    settings = {"steps": 5 * minibatches, "ppo": ppo, "kl": KLControl(target=1.0)}
+    module, keep, trainer = run_partial(Partial(rows, says_so=True), **settings)
+    assert trainer.callback_metrics["skipped/updates"] == 5 * len(rows) / 8 * minibatches
+    assert trainer.global_step == 5 * minibatches
+    assert all(math.isfinite(x) for logged in keep.logged for x in logged.values())
+    steps = {int(state["step"]) for state in trainer.optimizers[0].state.values()}
+    assert steps == (set() if minibatches == 1 else {5 * 3})
+    assert module.episodes == 5 * 8
+
+
+def test_rollouts_without_one_finite_score_end_the_run_and_say_whose_they_were(run_partial):
+    patience = Patience(attempts=1, max_skips_in_a_row=2)
+    with pytest.raises(
+        ScoringError, match=r"scorer judge gave nan for .*tiny.* for 7 of the other 7"
+    ):
+        run_partial(Partial(range(8)), steps=3, patience=patience)
+    _, keep, _ = run_partial(Partial(range(8)), steps=2, patience=patience)
+    assert not any(keep.rollouts)
+    assert keep.logged[-1]["skipped/rollouts"] == 2
+
+
+def test_a_monitor_s_missing_numbers_are_counted_and_nothing_else_changes(run_partial):
+    scorer, monitor = TinyTLDRGold("judge"), Partial([0, 3], name="watch")
+    module, keep, _ = run_partial(scorer, monitors=[monitor])
+    alone, _, _ = run_partial(scorer)
+    (logged,), (found,) = keep.logged, keep.rollouts
+    assert found.valid.all()
+    assert logged["objective/watch_invalid"] == 2 / 8
+    assert "objective/judge_invalid" not in logged
+    assert "objective/scores_invalid" not in logged
+    numbers = [row["watch"] for row in found.details if not math.isnan(row["watch"])]
+    assert logged["objective/watch"] == pytest.approx(sum(numbers) / 6)
+    assert torch.equal(weights(module), weights(alone))
+
+
+def test_held_out_answers_without_a_score_are_left_out_and_counted(run_partial):
+    _, _, trainer = run_partial(Partial([0, 3]), validate=1)
+    logged = trainer.callback_metrics
+    assert logged["eval/scores_invalid"] == 2 / 8
+    assert logged["eval/scores"].isfinite()
+    assert logged["eval/response_length"] > 0

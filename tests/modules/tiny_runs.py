@@ -3,7 +3,7 @@
 import logging
 import warnings
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 
 from lightning_marlhf.data import TinyTLDR
 from lightning_marlhf.models.backbone import ModelConfig, load_causal_lm, load_sequence_classifier
@@ -38,6 +38,17 @@ def write_exports(folder):
 def data(stage, **settings):
     sizes = {"batch_size": 8, "eval_batch_size": 8, "validate_rows": 8, "test_rows": 8}
     return TinyTLDR(stage=stage, **sizes | settings)
+
+
+class Keep(Callback):
+    """Keeps the experience of each rollout, and what was logged after it."""
+
+    def __init__(self):
+        self.rollouts, self.logged = [], []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        self.rollouts.append(outputs and outputs["experience"])
+        self.logged.append({name: x.item() for name, x in trainer.callback_metrics.items()})
 
 
 def fit(module, datamodule, folder, *, steps, ckpt_path=None, **settings):

@@ -140,12 +140,32 @@ def test_isolating_the_last_token_gives_it_a_macro_action_of_its_own(collect):
     assert actions.count.tolist() == [min(2, n) for n in experience.rollout.response_mask.sum(1)]
 
 
-def test_responses_without_a_valid_score_teach_nothing(collect):
-    experience = collect(scorer=CountsTokens(blind_to=("row bcd",)))
-    assert not experience.rollout.response_mask[1].any()
-    assert experience.macro_actions.count[1] == 0
+def test_responses_without_a_valid_score_teach_nothing_and_keep_their_tokens(collect):
+    everything, experience = collect(), collect(scorer=CountsTokens(blind_to=("row bcd",)))
+    assert experience.valid.tolist() == [True, False, True, True]
+    assert not experience.token_mask[1].any()
+    assert not experience.macro_mask[1].any()
+    assert experience.scores[1] == 0
+    for name in ("response_mask", "response_ids"):
+        assert torch.equal(getattr(experience.rollout, name), getattr(everything.rollout, name))
+    assert torch.equal(experience.macro_actions.index, everything.macro_actions.index)
+    assert torch.equal(experience.kl, everything.kl)
+
+
+@pytest.mark.parametrize("nothing", [float("nan"), float("inf")])
+def test_whitening_leaves_out_rows_without_a_valid_score_whatever_stands_there(collect, nothing):
+    class Nothing(CountsTokens):
+        def submit(self, rollout):
+            scores = super().submit(rollout).result()
+            return Ready(replace(scores, values=scores.values.where(scores.valid, nothing)))
+
+    experience = collect(scorer=Nothing(blind_to=("row bcd",)))
+    tokens = experience.advantages[experience.token_mask]
+    assert tokens.mean().item() == pytest.approx(0, abs=1e-5)
+    assert tokens.var(correction=0).item() == pytest.approx(1, abs=1e-4)
     assert (experience.advantages[1] == 0).all()
-    assert experience.advantages.isfinite().all()
+    for name in ("scores", "token_rewards", "macro_rewards", "returns", "advantages"):
+        assert getattr(experience, name).isfinite().all(), name
 
 
 def test_perplexity_termination_gets_the_reference_s_log_probabilities_at_temperature_1(collect):
@@ -171,7 +191,7 @@ def test_scores_are_normalised_then_clamped_then_penalised(shaping, expected):
     batch = Prompts(width, width.bool(), ("a", "b"), ("", ""), (None, None))
     rollout = Rollout(batch, width, width.bool(), ("", ""), torch.tensor([True, False]))
     scores = Scores(torch.tensor([4.0, -6.0]), torch.tensor([True, True]), ({}, {}))
-    shaped = shape_scores(scores, rollout, shaping=shaping, normalize=lambda x: x / 2)
+    shaped = shape_scores(scores, rollout, shaping=shaping, normalize=lambda x, valid: x / 2)
     assert shaped.tolist() == expected
 
 

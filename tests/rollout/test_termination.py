@@ -1,6 +1,7 @@
 """Termination conditions as users write them in a YAML."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,37 @@ def test_randomized_ngrams_depend_on_the_row_s_seed_alone():
     assert len(orders) > 1
 
 
+def long_rollout(tokens=300):
+    mask = torch.ones(2, tokens, dtype=torch.bool)
+    mask[1, 47:] = False
+    return replace(rollout(), response_ids=mask.long(), response_mask=mask)
+
+
+def test_random_lengths_are_dealt_out_until_the_response_is_covered():
+    lengths = (2, 3, 5, 10)
+    actions = RandomizedNGram(lengths)(long_rollout(), seeds=SEEDS)
+    for row in actions.index.tolist():
+        found = [row.count(n) for n in range(max(row) + 1)]
+        whole = len(found) // 4 * 4
+        for start in range(0, whole - 4, 4):
+            assert sorted(found[start : start + 4]) == list(lengths)
+        assert found[-1] <= 10
+    assert actions.count[0] == 60  # 15 deals of 20 tokens
+
+
+def test_a_row_is_dealt_the_same_lengths_whatever_the_width_of_the_batch():
+    narrow, wide = (
+        RandomizedNGram()(long_rollout(tokens), seeds=SEEDS).index for tokens in (50, 300)
+    )
+    assert torch.equal(wide[:, :50], narrow)
+
+
+def test_the_released_multiset_is_dealt_once_and_leaves_a_long_rest():
+    released = RandomizedNGram((2, 3, 5, 10), repeat_times=1)
+    index = released(long_rollout(), seeds=SEEDS).index
+    assert (index[0] == 4).sum() == 280
+
+
 def test_perplexity_cuts_where_it_rises_and_refuses_to_guess():
     logprobs = torch.tensor(
         [[-3.0, -2.0, -1.0, -2.0, -1.0, -0.5], [-1.0, -2.0, -3.0, -1.0, 0.0, 0.0]]
@@ -59,6 +91,7 @@ def test_perplexity_cuts_where_it_rises_and_refuses_to_guess():
     [
         lambda: FixedNGram(n=0),
         lambda: RandomizedNGram(lengths=()),
+        lambda: RandomizedNGram(repeat_times=0),
         lambda: Parsing(TinyTLDRGrammar(), cutoff=0),
         lambda: Parsing(TinyTLDRGrammar(), fallback_n=0),
         lambda: Parsing(TinyTLDRGrammar(), num_processes=-1),
