@@ -1,7 +1,6 @@
 """`export RUN_DIR`: turns a checkpoint of a run into a Hugging Face directory, and publishes it on the Hub."""
 
 import argparse
-import pickle
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -120,14 +119,11 @@ def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:
 
 
 def _open_file(checkpoint: Path) -> tuple[int, Any]:
-    """Read updates and weights of a checkpoint of one process."""
-    import torch
+    """Read updates and weights of a checkpoint of one file."""
+    from lightning_marlhf.models.checkpoint_data import read_checkpoint
 
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=False)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{checkpoint} cannot be read: {' '.join(str(error).split())}") from error
-    return int(state["global_step"]), state["state_dict"]
+    state = read_checkpoint(checkpoint)
+    return state["global_step"], state["state_dict"]
 
 
 def _open_sharded(checkpoint: Path) -> tuple[int, Any]:
@@ -135,7 +131,7 @@ def _open_sharded(checkpoint: Path) -> tuple[int, Any]:
     from lightning_marlhf.models.sharded_checkpoint import ShardedWeights, read_rest
 
     weights = ShardedWeights(checkpoint)
-    return int(read_rest(checkpoint)["global_step"]), weights
+    return read_rest(checkpoint)["global_step"], weights
 
 
 def _build(run_dir: Path, config: Path) -> Any:
