@@ -87,8 +87,7 @@ def say_who(lock: int, *, pid: int, command: Sequence[str]) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     who = {"pid": pid, "host": socket.gethostname(), "since": since, "command": shlex.join(command)}
     with contextlib.suppress(OSError):  # a full disk: the lock is held all the same
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, json.dumps(who).encode(), 0)
+        os.pwrite(lock, json.dumps(who).encode() + b"\n", 0)  # in one step; what follows is older
 
 
 def holder(folder: Path) -> str | None:
@@ -134,7 +133,7 @@ def _is(lock: int, path: Path) -> bool:
 
 def _describe(path: Path) -> str:
     try:
-        who = json.loads(path.read_text(encoding="utf-8"))
+        who = json.loads(path.read_text(encoding="utf-8").partition("\n")[0])
         return f"process {who['pid']} on {who['host']} since {who['since']} ({who['command']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
