@@ -1,17 +1,17 @@
-"""How a checkpoint that is one file is written."""
+"""How a checkpoint that is one file is written and read."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
+
+from lightning_marlhf.models.checkpoint_data import read_checkpoint, write_data
 
 
 class StraightToDisk(TorchCheckpointIO):
-    """Writes a checkpoint where it belongs.
+    """Writes a checkpoint where it belongs, and reads it as data.
 
-    Lightning's way makes a copy of it in memory and another in /tmp, and neither may have room for it.
+    Lightning's way of writing makes a copy of it in memory and another in /tmp, and neither may have room for it.
     """
 
     def save_checkpoint(
@@ -21,19 +21,17 @@ class StraightToDisk(TorchCheckpointIO):
 
         Raises:
             OSError: the disk is full, or the like; names ``path``.
+            ValueError: it holds something else than data.
         """
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with Path(path).open("wb") as file:
-                torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:  # torch hides the one behind the other
-            cause = next((e for e in _chain(error) if isinstance(e, OSError)), None)
-            if cause is None:
-                raise
-            raise OSError(cause.errno, cause.strerror, str(path)) from error
+        write_data(checkpoint, Path(path))
 
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read it onto the CPU, as data alone, whatever the arguments say.
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+        Raises:
+            BrokenCheckpointError: it cannot be read, or holds something else than data.
+        """
+        return read_checkpoint(Path(path))

@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from lightning_marlhf.commands.checkpoints import FOLDER, find_checkpoint
 from lightning_marlhf.commands.config_check import Group
 from lightning_marlhf.commands.config_parser import RunParser
 from lightning_marlhf.commands.evaluated_step import EvaluatedStep
+from lightning_marlhf.commands.run_lock import alone_in
 from lightning_marlhf.commands.saved_config import SaveConfig, changes, dump
 
 SEEDED = ("data.init_args.seed", "model.init_args.seed")  # follow seed_everything where they exist
@@ -223,7 +225,16 @@ class RunCLI(LightningCLI):
         return trainer
 
     def run(self) -> int:
-        """Run the command, and the test after a fit that asks for it; return the exit status."""
+        """Run the command, and the test after a fit that asks for it; return the exit status.
+
+        Raises:
+            InUseError: another process writes to the run directory.
+        """
+        writes = rank_zero_only.rank == 0 and not self.trainer.fast_dev_run
+        with alone_in(self.run_dir) if writes else nullcontext():
+            return self._run()
+
+    def _run(self) -> int:
         try:
             self.trainer.ckpt_path = (
                 self.config.ckpt_path

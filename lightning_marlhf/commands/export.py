@@ -1,9 +1,9 @@
 """`export RUN_DIR`: turns a checkpoint of a run into a Hugging Face directory, and publishes it on the Hub."""
 
 import argparse
-import pickle
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.checkpoints import find_checkpoint
 from lightning_marlhf.commands.model_folder import find_export
 from lightning_marlhf.commands.raw_config import read_yaml
+from lightning_marlhf.commands.run_lock import InUseError, alone_in
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -58,7 +59,8 @@ def _run(options: argparse.Namespace) -> int:
     if repository is not None:  # before the work, as this is where most goes wrong
         publish.create_repository(repository, private=options.private)
     if checkpoint is not None:
-        step = export_checkpoint(options.run_dir, checkpoint, folder)
+        with _reading(options.run_dir, writes=folder):
+            step = export_checkpoint(options.run_dir, checkpoint, folder)
         sys.stdout.write(f"{folder}: the model of {checkpoint} after {step} updates\n")
     if repository is not None:
         sys.stdout.write(f"{publish.upload(folder, repository)}: published {folder}\n")
@@ -81,6 +83,23 @@ def _vacant(options: argparse.Namespace) -> Path:
     if out.exists() and not options.overwrite:
         raise ValueError(f"{out} exists; --overwrite replaces it")
     return out
+
+
+@contextmanager
+def _reading(run_dir: Path, *, writes: Path) -> Iterator[None]:
+    """Keep others from removing the checkpoints of a run meanwhile; a run that trains may be read.
+
+    Raises:
+        InUseError: the export would go into the folder of a run that another process writes.
+    """
+    inside = writes.resolve().is_relative_to(run_dir.resolve())
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(alone_in(run_dir))
+        except (InUseError, OSError):
+            if inside:
+                raise
+        yield
 
 
 def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:
@@ -120,14 +139,11 @@ def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:
 
 
 def _open_file(checkpoint: Path) -> tuple[int, Any]:
-    """Read updates and weights of a checkpoint of one process."""
-    import torch
+    """Read updates and weights of a checkpoint of one file."""
+    from lightning_marlhf.models.checkpoint_data import read_checkpoint
 
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=False)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{checkpoint} cannot be read: {' '.join(str(error).split())}") from error
-    return int(state["global_step"]), state["state_dict"]
+    state = read_checkpoint(checkpoint)
+    return state["global_step"], state["state_dict"]
 
 
 def _open_sharded(checkpoint: Path) -> tuple[int, Any]:
@@ -135,7 +151,7 @@ def _open_sharded(checkpoint: Path) -> tuple[int, Any]:
     from lightning_marlhf.models.sharded_checkpoint import ShardedWeights, read_rest
 
     weights = ShardedWeights(checkpoint)
-    return int(read_rest(checkpoint)["global_step"]), weights
+    return read_rest(checkpoint)["global_step"], weights
 
 
 def _build(run_dir: Path, config: Path) -> Any:

@@ -82,6 +82,10 @@ class Monitor:
                 self._say(f"    {line}", style="red")
             self._say(f"    the whole log: {running.job.log}", style="red")
 
+    def waits(self, job: Job, holder: str) -> None:
+        """Say that the job runs already, and where."""
+        self._say(f"{job.name}: waits for {holder}, which writes to {job.folder}", style="yellow")
+
     def blocked(self, job: Job, reason: str) -> None:
         """Say why a job cannot run."""
         self._settle(job, f"not run: {reason}", style="red")

@@ -5,7 +5,7 @@ import shlex
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from lightning_marlhf.commands.jobs import Job, State, inspect_job, make_jobs, s
 from lightning_marlhf.commands.monitor import Monitor, duration
 from lightning_marlhf.commands.plan_report import write_report
 from lightning_marlhf.commands.raw_config import ConfigError
+from lightning_marlhf.commands.run_lock import InUseError, alone_in
 from lightning_marlhf.commands.scheduler import Outcome, Scheduler
 from lightning_marlhf.commands.study import Plan, read_plan
 from lightning_marlhf.records import DONE_FILE
@@ -199,12 +200,10 @@ def _alone(output: Path) -> Iterator[None]:
     Raises:
         ValueError: another process holds it.
     """
-    import fcntl
-
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / LOCK_FILE).open("w") as lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another `reproduce` is running in {output}") from None
+            stack.enter_context(alone_in(output, name=LOCK_FILE))
+        except InUseError as error:
+            said = f"another `reproduce` is running in {output}: {error.holder}"
+            raise ValueError(said) from None
         yield

@@ -19,6 +19,7 @@ from lightning_marlhf.commands.jobs import (
     note_start,
     start_command,
 )
+from lightning_marlhf.commands.run_lock import VARIABLE, InUseError, holder, say_who, take
 from lightning_marlhf.records import DONE_FILE
 
 _POLL_S = 0.2
@@ -57,6 +58,9 @@ class Listener(Protocol):
     def ended(self, running: Running, outcome: Outcome) -> None:
         """A job's process ended."""
 
+    def waits(self, job: Job, holder: str) -> None:
+        """Another process writes to the job's folder: its end is waited for."""
+
     def blocked(self, job: Job, reason: str) -> None:
         """A job cannot run."""
 
@@ -93,6 +97,7 @@ class Scheduler:
         self._overwrite = overwrite
         self._force = frozenset(force)
         self._listener = listener
+        self._held: set[Job] = set()  # others run them
         self._signals = 0
         self._cores = (
             len(os.sched_getaffinity(0))
@@ -110,7 +115,7 @@ class Scheduler:
                     self._start_ready()
                 self._reap()
                 self._listener.tick(self._running)
-                if self._running:
+                if self._running or self._held:
                     time.sleep(_POLL_S)
         for job in self._waiting:
             self.outcomes[job] = Outcome.INTERRUPTED
@@ -154,19 +159,33 @@ class Scheduler:
 
     def _is_ready(self, job: Job) -> bool:
         pending = {*self._waiting, *(running.job for running in self._running)}
-        return not any(need in pending for need in job.needs)
+        return not any(need in pending for need in job.needs) and not self._is_held(job)
+
+    def _is_held(self, job: Job) -> bool:
+        """Tell whether a process runs the job already: one of a `reproduce` that was killed, or of a user."""
+        who = holder(job.folder)
+        if who is None:
+            self._held.discard(job)
+        elif job not in self._held:
+            self._held.add(job)
+            self._listener.waits(job, who)
+        return who is not None
 
     def _start_ready(self) -> None:
         ready = [job for job in self._waiting if self._is_ready(job)]
-        side_by_side = min(self._workers, len(ready) + len(self._running))
-        for job in ready[: self._workers - len(self._running)]:
-            self._waiting.remove(job)
+        busy = len(self._running) + len(self._held)
+        side_by_side = min(self._workers, len(ready) + busy)
+        for job in ready[: max(0, self._workers - busy)]:
             self._start(job, threads=max(1, self._cores // max(1, side_by_side)))
 
     def _start(self, job: Job, *, threads: int) -> None:
         state = State.STALE if job in self._force else inspect_job(job)
         command = start_command(job, state=state)
-        job.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = take(job.folder)  # for the process, which holds it even if this one is killed
+        except InUseError:  # just now: it is waited for
+            return
+        self._waiting.remove(job)
         if state is not State.CUT_OFF:
             (job.folder / DONE_FILE).unlink(missing_ok=True)  # or a failure would look finished
             note_start(job)
@@ -174,6 +193,7 @@ class Scheduler:
             **os.environ,
             **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
             "PYTHONUNBUFFERED": "1",
+            VARIABLE: str(lock),
         }
         with job.log.open("ab" if state is State.CUT_OFF else "wb") as log:
             log.write(f"$ {' '.join(command)}\n".encode())
@@ -184,8 +204,11 @@ class Scheduler:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
+                pass_fds=[lock],
                 start_new_session=True,  # Ctrl-C reaches it through us alone, once
             )
+        say_who(lock, pid=process.pid, command=command)
+        os.close(lock)
         running = Running(job, process, started=time.monotonic(), threads=threads)
         self._running.append(running)
         self._listener.started(running, state)
@@ -196,6 +219,7 @@ class Scheduler:
             if status is None:
                 continue
             self._running.remove(running)
+            holder(running.job.folder)  # removes the file of the lock that ended with the process
             if status == 0 and running.job.evaluates:
                 note_end(running.job, seconds=time.monotonic() - running.started)
             finished = status == 0 and (running.job.folder / DONE_FILE).is_file()

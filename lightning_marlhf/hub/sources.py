@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 
 from huggingface_hub import auth_check, snapshot_download
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
@@ -113,7 +114,18 @@ def reading(source: str) -> Iterator[None]:
             yield
     except SourceError:
         raise
+    except UnpicklingError as error:  # torch reads *.bin as data alone
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        raise SourceError(
+            f"{source} cannot be loaded: a *.bin file of it asks for {named[1] if named else 'objects'}, which is no "
+            "weight and could run code (it was not run): expected *.safetensors"
+        ) from error
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+        if "trust_remote_code" in str(error):
+            raise SourceError(
+                f"{source} cannot be loaded: it brings code of its own (auto_map), and code that comes with a model is "
+                "never run: expected an architecture and a tokenizer that transformers has"
+            ) from error
         raise SourceError(f"{source} cannot be loaded: {first_line(error)}") from error
 
 

@@ -37,7 +37,7 @@ def load_tokenizer(source: str, *, for_training: bool = True) -> PreTrainedToken
     """
     folder = locate(source, files=TOKENIZER_FILES)
     with reading(source):
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if not for_training and tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     _check_special_tokens(source, tokenizer, for_training=for_training)

@@ -82,7 +82,7 @@ def architecture_of(source: ModelSource, *, vocab_size: int | None = None) -> Pr
     if source in PUBLISHED and not Path(source).is_dir():
         return build_config(dict(PUBLISHED[source]))
     with reading(source):
-        return without_dropout(AutoConfig.from_pretrained(locate(source)))
+        return without_dropout(AutoConfig.from_pretrained(locate(source), trust_remote_code=False))
 
 
 def build_on_meta(

@@ -229,7 +229,7 @@ def _initialise(
 
 def _read_config(source: str, folder: str) -> PreTrainedConfig:
     with reading(source):
-        return without_dropout(AutoConfig.from_pretrained(folder))
+        return without_dropout(AutoConfig.from_pretrained(folder, trust_remote_code=False))
 
 
 def _from_pretrained(
@@ -238,7 +238,11 @@ def _from_pretrained(
     """Load the model, and name the weights that its files lack."""
     with reading(source):
         model, info = auto_class.from_pretrained(
-            folder, config=config, dtype=torch_dtype(dtype), output_loading_info=True
+            folder,
+            config=config,
+            dtype=torch_dtype(dtype),
+            output_loading_info=True,
+            trust_remote_code=False,
         )
     return model.train(), set(info["missing_keys"])
 

@@ -16,9 +16,17 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from lightning_marlhf.models.checkpoint_data import write_data
 from lightning_marlhf.models.configs import torch_dtype
 from lightning_marlhf.models.fsdp import Gathering, Sharding
-from lightning_marlhf.models.sharded_checkpoint import REST_FILE, read_index, read_rest
+from lightning_marlhf.models.sharded_checkpoint import (
+    REST_FILE,
+    Writer,
+    first_failure,
+    load,
+    read_index,
+    read_rest,
+)
 
 
 class ShardedStrategy(ModelParallelStrategy):
@@ -86,14 +94,14 @@ class ShardedStrategy(ModelParallelStrategy):
             tensors[f"optimizer_{at}"] = state
         if self.is_global_zero:
             folder.mkdir(parents=True, exist_ok=True)
-            torch.save(checkpoint, folder / REST_FILE)
+            write_data(checkpoint, folder / REST_FILE)
         self.barrier()
+        to = {"storage_writer": Writer(folder), "process_group": self._writers}
         if storage_options is None:
-            dcp.save(tensors, checkpoint_id=folder, process_group=self._writers)
+            with first_failure():
+                dcp.save(tensors, **to)  # type: ignore[arg-type]
             return
-        self._writing = dcp.async_save(  # type: ignore[assignment]
-            tensors, checkpoint_id=folder, process_group=self._writers
-        )
+        self._writing = dcp.async_save(tensors, **to)  # type: ignore[assignment, arg-type]
         if self.is_global_zero:
             self._writing = _then(self._writing, storage_options)
 
@@ -105,7 +113,8 @@ class ShardedStrategy(ModelParallelStrategy):
         """
         writing, self._writing = self._writing, None
         if writing is not None:
-            writing.result()
+            with first_failure():
+                writing.result()
             self.barrier()
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
@@ -134,12 +143,12 @@ class ShardedStrategy(ModelParallelStrategy):
         rest = read_rest(folder)
         options = StateDictOptions(ignore_frozen_params=True, strict=False)
         state = {"state_dict": get_model_state_dict(self.model, options=options)}
-        dcp.load(state, checkpoint_id=folder)
+        load(state, folder)
         set_model_state_dict(self.model, state["state_dict"], options=options)
         for at, optimizer in enumerate(self.optimizers):
             name = f"optimizer_{at}"
             moments = {name: get_optimizer_state_dict(self.model, optimizer)}
-            dcp.load(moments, checkpoint_id=folder)
+            load(moments, folder)
             set_optimizer_state_dict(self.model, optimizer, optim_state_dict=moments[name])
         return rest
 

@@ -5,6 +5,7 @@ import torch
 from huggingface_hub import HfApi
 
 from lightning_marlhf.commands import cli, export
+from tests.strangers import Payload
 
 
 @pytest.fixture
@@ -56,6 +57,22 @@ def test_a_broken_or_foreign_checkpoint_is_one_line(run_dir, tmp_path, capsys):
         error = capsys.readouterr().err
         assert said in error
         assert "Traceback" not in error
+
+
+def test_code_that_hides_in_a_checkpoint_is_not_run_by_any_command(
+    run_dir, toy_yaml, tmp_path, capsys
+):
+    last, marker = run_dir / "checkpoints/last.ckpt", tmp_path / "marker"
+    torch.save(torch.load(last, weights_only=True) | {"callbacks": {"x": Payload(marker)}}, last)
+    resume = ["--config", str(toy_yaml), "--ckpt_path", "last", "--trainer.max_steps=8"]
+    assert export.main(["export", str(run_dir), "--out", str(tmp_path / "out")]) == 1
+    assert cli.main(["fit", *resume]) == 1
+    assert cli.main(["validate", *resume]) == 1
+    assert cli.main(["test", *resume]) == 1
+    said = capsys.readouterr().err
+    assert said.count("last.ckpt asks for posix.mkdir") == 4
+    assert "Traceback" not in said
+    assert not marker.exists()
 
 
 def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys):

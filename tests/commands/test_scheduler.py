@@ -2,6 +2,7 @@ import io
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -185,6 +186,37 @@ def test_ctrl_c_reaches_the_stages_and_the_same_command_resumes(study):
         "start b seed-1 last",
     ]
     assert "resumes from its last checkpoint" in study.said
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from tests.commands.test_scheduler import Study
+study = Study(Path(sys.argv[1]))
+study.run(study.jobs(study.stage("a", steps=40), study.stage("b", inputs=["a"])))
+"""
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_stage_that_outlives_a_killed_reproduce_is_waited_for(study, overwrite):
+    root = str(Path(__file__).parents[2])
+    first = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(study.folder)],
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    jobs = study.jobs(study.stage("a", steps=40), study.stage("b", inputs=["a"]))
+    deadline = time.monotonic() + 60
+    while not jobs[0].log.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    first.kill()
+    first.wait()
+    assert study.run(jobs, workers=2, overwrite=overwrite) == {
+        "a-1": Outcome.KEPT,
+        "b-1": Outcome.DONE,
+    }
+    assert study.events == ["start a seed-1", "end a seed-1", "start b seed-1", "end b seed-1"]
+    assert "a (seed 1): waits for process" in study.said
+    assert list(study.folder.rglob(".run.lock")) == []
 
 
 def test_a_stage_that_was_cut_off_with_other_settings_waits_for_overwrite(study):

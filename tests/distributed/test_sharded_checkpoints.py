@@ -1,5 +1,7 @@
 """Sharded checkpoints: resumed on any number of processes, never half of one, exported without the whole model."""
 
+import json
+import pickle
 import shutil
 
 import pytest
@@ -20,6 +22,7 @@ from tests.distributed.checks import CPU, prompts, sharded
 from tests.distributed.launch import torchrun
 from tests.distributed.runs import assert_alike, make, part
 from tests.modules.tiny_runs import CONFIG, data, fit
+from tests.strangers import Payload
 
 
 def test_a_run_goes_on_from_one_to_two_to_four_processes_and_back(folder, one, two, four):
@@ -68,6 +71,50 @@ def test_a_checkpoint_that_is_not_whole_is_refused_with_the_name_of_the_file(
         (saved / name).write_bytes((saved / name).read_bytes()[:size])
     with pytest.raises(BrokenCheckpointError, match=said):
         fit(make("ppo", folder), data("ppo"), tmp_path, steps=16, ckpt_path=saved, **sharded())
+
+
+def hide_in_index(saved, payload):
+    (saved / ".metadata").write_bytes(pickle.dumps(payload))
+
+
+def hide_in_rest(saved, payload):
+    torch.save(read_rest(saved) | {"callbacks": {"x": payload}}, saved / "meta.pt")
+
+
+def hide_in_share(saved, payload):
+    """Put it in the place of a learning rate."""
+    index = json.loads((saved / ".metadata").read_text())
+    name = next(name for name in index if name.endswith(".lr"))
+    torch.save(payload, saved / "evil.distcp")
+    length = (saved / "evil.distcp").stat().st_size
+    index[name]["parts"] = [{"file": "evil.distcp", "at": 0, "length": length}]
+    (saved / ".metadata").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize("hide", [hide_in_index, hide_in_rest, hide_in_share])
+def test_code_that_hides_in_a_sharded_checkpoint_is_not_run(saved, folder, hide, tmp_path):
+    hide(saved, Payload(tmp_path / "marker"))
+    with pytest.raises(BrokenCheckpointError, match=r"asks for posix\.mkdir|cannot be read"):
+        fit(make("ppo", folder), data("ppo"), tmp_path, steps=16, ckpt_path=saved, **sharded())
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"file": "../last.ckpt/meta.pt", "at": 0, "length": 1},
+        {"file": "/etc/passwd", "at": 0, "length": 1},
+        {"file": "meta.pt", "at": -1, "length": 1},
+        {"file": 3, "at": 0, "length": 1},
+        {},
+    ],
+)
+def test_an_index_names_its_own_files_only(saved, part):
+    index = json.loads((saved / ".metadata").read_text())
+    index["x"] = {"parts": [part]}
+    (saved / ".metadata").write_text(json.dumps(index))
+    with pytest.raises(BrokenCheckpointError, match=r"\.metadata cannot be read"):
+        read_index(saved)
 
 
 def test_a_sharded_checkpoint_is_refused_by_a_run_that_is_not(saved, folder, tmp_path):

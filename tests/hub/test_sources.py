@@ -1,12 +1,16 @@
 """Every way in which a source can fail gives one line that says what to do."""
 
+import json
+
 import pytest
+import torch
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
 from lightning_marlhf.hub import sources
 from lightning_marlhf.hub.sources import SourceError, locate
 from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.models.backbone import load_causal_lm
+from tests.strangers import Payload
 
 
 def refused(call, *arguments):
@@ -114,3 +118,24 @@ def test_broken_weights_are_told_in_one_line(make_lm, tokenizer, tmp_path):
     assert "cannot be loaded" in refused(load_causal_lm, str(tmp_path), tokenizer)
     (tmp_path / "model.safetensors").unlink()
     assert "cannot be loaded" in refused(load_causal_lm, str(tmp_path), tokenizer)
+
+
+def test_code_in_weights_is_not_run_and_named(make_lm, tokenizer, tmp_path):
+    make_lm().save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save({"x": Payload(tmp_path / "marker")}, tmp_path / "pytorch_model.bin")
+    assert "asks for posix.mkdir" in refused(load_causal_lm, str(tmp_path), tokenizer)
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("load", [load_tokenizer, lambda source: load_causal_lm(source, None)])
+def test_code_that_comes_with_a_model_is_never_run(tmp_path, monkeypatch, load):
+    monkeypatch.setattr("builtins.input", lambda prompt: "y")  # to transformers' question
+    code = f"import os\nos.mkdir({str(tmp_path / 'marker')!r})\nclass Own: pass\n"
+    (tmp_path / "own.py").write_text(code)
+    files = {"AutoConfig": "own.Own", "AutoTokenizer": ["own.Own", None]}
+    settings = {"model_type": "own", "auto_map": files}
+    for name in ("config.json", "tokenizer_config.json"):
+        (tmp_path / name).write_text(json.dumps(settings))
+    assert "code of its own (auto_map)" in refused(load, str(tmp_path))
+    assert not (tmp_path / "marker").exists()
