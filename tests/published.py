@@ -57,9 +57,9 @@ CLASSES = {
 
 
 def byte_tokenizer(
-    *, pad: str | None = "<pad>", template: str | None = None
+    *, pad: str | None = "<pad>", template: str | None = None, adds_eos: bool = False
 ) -> PreTrainedTokenizerFast:
-    """Build a byte-level BPE whose BOS is added to every text."""
+    """Build a byte-level BPE whose BOS is added to every text, and its EOS if asked for."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -71,7 +71,8 @@ def byte_tokenizer(
     )
     backend.train_from_iterator(["\n\nHuman: what is it?\n\nAssistant: it is a cat."] * 9, trainer)
     backend.post_processor = processors.TemplateProcessing(
-        single="<bos> $A", special_tokens=[("<bos>", BOS)]
+        single="<bos> $A" + " <eos>" * adds_eos,
+        special_tokens=[("<bos>", BOS), ("<eos>", EOS)],
     )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
@@ -82,6 +83,40 @@ def byte_tokenizer(
     )
     tokenizer.chat_template = template
     return tokenizer
+
+
+def spaced_tokenizer() -> PreTrainedTokenizerFast:
+    """Build a tokenizer as Llama 2's: it puts a space before every text, which its decoder takes away again."""
+    backend = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    backend.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=60,
+        special_tokens=["<pad>", "<eos>", "<bos>", "<unk>"],
+        show_progress=False,
+    )
+    backend.train_from_iterator(["Assistant: it is a cat.\n    return it"] * 9, trainer)
+    state = json.loads(backend.to_str())
+    learnt = state["model"]["vocab"]
+    learnt.update({f"<0x{byte:02X}>": len(learnt) + byte for byte in range(256)})
+    backend = Tokenizer.from_str(json.dumps(state))
+    backend.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", BOS)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<bos>",
+        eos_token="<eos>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+    )
 
 
 def publish(folder: Path, kind: str = "gemma", **settings: Any) -> Path:

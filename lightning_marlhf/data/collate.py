@@ -19,6 +19,7 @@ from lightning_marlhf.data.examples import (
     TokenizedPreference,
     TokenizedQuestion,
 )
+from lightning_marlhf.hub.tokenizer import Pair, encode_pairs, encode_prompts
 from lightning_marlhf.types import PreferencePairs, Prompts, SupervisedBatch
 
 
@@ -112,34 +113,28 @@ class Collator:
 
     def prompts(self, examples: Sequence[Question]) -> Prompts:
         """Batch questions, left-padded."""
-        ids = self._prompt_ids([example.prompt for example in examples])
+        ids = encode_prompts(self.tokenizer, [example.prompt for example in examples])
         return self.padder.prompts(list(map(TokenizedQuestion, examples, ids)))
 
     def demonstrations(self, examples: Sequence[Demonstration]) -> SupervisedBatch:
         """Batch demonstrations, right-padded, with a mask over the response and its EOS."""
-        prompts = self._prompt_ids([example.prompt for example in examples])
-        answers = self._answer_ids([example.response for example in examples])
-        starts = map(len, prompts)
-        rows = map(TokenizedDemonstration, _join(prompts, answers), starts)
-        return self.padder.demonstrations(list(rows))
+        pairs = self._pairs(examples, [example.response for example in examples])
+        rows = [
+            TokenizedDemonstration([*pair.prompt, *pair.answer], len(pair.prompt)) for pair in pairs
+        ]
+        return self.padder.demonstrations(rows)
 
     def preferences(self, examples: Sequence[Preference]) -> PreferencePairs:
         """Batch preference pairs, right-padded to one width."""
-        prompts = self._prompt_ids([example.prompt for example in examples])
-        chosen = _join(prompts, self._answer_ids([example.chosen for example in examples]))
-        rejected = _join(prompts, self._answer_ids([example.rejected for example in examples]))
-        agreement = (example.agreement for example in examples)
-        rows = map(TokenizedPreference, chosen, rejected, agreement)
-        return self.padder.preferences(list(rows))
+        chosen = self._pairs(examples, [example.chosen for example in examples])
+        rejected = self._pairs(examples, [example.rejected for example in examples])
+        rows = [
+            TokenizedPreference([*a.prompt, *a.answer], [*b.prompt, *b.answer], example.agreement)
+            for example, a, b in zip(examples, chosen, rejected, strict=True)
+        ]
+        return self.padder.preferences(rows)
 
-    def _prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        return self.tokenizer(list(texts)).input_ids  # type: ignore[no-any-return]
-
-    def _answer_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        eos = self.tokenizer.eos_token_id
-        rows = self.tokenizer(list(texts), add_special_tokens=False).input_ids
-        return [[*row, eos] for row in rows]
-
-
-def _join(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[list[int]]:
-    return [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)]
+    def _pairs(
+        self, examples: Sequence[Demonstration | Preference], answers: Sequence[str]
+    ) -> list[Pair]:
+        return encode_pairs(self.tokenizer, [example.prompt for example in examples], answers)

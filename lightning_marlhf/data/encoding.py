@@ -10,9 +10,9 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.data.cached_map import cached_map
 from lightning_marlhf.data.tokenizers import vocabulary
+from lightning_marlhf.hub.tokenizer import Pair, Tokens, encode_pairs, encode_prompts
 
 Truncate = Literal["response", "prompt", "drop"]
-Tokens = list[int]
 _IDS = ListOf(Value("int32"))
 _COLUMNS = {
     "row": Value("int64"),
@@ -52,14 +52,6 @@ class Encoding:
     special_tokens: bool = True
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One prompt with one answer, EOS included."""
-
-    prompt: Tokens
-    answer: Tokens
-
-
 def encode(
     texts: Dataset,
     tokenizer: PreTrainedTokenizerBase,
@@ -88,7 +80,7 @@ def encode(
         _encode_batch,
         settings={"tokenizer": tokenizer, "encoding": encoding, "stage": stage},
         features=Features({**_COLUMNS, **_IDS_OF_STAGE[stage]}),
-        key=("tokens", stage, repr(encoding), vocabulary(tokenizer)),
+        key=("tokens of one BOS and one end", stage, repr(encoding), vocabulary(tokenizer)),
         processes=processes,
         title=f"tokenising {where}",
     )
@@ -108,12 +100,17 @@ def _encode_batch(
     )
     prompts = [row["prompt"] for row in rows]
     if stage == "ppo":
-        ids = _ids(tokenizer, prompts, encoding.special_tokens)
+        ids = encode_prompts(tokenizer, prompts, special_tokens=encoding.special_tokens)
         encoded = [_fit_prompt(prompt, encoding) for prompt in ids]
     else:
-        split = _tokenise_joined if encoding.joined else _tokenise_apart
         columns_of_pairs = [
-            split(tokenizer, prompts, list(texts_of_one), encoding.special_tokens)
+            encode_pairs(
+                tokenizer,
+                prompts,
+                texts_of_one,
+                joined=encoding.joined,
+                special_tokens=encoding.special_tokens,
+            )
             for texts_of_one in zip(*answers, strict=True)
         ]
         bos = tokenizer.bos_token_id
@@ -140,30 +137,6 @@ def _with_answers(
         yield from (
             ({**text, "part": part}, (answer,)) for part, answer in enumerate(others, start=1)
         )
-
-
-def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str], special: bool) -> list[Tokens]:
-    return tokenizer(texts, add_special_tokens=special).input_ids  # type: ignore[no-any-return]
-
-
-def _tokenise_apart(
-    tokenizer: PreTrainedTokenizerBase, prompts: list[str], answers: list[str], special: bool
-) -> list[Pair]:
-    pairs = zip(_ids(tokenizer, prompts, special), _ids(tokenizer, answers, False), strict=True)
-    return [Pair(prompt, [*answer, tokenizer.eos_token_id]) for prompt, answer in pairs]
-
-
-def _tokenise_joined(
-    tokenizer: PreTrainedTokenizerBase, prompts: list[str], answers: list[str], special: bool
-) -> list[Pair]:
-    """Tokenise prompt and answer as one text; a token over their border belongs to the answer."""
-    texts = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
-    batch = tokenizer(texts, add_special_tokens=special, return_offsets_mapping=True)
-    sequences = []
-    for prompt, ids, offsets in zip(prompts, batch.input_ids, batch.offset_mapping, strict=True):
-        start = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(ids))
-        sequences.append(Pair(ids[:start], [*ids[start:], tokenizer.eos_token_id]))
-    return sequences
 
 
 def _fit_prompt(prompt: Tokens, encoding: Encoding) -> dict[str, Any]:

@@ -52,12 +52,15 @@ def require_template(tokenizer: PreTrainedTokenizerBase) -> None:
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """Find the special token by which the template ends an answer: Gemma's ``<end_of_turn>``; None where it has none.
 
-    Instruction-tuned models end with it, which is not always their tokenizer's EOS.
+    Instruction-tuned models end with it, which is not always their tokenizer's EOS, nor a special token with a name.
     """
     turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": _ANSWER}]
-    after = render(tokenizer, turns).rpartition(_ANSWER)[2].lstrip()
-    ids = tokenizer(after, add_special_tokens=False).input_ids
-    return ids[0] if ids and ids[0] in tokenizer.all_special_ids else None
+    try:
+        _, answer, after = render(tokenizer, turns).rpartition(_ANSWER)
+    except SourceError:  # it wants other turns
+        return None
+    ids = tokenizer(after.lstrip(), add_special_tokens=False).input_ids if answer else []
+    return ids[0] if ids and ids[0] in tokenizer.added_tokens_decoder else None
 
 
 def added_bos(tokenizer: PreTrainedTokenizerBase) -> str:

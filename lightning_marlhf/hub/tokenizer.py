@@ -1,8 +1,28 @@
-"""Tokenizers, ready for RLHF: pad is never EOS."""
+"""Tokenizers, ready for RLHF: pad is never EOS, and every stage makes the same tokens of a prompt and its answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from operator import eq
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from lightning_marlhf.hub import chat
 from lightning_marlhf.hub.sources import TOKENIZER_FILES, SourceError, locate, reading
+
+Tokens = list[int]
+_SPACES = ("▁", "Ġ")  # how sentencepiece and byte-level BPE write a leading space
+_STRANGE = (
+    "\ue000"  # a character of private use: no tokenizer makes one token of it and of what follows
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One prompt with one answer, its end included."""
+
+    prompt: Tokens
+    answer: Tokens
 
 
 def load_tokenizer(source: str, *, for_training: bool = True) -> PreTrainedTokenizerBase:
@@ -46,3 +66,122 @@ def _check_special_tokens(
             "tokenizer.save_pretrained('my-tokenizer'); then give my-tokenizer as tokenizer (the "
             "embeddings grow when the model is loaded)."
         )
+
+
+def end_tokens(tokenizer: PreTrainedTokenizerBase) -> Tokens:
+    """Name the tokens that end a response: EOS first, then what ends a turn in the chat template, if there is one."""
+    template_end = chat.end_of_turn(tokenizer) if tokenizer.chat_template else None
+    ends = (tokenizer.eos_token_id, template_end)
+    return list(dict.fromkeys(end for end in ends if end is not None))
+
+
+def encode_prompts(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], *, special_tokens: bool = True
+) -> list[Tokens]:
+    """Tokenise prompts: with one BOS, if the tokenizer puts one, and no EOS, even if it puts one.
+
+    Args:
+        tokenizer: of the model.
+        prompts: texts; one that begins with BOS as text, as rendered templates do, gets no other.
+        special_tokens: False adds no BOS: the chat template has written all that belongs there.
+    """
+    before, _ = _added(tokenizer) if special_tokens else ([], [])
+    return [_begin(ids, before) for ids in _ids(tokenizer, prompts)]
+
+
+def encode_pairs(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    answers: Sequence[str],
+    *,
+    ended: Sequence[bool] | None = None,
+    joined: bool = False,
+    special_tokens: bool = True,
+) -> list[Pair]:
+    """Tokenise prompts with their answers, as SFT and reward models learn them and as scorers read them.
+
+    One EOS follows the answer, unless it ends with EOS or the template's end of turn as text;
+    an encoder's separator closes every row instead.
+
+    Args:
+        tokenizer: of the model.
+        prompts: as for `encode_prompts`.
+        answers: one for each prompt.
+        ended: False where an answer was cut off, so that no EOS follows; None where all ended.
+        joined: tokenise prompt and answer as one text, a token over their border belonging to the answer; else apart.
+        special_tokens: as for `encode_prompts`.
+    """
+    before, after = _added(tokenizer) if special_tokens else ([], [])
+    separator = after if tokenizer.sep_token_id in after else []
+    ends = end_tokens(tokenizer)
+    names = tuple(tokenizer.convert_ids_to_tokens(ends))
+    answers = [text.rstrip() if text.rstrip().endswith(names) else text for text in answers]
+    split = _split_joined if joined else _split_apart
+    pairs = []
+    for row, (prompt, answer) in enumerate(split(tokenizer, prompts, answers)):
+        open_end = ended is not None and not ended[row]
+        closed = bool(separator) or open_end or (bool(answer) and answer[-1] in ends)
+        pairs.append(
+            Pair(_begin(prompt, before), [*answer, *([] if closed else ends[:1]), *separator])
+        )
+    return pairs
+
+
+def _split_apart(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], answers: Sequence[str]
+) -> list[tuple[Tokens, Tokens]]:
+    return list(zip(_ids(tokenizer, prompts), _continuing_ids(tokenizer, answers), strict=True))
+
+
+def _split_joined(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], answers: Sequence[str]
+) -> list[tuple[Tokens, Tokens]]:
+    """Cut the tokens of prompt and answer at the first token that reaches into the answer.
+
+    A tokenizer written in Python does not know where its tokens lie: there, the prompt's part is what it has in common
+    with the prompt's own tokens.
+    """
+    texts = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+    if not tokenizer.is_fast:
+        alone, wholes = _ids(tokenizer, prompts), _ids(tokenizer, texts)
+        starts = [_count_common(*pair) for pair in zip(alone, wholes, strict=True)]
+    else:
+        batch = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+        wholes = batch.input_ids
+        starts = [
+            next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(offsets))
+            for prompt, offsets in zip(prompts, batch.offset_mapping, strict=True)
+        ]
+    return [(ids[:start], ids[start:]) for ids, start in zip(wholes, starts, strict=True)]
+
+
+def _count_common(one: Tokens, other: Tokens) -> int:
+    """Count the tokens with which both begin."""
+    return sum(takewhile(bool, map(eq, one, other)))
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Tokens]:
+    return tokenizer(list(texts), add_special_tokens=False).input_ids if texts else []
+
+
+def _continuing_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Tokens]:
+    """Tokenise texts that go on from others: without the space that Llama 2's tokenizer puts before every text."""
+    first = tokenizer.convert_ids_to_tokens(_ids(tokenizer, ["x"])[0])[:1]
+    if not first or not first[0].startswith(_SPACES):
+        return _ids(tokenizer, texts)
+    (before,) = _ids(tokenizer, [_STRANGE])
+    return [ids[len(before) :] for ids in _ids(tokenizer, [_STRANGE + text for text in texts])]
+
+
+def _added(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokens, Tokens]:
+    """Find the tokens that the tokenizer puts before and after every text."""
+    known = (text for text in ("x", *tokenizer.get_vocab()) if _ids(tokenizer, [text])[0])
+    text = next(known)
+    (bare,), (whole,) = _ids(tokenizer, [text]), tokenizer([text]).input_ids
+    starts = (at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
+    start = next(starts, 0)
+    return whole[:start], whole[start + len(bare) :]
+
+
+def _begin(ids: Tokens, before: Tokens) -> Tokens:
+    return ids if ids[: len(before)] == before else [*before, *ids]
