@@ -129,9 +129,13 @@ def encode_pairs(
 
 
 def decode_answers(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Tokens], answers: Sequence[Tokens]
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Tokens],
+    answers: Sequence[Tokens],
+    *,
+    skip_special_tokens: bool = True,
 ) -> list[str]:
-    """Decode answers as texts that go on from their prompts, without special tokens.
+    """Decode answers as texts that go on from their prompts.
 
     Llama 2's decoder takes the first space away from every text, so that an answer is decoded behind the last character
     of its prompt. A space that the decoder itself puts between two words is none of the answer's.
@@ -139,18 +143,17 @@ def decode_answers(
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     special.update(tokenizer.all_special_ids)
     lasts = [_last_character(tokenizer, prompt, special) for prompt in prompts]
-    behind = _decode(
-        tokenizer, [[*last, *answer] for last, answer in zip(lasts, answers, strict=True)]
-    )
+    pairs = [[*last, *answer] for last, answer in zip(lasts, answers, strict=True)]
+    behind, alone = (_decode(tokenizer, rows, skip_special_tokens) for rows in (pairs, answers))
     texts = []
-    for last, answer, text, alone in zip(
-        _decode(tokenizer, lasts), answers, behind, _decode(tokenizer, answers), strict=True
+    for last, answer, text, by_itself in zip(
+        _decode(tokenizer, lasts), answers, behind, alone, strict=True
     ):
-        going_on = text.removeprefix(last) if text.startswith(last) else alone
-        if going_on == f" {alone}":
-            first = next(token for token in answer if token not in special)
+        going_on = text.removeprefix(last) if text.startswith(last) else by_itself
+        if going_on == f" {by_itself}":
+            first = next((token for token in answer if token not in special), answer[0])
             (written,) = _decode(tokenizer, [[first]])
-            going_on = alone if tokenizer.convert_ids_to_tokens(first) == written else going_on
+            going_on = by_itself if tokenizer.convert_ids_to_tokens(first) == written else going_on
         texts.append(going_on)
     return texts
 
@@ -167,11 +170,13 @@ def _last_character(
     return next(whole, ends[0])
 
 
-def _decode(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Tokens]) -> list[str]:
+def _decode(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Tokens], skip_special_tokens: bool = True
+) -> list[str]:
     if not rows:
         return []  # batch_decode makes one text of no rows
     return tokenizer.batch_decode(  # type: ignore[no-any-return]
-        list(rows), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        list(rows), skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False
     )
 
 
