@@ -1,8 +1,8 @@
 """Tokenizers, ready for RLHF: pad is never EOS, and every stage makes the same tokens of a prompt and its answer."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import islice, takewhile
 from operator import eq
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -12,6 +12,7 @@ from lightning_marlhf.hub.sources import TOKENIZER_FILES, SourceError, locate, r
 
 Tokens = list[int]
 _SPACES = ("▁", "Ġ")  # how sentencepiece and byte-level BPE write a leading space
+_BROKEN = "\N{REPLACEMENT CHARACTER}"  # how a part of a character is decoded
 _STRANGE = (
     "\ue000"  # a character of private use: no tokenizer makes one token of it and of what follows
 )
@@ -127,6 +128,58 @@ def encode_pairs(
     return pairs
 
 
+def decode_answers(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Tokens],
+    answers: Sequence[Tokens],
+    *,
+    skip_special_tokens: bool = True,
+) -> list[str]:
+    """Decode answers as texts that go on from their prompts.
+
+    Llama 2's decoder takes the first space away from every text, so that an answer is decoded behind the last character
+    of its prompt. A space that the decoder itself puts between two words is none of the answer's.
+    """
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special.update(tokenizer.all_special_ids)
+    lasts = [_last_character(tokenizer, prompt, special) for prompt in prompts]
+    pairs = [[*last, *answer] for last, answer in zip(lasts, answers, strict=True)]
+    behind, alone = (_decode(tokenizer, rows, skip_special_tokens) for rows in (pairs, answers))
+    texts = []
+    for last, answer, text, by_itself in zip(
+        _decode(tokenizer, lasts), answers, behind, alone, strict=True
+    ):
+        going_on = text.removeprefix(last) if text.startswith(last) else by_itself
+        if going_on == f" {by_itself}":
+            first = next((token for token in answer if token not in special), answer[0])
+            (written,) = _decode(tokenizer, [[first]])
+            going_on = by_itself if tokenizer.convert_ids_to_tokens(first) == written else going_on
+        texts.append(going_on)
+    return texts
+
+
+def _last_character(
+    tokenizer: PreTrainedTokenizerBase, ids: Tokens, special: Container[int]
+) -> Tokens:
+    """Take the last token that is not special, or as many as are bytes of one character."""
+    visible = list(islice((token for token in reversed(ids) if token not in special), 4))[::-1]
+    ends = [visible[-size:] for size in range(1, 5)]
+    whole = (
+        end for end, text in zip(ends, _decode(tokenizer, ends), strict=True) if _BROKEN not in text
+    )
+    return next(whole, ends[0])
+
+
+def _decode(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Tokens], skip_special_tokens: bool = True
+) -> list[str]:
+    if not rows:
+        return []  # batch_decode makes one text of no rows
+    return tokenizer.batch_decode(  # type: ignore[no-any-return]
+        list(rows), skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False
+    )
+
+
 def _split_apart(
     tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], answers: Sequence[str]
 ) -> list[tuple[Tokens, Tokens]]:
@@ -175,8 +228,9 @@ def _continuing_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) ->
 
 def _added(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokens, Tokens]:
     """Find the tokens that the tokenizer puts before and after every text."""
-    known = (text for text in ("x", *tokenizer.get_vocab()) if _ids(tokenizer, [text])[0])
-    text = next(known)
+    text = "x"
+    if not _ids(tokenizer, [text])[0]:  # nothing that it knows
+        text = next(each for each in tokenizer.get_vocab() if _ids(tokenizer, [each])[0])
     (bare,), (whole,) = _ids(tokenizer, [text]), tokenizer([text]).input_ids
     starts = (at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
     start = next(starts, 0)
