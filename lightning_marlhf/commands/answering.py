@@ -38,7 +38,7 @@ class Answerer:
         self.chat_template = has_template if chat_template is None else chat_template
         self.end_of_turn = chat.end_of_turn(self.tokenizer) if self.chat_template else None
         lm = load_causal_lm(source, self.tokenizer, dtype=dtype)
-        self.policy = Policy(lm).to(device).eval()
+        self.policy = Policy(lm.to(device)).eval()
         self.device = device
 
     @property

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from huggingface_hub import auth_check, snapshot_download
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
-from safetensors import SafetensorError
 from transformers.utils import logging
 
 MODEL_FILES = ("config.json",)
@@ -106,18 +105,23 @@ def reading(source: str) -> Iterator[None]:
     """Load quietly (callers check for missing weights themselves), and tell a failure in one line.
 
     Raises:
-        SourceError: instead of what transformers, the Hub or safetensors raise.
+        SourceError: instead of whatever transformers, the Hub or safetensors raise; some families of models raise
+            TypeError or KeyError where a setting does not suit them.
     """
     try:
         with quietly():
             yield
     except SourceError:
         raise
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+    except Exception as error:
         raise SourceError(f"{source} cannot be loaded: {first_line(error)}") from error
 
 
 def first_line(error: BaseException) -> str:
-    """Take the first line that an error says; its name where it says nothing."""
+    """Take the first line that an error says, with the next where it ends in a colon; its name where it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    line = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    bare = isinstance(error, TypeError | AttributeError | LookupError)
+    return f"{type(error).__name__}: {line}" if bare else line

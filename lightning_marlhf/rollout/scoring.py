@@ -86,7 +86,7 @@ class Scorer(ABC):
 
 
 class RewardModelScorer(Scorer):
-    """A one-label sequence classifier: ours, or any published reward model.
+    """A sequence classifier: ours, or any published reward model, decoder or encoder.
 
     Where the reward model's tokenizer differs from the policy's, texts are tokenised again with its own.
 
@@ -98,6 +98,7 @@ class RewardModelScorer(Scorer):
         chat_template: show the reward model its own chat template: the turns of the prompt (HH-RLHF's and WebGPT's
             are found, any other prompt is one turn of the user) and the response as the assistant's, which the
             template ends whether the policy did or not.
+        label: name or number of the label whose logit is the score, of a classifier with several; null: it has one.
     """
 
     def __init__(
@@ -108,12 +109,14 @@ class RewardModelScorer(Scorer):
         batch_size: int = 64,
         dtype: str = "float32",
         chat_template: bool = False,
+        label: int | str | None = None,
     ) -> None:
         self.model = model
         self.name = name
         self.batch_size = batch_size
         self.dtype = dtype
         self.chat_template = chat_template
+        self.label = label
 
     def prepare(self, *, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
         """Load the reward model and compare its tokenizer with the policy's."""
@@ -124,11 +127,11 @@ class RewardModelScorer(Scorer):
         """Load the reward model, which is enough to score texts."""
         self.device = torch.device(device)
         placement = self.placement or Placement(self.device)
-        self.tokenizer = load_tokenizer(self.model, for_training=False)
+        self.tokenizer = load_tokenizer(self.model, for_training=False, for_answers=False)
         if self.chat_template:
             chat.require_template(self.tokenizer)
-        self.network = placement.reward_network(
-            self.model, self.tokenizer, dtype=self.dtype, learns=False, new_head=False
+        self.network = placement.scoring_network(
+            self.model, self.tokenizer, dtype=self.dtype, label=self.label
         )
 
     def submit(self, rollout: Rollout) -> Pending:
@@ -180,7 +183,12 @@ class RewardModelScorer(Scorer):
         """Make one text of a dialogue; without a template, of prompt, response and, where that ended, EOS."""
         if self.chat_template:
             return chat.render(self.tokenizer, dialogue.answered(prompt, response))
-        text = prompt + response + (str(self.tokenizer.eos_token) if ended else "")
+        closes_itself = self.tokenizer.eos_token is None or self.tokenizer.sep_token is not None
+        text = (
+            prompt
+            + response
+            + (str(self.tokenizer.eos_token) if ended and not closes_itself else "")
+        )
         return text.removeprefix(chat.added_bos(self.tokenizer))
 
 
