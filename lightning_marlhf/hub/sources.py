@@ -118,7 +118,7 @@ def reading(source: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """Take the first line that an error says, with the next where it ends in a colon; its name where it says nothing."""
+    """Take the first line that an error says, and the next after a colon; its name where it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__

@@ -227,8 +227,8 @@ def score_head(classifier: PreTrainedModel) -> nn.Linear:
     if not has_score_head(classifier):
         raise SourceError(
             f"{classifier.name_or_path or 'the model'} is a {type(classifier).__name__}, which has no linear head "
-            "called `score`: expected a decoder model such as Gemma, Llama or GPT-2; others can be scorers, and cannot be "
-            "trained here, as critic or as reward model."
+            "called `score`: expected a decoder model such as Gemma, Llama or GPT-2; others can be scorers, and "
+            "cannot be trained here, as critic or as reward model."
         )
     return classifier.score  # type: ignore[return-value]
 
