@@ -99,11 +99,16 @@ def trace_of(experience: Experience, row: int, tokenizer: PreTrainedTokenizerBas
 def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
     """Return each token as readable text, special tokens by name, a leading space kept.
 
-    A character that is spread over several tokens shows as the replacement character in each.
+    A character that is spread over several tokens shows as the replacement character in each, an id that is no token of
+    the tokenizer as "<id 330>".
     """
     pieces = [tokenizer.decode([token], clean_up_tokenization_spaces=False) for token in ids]
     names = tokenizer.convert_ids_to_tokens(ids)
     return [
-        f" {piece}" if name.startswith(_SPACES) and not piece.startswith(" ") else str(piece)
-        for piece, name in zip(pieces, names, strict=True)
+        f"<id {index}>"
+        if name is None
+        else f" {piece}"
+        if name.startswith(_SPACES) and not piece.startswith(" ")
+        else str(piece)
+        for index, piece, name in zip(ids, pieces, names, strict=True)
     ]

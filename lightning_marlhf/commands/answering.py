@@ -37,7 +37,7 @@ class Answerer:
         has_template = bool(self.tokenizer.chat_template)
         self.chat_template = has_template if chat_template is None else chat_template
         lm = load_causal_lm(source, self.tokenizer, dtype=dtype)
-        self.policy = Policy(lm).to(device).eval()
+        self.policy = Policy(lm.to(device)).eval()
         self.device = device
 
     @property

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from lightning_marlhf.commands.model_folder import (
-    MODEL_HELP,
+    REWARD_MODEL_HELP,
     add_dtype_option,
     device_and_dtype,
 )
@@ -32,7 +32,7 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="JUDGE",
         help=f"{_SPECS}; several times for several judges, and their agreement. openai: any OpenAI-compatible server. "
-        f"rm: a one-label sequence classifier ({MODEL_HELP}). gold: the exact score of tiny TL;DR. human: what "
+        f"rm: a {REWARD_MODEL_HELP}. gold: the exact score of tiny TL;DR. human: what "
         "`annotate` wrote",
     )
     _add_language_model_options(parser.add_argument_group("a language model as judge"))

@@ -16,6 +16,10 @@ EXPORT = "export"
 MODEL_HELP = (
     "run directory, export/ folder, .ckpt of a run, Hugging Face folder, or Hub id (owner/name)"
 )
+REWARD_MODEL_HELP = (
+    f"sequence classifier: {MODEL_HELP}; of several labels, MODEL#LABEL names the one whose logit is "
+    "the score"
+)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,11 @@ from pathlib import Path
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.answers_file import Row, read_rows, to_completion
 from lightning_marlhf.commands.counter import Counter
-from lightning_marlhf.commands.model_folder import MODEL_HELP, add_dtype_option, device_and_dtype
+from lightning_marlhf.commands.model_folder import (
+    REWARD_MODEL_HELP,
+    add_dtype_option,
+    device_and_dtype,
+)
 from lightning_marlhf.commands.prompting import batches
 from lightning_marlhf.records import write_text
 
@@ -28,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m lightning_marlhf score",
         description="Score completions by a reward model: a file of them, or one prompt with its response.",
     )
-    parser.add_argument("model", help=f"one-label sequence classifier: {MODEL_HELP}")
+    parser.add_argument("model", help=REWARD_MODEL_HELP)
     parser.add_argument(
         "text", nargs="*", metavar="PROMPT RESPONSE", help="one prompt, one response"
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightning_marlhf.commands.counter import Counter
-from lightning_marlhf.commands.model_folder import MODEL_HELP
+from lightning_marlhf.commands.model_folder import REWARD_MODEL_HELP
 from lightning_marlhf.commands.prompting import batches
 from lightning_marlhf.evaluation.pairs import digest, kept_ids
 from lightning_marlhf.records import (
@@ -135,7 +135,7 @@ def add_scorer_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="RM",
-        help=f"one-label sequence classifier: {MODEL_HELP}; its score is called {RM}; a second --reward-model, held "
+        help=f"{REWARD_MODEL_HELP}; its score is called {RM}; a second --reward-model, held "
         f"out from training, is reported beside it as {HELD_OUT}",
     )
     parser.add_argument(

@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from lightning_marlhf.commands.model_folder import model_folder
 from lightning_marlhf.evaluation.pairs import kept_ids
@@ -17,14 +18,25 @@ def answered(row: Completion) -> Answered:
     return Answered(row.prompt, row.response, row.ended, row.messages, kept_ids(row))
 
 
+def split_label(model: str) -> tuple[str, str | None]:
+    """Take a reward model's label off its name: "MODEL#LABEL" names the label whose logit is the score.
+
+    >>> split_label("owner/name#POSITIVE"), split_label("owner/name")
+    (('owner/name', 'POSITIVE'), ('owner/name', None))
+    """
+    source, mark, label = model.rpartition("#")
+    return (source, label) if mark and not Path(model).exists() else (model, None)
+
+
 @contextmanager
 def reward_model(
     model: str, *, name: str, device: str, dtype: str, chat_template: bool
 ) -> Iterator[RewardModelScorer]:
     """Load a reward model, and point out a chat template that plain prompts are not shown in."""
-    with model_folder(model) as folder:
+    source, label = split_label(model)
+    with model_folder(source) as folder:
         scorer = RewardModelScorer(
-            folder.source, name=name, dtype=dtype, chat_template=chat_template
+            folder.source, name=name, dtype=dtype, chat_template=chat_template, label=label
         )
         scorer.load(device)
         if scorer.tokenizer.chat_template and not chat_template:

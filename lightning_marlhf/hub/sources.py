@@ -12,7 +12,6 @@ from pickle import UnpicklingError
 
 from huggingface_hub import auth_check, snapshot_download
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
-from safetensors import SafetensorError
 from transformers.utils import logging
 
 MODEL_FILES = ("config.json",)
@@ -107,7 +106,8 @@ def reading(source: str) -> Iterator[None]:
     """Load quietly (callers check for missing weights themselves), and tell a failure in one line.
 
     Raises:
-        SourceError: instead of what transformers, the Hub or safetensors raise.
+        SourceError: instead of whatever transformers, the Hub or safetensors raise; some families of models raise
+            TypeError or KeyError where a setting does not suit them.
     """
     try:
         with quietly():
@@ -120,7 +120,7 @@ def reading(source: str) -> Iterator[None]:
             f"{source} cannot be loaded: a *.bin file of it asks for {named[1] if named else 'objects'}, which is no "
             "weight and could run code (it was not run): expected *.safetensors"
         ) from error
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+    except Exception as error:
         if "trust_remote_code" in str(error):
             raise SourceError(
                 f"{source} cannot be loaded: it brings code of its own (auto_map), and code that comes with a model is "
@@ -130,6 +130,10 @@ def reading(source: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """Take the first line that an error says; its name where it says nothing."""
+    """Take the first line that an error says, and the next after a colon; its name where it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    line = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    bare = isinstance(error, TypeError | AttributeError | LookupError)
+    return f"{type(error).__name__}: {line}" if bare else line

@@ -26,12 +26,15 @@ class Pair:
     answer: Tokens
 
 
-def load_tokenizer(source: str, *, for_training: bool = True) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    source: str, *, for_training: bool = True, for_answers: bool = True
+) -> PreTrainedTokenizerBase:
     """Load a tokenizer that can tell padding from the end of a response.
 
     Args:
         source: a folder or a Hub id.
         for_training: False lets padding look like EOS: a mask says what is padding, and nothing is learnt from it.
+        for_answers: False needs no EOS: an encoder that only scores has none.
 
     Raises:
         SourceError: if it cannot be loaded, or its pad token is missing or is EOS.
@@ -40,8 +43,9 @@ def load_tokenizer(source: str, *, for_training: bool = True) -> PreTrainedToken
     with reading(source):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if not for_training and tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    _check_special_tokens(source, tokenizer, for_training=for_training)
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    if for_answers:
+        _check_special_tokens(source, tokenizer, for_training=for_training)
     return tokenizer
 
 

@@ -1,13 +1,14 @@
 """Language models: loaded or initialised, and made ready for RLHF.
 
-Ready means: dropout is off, the special tokens are the tokenizer's, pad is never EOS, and no weight
-is initialised that should have been loaded. Sharding is not done here; for it, a model can be had as a
-skeleton: on the meta device, without values.
+Ready means: dropout is off, the special tokens are the tokenizer's, pad is never EOS, the model speaks
+the tokenizer that it is given, and no weight is initialised that should have been loaded. Sharding is not
+done here; for it, a model can be had as a skeleton: on the meta device, without values.
 """
 
 import math
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,13 +17,15 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    AutoTokenizer,
     GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from lightning_marlhf.hub.sources import SourceError, locate, reading
+from lightning_marlhf.hub import vocabulary
+from lightning_marlhf.hub.sources import TOKENIZER_FILES, SourceError, locate, reading
 from lightning_marlhf.hub.tokenizer import end_tokens
 from lightning_marlhf.models import fsdp
 from lightning_marlhf.models.configs import (
@@ -36,6 +39,8 @@ from lightning_marlhf.models.configs import (
 __all__ = [
     "ModelConfig",
     "ModelSource",
+    "as_for_generation",
+    "body",
     "context_length",
     "hidden_states",
     "load_causal_lm",
@@ -62,7 +67,7 @@ def load_causal_lm(
         skeleton: leave the weights of a folder or Hub id on the meta device.
 
     Raises:
-        SourceError: if it cannot be had, is a classifier, or lacks weights.
+        SourceError: if it cannot be had, is a classifier, lacks weights, or speaks another tokenizer.
     """
     if isinstance(source, ModelConfig):
         return _make_ready(
@@ -70,13 +75,15 @@ def load_causal_lm(
         )
     folder = locate(source)
     config = _read_config(source, folder)
+    refuse_other_tokenizer(source, folder, tokenizer)
+    refuse_other_task(AutoModelForCausalLM, config, source)
     if _is_classifier(config):
         raise SourceError(
             f"{source} is a classifier ({config.architectures[0]}): "
             "expected a causal language model."
         )
     if skeleton:
-        model = _on_meta(AutoModelForCausalLM, config, dtype=dtype)
+        model = _on_meta(AutoModelForCausalLM, source, config, dtype=dtype)
         with suppress(OSError):  # it has no settings of its own
             model.generation_config = GenerationConfig.from_pretrained(folder)
     else:
@@ -92,9 +99,10 @@ def load_sequence_classifier(
     dtype: str = "float32",
     seed: int = 0,
     new_head: bool = True,
+    label: int | str | None = None,
     skeleton: bool = False,
 ) -> PreTrainedModel:
-    """Load or initialise a one-label classifier (a reward model or critic), without dropout.
+    """Load or initialise a classifier that gives one score (a reward model or critic), without dropout.
 
     Args:
         source: a one-label classifier (its head is kept), a causal language model (its body is kept
@@ -104,11 +112,12 @@ def load_sequence_classifier(
         dtype: of the weights.
         seed: of a new head; an inline configuration brings its own.
         new_head: False refuses a causal language model, whose new head would score at random.
+        label: the one whose logit is the score, of a classifier with several.
         skeleton: leave the weights of a folder or Hub id on the meta device.
 
     Raises:
-        SourceError: if it cannot be had, has several labels, or lacks weights that are not the new
-            head's.
+        SourceError: if it cannot be had, has several labels and none is chosen, lacks weights that are not the new
+            head's, or speaks another tokenizer.
     """
     if isinstance(source, ModelConfig):
         model = _initialise(
@@ -118,26 +127,56 @@ def load_sequence_classifier(
         return _make_ready(model, tokenizer)
     folder = locate(source)
     config = _read_config(source, folder)
+    refuse_other_tokenizer(source, folder, tokenizer)
+    refuse_other_task(AutoModelForSequenceClassification, config, source)
     is_classifier = _is_classifier(config)
     if not (is_classifier or new_head):
         raise SourceError(
             f"{source} is no reward model ({(config.architectures or ['unknown'])[0]}): "
             "expected a sequence classifier with one label."
         )
-    if is_classifier and config.num_labels != 1:
-        raise SourceError(
-            f"{source} gives {config.num_labels} scores: "
-            "expected a sequence classifier with one label."
-        )
-    config.num_labels = 1
+    if is_classifier:
+        label_index(config, label, source=source)
+    else:
+        config.num_labels = 1
     if skeleton:
-        bones = _on_meta(AutoModelForSequenceClassification, config, dtype=dtype)
+        bones = _on_meta(AutoModelForSequenceClassification, source, config, dtype=dtype)
         return _make_ready(bones, tokenizer)
     model, missing = _from_pretrained(
         AutoModelForSequenceClassification, source, folder, config, dtype=dtype
     )
+    if not is_classifier:
+        score_head(model)
     complete(model, source, missing, seed=seed)
     return _make_ready(model, tokenizer)
+
+
+def label_index(config: PreTrainedConfig, label: int | str | None, *, source: str = "") -> int:
+    """Find the label whose logit is the score.
+
+    Args:
+        config: of a sequence classifier.
+        label: its number or name; None where there is but one.
+        source: named in errors.
+
+    Raises:
+        SourceError: there are several labels and none is chosen, or there is no such label.
+    """
+    names = [str(config.id2label[index]) for index in sorted(config.id2label)]
+    source = source or config.name_or_path or config.model_type
+    if label is None and len(names) == 1:
+        return 0
+    known = ", ".join(f"{index} ({name})" for index, name in enumerate(names[:20]))
+    if label is None:
+        raise SourceError(
+            f"{source} gives {len(names)} scores: expected a sequence classifier with one label; as a scorer it needs "
+            f"the label whose logit is the score, one of {known}"
+        )
+    if label in names:
+        return names.index(str(label))
+    if str(label).isdecimal() and int(label) < len(names):
+        return int(label)
+    raise SourceError(f"{source} has no label {label!r}: expected one of {known}")
 
 
 def complete(model: PreTrainedModel, source: str, missing: set[str], *, seed: int) -> None:
@@ -167,19 +206,41 @@ def draw_head(classifier: PreTrainedModel, *, seed: int) -> None:
     fsdp.assign(weight, lambda rows: drawn[rows])
 
 
+def refuse_other_task(auto_class: Any, config: PreTrainedConfig, name: str) -> None:
+    """Refuse a family of which transformers has no model of a kind: T5 is no causal language model.
+
+    Raises:
+        SourceError: names the model and its family.
+    """
+    if type(config) not in auto_class._model_mapping:
+        kind = {
+            AutoModelForCausalLM: "causal language model",
+            AutoModelForSequenceClassification: "sequence classifier",
+        }[auto_class]
+        raise SourceError(
+            f"{name}: transformers has no {kind} of model_type {config.model_type!r}; expected a decoder model such as "
+            "Gemma, Llama, Qwen or GPT-2"
+        )
+
+
 def score_head(classifier: PreTrainedModel) -> nn.Linear:
     """Find the linear head of a sequence classifier.
 
     Raises:
         SourceError: if its architecture keeps it anywhere but in ``score``, as decoder models do.
     """
-    head = getattr(classifier, "score", None)
-    if not isinstance(head, nn.Linear):
+    if not has_score_head(classifier):
         raise SourceError(
-            f"{type(classifier).__name__} has no linear head called `score`: "
-            "expected a decoder model such as Gemma, Llama or GPT-2."
+            f"{classifier.name_or_path or 'the model'} is a {type(classifier).__name__}, which has no linear head "
+            "called `score`: expected a decoder model such as Gemma, Llama or GPT-2; others can be scorers, and "
+            "cannot be trained here, as critic or as reward model."
         )
-    return head
+    return classifier.score  # type: ignore[return-value]
+
+
+def has_score_head(classifier: PreTrainedModel) -> bool:
+    """Tell a classifier that scores every state by one linear layer from those that pool in ways of their own."""
+    return isinstance(getattr(classifier, "score", None), nn.Linear)
 
 
 def response_ends(lm: PreTrainedModel) -> list[int]:
@@ -194,7 +255,12 @@ def response_ends(lm: PreTrainedModel) -> list[int]:
 
 def context_length(model: PreTrainedModel) -> float:
     """Tell how many tokens the model has positions for; infinity where its configuration sets no limit."""
-    return getattr(model.config, "max_position_embeddings", None) or math.inf
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
+    for name, table in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
+            before = -1 if table.padding_idx is None else table.padding_idx
+            limit = min(limit, table.num_embeddings - before - 1)  # RoBERTa counts from after pad
+    return limit
 
 
 def position_ids(attention_mask: Tensor) -> Tensor:
@@ -221,14 +287,41 @@ def hidden_states(model: PreTrainedModel, input_ids: Tensor, attention_mask: Ten
     Returns:
         [batch, seq, hidden], after the last norm.
     """
-    body = getattr(model, model.base_model_prefix)
-    output = body(
+    output = body(model)(
         input_ids=input_ids,
         attention_mask=attention_mask,
         position_ids=position_ids(attention_mask),
         use_cache=False,
     )
     return output.last_hidden_state
+
+
+def body(model: PreTrainedModel) -> nn.Module:
+    """Find what is below the head.
+
+    Raises:
+        SourceError: the model does not say what that is.
+    """
+    for name in (model.base_model_prefix, "model"):  # Llama 4's prefix is that of a larger model
+        part = getattr(model, name, None)
+        if isinstance(part, nn.Module):
+            return part
+    raise SourceError(
+        f"{type(model).__name__} does not name the body below its head, so it cannot be used here"
+    )
+
+
+@contextmanager
+def as_for_generation(lm: PreTrainedModel) -> Iterator[None]:
+    """Go into evaluation mode (checkpointing would drop the cache), own generation settings put aside."""
+    was_training, settings = lm.training, lm.generation_config
+    lm.eval()
+    lm.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        lm.generation_config = settings
+        lm.train(was_training)
 
 
 def _initialise(
@@ -239,15 +332,49 @@ def _initialise(
     dtype: str,
     **extra: Any,
 ) -> PreTrainedModel:
-    config = build_config(source.config, vocab_size=len(tokenizer), **extra)
-    with torch.random.fork_rng(devices=[]):
+    config = build_config(
+        source.config,
+        vocab_size=vocabulary.rows_needed(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        **extra,
+    )
+    of_dtype = torch_dtype(dtype)
+    name = f"config of model_type {config.model_type!r}"
+    refuse_other_task(auto_class, config, name)
+    with torch.random.fork_rng(devices=[]), reading(name):
         torch.manual_seed(source.seed or 0)
-        return auto_class.from_config(config, dtype=torch_dtype(dtype))
+        return auto_class.from_config(config, dtype=of_dtype)
 
 
 def _read_config(source: str, folder: str) -> PreTrainedConfig:
     with reading(source):
-        return without_dropout(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    return without_dropout(config)
+
+
+def refuse_other_tokenizer(source: str, folder: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer that means other tokens by the same ids than the model's own; many models come without one.
+
+    Raises:
+        SourceError: names both, and an id in which they differ.
+    """
+    if tokenizer.name_or_path == folder:
+        return
+    if Path(folder).is_dir() and not any(
+        (Path(folder) / name).is_file() for name in TOKENIZER_FILES
+    ):
+        return
+    try:
+        with reading(source):
+            own = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except SourceError:  # a model without a tokenizer that could be compared
+        return
+    difference = vocabulary.difference(own, tokenizer)
+    if difference is not None:
+        raise SourceError(
+            f"{source} has another tokenizer than {tokenizer.name_or_path or 'the data'} ({difference}): expected "
+            "one tokenizer for data, policy, reference and critic; set data.init_args.tokenizer, or another model"
+        )
 
 
 def _from_pretrained(
@@ -262,12 +389,29 @@ def _from_pretrained(
             output_loading_info=True,
             trust_remote_code=False,
         )
+    _refuse_quantised(source, model)
     return model.train(), set(info["missing_keys"])
 
 
-def _on_meta(auto_class: Any, config: PreTrainedConfig, *, dtype: str) -> PreTrainedModel:
-    with torch.device("meta"):
-        return auto_class.from_config(config, dtype=torch_dtype(dtype)).train()
+def _on_meta(
+    auto_class: Any, source: str, config: PreTrainedConfig, *, dtype: str
+) -> PreTrainedModel:
+    with torch.device("meta"), reading(source):
+        model = auto_class.from_config(config, dtype=torch_dtype(dtype)).train()
+    _refuse_quantised(source, model)
+    return model
+
+
+def _refuse_quantised(source: str, model: PreTrainedModel) -> None:
+    """Refuse weights of fewer bits than can learn; those that transformers turned back into floats are none."""
+    settings = getattr(model.config, "quantization_config", None)
+    if settings is not None or not all(weight.is_floating_point() for weight in model.parameters()):
+        settings = settings if isinstance(settings, dict) else getattr(settings, "__dict__", {})
+        method = str(settings.get("quant_method", "unknown"))
+        raise SourceError(
+            f"{source} is quantised ({method.rpartition('.')[2].lower()}): expected weights in float32, bfloat16 or "
+            "float16; take the model that it was made from"
+        )
 
 
 def refuse_lost_weights(source: str, missing: set[str]) -> None:
@@ -291,21 +435,19 @@ def _make_ready(
 
     Responses may end with ``ends``, too, but for BOS, which settings that nobody chose may name.
     """
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        _grow_embeddings(model, len(tokenizer))
-    configs = (
-        [model.config]
-        if getattr(model, "generation_config", None) is None
-        else [model.config, model.generation_config]
-    )
-    for config in configs:
+    rows = vocabulary.rows_needed(tokenizer)
+    if rows > model.get_input_embeddings().num_embeddings:
+        _grow_embeddings(model, rows)
+    generation = getattr(model, "generation_config", None)
+    configs = [model.config, model.config.get_text_config(), generation]
+    for config in configs if generation is not None else configs[:2]:
         config.pad_token_id = tokenizer.pad_token_id
         config.eos_token_id = tokenizer.eos_token_id
         config.bos_token_id = tokenizer.bos_token_id
-    if len(configs) > 1:
+    if generation is not None:
         own = [end for end in ends if end != tokenizer.bos_token_id]
         every = list(dict.fromkeys([*end_tokens(tokenizer), *own]))
-        model.generation_config.eos_token_id = every if len(every) > 1 else (every or [None])[0]
+        generation.eos_token_id = every if len(every) > 1 else (every or [None])[0]
     return model
 
 

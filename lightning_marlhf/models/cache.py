@@ -4,6 +4,7 @@ The cache of ``generate()`` grows by concatenation: every step copies all earlie
 Here a step writes its own only, which saves a quarter of the time of a small model's step on a CPU.
 """
 
+import inspect
 from typing import Any
 
 from torch import Tensor
@@ -46,13 +47,19 @@ def _append(buffer: Tensor, states: Tensor, start: int) -> Tensor:
     return buffer[..., :end, :]
 
 
-def roomy_cache(lm: PreTrainedModel, *, capacity: int) -> Cache:
+def roomy_cache(lm: PreTrainedModel, *, capacity: int) -> Cache | None:
     """Make an empty cache for one batch; layers with sliding windows keep their own kind.
 
     Args:
         lm: the model that will fill it.
         capacity: prompt and response tokens together, at most.
+
+    Returns:
+        The cache; None for a family that takes none (GPT-1), or brings one of its own kind (Mamba, MiniMax).
     """
+    takes_one = "past_key_values" in inspect.signature(lm.forward).parameters
+    if not (takes_one and lm._supports_default_dynamic_cache()):
+        return None
     cache = DynamicCache(config=lm.config)
     cache.layers = [
         RoomyLayer(capacity) if type(layer) is DynamicLayer else layer for layer in cache.layers

@@ -1,6 +1,7 @@
 """Model configurations: given inline, checked, and with dropout off."""
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from lightning_marlhf.hub.sources import SourceError
+from lightning_marlhf.hub.sources import SourceError, reading
 
 _DTYPES = {
     "float32": torch.float32,
@@ -39,34 +40,76 @@ def seeded(source: ModelSource, seed: int) -> ModelSource:
     return source
 
 
-def build_config(settings: dict[str, Any], **extra: Any) -> PreTrainedConfig:
-    """Build a Hugging Face configuration; refuse misspelt keys, which transformers ignores."""
+def build_config(
+    settings: Mapping[str, Any],
+    *,
+    vocab_size: int | None = None,
+    pad_token_id: int | None = None,
+    **extra: Any,
+) -> PreTrainedConfig:
+    """Build a Hugging Face configuration; refuse misspelt keys, which transformers ignores.
+
+    Args:
+        settings: keys of the configuration, ``model_type`` among them.
+        vocab_size: of the text part; None takes what the settings say.
+        pad_token_id: replaces the family's, where it has one: the embeddings do not learn at its row.
+        extra: more keys.
+
+    Raises:
+        SourceError: the family or a key is unknown, or the family refuses a value.
+    """
     model_type = settings.get("model_type")
     if model_type not in CONFIG_MAPPING:
         raise SourceError(
             f"model_type {model_type!r} is unknown: "
             "expected one that transformers has, such as 'gemma'."
         )
-    defaults = CONFIG_MAPPING[model_type]()
-    known = {*defaults.to_dict(), *defaults.attribute_map}
-    for key in settings:
-        if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1)
-            hint = f": did you mean {nearest[0]!r}?" if nearest else "."
-            raise SourceError(f"{key!r} is no setting of a {model_type!r} configuration{hint}")
-    config = AutoConfig.for_model(**{**settings, **extra})
+    with reading(f"config of model_type {model_type!r}"):
+        _refuse_unknown_keys(settings, CONFIG_MAPPING[model_type]())
+        config = AutoConfig.for_model(**{**settings, **extra})
+        text = config.get_text_config()
+    if vocab_size is not None:
+        text.vocab_size = vocab_size
+        _keep_inside(text, vocab_size, pad_token_id)
     return without_dropout(config)
 
 
+def _refuse_unknown_keys(settings: Mapping[str, Any], defaults: PreTrainedConfig) -> None:
+    known = {*defaults.to_dict(), *defaults.attribute_map}
+    for key, value in settings.items():
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1)
+            hint = f": did you mean {nearest[0]!r}?" if nearest else "."
+            raise SourceError(
+                f"{key!r} is no setting of a {defaults.model_type!r} configuration{hint}"
+            )
+        if key in defaults.sub_configs and isinstance(value, Mapping):
+            _refuse_unknown_keys(value, getattr(defaults, key))
+
+
+def _keep_inside(config: PreTrainedConfig, vocab_size: int, pad_token_id: int | None) -> None:
+    """Replace a family's special tokens that lie beyond a smaller vocabulary: embeddings index them."""
+    if getattr(config, "pad_token_id", None) is not None:
+        config.pad_token_id = pad_token_id
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        ids = getattr(config, name, None)
+        if any(index >= vocab_size for index in (ids if isinstance(ids, list) else [ids or 0])):
+            setattr(config, name, None)
+
+
+def parts_of(config: PreTrainedConfig) -> list[PreTrainedConfig]:
+    """List a configuration and those in it: its text part, its vision part."""
+    inner = (getattr(config, name, None) for name in config.sub_configs)
+    return [config, *(part for sub in inner if sub is not None for part in parts_of(sub))]
+
+
 def without_dropout(config: PreTrainedConfig) -> PreTrainedConfig:
-    """Set every dropout rate to 0: Gemma's attention_dropout, GPT-2's resid_pdrop and so on."""
-    for name, value in config.to_dict().items():
-        if (
-            ("dropout" in name or name.endswith("pdrop"))
-            and isinstance(value, int | float)
-            and value
-        ):
-            setattr(config, name, 0.0)
+    """Set every rate of noise to 0: Gemma's attention_dropout, GPT-2's resid_pdrop, a router's jitter and so on."""
+    for part in parts_of(config):
+        for name, value in part.to_dict().items():
+            noise = any(word in name for word in ("dropout", "pdrop", "layerdrop", "jitter"))
+            if noise and isinstance(value, int | float) and value:
+                setattr(part, name, 0.0)
     return config
 
 

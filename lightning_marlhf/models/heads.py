@@ -1,8 +1,8 @@
 """One number per state: the critic's values, and the reward model's score of a whole response.
 
-Both wrap a one-label ``AutoModelForSequenceClassification``, so that any published reward model can
-be used, and ours anywhere. Its own ``forward`` is not used: it looks for the last token by pad id,
-not by mask.
+Both wrap an ``AutoModelForSequenceClassification``, so that any published reward model can be used, and
+ours anywhere. Its own ``forward`` is not used where one linear layer scores every state: it looks for the
+last token by pad id, not by mask. Encoders, which pool in ways of their own, are asked by it, and give no values.
 """
 
 import copy
@@ -12,24 +12,51 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from lightning_marlhf.models.backbone import hidden_states, score_head
+from lightning_marlhf.hub.sources import reading
+from lightning_marlhf.models import self_check
+from lightning_marlhf.models.backbone import body, hidden_states, refuse_other_task, score_head
 from lightning_marlhf.models.policy import check_num_targets
 
 
 class ScalarNetwork(nn.Module):
-    """A body with a linear head of one output, applied to chosen states only and in fp32.
+    """A body with a linear head, one output of which is applied to chosen states only and in fp32.
 
     Args:
-        classifier: a one-label sequence classifier. ``classifier.config.reward_offset`` (0 where
+        classifier: a sequence classifier. ``classifier.config.reward_offset`` (0 where
             absent) is subtracted from what the head says.
+        label: number of the output that is the score; None where there is but one.
+        check: refuse at once a classifier that left padding changes (see `self_check`); one on the meta device cannot
+            be asked before it has weights.
+
+    Attributes:
+        doors: the ways in beside ``forward``, before which sharded weights are gathered.
+
+    Raises:
+        SourceError: if its head is no linear layer called ``score``, or left padding changes its states.
+        ValueError: if it has several labels, and none is chosen.
     """
 
-    def __init__(self, classifier: PreTrainedModel) -> None:
+    doors: tuple[str, ...] = ("states",)
+
+    def __init__(
+        self, classifier: PreTrainedModel, *, label: int | None = None, check: bool = True
+    ) -> None:
         super().__init__()
         labels = score_head(classifier).out_features
-        if labels != 1:
+        if labels != 1 and label is None:
             raise ValueError(f"classifier: expected one label, got {labels}")
         self.classifier = classifier
+        self.label = label or 0
+        if check and classifier.device.type != "meta":
+            self.check()
+
+    def check(self) -> None:
+        """Refuse a classifier that left padding changes; sharded ones, on all processes."""
+        self_check.check_padding(self, self.classifier)
+
+    def states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Give the hidden states below the head: [batch, seq] -> [batch, seq, hidden]."""
+        return hidden_states(self.classifier, input_ids, attention_mask)
 
     @property
     def head(self) -> nn.Linear:
@@ -52,23 +79,33 @@ class ScalarNetwork(nn.Module):
         with torch.autocast(hidden.device.type, enabled=False):
             bias = None if head.bias is None else head.bias.to(dtype)
             scores = nn.functional.linear(hidden.to(dtype), head.weight.to(dtype), bias)
-        return scores.squeeze(-1) - self.reward_offset
+        return scores[..., self.label] - self.reward_offset
 
 
 class Critic(ScalarNetwork):
     """Estimates the return from every state."""
 
     @classmethod
-    def from_causal_lm(cls, lm: PreTrainedModel) -> Self:
-        """Build a critic with a copy of the model's body and a head of zeros: all values are 0."""
+    def from_causal_lm(cls, lm: PreTrainedModel, *, check: bool = True) -> Self:
+        """Build a critic with a copy of the model's body and a head of zeros: all values are 0.
+
+        Args:
+            lm: the language model.
+            check: as for any network here.
+
+        Raises:
+            SourceError: the family has no classifier of such a form.
+        """
         config = copy.deepcopy(lm.config)
         config.num_labels = 1
-        with torch.random.fork_rng(devices=[]), lm.device:
+        name = f"a critic from {lm.name_or_path or type(lm).__name__}"
+        refuse_other_task(AutoModelForSequenceClassification, config, name)
+        with torch.random.fork_rng(devices=[]), lm.device, reading(name):
             classifier = AutoModelForSequenceClassification.from_config(config, dtype=lm.dtype)
-        body = getattr(lm, lm.base_model_prefix)
-        getattr(classifier, classifier.base_model_prefix).load_state_dict(body.state_dict())
-        nn.init.zeros_(score_head(classifier).weight)
-        return cls(classifier)
+            head = score_head(classifier)
+            body(classifier).load_state_dict(body(lm).state_dict())
+        nn.init.zeros_(head.weight)
+        return cls(classifier, check=check)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, *, num_targets: int) -> Tensor:
         """Value the states before the last tokens of each row.
@@ -93,7 +130,7 @@ class Critic(ScalarNetwork):
 class RewardNetwork(ScalarNetwork):
     """Scores a prompt with its response."""
 
-    doors = ("token_rewards",)
+    doors = ("token_rewards", *ScalarNetwork.doors)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Score each row at its last real token.
@@ -115,3 +152,38 @@ class RewardNetwork(ScalarNetwork):
     def token_rewards(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Score every prefix of each row: [batch, seq]; on padding the numbers mean nothing."""
         return self._apply_head(hidden_states(self.classifier, input_ids, attention_mask))
+
+
+class PoolingClassifier(nn.Module):
+    """Scores a prompt with its response by the classifier's own ``forward``: encoders pool in ways of their own.
+
+    Args:
+        classifier: a sequence classifier of any architecture. ``classifier.config.reward_offset`` (0 where absent) is
+            subtracted from the logit.
+        label: number of the one whose logit is the score.
+    """
+
+    def __init__(self, classifier: PreTrainedModel, *, label: int | None = None) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.label = label or 0
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Score each row.
+
+        Args:
+            input_ids: [batch, seq], padded on either side.
+            attention_mask: [batch, seq], True on real tokens.
+
+        Returns:
+            [batch] scores, in fp32 or better.
+        """
+        to_the_right = (~attention_mask).long().argsort(dim=1, stable=True)
+        width = int(attention_mask.sum(dim=1).max())
+        ids = input_ids.gather(1, to_the_right)[:, :width]
+        mask = attention_mask.gather(1, to_the_right)[:, :width]
+        ids = ids.masked_fill(~mask, self.classifier.config.pad_token_id)
+        logits = self.classifier(input_ids=ids, attention_mask=mask.long()).logits
+        offset = float(getattr(self.classifier.config, "reward_offset", 0.0))
+        scores: Tensor = logits[:, self.label].to(torch.promote_types(logits.dtype, torch.float32))
+        return scores - offset

@@ -8,10 +8,20 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_marlhf.models import backbone, fsdp
-from lightning_marlhf.models.backbone import load_causal_lm, load_sequence_classifier
+from lightning_marlhf.models.backbone import (
+    has_score_head,
+    label_index,
+    load_causal_lm,
+    load_sequence_classifier,
+)
 from lightning_marlhf.models.configs import ModelSource, seeded
 from lightning_marlhf.models.fsdp import Sharding
-from lightning_marlhf.models.heads import Critic, RewardNetwork
+from lightning_marlhf.models.heads import (
+    Critic,
+    PoolingClassifier,
+    RewardNetwork,
+    ScalarNetwork,
+)
 from lightning_marlhf.models.lora import LoRA, adapt, draw_adapters, is_adapter
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.models.weight_files import download, fill_from
@@ -50,7 +60,8 @@ class Placement:
         """Build a policy; one that does not learn is a reference."""
         source = seeded(source, seed)
         skeleton = self._skeletons
-        policy = Policy(load_causal_lm(source, tokenizer, dtype=dtype, skeleton=skeleton))
+        lm = load_causal_lm(source, tokenizer, dtype=dtype, skeleton=skeleton)
+        policy = Policy(lm, check=False)
         if self.sharding is not None:
             policy.gathering = self.sharding.gathering
         return self._place(policy, source, seed=seed, lora=lora, learns=learns)
@@ -66,7 +77,8 @@ class Placement:
     ) -> Critic:
         """Build a critic from a reward model, head and all."""
         source = seeded(source, seed)
-        critic = Critic(self._classifier(source, tokenizer, dtype=dtype, seed=seed))
+        classifier = self._classifier(source, tokenizer, dtype=dtype, seed=seed)
+        critic = Critic(classifier, check=False)
         return self._place(critic, source, seed=seed, lora=lora)
 
     def critic_of_policy(
@@ -82,7 +94,8 @@ class Placement:
         source = seeded(source, seed)
         skeleton = self._skeletons
         lm = load_causal_lm(source, tokenizer, dtype=dtype, skeleton=skeleton)
-        critic = self._place(Critic.from_causal_lm(lm), source, seed=seed, lora=lora)
+        critic = Critic.from_causal_lm(lm, check=False)
+        critic = self._place(critic, source, seed=seed, lora=lora)
         fsdp.assign(critic.head.weight, lambda _: torch.zeros(()))
         return critic
 
@@ -95,12 +108,30 @@ class Placement:
         seed: int = 0,
         lora: LoRA | None = None,
         learns: bool = True,
-        new_head: bool = True,
     ) -> RewardNetwork:
-        """Build a reward model; ``new_head`` False refuses one without a trained head."""
+        """Build a reward model that is to be trained."""
         source = seeded(source, seed)
-        classifier = self._classifier(source, tokenizer, dtype=dtype, seed=seed, new_head=new_head)
-        return self._place(RewardNetwork(classifier), source, seed=seed, lora=lora, learns=learns)
+        classifier = self._classifier(source, tokenizer, dtype=dtype, seed=seed)
+        network = RewardNetwork(classifier, check=False)
+        return self._place(network, source, seed=seed, lora=lora, learns=learns)
+
+    def scoring_network(
+        self,
+        source: str,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        dtype: str = "float32",
+        label: int | str | None = None,
+    ) -> RewardNetwork | PoolingClassifier:
+        """Build a reward model that only scores, of any architecture; ``label`` is the one whose logit is the score."""
+        options = {"dtype": dtype, "label": label, "new_head": False}
+        classifier = self._classifier(source, tokenizer, **options)
+        chosen = label_index(classifier.config, label, source=source)
+        if not has_score_head(classifier):
+            pooling = PoolingClassifier(classifier, label=chosen)
+            return self._place(pooling, source, seed=0, lora=None, learns=False)
+        network = RewardNetwork(classifier, label=chosen, check=False)
+        return self._place(network, source, seed=0, lora=None, learns=False)
 
     @property
     def _skeletons(self) -> bool:
@@ -131,8 +162,11 @@ class Placement:
                 fsdp.language_model(network).tie_weights()  # which were torn apart on the way there
         else:
             self._shard(network, self.sharding, source, seed=seed, learns=learns)
-        if lora is not None and self.device.type != "meta":
-            draw_adapters(network, seed=seed)
+        if self.device.type != "meta":
+            if lora is not None:
+                draw_adapters(network, seed=seed)
+            if isinstance(network, Policy | ScalarNetwork):
+                network.check()
         return network
 
     def _shard(

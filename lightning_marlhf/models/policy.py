@@ -5,48 +5,60 @@ sharding wraps. The full-vocabulary logits of a batch never exist: the head is a
 states before response tokens only, and there in chunks.
 """
 
+import math
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
+from lightning_marlhf.models import self_check
 from lightning_marlhf.models.backbone import hidden_states
 from lightning_marlhf.models.fsdp import Gathering
 from lightning_marlhf.ops import logprobs
 from lightning_marlhf.types import TokenLogprobs
 
-# Settings by which some families scale their logits after the head (Cohere, Granite, Falcon-H1).
-_LOGIT_SCALES = ("logit_scale", "logits_scaling", "lm_head_multiplier")
+# What families do to the logits of their head, by the settings' names; whether that is all is checked when a model is
+# loaded. Cohere and Falcon-H1 multiply, Granite and Inkling divide, Gemma-2, RecurrentGemma and xLSTM cap.
+_FACTORS = ("logit_scale", "lm_head_multiplier")
+_DIVISORS = ("logits_scaling", "logits_mup_width_multiplier")
+_SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 
 
 class Policy(nn.Module):
     """A causal language model as RLHF sees it.
 
+    The log-probabilities are those of the model's whole distribution, over all rows of its head. Sampling may leave out
+    some tokens (top-k, top-p, ids that are no token of the tokenizer); policy and reference are compared on what was
+    sampled over the same whole distribution, so ratios begin at 1 and KL is between the two models.
+
     Args:
         lm: the Hugging Face model.
         chunk: how many tokens' logits exist at once.
+        check: compare ``forward`` with the model's own logits at once (see `self_check`); a model on the meta device
+            cannot be asked before it has weights.
 
     Attributes:
         doors: the ways in beside ``forward``, before which sharded weights are gathered.
         gathering: how they are gathered for a rollout, where they are sharded.
 
     Raises:
-        ValueError: if the family scales its logits in a way that ``forward`` does not reproduce.
+        SourceError: if the family does something to its logits, or to padding, that ``forward`` does not reproduce.
     """
 
-    doors = ("generate",)
+    doors = ("generate", "states")
     gathering: Gathering = "rollout"
 
-    def __init__(self, lm: PreTrainedModel, *, chunk: int = 1024) -> None:
+    def __init__(self, lm: PreTrainedModel, *, chunk: int = 1024, check: bool = True) -> None:
         super().__init__()
-        for name in _LOGIT_SCALES:
-            if hasattr(lm.config, name):
-                raise ValueError(
-                    f"{lm.config.model_type} models scale their logits by {name}, which is not "
-                    "supported: expected a family such as Gemma, Gemma-2, Llama, Qwen or GPT-2."
-                )
         self.lm = lm
         self.chunk = chunk
+        if check and lm.device.type != "meta":
+            self.check()
+
+    def check(self) -> None:
+        """Refuse a model whose log-probabilities ``forward`` does not reproduce; sharded ones, on all processes."""
+        self_check.check_padding(self, self.lm)
+        self_check.check_logprobs(self, self.lm)
 
     def forward(
         self,
@@ -75,13 +87,14 @@ class Policy(nn.Module):
         check_num_targets(input_ids, num_targets)
         hidden = hidden_states(self.lm, input_ids, attention_mask)[:, -num_targets - 1 : -1]
         head = self.lm.get_output_embeddings()
+        scale, softcap = _after_head(self.lm.config.get_text_config())
         return logprobs.from_hidden(
             hidden,
             head.weight,
             input_ids[:, -num_targets:],
             bias=head.bias,
-            temperature=temperature,
-            softcap=getattr(self.lm.config, "final_logit_softcapping", None),
+            temperature=temperature / scale,  # cap * tanh(scale * x / cap) / temperature
+            softcap=None if softcap is None else softcap / scale,
             chunk=self.chunk,
             with_entropy=with_entropy,
         )
@@ -89,6 +102,21 @@ class Policy(nn.Module):
     def generate(self, input_ids: Tensor, attention_mask: Tensor, **kwargs: Any) -> Tensor:
         """Call the model's own ``generate``: [batch, seq] -> [batch, seq + new]."""
         return self.lm.generate(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+
+    def states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Give the hidden states before the head: [batch, seq] -> [batch, seq, hidden]."""
+        return hidden_states(self.lm, input_ids, attention_mask)
+
+
+def _after_head(config: PreTrainedConfig) -> tuple[float, float | None]:
+    """Find by what the logits are multiplied, and at what they are capped after that."""
+
+    def settings(names: tuple[str, ...]) -> list[float]:
+        found = (getattr(config, name, None) for name in names)
+        return [float(value) for value in found if isinstance(value, int | float) and value]
+
+    scale = math.prod(settings(_FACTORS)) / math.prod(settings(_DIVISORS))
+    return scale, next(iter(settings(_SOFTCAPS)), None)
 
 
 def check_num_targets(input_ids: Tensor, num_targets: int) -> None:

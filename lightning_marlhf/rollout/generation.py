@@ -11,8 +11,7 @@ The loop is ``generate()`` of transformers, greedy over what a public ``LogitsPr
 Any other engine may stand behind ``generate`` here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -29,8 +28,9 @@ from transformers import (
 )
 from transformers.generation.streamers import BaseStreamer
 
+from lightning_marlhf.hub import vocabulary
 from lightning_marlhf.hub.tokenizer import decode_answers
-from lightning_marlhf.models.backbone import context_length, response_ends
+from lightning_marlhf.models.backbone import as_for_generation, context_length, response_ends
 from lightning_marlhf.models.cache import roomy_cache
 from lightning_marlhf.models.fsdp import gathered
 from lightning_marlhf.models.policy import Policy
@@ -104,12 +104,13 @@ def generate(
         do_sample=False,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=ends,
+        suppress_tokens=_no_tokens(policy.lm, tokenizer),
     )
     processors = []
     if settings.temperature > 0:
         seeds = seeds.to(prompts.input_ids.device)
         processors.append(InverseCdf(seeds, settings, prompt_width=width))
-    with _as_for_generation(policy), gathered(policy) as in_step:
+    with as_for_generation(policy.lm), gathered(policy) as in_step:
         sequences = policy.generate(
             prompts.input_ids,
             prompts.attention_mask,
@@ -182,18 +183,10 @@ def uniforms(seeds: Int[Tensor, " batch"], steps: int) -> Float[Tensor, "batch s
     return random.uniform(streams, torch.arange(steps, device=seeds.device).expand_as(streams))
 
 
-@contextmanager
-def _as_for_generation(policy: Policy) -> Iterator[None]:
-    """Go into evaluation mode (checkpointing would drop the cache), own settings put aside."""
-    lm = policy.lm
-    was_training, settings = policy.training, lm.generation_config
-    policy.eval()
-    lm.generation_config = GenerationConfig()
-    try:
-        yield
-    finally:
-        lm.generation_config = settings
-        policy.train(was_training)
+def _no_tokens(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int] | None:
+    """List the ids of the model's head that are no tokens, and so are never sampled; None where there are none."""
+    head = lm.get_output_embeddings()
+    return vocabulary.ids_without_token(tokenizer, head.weight.shape[0]) or None
 
 
 def _check_positions(lm: PreTrainedModel, needed: int) -> None:

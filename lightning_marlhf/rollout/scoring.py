@@ -90,7 +90,7 @@ class Scorer(ABC):
 
 
 class RewardModelScorer(Scorer):
-    """A one-label sequence classifier: ours, or any published reward model.
+    """A sequence classifier: ours, or any published reward model, decoder or encoder.
 
     Where the reward model's tokenizer differs from the policy's, texts are tokenised again with its own. Messages that
     the policy's chat template wrote are written anew by the reward model's, if it has another one.
@@ -103,6 +103,7 @@ class RewardModelScorer(Scorer):
         chat_template: show the reward model its own chat template where prompts are plain texts, too: the turns of
             the prompt (HH-RLHF's and WebGPT's are found, any other prompt is one turn of the user) and the response as
             the assistant's, which the template ends whether the policy did or not.
+        label: name or number of the label whose logit is the score, of a classifier with several; null: it has one.
     """
 
     def __init__(
@@ -113,12 +114,14 @@ class RewardModelScorer(Scorer):
         batch_size: int = 64,
         dtype: str = "float32",
         chat_template: bool = False,
+        label: int | str | None = None,
     ) -> None:
         self.model = model
         self.name = name
         self.batch_size = batch_size
         self.dtype = dtype
         self.chat_template = chat_template
+        self.label = label
 
     def prepare(self, *, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
         """Load the reward model and compare its tokenizer with the policy's."""
@@ -130,11 +133,11 @@ class RewardModelScorer(Scorer):
         """Load the reward model, which is enough to score texts."""
         self.device = torch.device(device)
         placement = self.placement or Placement(self.device)
-        self.tokenizer = load_tokenizer(self.model, for_training=False)
+        self.tokenizer = load_tokenizer(self.model, for_training=False, for_answers=False)
         if self.chat_template:
             chat.require_template(self.tokenizer)
-        self.network = placement.reward_network(
-            self.model, self.tokenizer, dtype=self.dtype, learns=False, new_head=False
+        self.network = placement.scoring_network(
+            self.model, self.tokenizer, dtype=self.dtype, label=self.label
         )
         self.reader = RewardReader(
             self.tokenizer,

@@ -249,9 +249,9 @@ def test_greedy_equals_the_models_own_generate(family, make_lm, tokenizer, promp
 class Script(torch.nn.Module):
     """A policy whose responses are written down; padded as ``generate()`` pads."""
 
-    def __init__(self, rows, *, pad, columns):
+    def __init__(self, lm, rows, *, pad, columns):
         super().__init__()
-        self.lm = SimpleNamespace(config=SimpleNamespace(), generation_config=GenerationConfig())
+        self.lm = lm
         self.rows = torch.tensor([row + [pad] * (columns - len(row)) for row in rows])
 
     def generate(self, input_ids, attention_mask, **kwargs):
@@ -259,16 +259,13 @@ class Script(torch.nn.Module):
 
 
 @pytest.fixture
-def scripted(monkeypatch, tokenizer):
+def scripted(make_lm, tokenizer):
     """Roll out given responses (texts; "$" is EOS, "_" the pad token), as if generated."""
-    monkeypatch.setattr(
-        "lightning_marlhf.rollout.generation.roomy_cache", lambda lm, capacity: None
-    )
     special = {"$": tokenizer.eos_token_id, "_": tokenizer.pad_token_id}
 
     def roll_out(texts, *, columns):
         ids = [[special.get(c, tokenizer.convert_tokens_to_ids(c)) for c in text] for text in texts]
-        policy = Script(ids, pad=tokenizer.pad_token_id, columns=columns)
+        policy = Script(make_lm(), ids, pad=tokenizer.pad_token_id, columns=columns)
         prompts = as_prompts(tokenizer, ["a"] * len(texts))
         seeds = torch.arange(len(texts))
         return generate(policy, prompts, tokenizer=tokenizer, settings=SAMPLE, seeds=seeds)
@@ -324,11 +321,11 @@ def test_a_rollout_of_short_responses_is_as_wide_as_its_longest(make_lm, tokeniz
     with torch.no_grad():  # EOS becomes the likeliest token everywhere
         lm.transformer.ln_f.weight.zero_()
         lm.transformer.ln_f.bias.copy_(10 * lm.lm_head.weight[tokenizer.eos_token_id])
-    passes = []
+    policy, passes = Policy(lm), []
     lm.register_forward_hook(lambda *_: passes.append(1))
     settings = SamplingSettings(max_new_tokens=20, temperature=0)
     seeds = row_seeds(0, prompts.sample_ids, 0)
-    rollout = generate(Policy(lm), prompts, tokenizer=tokenizer, settings=settings, seeds=seeds)
+    rollout = generate(policy, prompts, tokenizer=tokenizer, settings=settings, seeds=seeds)
     assert len(passes) == 1  # it stops as soon as all rows have ended
     assert rollout.response_ids.shape == (8, 1)
     assert rollout.ended.all()

@@ -18,11 +18,12 @@ class JudgeByRewardModel(RewardModelJudge):
     """A reward model as judge. One that the policy is trained on is no fair judge of it.
 
     Args:
-        model: folder or Hub id of a one-label sequence classifier.
+        model: folder or Hub id of a sequence classifier.
         margin: scores that differ by no more are a tie.
         batch_size: texts at a time.
         dtype: of the weights.
         chat_template: show it dialogues in its own chat template.
+        label: name or number of the label whose logit is the score, of a classifier with several.
     """
 
     def __init__(
@@ -33,11 +34,14 @@ class JudgeByRewardModel(RewardModelJudge):
         batch_size: int = 32,
         dtype: str = "float32",
         chat_template: bool = False,
+        label: int | str | None = None,
     ) -> None:
         scorer = RewardModelScorer(
-            model, batch_size=batch_size, dtype=dtype, chat_template=chat_template
+            model, batch_size=batch_size, dtype=dtype, chat_template=chat_template, label=label
         )
-        known_as = f"{model} (chat template)" if chat_template else model
+        known_as = model if label is None else f"{model}#{label}"
+        if chat_template:
+            known_as = f"{known_as} (chat template)"
         super().__init__(scorer, name=known_as, margin=margin)
         self._to_load = scorer
 
