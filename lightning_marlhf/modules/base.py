@@ -35,6 +35,7 @@ from lightning_marlhf.modules.optimization import (
     gradient_norm,
     renew_rates,
 )
+from lightning_marlhf.modules.precision import check_precision
 from lightning_marlhf.modules.sharded_strategy import ShardedStrategy
 
 
@@ -122,7 +123,8 @@ class TrainingModule(LightningModule):
         }
 
     def setup(self, stage: str) -> None:
-        """Refuse strategies that would leave each process with a model of its own."""
+        """Refuse strategies that would leave each process with a model of its own, and precisions that go wrong."""
+        check_precision(self.trainer.precision)
         strategy = self.trainer.strategy
         together = isinstance(strategy, DDPStrategy | ShardedStrategy)
         if not together and (
@@ -259,6 +261,11 @@ class TrainingModule(LightningModule):
     def passes(self, size: int) -> Iterator[slice]:
         """Cut ``size`` rows into the rows of single passes."""
         return (slice(at, at + self.rows_per_pass) for at in range(0, size, self.rows_per_pass))
+
+    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Take gradients outside autocast, in which Lightning's steps run: it would round those of fp32 parts."""
+        with torch.autocast(loss.device.type, enabled=False):
+            super().manual_backward(loss, *args, **kwargs)
 
     def update(self, means: WeightedMeans) -> None:
         """Clip the gradients, step optimizer and schedule, and clear the gradients.
