@@ -68,7 +68,7 @@ def test_under_mixed_precision_rows_per_pass_changes_no_more_than_the_rounding_o
     )
     for name, expected in together.items():
         difference = (one_by_one[name] - expected).norm() / expected.norm()
-        assert difference < (2**-7 if "_proj" in name else 1e-4), name
+        assert difference < (2**-7 if "_proj" in name else 1e-3), name
 
 
 @pytest.mark.parametrize("stage", ["reward_model", "ppo"])
