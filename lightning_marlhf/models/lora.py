@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from lightning_marlhf.models import fsdp
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.models.streaming import Weights
+from lightning_marlhf.ranges import Positive, PositiveInt, checked
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _NAME = "default"  # peft's, of the one adapter
 
 
+@checked
 @dataclass(frozen=True)
 class LoRA:
     """How a network is adapted.
@@ -34,16 +36,10 @@ class LoRA:
         keep_adapter: exports also hold the adapter alone, in peft's format, in `adapter/`.
     """
 
-    r: int = 16
-    alpha: float = 32.0
+    r: PositiveInt = 16
+    alpha: Positive = 32.0
     target_modules: str | list[str] = "all-linear"
     keep_adapter: bool = False
-
-    def __post_init__(self) -> None:
-        if self.r < 1 or self.alpha <= 0:
-            raise ValueError(
-                f"lora.r and lora.alpha must be above 0, got {self.r} and {self.alpha}"
-            )
 
     def config(self, model: PreTrainedModel) -> "LoraConfig":
         """Give peft's settings for a model, adapted or not.

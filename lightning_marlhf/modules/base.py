@@ -37,6 +37,7 @@ from lightning_marlhf.modules.optimization import (
 )
 from lightning_marlhf.modules.precision import check_precision
 from lightning_marlhf.modules.sharded_strategy import ShardedStrategy
+from lightning_marlhf.ranges import PositiveInt, checked
 
 
 @dataclass
@@ -54,6 +55,7 @@ class Skipped:
         return {name: float(count) for name, count in counts.items() if count}
 
 
+@checked
 class TrainingModule(LightningModule):
     """A LightningModule that updates its networks itself.
 
@@ -76,14 +78,12 @@ class TrainingModule(LightningModule):
         self,
         *,
         optimization: Optimization,
-        rows_per_pass: int,
+        rows_per_pass: PositiveInt,
         checkpoint_activations: bool,
         lora: LoRA | None = None,
         starts_from: ModelSource = "",
     ) -> None:
         super().__init__()
-        if rows_per_pass < 1:
-            raise ValueError(f"rows_per_pass must be at least 1, got {rows_per_pass}")
         self.automatic_optimization = False
         self.optimization = optimization
         self.rows_per_pass = rows_per_pass

@@ -6,7 +6,7 @@ One optimizer means one count of steps: `max_steps`, checkpoints, logs and the p
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,13 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_marlhf.models.fsdp import whole
+from lightning_marlhf.ranges import NonNegative, NonNegativeInt, Positive, Range, checked
+
+Rate = Annotated[float, Range(at_least=0, at_most=1)]
+Decay = Annotated[float, Range(at_least=0, below=1)]
 
 
+@checked
 @dataclass(frozen=True)
 class Optimization:
     """How weights are updated.
@@ -34,16 +39,16 @@ class Optimization:
             another, end the run.
     """
 
-    lr: float = 1e-5
-    critic_lr: float | None = None
-    betas: tuple[float, float] = (0.9, 0.95)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
+    lr: Rate = 1e-5
+    critic_lr: Rate | None = None
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
+    eps: Positive = 1e-8
+    weight_decay: NonNegative = 0.0
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
-    warmup_ratio: float = 0.0
-    warmup_steps: int | None = None
-    max_grad_norm: float | None = 1.0
-    max_skips_in_a_row: int = 3
+    warmup_ratio: Decay = 0.0
+    warmup_steps: NonNegativeInt | None = None
+    max_grad_norm: Positive | None = 1.0
+    max_skips_in_a_row: NonNegativeInt = 3
 
     def warmup(self, updates: int) -> int:
         """Count the updates of the warm-up in a run of ``updates``.

@@ -18,6 +18,7 @@ from lightning_marlhf.hub import chat
 from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.models.backbone import context_length
 from lightning_marlhf.models.placement import Placement
+from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.tasks import dialogue, tiny_tldr
 from lightning_marlhf.types import Rollout, TensorBatch
 
@@ -85,6 +86,7 @@ class Scorer(ABC):
         return Ready(Scores(values, torch.ones_like(values, dtype=torch.bool), details))
 
 
+@checked
 class RewardModelScorer(Scorer):
     """A one-label sequence classifier: ours, or any published reward model.
 
@@ -105,7 +107,7 @@ class RewardModelScorer(Scorer):
         model: str,
         *,
         name: str = "rm",
-        batch_size: int = 64,
+        batch_size: PositiveInt = 64,
         dtype: str = "float32",
         chat_template: bool = False,
     ) -> None:
