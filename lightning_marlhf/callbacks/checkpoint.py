@@ -4,16 +4,19 @@ import errno
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from weakref import proxy
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lightning_marlhf.ranges import PositiveInt, Range, checked
+
 FOLDER = "checkpoints"
 LAST = "last.ckpt"
 
 
+@checked
 class Checkpoint(ModelCheckpoint):
     """Saves `checkpoints/last.ckpt` to resume from, and on request the best by a validation metric.
 
@@ -34,14 +37,12 @@ class Checkpoint(ModelCheckpoint):
     def __init__(
         self,
         *,
-        every_n_train_steps: int = 50,
+        every_n_train_steps: PositiveInt = 50,
         monitor: str | None = None,
         mode: Literal["max", "min"] = "max",
-        save_top_k: int = 1,
+        save_top_k: Annotated[int, Range(at_least=-1)] = 1,
         dirpath: str | None = None,
     ) -> None:
-        if every_n_train_steps < 1:
-            raise ValueError(f"every_n_train_steps: expected at least 1, got {every_n_train_steps}")
         super().__init__(
             dirpath=dirpath,
             filename="best-{step:06d}",

@@ -7,12 +7,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_marlhf.callbacks.pace import metric
+from lightning_marlhf.ranges import Positive, checked
 
 
 class KLExplosionError(ValueError):
     """The policy has drifted too far from the reference, or from itself."""
 
 
+@checked
 class KLGuard(Callback):
     """Watches how far the policy drifts from the reference, and in the updates of one rollout from itself.
 
@@ -26,13 +28,10 @@ class KLGuard(Callback):
     def __init__(
         self,
         *,
-        limit: float | None = 1000.0,
-        update_limit: float | None = 10.0,
+        limit: Positive | None = 1000.0,
+        update_limit: Positive | None = 10.0,
         action: Literal["fail", "stop", "warn"] = "fail",
     ) -> None:
-        for name, value in (("limit", limit), ("update_limit", update_limit)):
-            if value is not None and value <= 0:
-                raise ValueError(f"kl_guard.{name}: expected a positive KL or null, got {value}")
         self.limits = {"objective/kl": limit, "policy/approxkl_avg": update_limit}
         self.action = action
         self._past: set[str] = set()

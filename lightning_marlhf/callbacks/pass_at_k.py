@@ -13,6 +13,7 @@ from lightning_marlhf.callbacks.rollouts import experience_of
 from lightning_marlhf.callbacks.sample_text import code_block
 from lightning_marlhf.callbacks.tensorboard import writers_of
 from lightning_marlhf.evaluation.pass_at_k import PassAtK
+from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.types import Experience
 
 _LONGEST_PROGRAM = 2_000  # characters of a failure that are shown
@@ -31,6 +32,7 @@ class _Sample:
     kind: str
 
 
+@checked
 class PassAtKCallback(Callback):
     """Logs `eval/pass_at_1`, `eval/test_case_average`, ... whenever held-out problems are answered.
 
@@ -46,7 +48,11 @@ class PassAtKCallback(Callback):
     """
 
     def __init__(
-        self, *, ks: Sequence[int] = (1, 5, 10, 100), scorer: str = "code", num_failures: int = 8
+        self,
+        *,
+        ks: Sequence[PositiveInt] = (1, 5, 10, 100),
+        scorer: str = "code",
+        num_failures: NonNegativeInt = 8,
     ) -> None:
         self.scorer = scorer
         self.num_failures = num_failures

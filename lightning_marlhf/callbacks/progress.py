@@ -10,10 +10,12 @@ from rich.text import Text
 
 from lightning_marlhf.callbacks.console import console
 from lightning_marlhf.callbacks.pace import Pace, in_words, metric, total_updates
+from lightning_marlhf.ranges import NonNegative, checked
 
 ALSO_SHOWN = ("objective/kl", "response_length/mean", "lr")
 
 
+@checked
 class UpdateProgress(ProgressBar):
     """Shows updates done of all, the module's `monitor`, a few more metrics, and the time left.
 
@@ -22,7 +24,9 @@ class UpdateProgress(ProgressBar):
         line_every_s: seconds between two lines where the output is no terminal.
     """
 
-    def __init__(self, *, metrics: list[str] | None = None, line_every_s: float = 30.0) -> None:
+    def __init__(
+        self, *, metrics: list[str] | None = None, line_every_s: NonNegative = 30.0
+    ) -> None:
         super().__init__()
         self.metrics = tuple(ALSO_SHOWN if metrics is None else metrics)
         self.line_every_s = line_every_s

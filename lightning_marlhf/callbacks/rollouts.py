@@ -10,12 +10,14 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_marlhf.callbacks.completions import experience_to_completions
+from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.records import Completion, write_jsonl
 from lightning_marlhf.types import Experience
 
 FOLDER = "completions"
 
 
+@checked
 class RolloutWriter(Callback):
     """Writes `completions/{rollouts,validate}-STEP.jsonl` and `completions/test.jsonl`.
 
@@ -28,7 +30,13 @@ class RolloutWriter(Callback):
         num_traces: rows of a validation or test file that have a trace, token by token.
     """
 
-    def __init__(self, *, every_n_steps: int = 40, num_rows: int = 8, num_traces: int = 8) -> None:
+    def __init__(
+        self,
+        *,
+        every_n_steps: PositiveInt = 40,
+        num_rows: NonNegativeInt = 8,
+        num_traces: NonNegativeInt = 8,
+    ) -> None:
         self.every = every_n_steps
         self.num_rows = num_rows
         self.num_traces = num_traces

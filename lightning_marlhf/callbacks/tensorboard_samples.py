@@ -15,10 +15,12 @@ from lightning_marlhf.callbacks.tensorboard import writers_of
 from lightning_marlhf.display.macro_lengths import draw_variance_by_length, variance_by_length
 from lightning_marlhf.display.style import in_style
 from lightning_marlhf.display.trace_picture import draw_trace
+from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.records import Completion, TokenTrace
 from lightning_marlhf.types import Experience
 
 
+@checked
 class TensorBoardSamples(Callback):
     """Writes sample responses as text and pictures, and how scores, macro lengths and advantages are distributed.
 
@@ -31,10 +33,12 @@ class TensorBoardSamples(Callback):
     """
 
     def __init__(
-        self, *, every_n_steps: int = 40, num_rows: int = 4, num_pictures: int = 2
+        self,
+        *,
+        every_n_steps: PositiveInt = 40,
+        num_rows: NonNegativeInt = 4,
+        num_pictures: NonNegativeInt = 2,
     ) -> None:
-        if every_n_steps < 1:
-            raise ValueError(f"every_n_steps: expected at least 1, got {every_n_steps}")
         self.every = every_n_steps
         self.num_rows = num_rows
         self.num_pictures = num_pictures

@@ -11,11 +11,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_marlhf.callbacks.interrupt import RESTART_STATUS
 from lightning_marlhf.callbacks.ranks import prefix_of, say
+from lightning_marlhf.ranges import Positive, checked
 
 _STDERR = 2
 _SOONER_S = 60.0  # than a collective gives up, which may end the process
 
 
+@checked
 class Watchdog(Callback):
     """Watches, in each process, that batches end; else it prints rank, update, phase, and what each thread is doing.
 
@@ -26,10 +28,8 @@ class Watchdog(Callback):
     """
 
     def __init__(
-        self, *, timeout_s: float = 1800.0, action: Literal["report", "exit"] = "report"
+        self, *, timeout_s: Positive = 1800.0, action: Literal["report", "exit"] = "report"
     ) -> None:
-        if timeout_s <= 0:
-            raise ValueError(f"watchdog.timeout_s: expected more than 0 seconds, got {timeout_s}")
         self.timeout_s = timeout_s
         self.action = action
         self._ended_at = 0.0

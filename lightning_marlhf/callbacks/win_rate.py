@@ -15,6 +15,7 @@ from lightning_marlhf.evaluation.judges.base import Judge
 from lightning_marlhf.evaluation.outcomes import outcomes
 from lightning_marlhf.evaluation.pairs import Pair, asked, pair_completions
 from lightning_marlhf.evaluation.win_rate import summarize
+from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.records import Completion, Verdict, WinRate, write_jsonl
 
 FOLDER = "verdicts"
@@ -23,6 +24,7 @@ _OUTCOMES = {"a": "the policy wins", "b": "the baseline wins", "tie": "a tie"}
 _LONGEST = 2_000  # characters of a text that are shown
 
 
+@checked
 class WinRateCallback(Callback):
     """Logs `eval/win_rate` with its interval whenever held-out prompts are validated on.
 
@@ -45,12 +47,10 @@ class WinRateCallback(Callback):
         self,
         *,
         judge: Judge | None = None,
-        num_prompts: int = 64,
+        num_prompts: PositiveInt = 64,
         baseline: str | None = None,
-        num_examples: int = 8,
+        num_examples: NonNegativeInt = 8,
     ) -> None:
-        if num_prompts < 1:
-            raise ValueError(f"win_rate.num_prompts: expected at least 1, got {num_prompts}")
         self.judge = judge
         self.num_prompts = num_prompts
         self.num_examples = num_examples

@@ -1,6 +1,6 @@
-"""Finds a wrong key, class or missing setting in a raw config, by the signatures of what it would build.
+"""Finds a wrong key, class, number or missing setting in a raw config, by the signatures of what it would build.
 
-Values of leaves are left to jsonargparse.
+Other values of leaves are left to jsonargparse.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +19,7 @@ from lightning_marlhf.commands.signatures import (
     value_hint,
 )
 from lightning_marlhf.commands.suggest import did_you_mean, nearest
+from lightning_marlhf.ranges import find_outside
 
 _CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 _LISTED = 12  # more settings than this are not listed in an error
@@ -32,14 +33,14 @@ class Group:
 
 
 def check_keys(tree: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
-    """Check every key and class of ``tree``.
+    """Check every key, class and range of ``tree``.
 
     Args:
         tree: the raw config.
         schema: top-level key -> `Group` or type.
 
     Raises:
-        ConfigError: names the first wrong key or class, and the nearest right one.
+        ConfigError: names the first wrong key or class and the nearest right one, or the first number outside its range.
     """
     settings = {key: Setting(hint, required=False) for key, hint in schema.items()}
     _check_settings(tree, settings, path="", owner="the configuration")
@@ -105,6 +106,8 @@ def _check(value: Any, hint: Any, path: str) -> None:
             _check(item, item_hint(hint), f"{path}.{number}")
     elif names_class(value, hint):
         resolve_class(value, classes(hint), path=path)
+    elif mistake := find_outside(value, hint, path):
+        raise ConfigError(mistake)
 
 
 def _check_mapping(value: Mapping[str, Any], hint: Any, path: str) -> None:

@@ -25,7 +25,7 @@ def settings_of(target: Callable[..., Any]) -> dict[str, Setting] | None:
     `**kwargs` are followed to the constructors of the parents, as jsonargparse does.
     """
     if dataclasses.is_dataclass(target):
-        hints = typing.get_type_hints(target)
+        hints = typing.get_type_hints(target, include_extras=True)
         return {
             f.name: Setting(hints[f.name], _has_no_default(f))
             for f in dataclasses.fields(target)
@@ -106,7 +106,7 @@ def _is_value(member: type) -> bool:
 
 def _parameters(function: Callable[..., Any]) -> tuple[dict[str, Setting], bool]:
     function = inspect.unwrap(function)
-    hints = typing.get_type_hints(function)
+    hints = typing.get_type_hints(function, include_extras=True)
     parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
     variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     settings = {

@@ -8,6 +8,7 @@ from lightning_marlhf.data.base import Stage
 from lightning_marlhf.data.reading import Reader, TextRow
 from lightning_marlhf.data.source import HubData
 from lightning_marlhf.data.text import TextData
+from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.tasks import apps
 
 
@@ -49,6 +50,7 @@ class ProblemReader:
         return "" if known else f"no {column}"
 
 
+@checked
 class APPS(TextData):
     """Programming problems: the reference programs are to imitate, the tests score what the policy writes.
 
@@ -73,7 +75,7 @@ class APPS(TextData):
         *,
         source: str = apps.HUB_ID,
         solutions: Literal["all", "one"] = "all",
-        max_prompt_length: int = 600,
+        max_prompt_length: PositiveInt = 600,
         phases: str = "2,8",
         **settings: Any,
     ) -> None:

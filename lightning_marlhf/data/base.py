@@ -13,12 +13,14 @@ from lightning_marlhf.data.collate import Collator, Padder
 from lightning_marlhf.data.examples import Example
 from lightning_marlhf.data.order import HeldOutOrder, TrainingOrder
 from lightning_marlhf.hub.reward_input import RewardInput
+from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.types import SupervisedBatch
 
 Stage = Literal["sft", "reward_model", "ppo", "evaluation"]
 Split = Literal["train", "validate", "test"]
 
 
+@checked
 class RLHFDataModule(LightningDataModule):
     """Batches of one stage of RLHF.
 
@@ -37,20 +39,13 @@ class RLHFDataModule(LightningDataModule):
         self,
         *,
         stage: Stage,
-        batch_size: int,
-        eval_batch_size: int,
-        sort_window: int = 1,
-        num_workers: int = 0,
+        batch_size: PositiveInt,
+        eval_batch_size: PositiveInt,
+        sort_window: PositiveInt = 1,
+        num_workers: NonNegativeInt = 0,
         seed: int = 1,
     ) -> None:
         super().__init__()
-        for name, value in (
-            ("batch_size", batch_size),
-            ("eval_batch_size", eval_batch_size),
-            ("sort_window", sort_window),
-        ):
-            if value < 1:
-                raise ValueError(f"data.init_args.{name} must be at least 1, got {value}")
         self.stage = stage
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size

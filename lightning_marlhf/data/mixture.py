@@ -13,9 +13,11 @@ from lightning_marlhf.data.examples import Example
 from lightning_marlhf.data.text import TextData
 from lightning_marlhf.data.tokenizers import vocabulary
 from lightning_marlhf.hub.reward_input import RewardInput
+from lightning_marlhf.ranges import NonNegativeInt, Positive, PositiveInt, checked
 from lightning_marlhf.types import SupervisedBatch
 
 
+@checked
 class Mixture(RLHFDataModule):
     """The rows of several data sets, shuffled together.
 
@@ -37,17 +39,17 @@ class Mixture(RLHFDataModule):
         self,
         *,
         parts: list[TextData],
-        weights: list[float] | None = None,
-        batch_size: int = 64,
-        eval_batch_size: int = 64,
-        sort_window: int = 1,
-        num_workers: int = 0,
+        weights: list[Positive] | None = None,
+        batch_size: PositiveInt = 64,
+        eval_batch_size: PositiveInt = 64,
+        sort_window: PositiveInt = 1,
+        num_workers: NonNegativeInt = 0,
         seed: int = 1,
     ) -> None:
         if not parts or len({part.stage for part in parts}) > 1:
             stages = ", ".join(part.stage for part in parts) or "no parts"
             raise ValueError(f"data.init_args.parts: expected data sets of one stage, got {stages}")
-        if weights is not None and (len(weights) != len(parts) or min(weights) <= 0):
+        if weights is not None and len(weights) != len(parts):
             raise ValueError(
                 f"data.init_args.weights: expected {len(parts)} numbers above 0, one a part, got {weights}"
             )

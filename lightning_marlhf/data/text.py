@@ -21,12 +21,14 @@ from lightning_marlhf.data.tally import Tally, take_tally
 from lightning_marlhf.data.tokenized import TokenizedRows
 from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.hub.tokenizer import load_tokenizer
+from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.types import SupervisedBatch
 
 HOLDOUT = (95, 5)  # training and held-out rows of the paper's runs, where the source holds none out
 _log = logging.getLogger(__name__)
 
 
+@checked
 class TextData(RLHFDataModule):
     """A data set of prompts with answers, cut into the phases of RLHF.
 
@@ -74,10 +76,10 @@ class TextData(RLHFDataModule):
         stage: Stage,
         tokenizer: str,
         source: str,
-        batch_size: int = 64,
-        eval_batch_size: int = 64,
-        max_length: int = 1024,
-        max_prompt_length: int = 512,
+        batch_size: PositiveInt = 64,
+        eval_batch_size: PositiveInt = 64,
+        max_length: PositiveInt = 1024,
+        max_prompt_length: PositiveInt = 512,
         truncate: Truncate = "response",
         keep_eos: bool = False,
         tokenize: Literal["apart", "joined"] = "apart",
@@ -85,12 +87,12 @@ class TextData(RLHFDataModule):
         phases: str | None = "2,4,4",
         split_seed: int = 1234,
         split_by: Literal["post", "row"] = "post",
-        validate_rows: int | None = 512,
-        evaluation_rows: int = 2000,
-        samples_per_prompt: int = 1,
-        sort_window: int = 1,
-        preprocessing_processes: int | None = None,
-        num_workers: int = 0,
+        validate_rows: PositiveInt | None = 512,
+        evaluation_rows: PositiveInt = 2000,
+        samples_per_prompt: PositiveInt = 1,
+        sort_window: PositiveInt = 1,
+        preprocessing_processes: PositiveInt | None = None,
+        num_workers: NonNegativeInt = 0,
         seed: int = 1,
     ) -> None:
         super().__init__(

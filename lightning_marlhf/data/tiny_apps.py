@@ -11,6 +11,7 @@ from lightning_marlhf.data.base import RLHFDataModule, Split, Stage
 from lightning_marlhf.data.collate import Collator
 from lightning_marlhf.data.examples import Demonstration, Question
 from lightning_marlhf.data.tokenizers import piece_tokenizer
+from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.tasks import tiny_apps
 from lightning_marlhf.tasks.tiny_apps import Problem
 from lightning_marlhf.types import SupervisedBatch
@@ -76,6 +77,7 @@ class TinyQuestions(Dataset[Question]):
         return Question(f"{self.stream}/{number}/{sample}", problem.prompt, reference)
 
 
+@checked
 class TinyAPPS(RLHFDataModule):
     """Small generated programming problems with tests; SFT and PPO each train on half of those that are not held out.
 
@@ -97,13 +99,13 @@ class TinyAPPS(RLHFDataModule):
         self,
         *,
         stage: Stage,
-        batch_size: int = 64,
-        eval_batch_size: int = 256,
-        train_rows: int = 100_000,
-        validate_problems: int = 128,
-        test_problems: int = 200,
-        samples_per_prompt: int = 1,
-        num_workers: int = 0,
+        batch_size: PositiveInt = 64,
+        eval_batch_size: PositiveInt = 256,
+        train_rows: PositiveInt = 100_000,
+        validate_problems: PositiveInt = 128,
+        test_problems: PositiveInt = 200,
+        samples_per_prompt: PositiveInt = 1,
+        num_workers: NonNegativeInt = 0,
         seed: int = 1,
     ) -> None:
         if stage == "reward_model":

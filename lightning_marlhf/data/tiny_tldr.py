@@ -11,6 +11,7 @@ from lightning_marlhf.data.base import RLHFDataModule, Split, Stage
 from lightning_marlhf.data.collate import Collator
 from lightning_marlhf.data.examples import Demonstration, Example, Preference, Question
 from lightning_marlhf.data.tokenizers import character_tokenizer, word_tokenizer
+from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.tasks import tiny_tldr
 from lightning_marlhf.types import SupervisedBatch
 
@@ -71,6 +72,7 @@ class TinyTLDRExamples(Dataset[Example]):
         return Preference(sample_id, post.prompt, second, first, agreement)
 
 
+@checked
 class TinyTLDR(RLHFDataModule):
     """Short generated posts with five facts, character tokens, and an exact gold score.
 
@@ -93,15 +95,15 @@ class TinyTLDR(RLHFDataModule):
         self,
         *,
         stage: Stage,
-        batch_size: int = 64,
-        eval_batch_size: int = 256,
-        train_rows: int = 200_000,
-        skip_rows: int = 0,
-        validate_rows: int = 256,
-        test_rows: int = 512,
+        batch_size: PositiveInt = 64,
+        eval_batch_size: PositiveInt = 256,
+        train_rows: PositiveInt = 200_000,
+        skip_rows: NonNegativeInt = 0,
+        validate_rows: PositiveInt = 256,
+        test_rows: PositiveInt = 512,
         tokens: Literal["characters", "words"] = "characters",
-        preference_temperature: float = 0.3,
-        num_workers: int = 0,
+        preference_temperature: NonNegative = 0.3,
+        num_workers: NonNegativeInt = 0,
         seed: int = 1,
     ) -> None:
         super().__init__(

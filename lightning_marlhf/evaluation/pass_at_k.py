@@ -15,6 +15,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from lightning_marlhf.ranges import PositiveInt, checked
+
 _NAME_BYTES = 32  # of a difficulty's name; gathered over ranks as that many bytes
 _CONFIDENCE = 0.95
 
@@ -75,6 +77,7 @@ def bootstrap_interval(
     return means.quantile(torch.tensor([tail, 1 - tail], dtype=means.dtype), dim=0)
 
 
+@checked
 class PassAtK(Metric):
     """Share of problems solved with k tries, and what APPS reports, overall and by difficulty.
 
@@ -115,15 +118,15 @@ class PassAtK(Metric):
 
     def __init__(
         self,
-        ks: Sequence[int] = (1, 5, 10, 100),
+        ks: Sequence[PositiveInt] = (1, 5, 10, 100),
         *,
-        resamples: int = 1_000,
+        resamples: PositiveInt = 1_000,
         seed: int = 0,
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
-        if not ks or min(ks) < 1 or resamples < 1:
-            raise ValueError(f"ks are {ks}, resamples {resamples}: expected numbers from 1")
+        if not ks:
+            raise ValueError("ks: expected at least one, got none")
         self.ks = tuple(ks)
         self.resamples = resamples
         self.seed = seed

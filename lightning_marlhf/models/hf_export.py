@@ -49,7 +49,7 @@ def export(
         if weights is not None:
             write_weights(weights, None)
         if adapted is not None and lora is not None:
-            write_adapter(adapted, lora, None, base=base)
+            write_adapter(adapted, model, lora, None, base=base)
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
@@ -61,7 +61,7 @@ def export(
                 _write_settings(model, new)
                 write_weights(weights, new)
             if adapted is not None and lora is not None:
-                write_adapter(adapted, lora, new / "adapter", base=base)
+                write_adapter(adapted, model, lora, new / "adapter", base=base)
         tokenizer.save_pretrained(new)
         (new / "README.md").write_text(model_card(model, card), encoding="utf-8")
         if folder.exists():

@@ -9,10 +9,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from lightning_marlhf.models import fsdp
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.models.streaming import Weights
+from lightning_marlhf.ranges import Positive, PositiveInt, checked
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 _NAME = "default"  # peft's, of the one adapter
 
 
+@checked
 @dataclass(frozen=True)
 class LoRA:
     """How a network is adapted.
@@ -29,25 +32,20 @@ class LoRA:
         r: rank of the updates.
         alpha: updates are scaled by alpha / r.
         target_modules: ends of the names of the layers that get one, such as q_proj; "all-linear" is all but the head.
+            The head of a classifier gets none: it learns whole.
         keep_adapter: exports also hold the adapter alone, in peft's format, in `adapter/`.
     """
 
-    r: int = 16
-    alpha: float = 32.0
+    r: PositiveInt = 16
+    alpha: Positive = 32.0
     target_modules: str | list[str] = "all-linear"
     keep_adapter: bool = False
 
-    def __post_init__(self) -> None:
-        if self.r < 1 or self.alpha <= 0:
-            raise ValueError(
-                f"lora.r and lora.alpha must be above 0, got {self.r} and {self.alpha}"
-            )
-
-    def config(self) -> "LoraConfig":
-        """Give peft's settings.
+    def config(self, model: PreTrainedModel) -> "LoraConfig":
+        """Give peft's settings for a model, adapted or not.
 
         Raises:
-            ValueError: peft is not installed.
+            ValueError: peft is not installed, or the model has no layer of such a name.
         """
         try:
             from peft import LoraConfig
@@ -55,24 +53,71 @@ class LoRA:
             raise ValueError(
                 "lora needs peft, which is not installed: pip install 'lightning_marlhf[peft]'"
             ) from None
-        return LoraConfig(r=self.r, lora_alpha=self.alpha, target_modules=self.target_modules)
+        head = list(head_parts(model))
+        return LoraConfig(
+            r=self.r,
+            lora_alpha=self.alpha,
+            target_modules=self._targets(model),
+            fan_in_fan_out=any(isinstance(part, Conv1D) for part in model.modules()),
+            modules_to_save=head or None,
+            task_type="SEQ_CLS" if head else "CAUSAL_LM",
+        )
+
+    def _targets(self, model: PreTrainedModel) -> str | list[str]:
+        """Give the ends of names as a list, which peft takes for such; a text would be a pattern of whole names."""
+        if self.target_modules == "all-linear":
+            return "all-linear"
+        given = self.target_modules
+        ends = [given] if isinstance(given, str) else list(given)
+        linear = _linear_layers(model)
+        lost = [end for end in ends if not any(name.endswith(f".{end}") for name in linear)]
+        if lost or not ends:
+            there = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
+            raise ValueError(
+                f"lora.target_modules: {type(model).__name__} has no linear layer whose name ends with "
+                f'{", ".join(lost) or "nothing"}: expected "all-linear", or some of {there}'
+            )
+        return ends
+
+
+def head_parts(model: PreTrainedModel) -> dict[str, nn.Module]:
+    """Find what a classifier has beside its body, by name: its head. A language model has none."""
+    if model.get_output_embeddings() is not None:
+        return {}
+    return {
+        name: part
+        for name, part in model.named_children()
+        if part is not model.base_model and list(part.parameters())
+    }
+
+
+def _linear_layers(model: PreTrainedModel) -> list[str]:
+    """Name the linear layers of a model's body, adapted or not, each with a dot before its name."""
+    body = next(name for name, part in model.named_modules() if part is model.base_model)
+    return [
+        f".{name.removesuffix('.base_layer')}"
+        for name, part in model.named_modules()
+        if name.startswith(body) and isinstance(part, nn.Linear | Conv1D) and not is_adapter(name)
+    ]
 
 
 def adapt(model: PreTrainedModel, lora: LoRA) -> None:
     """Freeze a model and put adapters into it, in place; they have no values yet (see `draw_adapters`).
 
-    The head of a classifier goes on learning.
+    The head of a classifier learns whole, without an adapter.
 
     Raises:
         ValueError: the model has no such layers.
     """
-    config = lora.config()
+    config = lora.config(model)
     from peft import inject_adapter_in_model
 
+    if config.modules_to_save:  # peft would train a copy
+        config.exclude_modules = rf"({'|'.join(config.modules_to_save)})(\..*)?"
+        config.modules_to_save = None
     inject_adapter_in_model(config, model)
-    head = getattr(model, "score", None)
-    if head is not None:
-        head.requires_grad_(True)
+    for part in head_parts(model).values():
+        part.requires_grad_(True)
 
 
 def draw_adapters(model: nn.Module, *, seed: int) -> None:
@@ -144,20 +189,26 @@ def merge(weights: Weights, model: PreTrainedModel) -> Weights:
     return Weights({new: weights.sizes[old] for new, old in names.items()}, read, weights.verify)
 
 
-def write_adapter(weights: Weights, lora: LoRA, folder: Path | None, *, base: str) -> None:
-    """Write the adapter alone, in peft's format.
+def write_adapter(
+    weights: Weights, model: PreTrainedModel, lora: LoRA, folder: Path | None, *, base: str
+) -> None:
+    """Write the adapter alone, in peft's format; with that of a classifier goes the head.
 
     Args:
         weights: of the adapted model, adapters and all.
+        model: the adapted model; may be on the meta device.
         lora: how it was adapted.
         folder: where to; None only takes part in the reading.
         base: the folder or Hub id of what was adapted.
     """
-    found: Mapping[str, Tensor] = weights.read([name for name in weights.sizes if is_adapter(name)])
+    head = tuple(f"{part}." for part in head_parts(model))
+    names = [name for name in weights.sizes if is_adapter(name) or name.startswith(head)]
+    found: Mapping[str, Tensor] = weights.read(names)
     if folder is None:
         return
-    config = lora.config()
+    config = lora.config(model)
     config.base_model_name_or_path = base
+    config.inference_mode = True
     config.save_pretrained(str(folder))
     named = {f"base_model.model.{name.replace(f'.{_NAME}.', '.')}": x for name, x in found.items()}
     tensors = {name: x.contiguous() for name, x in named.items()}

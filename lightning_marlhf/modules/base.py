@@ -35,7 +35,9 @@ from lightning_marlhf.modules.optimization import (
     gradient_norm,
     renew_rates,
 )
+from lightning_marlhf.modules.precision import check_precision
 from lightning_marlhf.modules.sharded_strategy import ShardedStrategy
+from lightning_marlhf.ranges import PositiveInt, checked
 
 
 @dataclass
@@ -53,6 +55,7 @@ class Skipped:
         return {name: float(count) for name, count in counts.items() if count}
 
 
+@checked
 class TrainingModule(LightningModule):
     """A LightningModule that updates its networks itself.
 
@@ -75,14 +78,12 @@ class TrainingModule(LightningModule):
         self,
         *,
         optimization: Optimization,
-        rows_per_pass: int,
+        rows_per_pass: PositiveInt,
         checkpoint_activations: bool,
         lora: LoRA | None = None,
         starts_from: ModelSource = "",
     ) -> None:
         super().__init__()
-        if rows_per_pass < 1:
-            raise ValueError(f"rows_per_pass must be at least 1, got {rows_per_pass}")
         self.automatic_optimization = False
         self.optimization = optimization
         self.rows_per_pass = rows_per_pass
@@ -120,7 +121,8 @@ class TrainingModule(LightningModule):
         }
 
     def setup(self, stage: str) -> None:
-        """Refuse strategies that would leave each process with a model of its own."""
+        """Refuse strategies that would leave each process with a model of its own, and precisions that go wrong."""
+        check_precision(self.trainer.precision)
         strategy = self.trainer.strategy
         together = isinstance(strategy, DDPStrategy | ShardedStrategy)
         if not together and (
@@ -263,6 +265,11 @@ class TrainingModule(LightningModule):
     def passes(self, size: int) -> Iterator[slice]:
         """Cut ``size`` rows into the rows of single passes."""
         return (slice(at, at + self.rows_per_pass) for at in range(0, size, self.rows_per_pass))
+
+    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Take gradients outside autocast, in which Lightning's steps run: it would round those of fp32 parts."""
+        with torch.autocast(loss.device.type, enabled=False):
+            super().manual_backward(loss, *args, **kwargs)
 
     def update(self, means: WeightedMeans) -> None:
         """Clip the gradients, step optimizer and schedule, and clear the gradients.

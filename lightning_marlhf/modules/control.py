@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from lightning_marlhf.ops.moments import Moments, join, moments
+from lightning_marlhf.ranges import NonNegative, Positive, PositiveInt, checked
 
 
+@checked
 @dataclass(frozen=True)
 class KLControl:
     """How the KL penalty is priced.
@@ -18,17 +20,9 @@ class KLControl:
         horizon: episodes in which the coefficient changes by at most a fifth; smaller adapts faster.
     """
 
-    coefficient: float = 0.05
-    target: float | None = None
-    horizon: int = 10_000
-
-    def __post_init__(self) -> None:
-        if self.coefficient < 0:
-            raise ValueError(f"kl.coefficient must not be negative, got {self.coefficient}")
-        if (self.target is not None and self.target <= 0) or self.horizon < 1:
-            raise ValueError(
-                f"kl.target and kl.horizon must be above 0, got {self.target} and {self.horizon}"
-            )
+    coefficient: NonNegative = 0.05
+    target: Positive | None = None
+    horizon: PositiveInt = 10_000
 
 
 class KLController(nn.Module):

@@ -22,6 +22,7 @@ from lightning_marlhf.modules.control import KLControl, KLController, ScoreNorma
 from lightning_marlhf.modules.optimization import Optimization
 from lightning_marlhf.modules.settings import PPO
 from lightning_marlhf.ops import losses, macro, masking
+from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.rollout.experience import Actors, Execution, collect_experience
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
 from lightning_marlhf.rollout.persistence import Patience, PersistentScorer, ScoringError
@@ -37,6 +38,7 @@ _EVALUATION_SEED = (
 )
 
 
+@checked
 class MAPPO(TrainingModule):
     """Trains a policy against a scorer by PPO over macro actions.
 
@@ -82,7 +84,7 @@ class MAPPO(TrainingModule):
         kl: KLControl = KLControl(),  # noqa: B008
         ppo: PPO = PPO(),  # noqa: B008
         patience: Patience = Patience(),  # noqa: B008
-        rows_per_pass: int = 64,
+        rows_per_pass: PositiveInt = 64,
         checkpoint_activations: bool = False,
         lora: LoRA | None = None,
         dtype: str = "float32",

@@ -6,7 +6,7 @@ One optimizer means one count of steps: `max_steps`, checkpoints, logs and the p
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,10 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_marlhf.models.fsdp import whole
+from lightning_marlhf.ranges import NonNegative, NonNegativeInt, Positive, Range, checked
+
+Rate = Annotated[float, Range(at_least=0, at_most=1)]
+Decay = Annotated[float, Range(at_least=0, below=1)]
 
 _VECTORS = "_vectors"  # ends the names of parameter groups
 
@@ -21,6 +25,7 @@ _VECTORS = "_vectors"  # ends the names of parameter groups
 Schedule = Literal["constant", "linear", "cosine"]
 
 
+@checked
 @dataclass(frozen=True)
 class Optimization:
     """How weights are updated: what learns alone, or policy and critic, each of which may have its own numbers.
@@ -45,20 +50,20 @@ class Optimization:
             another, end the run.
     """
 
-    lr: float = 1e-5
-    critic_lr: float | None = None
-    betas: tuple[float, float] = (0.9, 0.95)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    critic_weight_decay: float | None = None
+    lr: Rate = 1e-5
+    critic_lr: Rate | None = None
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
+    eps: Positive = 1e-8
+    weight_decay: NonNegative = 0.0
+    critic_weight_decay: NonNegative | None = None
     schedule: Schedule = "cosine"
     critic_schedule: Schedule | None = None
-    warmup_ratio: float = 0.0
-    warmup_steps: int | None = None
-    critic_warmup_steps: int | None = None
-    max_grad_norm: float | None = 1.0
-    critic_max_grad_norm: float | None = None
-    max_skips_in_a_row: int = 3
+    warmup_ratio: Decay = 0.0
+    warmup_steps: NonNegativeInt | None = None
+    critic_warmup_steps: NonNegativeInt | None = None
+    max_grad_norm: Positive | None = 1.0
+    critic_max_grad_norm: Positive | None = None
+    max_skips_in_a_row: NonNegativeInt = 3
 
     def of(self, network: str) -> "Optimization":
         """Give the numbers of one network: the critic's own ones stand in the place of the policy's."""

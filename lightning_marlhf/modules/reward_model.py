@@ -14,9 +14,11 @@ from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.base import TrainingModule
 from lightning_marlhf.modules.optimization import Optimization
 from lightning_marlhf.ops import losses
+from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.types import PreferencePairs, SupervisedBatch
 
 
+@checked
 class RewardModel(TrainingModule):
     """Trains a one-label sequence classifier by Bradley-Terry on preference pairs.
 
@@ -41,8 +43,8 @@ class RewardModel(TrainingModule):
         model: ModelSource,
         optimization: Optimization,
         loss: Literal["last", "tokens"] = "last",
-        center_rows: int = 256,
-        rows_per_pass: int = 32,
+        center_rows: NonNegativeInt = 256,
+        rows_per_pass: PositiveInt = 32,
         checkpoint_activations: bool = False,
         lora: LoRA | None = None,
         dtype: str = "float32",

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lightning_marlhf.ops import masking
+from lightning_marlhf.ranges import NonNegativeInt, Positive, PositiveInt, checked
 
 
+@checked
 @dataclass(frozen=True)
 class PPO:
     """How experience is learnt from.
@@ -22,23 +24,10 @@ class PPO:
             them.
     """
 
-    epochs: int = 1
-    minibatches: int = 1
-    clip_range: float = 0.2
-    value_clip_range: float | None = 0.2
+    epochs: PositiveInt = 1
+    minibatches: PositiveInt = 1
+    clip_range: Positive = 0.2
+    value_clip_range: Positive | None = 0.2
     ratio_level: Literal["token", "macro"] = "token"
     loss_reduction: masking.Reduction = "token"
-    critic_warmup: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.epochs, self.minibatches) < 1:
-            raise ValueError(
-                f"ppo.epochs and ppo.minibatches must be at least 1, got {self.epochs} and {self.minibatches}"
-            )
-        if self.clip_range <= 0 or (
-            self.value_clip_range is not None and self.value_clip_range <= 0
-        ):
-            raise ValueError(
-                "ppo.clip_range and ppo.value_clip_range must be above 0 (value_clip_range may be null), "
-                f"got {self.clip_range} and {self.value_clip_range}"
-            )
+    critic_warmup: NonNegativeInt = 0

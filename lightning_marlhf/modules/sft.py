@@ -15,11 +15,13 @@ from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.base import TrainingModule
 from lightning_marlhf.modules.optimization import Optimization
 from lightning_marlhf.ops import losses, masking
+from lightning_marlhf.ranges import NonNegative, PositiveInt, checked
 from lightning_marlhf.types import SupervisedBatch
 
 _LARGEST_EXPONENT = math.log(sys.float_info.max)  # 709.8
 
 
+@checked
 class SFT(TrainingModule):
     """Trains a causal language model on demonstrations.
 
@@ -43,9 +45,9 @@ class SFT(TrainingModule):
         *,
         model: ModelSource,
         optimization: Optimization,
-        prompt_weight: float = 0.0,
-        padding_weight: float = 0.0,
-        rows_per_pass: int = 64,
+        prompt_weight: NonNegative = 0.0,
+        padding_weight: NonNegative = 0.0,
+        rows_per_pass: PositiveInt = 64,
         checkpoint_activations: bool = False,
         lora: LoRA | None = None,
         dtype: str = "float32",

@@ -113,37 +113,40 @@ class _HeadLogprobs(torch.autograd.Function):
     def backward(
         ctx: Any, to_logprobs: Tensor | None, to_entropy: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
-        hidden, weight, bias, targets, entropy, kept_scores = ctx.saved_tensors
-        options, (needs_hidden, needs_weight, needs_bias, *_) = ctx.options, ctx.needs_input_grad
-        dtype = entropy.dtype
-        to_logprobs = torch.zeros_like(entropy) if to_logprobs is None else to_logprobs
-        to_weight = torch.zeros_like(weight, dtype=dtype) if needs_weight else None
-        to_bias = torch.zeros_like(bias, dtype=dtype) if needs_bias else None
-        ready_weight = _ready(weight, hidden)
-        to_hidden = torch.empty_like(hidden, dtype=ready_weight.dtype) if needs_hidden else None
-        for rows in _chunks(targets, options):
-            logits, scores = None, kept_scores
-            if scores is None:
-                logits = _logits(hidden[rows], ready_weight, bias, options)
-                scores = _log_softmax(logits, options)
-            factors = _factors(scores, entropy, to_logprobs, to_entropy, rows)
-            to_logits = scores.exp().mul_(factors.neg())
-            to_logits.scatter_add_(1, targets[rows, None], to_logprobs[rows, None])
-            _scale_by_slope(to_logits, logits, options)
-            if to_bias is not None:
-                to_bias += to_logits.sum(dim=0)
-            to_logits = to_logits.to(ready_weight.dtype)
-            if to_hidden is not None:
-                torch.mm(to_logits, ready_weight, out=to_hidden[rows])
-            if to_weight is not None:
-                to_weight += _matmul(to_logits.t(), hidden[rows].to(to_logits.dtype))
-        return (
-            to_hidden,
-            to_weight,
-            to_bias,
-            None,
-            None,
-        )  # autograd casts them to the inputs' dtypes
+        with torch.autocast(ctx.saved_tensors[0].device.type, enabled=False):
+            gradients = _gradients(ctx, to_logprobs, to_entropy)
+        return *gradients, None, None  # autograd casts them to the inputs' dtypes
+
+
+def _gradients(
+    ctx: Any, to_logprobs: Tensor | None, to_entropy: Tensor | None
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Give the gradients of hidden states, weight and bias, as far as they are needed."""
+    hidden, weight, bias, targets, entropy, kept_scores = ctx.saved_tensors
+    options, (needs_hidden, needs_weight, needs_bias, *_) = ctx.options, ctx.needs_input_grad
+    dtype = entropy.dtype
+    to_logprobs = torch.zeros_like(entropy) if to_logprobs is None else to_logprobs
+    to_weight = torch.zeros_like(weight, dtype=dtype) if needs_weight else None
+    to_bias = torch.zeros_like(bias, dtype=dtype) if needs_bias else None
+    ready_weight = _ready(weight, hidden)
+    to_hidden = torch.empty_like(hidden, dtype=ready_weight.dtype) if needs_hidden else None
+    for rows in _chunks(targets, options):
+        logits, scores = None, kept_scores
+        if scores is None:
+            logits = _logits(hidden[rows], ready_weight, bias, options)
+            scores = _log_softmax(logits, options)
+        factors = _factors(scores, entropy, to_logprobs, to_entropy, rows)
+        to_logits = scores.exp().mul_(factors.neg())
+        to_logits.scatter_add_(1, targets[rows, None], to_logprobs[rows, None])
+        _scale_by_slope(to_logits, logits, options)
+        if to_bias is not None:
+            to_bias += to_logits.sum(dim=0)
+        to_logits = to_logits.to(ready_weight.dtype)
+        if to_hidden is not None:
+            torch.mm(to_logits, ready_weight, out=to_hidden[rows])
+        if to_weight is not None:
+            to_weight += _matmul(to_logits.t(), hidden[rows].to(to_logits.dtype))
+    return to_hidden, to_weight, to_bias
 
 
 def _factors(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.rollout.program_tests import parse_tests, reward_of
 from lightning_marlhf.rollout.scoring import Pending, Scorer, Scores
 from lightning_marlhf.sandbox.pool import Sandbox, available_cpus
@@ -22,6 +23,7 @@ _OTHER_KIND = "runtime"  # raised, or exceeded a limit
 KINDS = ("passed", "wrong", _OTHER_KIND, "compile")
 
 
+@checked
 class CodeTestScorer(Scorer):
     """Runs the program in each response on the tests of its problem.
 
@@ -46,15 +48,13 @@ class CodeTestScorer(Scorer):
         self,
         name: str = "code",
         *,
-        workers: int | None = None,
+        workers: PositiveInt | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         match: Match = "strict",
-        max_tests: int | None = None,
+        max_tests: PositiveInt | None = None,
         allow_weak: bool = False,
         unsafe: bool = False,
     ) -> None:
-        if max_tests is not None and max_tests < 1:
-            raise ValueError(f"max_tests is {max_tests}: expected at least 1, or null for all")
         self.name = name
         self.workers = workers
         self.limits = limits

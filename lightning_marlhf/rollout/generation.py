@@ -14,7 +14,7 @@ Any other engine may stand behind ``generate`` here.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -35,33 +35,26 @@ from lightning_marlhf.models.cache import roomy_cache
 from lightning_marlhf.models.fsdp import gathered
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.ops import random
+from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, Range, checked
 from lightning_marlhf.seeds import hashed
 from lightning_marlhf.types import Prompts, Rollout
 
 _SAMPLING_STREAM = 0x53414D504C45  # keeps these numbers apart from others drawn with the row's seed
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
     """How responses are sampled; the model's own generation settings are set aside."""
 
-    max_new_tokens: int  # the end included
-    temperature: float = 1.0  # 0: the likeliest token, always
-    top_k: int = 0  # sample from the k likeliest tokens only; 0: from all
-    top_p: float = (
-        1.0  # sample from the likeliest tokens that together reach this probability; 1: from all
-    )
+    max_new_tokens: PositiveInt  # the end included
+    temperature: NonNegative = 1.0  # 0: the likeliest token, always
+    top_k: NonNegativeInt = 0  # sample from the k likeliest tokens only; 0: from all
+    # sample from the likeliest tokens that together reach this probability; 1: from all
+    top_p: Annotated[float, Range(above=0, at_most=1)] = 1.0
     stop: tuple[str, ...] = ()  # texts that end a response as EOS does; they belong to it
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens: expected at least 1, got {self.max_new_tokens}")
-        if self.temperature < 0:
-            raise ValueError(f"temperature: expected 0 (greedy) or more, got {self.temperature}")
-        if self.top_k < 0:
-            raise ValueError(f"top_k: expected 0 (off) or more, got {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p: expected more than 0 and at most 1 (off), got {self.top_p}")
         if "" in self.stop:
             raise ValueError(
                 "stop: expected texts, got an empty one, which would end every response"

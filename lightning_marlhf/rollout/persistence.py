@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from lightning_marlhf.ops.masking import at_least_float32
+from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.rollout.scoring import Pending, Scorer, Scores
 from lightning_marlhf.types import Rollout
 
 
+@checked
 @dataclass(frozen=True)
 class Patience:
     """What is done about a scorer that raises.
@@ -28,15 +30,9 @@ class Patience:
         max_skips_in_a_row: rollouts without scores are left out; more than so many, one after another, end the run.
     """
 
-    attempts: int = 3
-    wait_s: float = 1.0
-    max_skips_in_a_row: int = 3
-
-    def __post_init__(self) -> None:
-        if self.attempts < 1 or min(self.wait_s, self.max_skips_in_a_row) < 0:
-            raise ValueError(
-                f"expected attempts of at least 1, wait_s and max_skips_in_a_row of at least 0, got {self}"
-            )
+    attempts: PositiveInt = 3
+    wait_s: NonNegative = 1.0
+    max_skips_in_a_row: NonNegativeInt = 3
 
 
 class ScoringError(RuntimeError):

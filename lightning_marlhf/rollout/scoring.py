@@ -21,6 +21,7 @@ from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.models.backbone import context_length
 from lightning_marlhf.models.placement import Placement
+from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.rollout.reward_reading import Answered, RewardReader, TokenIds, speak_alike
 from lightning_marlhf.tasks import tiny_tldr
 from lightning_marlhf.types import Messages, Rollout, TensorBatch
@@ -89,6 +90,7 @@ class Scorer(ABC):
         return Ready(Scores(values, torch.ones_like(values, dtype=torch.bool), details))
 
 
+@checked
 class RewardModelScorer(Scorer):
     """A sequence classifier: ours, or any published reward model, decoder or encoder.
 
@@ -111,7 +113,7 @@ class RewardModelScorer(Scorer):
         model: str,
         *,
         name: str = "rm",
-        batch_size: int = 64,
+        batch_size: PositiveInt = 64,
         dtype: str = "float32",
         chat_template: bool = False,
         label: int | str | None = None,

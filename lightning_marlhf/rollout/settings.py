@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from lightning_marlhf.ranges import NonNegative, Positive, UnitInterval, checked
 from lightning_marlhf.rollout.generation import SamplingSettings
 
 Pooling = Literal["sum", "equal", "unit", "first", "position", "position_early"]
 
 
+@checked
 @dataclass(frozen=True)
 class Credit:
     """How credit is assigned to macro actions.
@@ -22,19 +24,15 @@ class Credit:
         whiten_advantages: normalise advantages to mean 0 and variance 1 over all response tokens of all ranks.
     """
 
-    gamma: float = 1.0
+    gamma: UnitInterval = 1.0
     gamma_per: Literal["macro", "token"] = "macro"
-    lam: float = 0.95
+    lam: UnitInterval = 0.95
     reward_pooling: Pooling = "sum"
     value_pooling: Pooling = "equal"
     isolate_last_token: bool = False
     whiten_advantages: bool = True
 
     def __post_init__(self) -> None:
-        if not (0 <= self.gamma <= 1 and 0 <= self.lam <= 1):
-            raise ValueError(
-                f"credit.gamma and credit.lam must be from 0 to 1, got {self.gamma} and {self.lam}"
-            )
         if self.gamma_per == "token" and self.gamma < 1 and self.reward_pooling != "sum":
             raise ValueError(
                 "credit.gamma_per: token discounts the rewards inside a macro action, which needs "
@@ -47,6 +45,7 @@ class Credit:
         return self.gamma if self.gamma_per == "token" else 1.0
 
 
+@checked
 @dataclass(frozen=True)
 class Shaping:
     """How a scorer's numbers become rewards.
@@ -60,16 +59,10 @@ class Shaping:
     """
 
     kl_estimator: Literal["k1", "k2", "k3"] = "k1"
-    clamp: float | None = None
-    missing_eos_penalty: float = 0.0
+    clamp: Positive | None = None
+    missing_eos_penalty: NonNegative = 0.0
     normalize: bool = False
-    logprob_temperature: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("clamp", "logprob_temperature"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"shaping.{name} must be above 0, or null, got {value}")
+    logprob_temperature: Positive | None = None
 
     def temperature(self, sampling: SamplingSettings) -> float:
         """Give the temperature of log-probabilities; greedy sampling counts as 1."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.ops import segmentation
+from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.rollout.parser_pool import ParserPool
 from lightning_marlhf.rollout.parsing import Parser
 from lightning_marlhf.rollout.token_ends import token_ends
@@ -55,6 +56,7 @@ class Termination(ABC):
         return f"{type(self).__name__}({settings})"
 
 
+@checked
 class FixedNGram(Termination):
     """Every ``n`` tokens (PAPER: n = 5, on APPS 10).
 
@@ -62,9 +64,7 @@ class FixedNGram(Termination):
         n: tokens per macro action; 1 is token-level PPO, null one macro action for the whole response.
     """
 
-    def __init__(self, n: int | None = 5) -> None:
-        if n is not None and n < 1:
-            raise ValueError(f"n must be at least 1 (or null for the whole response), got {n}")
+    def __init__(self, n: PositiveInt | None = 5) -> None:
         self.n = n
 
     def __call__(self, rollout: Rollout, *, seeds: Int[Tensor, " batch"]) -> MacroActions:
@@ -72,6 +72,7 @@ class FixedNGram(Termination):
         return segmentation.fixed_ngram(rollout.response_mask, n=self.n)
 
 
+@checked
 class RandomizedNGram(Termination):
     """Lengths drawn from a set, each once before any comes again.
 
@@ -83,12 +84,12 @@ class RandomizedNGram(Termination):
     """
 
     def __init__(
-        self, lengths: Sequence[int] = (2, 3, 5, 10), repeat_times: int | None = None
+        self,
+        lengths: Sequence[PositiveInt] = (2, 3, 5, 10),
+        repeat_times: PositiveInt | None = None,
     ) -> None:
-        if not lengths or min(lengths) < 1:
-            raise ValueError(f"lengths must be positive, got {list(lengths)}")
-        if repeat_times is not None and repeat_times < 1:
-            raise ValueError(f"repeat_times must be at least 1, or null, got {repeat_times}")
+        if not lengths:
+            raise ValueError("lengths: expected at least one, got none")
         self.lengths = tuple(lengths)
         self.repeat_times = repeat_times
 
@@ -125,6 +126,7 @@ class Perplexity(Termination):
         )
 
 
+@checked
 class Parsing(Termination):
     """Phrases: the largest of a constituency tree that have fewer tokens than ``cutoff`` (paper: C = 5).
 
@@ -139,13 +141,12 @@ class Parsing(Termination):
     """
 
     def __init__(
-        self, parser: Parser, cutoff: int = 5, fallback_n: int = 5, num_processes: int = 1
+        self,
+        parser: Parser,
+        cutoff: PositiveInt = 5,
+        fallback_n: PositiveInt = 5,
+        num_processes: NonNegativeInt = 1,
     ) -> None:
-        if cutoff < 1 or fallback_n < 1 or num_processes < 0:
-            raise ValueError(
-                "cutoff and fallback_n must be at least 1 and num_processes at least 0, got "
-                f"{cutoff}, {fallback_n} and {num_processes}"
-            )
         self.parser = parser
         self.cutoff = cutoff
         self.fallback_n = fallback_n

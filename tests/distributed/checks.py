@@ -26,7 +26,7 @@ from tests.modules.tiny_runs import data, fit
 
 CPU = torch.device("cpu")
 RANK, RANKS = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-LORA = LoRA(r=2, alpha=8.0, target_modules=["q_proj", "v_proj", "down_proj"])
+LORA = LoRA(r=2, alpha=8.0)
 STAGES = ("sft", "reward_model", "ppo")
 
 
@@ -64,6 +64,20 @@ def lora_losses(folder: Path) -> list[Any]:
     module.trainer.save_checkpoint(folder / "lora.ckpt")
     module.export(folder / "lora-live", card={})
     return found
+
+
+def lora_reward_model_losses(folder: Path) -> list[Any]:
+    """Train a reward model with adapters, and export."""
+    module = make("reward_model", folder, lora=LORA)
+    found = losses(module, "reward_model", folder / f"lora-reward-{RANKS}", **sharded())
+    module.export(folder / "lora-reward-live", card={})
+    return found
+
+
+def lora_null_losses(folder: Path) -> list[Any]:
+    """Train MA-PPO with adapters, and a critic that starts from the policy."""
+    module = make("ppo", folder, lora=LORA, critic=None)
+    return losses(module, "ppo", folder / f"lora-null-{RANKS}", **sharded())
 
 
 def prompts() -> Any:

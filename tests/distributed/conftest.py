@@ -18,6 +18,8 @@ TWO = (
     "offloaded",
     "second_part",
     "lora_losses",
+    "lora_reward_model_losses",
+    "lora_null_losses",
 )
 FOUR = ("third_part", "ppo_losses", "responses")
 

@@ -21,6 +21,26 @@ def test_many_processes_log_what_one_logs(two, module):
     assert_alike(two["lora_losses"], module.logs)
 
 
+def test_a_critic_without_a_reward_model_is_adapted_too(folder, two):
+    module = make("ppo", folder, lora=LORA, critic=None)
+    assert_alike(two["lora_null_losses"], losses(module, "ppo", folder / "lora-null"))
+
+
+def test_a_reward_model_is_adapted_and_exported_with_its_head(folder, two, tmp_path):
+    module = make("reward_model", folder, lora=LORA)
+    logs = losses(module, "reward_model", folder / "lora-reward")
+    assert_alike(two["lora_reward_model_losses"], logs)
+    module.export(tmp_path / "one", card={})
+    one, live, start = (
+        load_file(path / "model.safetensors")
+        for path in (tmp_path / "one", folder / "lora-reward-live", folder / "reward")
+    )
+    assert one.keys() == live.keys() == start.keys()
+    for name, weight in one.items():
+        torch.testing.assert_close(live[name], weight, atol=1e-5, rtol=0)
+    assert not torch.equal(live["score.weight"], start["score.weight"])
+
+
 def test_a_checkpoint_holds_adapters_and_the_critics_head_alone(folder, two, module):
     there = [n for n in read_index(folder / "lora.ckpt").state_dict_metadata if "state_dict." in n]
     weights = {

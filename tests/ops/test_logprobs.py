@@ -120,6 +120,21 @@ def test_half_precision_parameters_get_gradients_of_their_own_dtype():
         assert parameter.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("softcap", [None, 3.0])
+@pytest.mark.parametrize("chunk", [4, 1000])
+def test_gradients_that_are_taken_inside_autocast_are_those_outside(chunk, softcap):
+    *parameters, targets = make(with_bias=True)
+    options = {"temperature": 0.7, "softcap": softcap}
+    hidden, weight, bias = parameters
+    expected = torch.autograd.grad(
+        sum(x.sum() for x in plain(hidden, weight, targets, bias=bias, **options)), parameters
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scored = from_hidden(hidden, weight, targets, bias=bias, chunk=chunk, **options)
+        found = torch.autograd.grad(scored.logprobs.sum() + scored.entropy.sum(), parameters)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
 def test_empty_responses_are_harmless():
     hidden = torch.zeros(2, 0, 4, requires_grad=True)
     targets = torch.zeros(2, 0, dtype=torch.long)

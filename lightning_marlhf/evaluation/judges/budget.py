@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lightning_marlhf.evaluation.judges.base import JudgeError
+from lightning_marlhf.ranges import NonNegative, NonNegativeInt, checked
 
 _CHARACTERS_PER_TOKEN = 4  # of English, by the usual tokenizers
 _PER_PRICE = 1_000_000  # tokens
@@ -15,12 +16,13 @@ class BudgetSpent(JudgeError):  # noqa: N818 - no fault: the user's own limit
     """Nothing more may be sent."""
 
 
+@checked
 @dataclass(frozen=True)
 class Price:
     """US dollars for a million tokens."""
 
-    prompt: float
-    completion: float
+    prompt: NonNegative
+    completion: NonNegative
 
     def of(self, usage: Mapping[str, int]) -> float:
         """Say what tokens cost."""
@@ -31,6 +33,7 @@ class Price:
 FREE = Price(0.0, 0.0)
 
 
+@checked
 class Budget:
     """Counts the calls of all judges of a run, and stops them before a limit is passed.
 
@@ -44,7 +47,11 @@ class Budget:
     """
 
     def __init__(
-        self, *, max_calls: int | None = None, max_usd: float | None = None, price: Price = FREE
+        self,
+        *,
+        max_calls: NonNegativeInt | None = None,
+        max_usd: NonNegative | None = None,
+        price: Price = FREE,
     ) -> None:
         if max_usd is not None and price == FREE:
             raise ValueError("--max-usd needs --price IN OUT, dollars per million tokens")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_marlhf.evaluation.judges import access
 from lightning_marlhf.evaluation.judges.base import JudgeError
 from lightning_marlhf.evaluation.judges.parsing import SCHEMA
+from lightning_marlhf.ranges import NonNegative, NonNegativeInt, Positive, PositiveInt, checked
 
 if TYPE_CHECKING:
     import openai
@@ -52,6 +53,7 @@ class NoReplyError(Exception):
         self.servers_fault = servers_fault
 
 
+@checked
 class Endpoint:
     """Sends messages and returns replies; safe to be used by several threads.
 
@@ -78,10 +80,10 @@ class Endpoint:
         *,
         base_url: str | None = None,
         key_variable: str | None = None,
-        temperature: float | None = 0.0,
-        max_tokens: int = 512,
-        timeout_s: float = 120.0,
-        retries: int = 5,
+        temperature: NonNegative | None = 0.0,
+        max_tokens: PositiveInt = 512,
+        timeout_s: Positive = 120.0,
+        retries: NonNegativeInt = 5,
     ) -> None:
         self.model = model
         self.base_url = access.plain_address(

@@ -11,9 +11,11 @@ from lightning_marlhf.evaluation.judges.cache import Cache, default_path
 from lightning_marlhf.evaluation.judges.endpoint import Endpoint
 from lightning_marlhf.evaluation.judges.openai_compatible import OpenAICompatibleJudge
 from lightning_marlhf.evaluation.judges.reward_model import RewardModelJudge
+from lightning_marlhf.ranges import NonNegative, PositiveInt, checked
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 
 
+@checked
 class JudgeByRewardModel(RewardModelJudge):
     """A reward model as judge. One that the policy is trained on is no fair judge of it.
 
@@ -30,8 +32,8 @@ class JudgeByRewardModel(RewardModelJudge):
         self,
         model: str,
         *,
-        margin: float = 0.0,
-        batch_size: int = 32,
+        margin: NonNegative = 0.0,
+        batch_size: PositiveInt = 32,
         dtype: str = "float32",
         chat_template: bool = False,
         label: int | str | None = None,
@@ -50,6 +52,7 @@ class JudgeByRewardModel(RewardModelJudge):
         self._to_load.load(device)
 
 
+@checked
 class JudgeByLanguageModel(OpenAICompatibleJudge):
     """A chat model behind an OpenAI-compatible server as judge. Replies are cached: nothing is paid for twice.
 
@@ -71,9 +74,9 @@ class JudgeByLanguageModel(OpenAICompatibleJudge):
         base_url: str | None = None,
         task: Literal["tldr", "hh", "webgpt", "general"] = "general",
         key_variable: str | None = None,
-        temperature: float | None = 0.0,
+        temperature: NonNegative | None = 0.0,
         orders: Literal["both", "one"] = "both",
-        max_calls: int | None = None,
+        max_calls: PositiveInt | None = None,
         cache: str | None = None,
     ) -> None:
         endpoint = Endpoint(

@@ -13,6 +13,7 @@ from lightning_marlhf.evaluation.judges.instructions import Instructions
 from lightning_marlhf.evaluation.judges.parallel import as_they_come
 from lightning_marlhf.evaluation.judges.parsing import REPAIR, read_preference
 from lightning_marlhf.evaluation.pairs import Pair, digest
+from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.records import Verdict
 
 _MOST_FAILURES = 5  # in a row, before a server counts as broken
@@ -51,6 +52,7 @@ class Forecast:
     completion_tokens: int  # at most
 
 
+@checked
 class OpenAICompatibleJudge:
     """Asks a chat model which answer is better.
 
@@ -76,7 +78,7 @@ class OpenAICompatibleJudge:
         budget: Budget,
         orders: str = "both",
         seed: int = 0,
-        concurrency: int = 8,
+        concurrency: PositiveInt = 8,
         offline: bool = False,
     ) -> None:
         self.name = f"openai:{endpoint.name}"

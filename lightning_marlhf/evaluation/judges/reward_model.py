@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 
 from lightning_marlhf.evaluation.judges import scored
 from lightning_marlhf.evaluation.pairs import Pair
+from lightning_marlhf.ranges import NonNegative, PositiveInt, checked
 from lightning_marlhf.records import Verdict
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 
 
+@checked
 class RewardModelJudge:
     """Prefers the answer with the higher score, with probability sigmoid(score of a - score of b).
 
@@ -24,7 +26,12 @@ class RewardModelJudge:
     prompt_version = ""
 
     def __init__(
-        self, scorer: RewardModelScorer, *, name: str, margin: float = 0.0, batch_size: int = 32
+        self,
+        scorer: RewardModelScorer,
+        *,
+        name: str,
+        margin: NonNegative = 0.0,
+        batch_size: PositiveInt = 32,
     ) -> None:
         self.name = f"rm:{name}" + (f" (margin {margin:g})" if margin else "")
         self._scorer = scorer
