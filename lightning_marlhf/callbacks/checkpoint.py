@@ -10,6 +10,8 @@ from weakref import proxy
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lightning_marlhf.callbacks.place_in_epoch import settle
+
 FOLDER = "checkpoints"
 LAST = "last.ckpt"
 
@@ -88,6 +90,13 @@ class Checkpoint(ModelCheckpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save `last.ckpt` at the end of the fit."""
         self.save_last_checkpoint(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Say where in the data the run goes on; an epoch is over when its last batch is."""
+        over = trainer.fit_loop.epoch_loop._num_ready_batches_reached()
+        checkpoint["epoch"] = settle(checkpoint["loops"], epoch_over=over)
 
     def _save_when_due(self, trainer: Trainer) -> None:
         if trainer.global_step - self._last_saved_at >= self.every:

@@ -117,6 +117,8 @@ class RLHFDataModule(LightningDataModule):
             lengths=self.lengths("train"),
             window=self.sort_window,
         )
+        if self.trainer:  # of a resumed run, too late for the trainer: workers draw rows at once
+            order.set_epoch(self.trainer.current_epoch)
         return self._loader(rows, order, self.batch_size, drop_last=True)
 
     def val_dataloader(self) -> StatefulDataLoader | list[Any]:
