@@ -161,6 +161,14 @@ class Checkpoint(ModelCheckpoint):
         return os.path.realpath(folder)
 
 
+def save_last(trainer: Trainer) -> Path | None:
+    """Save `last.ckpt` of a run that keeps checkpoints; all ranks have to call this."""
+    if trainer.fast_dev_run:
+        return None
+    keepers = (c for c in trainer.checkpoint_callbacks if isinstance(c, Checkpoint))
+    return next((keeper.save_last_checkpoint(trainer) for keeper in keepers), None)
+
+
 def validation_follows(trainer: Trainer) -> bool:
     """Tell, at the end of a training batch, whether validation comes next."""
     loop = trainer.fit_loop
