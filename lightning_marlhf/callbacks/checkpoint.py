@@ -10,6 +10,7 @@ from weakref import proxy
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lightning_marlhf.callbacks.place_in_epoch import settle
 from lightning_marlhf.ranges import PositiveInt, Range, checked
 
 FOLDER = "checkpoints"
@@ -90,6 +91,13 @@ class Checkpoint(ModelCheckpoint):
         """Save `last.ckpt` at the end of the fit."""
         self.save_last_checkpoint(trainer)
 
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Say where in the data the run goes on; an epoch is over when its last batch is."""
+        over = trainer.fit_loop.epoch_loop._num_ready_batches_reached()
+        checkpoint["epoch"] = settle(checkpoint["loops"], epoch_over=over)
+
     def _save_when_due(self, trainer: Trainer) -> None:
         if trainer.global_step - self._last_saved_at >= self.every:
             self.save_last_checkpoint(trainer, wait=False)
@@ -151,6 +159,14 @@ class Checkpoint(ModelCheckpoint):
     def _folder(self, trainer: Trainer) -> str:
         folder = self.dirpath or Path(trainer.default_root_dir) / FOLDER
         return os.path.realpath(folder)
+
+
+def save_last(trainer: Trainer) -> Path | None:
+    """Save `last.ckpt` of a run that keeps checkpoints; all ranks have to call this."""
+    if trainer.fast_dev_run:
+        return None
+    keepers = (c for c in trainer.checkpoint_callbacks if isinstance(c, Checkpoint))
+    return next((keeper.save_last_checkpoint(trainer) for keeper in keepers), None)
 
 
 def validation_follows(trainer: Trainer) -> bool:

@@ -5,14 +5,22 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lightning_marlhf.callbacks.checkpoint import save_last
 from lightning_marlhf.callbacks.environment import describe_environment
 from lightning_marlhf.callbacks.pace import finite_metrics
 
 FOLDER = "export"
 
 
+class ExportError(ValueError):
+    """The trained model could not be exported; its last checkpoint is there."""
+
+
 class ExportHF(Callback):
-    """Calls the module's `export` at the end of a fit, on every rank, with a model card of the run."""
+    """Calls the module's `export` at the end of a fit, on every rank, with a model card of the run.
+
+    The last checkpoint is saved before, so that an export which fails loses no update.
+    """
 
     def __init__(self) -> None:
         self._exported = False
@@ -30,7 +38,14 @@ class ExportHF(Callback):
         if trainer.fast_dev_run:
             return
         folder = Path(trainer.default_root_dir)
-        pl_module.export(folder / FOLDER, card=model_card(trainer, folder))  # type: ignore[operator]
+        saved = save_last(trainer)
+        try:
+            pl_module.export(folder / FOLDER, card=model_card(trainer, folder))  # type: ignore[operator]
+        except Exception as error:
+            again = f"; {saved} holds all updates: `export {folder}` tries again" if saved else ""
+            raise ExportError(
+                f"the export failed: {' '.join(str(error).split()) or type(error).__name__}{again}"
+            ) from error
         self._exported = True
 
 

@@ -57,8 +57,7 @@ class KLGuard(Callback):
     def _act(self, trainer: Trainer, what: str) -> None:
         if self.action == "fail":
             raise KLExplosionError(
-                f"{what} (kl_guard); the last good checkpoint was kept, resume it with --ckpt_path last and a lower "
-                "learning rate or a higher price of KL"
+                f"{what} (kl_guard): lower the learning rate, or raise the price of KL"
             )
         stop = self.action == "stop"
         rank_zero_warn(f"{what}; training {'stops here' if stop else 'goes on'}")
@@ -93,6 +92,5 @@ class NaNGuard(Callback):
         for name, value in trainer.callback_metrics.items():
             if name not in self.ignore and not math.isfinite(float(value)):
                 raise NonFiniteMetricError(
-                    f"update {trainer.global_step}: {name} is {float(value)}; the last good checkpoint was kept, "
-                    "resume it with --ckpt_path last and a lower learning rate"
+                    f"update {trainer.global_step}: {name} is {float(value)} (nan_guard): lower the learning rate"
                 )

@@ -1,5 +1,6 @@
 """Who speaks, where several processes write to one terminal or one log."""
 
+import contextlib
 import os
 import sys
 from typing import Any, TextIO
@@ -26,7 +27,8 @@ def prefix_of(trainer: Trainer) -> str:
 
 def say(text: str, *, prefix: str = "") -> None:
     """Write to stderr in one system call: in a signal handler, or while all hangs, buffered streams may be locked."""
-    os.write(_STDERR, (prefix + text).encode())
+    with contextlib.suppress(OSError):  # nobody is there to read it any more
+        os.write(_STDERR, (prefix + text).encode())
 
 
 class _Prefixed:

@@ -36,6 +36,10 @@ class RunExistsError(ValueError):
     """The directory of a new run already holds one."""
 
 
+class NoUpdateError(ValueError):
+    """A fit ended as untrained as it began."""
+
+
 class RunDirectory(Callback):
     """Keeps `environment.json`, `progress.json` and `done.json`, and guards a run against being overwritten.
 
@@ -74,7 +78,7 @@ class RunDirectory(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count."""
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and not trainer.fast_dev_run:
             (_folder(trainer) / DONE_FILE).unlink(missing_ok=True)
         self._pace = Pace(step=trainer.global_step, total=total_updates(trainer, pl_module))
         self._report(trainer, pl_module, "running", now=True)
@@ -90,8 +94,20 @@ class RunDirectory(Callback):
         self._metrics = finite_metrics(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Finish, unless a test follows."""
-        if not self.test_follows:
+        """Refuse to call a run done that has learnt nothing.
+
+        Raises:
+            NoUpdateError: no update was made, in this session or before.
+        """
+        if trainer.global_step == 0:
+            raise NoUpdateError(
+                "the run made no update, so there is nothing to export: see trainer.max_steps, max_epochs, max_time "
+                "and limit_train_batches"
+            )
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Finish when all others have ended the fit and the export is there, unless a test follows."""
+        if stage == "fit" and not self.test_follows:
             self._finish(trainer, pl_module)
 
     def on_test_batch_end(

@@ -20,8 +20,8 @@ def find_checkpoint(run_dir: Path, which: str) -> Path:
     """
     folder = run_dir / FOLDER
     there = sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
-    if which == "last":  # the one before, where a kill came when it was replaced
-        found = [p for p in (folder / "last.ckpt", folder / "last-previous.ckpt") if p.exists()]
+    if which == "last":
+        found = _last(folder)
     elif which == "best":
         found = [path for path in there if path.name.startswith("best")][-1:]
     else:
@@ -37,6 +37,14 @@ def find_checkpoint(run_dir: Path, which: str) -> Path:
     where = f" in {folder}" if which in ("last", "best") else ""
     instead = _what_to_do(others, "nothing was saved there yet, so start without --ckpt_path")
     raise ValueError(f"no checkpoint {which!r}{where}; {instead}")
+
+
+def what_is_there(run_dir: Path) -> str:
+    """Say in a clause from where a run that failed or was stopped can go on."""
+    last = _last(run_dir / FOLDER)
+    if not last:
+        return "no checkpoint was saved yet: the same command starts anew"
+    return f"{last[0]} is there: the same command with --ckpt_path last goes on from it"
 
 
 def what_is_wrong(path: Path) -> str | None:
@@ -60,6 +68,11 @@ def what_is_wrong(path: Path) -> str | None:
             f"is no whole checkpoint ({size:,} bytes): it was cut off, or is another kind of file"
         )
     return None
+
+
+def _last(folder: Path) -> list[Path]:
+    """Find the last checkpoint, and the one before it, where a kill came when it was replaced."""
+    return [p for p in (folder / "last.ckpt", folder / "last-previous.ckpt") if p.exists()]
 
 
 def _what_to_do(others: Sequence[Path], instead: str) -> str:

@@ -9,8 +9,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -20,7 +22,12 @@ from lightning_marlhf.callbacks.checkpoint_file import StraightToDisk
 from lightning_marlhf.callbacks.continue_logs import ContinueLogs
 from lightning_marlhf.callbacks.export import ExportHF
 from lightning_marlhf.callbacks.guards import KLGuard, NaNGuard
-from lightning_marlhf.callbacks.interrupt import EXIT_STATUS, GracefulInterrupt, Interrupted
+from lightning_marlhf.callbacks.interrupt import (
+    EXIT_STATUS,
+    GracefulInterrupt,
+    Interrupted,
+    Signals,
+)
 from lightning_marlhf.callbacks.judge_curve import JudgeCurve
 from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
 from lightning_marlhf.callbacks.pass_at_k import PassAtKCallback
@@ -33,12 +40,17 @@ from lightning_marlhf.callbacks.tensorboard_samples import TensorBoardSamples
 from lightning_marlhf.callbacks.watchdog import Watchdog
 from lightning_marlhf.callbacks.win_rate import WinRateCallback
 from lightning_marlhf.commands import errors
-from lightning_marlhf.commands.checkpoints import FOLDER, find_checkpoint
+from lightning_marlhf.commands.checkpoints import FOLDER, find_checkpoint, what_is_there
 from lightning_marlhf.commands.config_check import Group
 from lightning_marlhf.commands.config_parser import RunParser
 from lightning_marlhf.commands.evaluated_step import EvaluatedStep
+from lightning_marlhf.commands.finished_run import updates_of_finished
+from lightning_marlhf.commands.raw_config import ConfigError
 from lightning_marlhf.commands.run_lock import alone_in
 from lightning_marlhf.commands.saved_config import SaveConfig, changes, dump
+from lightning_marlhf.commands.slurm import tasks_without_srun
+from lightning_marlhf.commands.smoke_run import shorten
+from lightning_marlhf.records import DONE_FILE
 
 SEEDED = ("data.init_args.seed", "model.init_args.seed")  # follow seed_everything where they exist
 # Sections of the YAML: callbacks that every run has, with settings of their own
@@ -72,14 +84,25 @@ class RunCLI(LightningCLI):
         command: "fit", "validate", "test" or "predict".
         arguments: the command line after the command.
         build: False only parses.
+        signals: of the process, where somebody listens.
 
     Raises:
         ConfigError: the command line or a YAML is wrong; nothing was built.
     """
 
-    def __init__(self, command: str, arguments: Sequence[str], *, build: bool = True) -> None:
+    trainer: Trainer | None = None
+
+    def __init__(
+        self,
+        command: str,
+        arguments: Sequence[str],
+        *,
+        build: bool = True,
+        signals: Signals | None = None,
+    ) -> None:
         self.command = command
         self.build = build
+        self.signals = signals
         super().__init__(
             LightningModule,
             LightningDataModule,
@@ -145,6 +168,7 @@ class RunCLI(LightningCLI):
         if "--print_config" in args:
             sys.stdout.write(dump(parser, self.config))
             sys.exit(0)
+        refuse_no_interval(self.config.trainer)
 
     @property
     def run_dir(self) -> Path:
@@ -152,7 +176,12 @@ class RunCLI(LightningCLI):
         return Path(self.config.trainer.default_root_dir)
 
     def before_instantiate_classes(self) -> None:
-        """Find the checkpoint, so that a wrong name fails before the model is built."""
+        """Find the checkpoint, so that a wrong name fails before the model is built, and a finished run ends here."""
+        if self.build and self.command == "fit":
+            if self.config.trainer.fast_dev_run:
+                shorten(self.config)
+            elif self.config.ckpt_path == "last":
+                self._look_for_the_last()
         finished = self.command != "fit" and (self.run_dir / FOLDER / "last.ckpt").exists()
         if self.build and self.config.ckpt_path is None and finished:
             self.config.ckpt_path = (
@@ -163,6 +192,25 @@ class RunCLI(LightningCLI):
             if self.command == "fit":
                 self._say_what_changed()
 
+    def _look_for_the_last(self) -> None:
+        """Start anew where no checkpoint was saved yet, and do nothing where nothing is left to do.
+
+        So a job that is requeued may always be given `--ckpt_path last`.
+        """
+        done = updates_of_finished(
+            self.run_dir,
+            max_steps=self.config.trainer.max_steps,
+            changed=bool(changes(self.run_dir, dump(self.parser, self.config))),
+        )
+        if done is not None:
+            self.build = False
+            say(f"{self.run_dir} is finished, after {done} updates: nothing is left to do")
+        elif not (self.run_dir / DONE_FILE).exists() and not any(
+            (self.run_dir / FOLDER).glob("*.ckpt")
+        ):
+            self.config.ckpt_path = None
+            say(f"{self.run_dir} has no checkpoint yet: the run starts anew")
+
     def _say_what_changed(self) -> None:
         """Name the settings that differ from those with which the run went so far, and refuse what cannot work."""
         changed = changes(self.run_dir, dump(self.parser, self.config))
@@ -171,9 +219,9 @@ class RunCLI(LightningCLI):
                 raise ValueError(
                     f"{line}: a run goes on with as many workers as it had, by which its place in the data is kept"
                 )
-        if changed and rank_zero_only.rank == 0:
+        if changed:
             lines = "".join(f"\n  {line}" for line in changed)
-            sys.stderr.write(f"resuming with settings that were others before:{lines}\n")
+            say(f"resuming with settings that were others before:{lines}")
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer, unless only the command line was to be checked."""
@@ -203,20 +251,31 @@ class RunCLI(LightningCLI):
             EvaluatedStep(),
             StartBanner(),
         ]
-        theirs = config.get("callbacks") or []
-        theirs = [theirs] if isinstance(theirs, Callback) else theirs
         configured = [callback for callback in callbacks if callback is not None]
         config["callbacks"] = [
             *first,
-            *theirs,
+            *as_list(config.get("callbacks")),
             *configured,
             JudgeCurve(),
+            GracefulInterrupt(self.signals),
             ExportHF(),
-            GracefulInterrupt(),
         ]
         if config.get("logger") in (None, True):
             config["logger"] = [MetricsCSV(self.run_dir), TensorBoard(self.run_dir)]
-        trainer = Trainer(**config)
+        tasks = tasks_without_srun()
+        if tasks:
+            config["plugins"] = [LightningEnvironment(), *as_list(config.get("plugins"))]
+        if tasks > 1:
+            say(
+                f"SLURM has room for {tasks} tasks, but srun has not started this process: it runs by itself, on "
+                "trainer.devices; `srun python -m lightning_marlhf fit ...` starts all tasks"
+            )
+        try:
+            trainer = Trainer(**config)
+        except RuntimeError as error:  # variables of SLURM that contradict each other
+            if "SLURM" not in str(error):
+                raise
+            raise ValueError(str(error)) from error
         if not isinstance(trainer.strategy, ModelParallelStrategy):  # which writes folders
             trainer.strategy.checkpoint_io = StraightToDisk()
         for callback in configured:
@@ -230,11 +289,14 @@ class RunCLI(LightningCLI):
         Raises:
             InUseError: another process writes to the run directory.
         """
+        if not self.build or self.trainer is None:
+            return 0
         writes = rank_zero_only.rank == 0 and not self.trainer.fast_dev_run
         with alone_in(self.run_dir) if writes else nullcontext():
             return self._run()
 
     def _run(self) -> int:
+        assert self.trainer is not None
         try:
             self.trainer.ckpt_path = (
                 self.config.ckpt_path
@@ -253,6 +315,31 @@ class RunCLI(LightningCLI):
                 raise
             return EXIT_STATUS
         return 0
+
+
+def say(text: str) -> None:
+    """Tell people something about a run, once for all its processes."""
+    if rank_zero_only.rank == 0:
+        sys.stderr.write(f"{text}\n")
+
+
+def as_list(value: Any) -> list[Any]:
+    """Give what the Trainer takes as one object, several, or none."""
+    return list(value) if isinstance(value, list | tuple) else [value] if value else []
+
+
+def refuse_no_interval(trainer: Namespace) -> None:
+    """Refuse to validate every 0 batches or epochs, by which Lightning divides.
+
+    Raises:
+        ConfigError: names the setting.
+    """
+    for name in ("val_check_interval", "check_val_every_n_epoch"):
+        value = trainer.get(name)
+        if isinstance(value, int | float) and not value > 0:
+            raise ConfigError(
+                f"trainer.{name}: expected more than 0, got {value}; limit_val_batches: 0 switches validation off"
+            )
 
 
 def constructor_error(error: BaseException) -> BaseException:
@@ -275,7 +362,23 @@ def main(arguments: Sequence[str]) -> int:
     quieten_lightning()
     if "--debug" in arguments:
         os.environ[errors.DEBUG_VARIABLE] = "1"
-    return errors.call(lambda: RunCLI(arguments[0], arguments[1:]).run())
+    cli: list[RunCLI] = []
+
+    def run() -> int:
+        cli.append(RunCLI(arguments[0], arguments[1:], signals=signals))
+        return cli[0].run()
+
+    def and_then() -> str:
+        began = cli and arguments[0] == "fit" and cli[0].trainer and cli[0].trainer.global_step
+        return what_is_there(cli[0].run_dir) if began else ""
+
+    with Signals() as signals:
+        try:
+            return errors.call(run, and_then=and_then)
+        except Interrupted as end:
+            if not end.told:
+                say("; ".join(filter(None, ["interrupted", and_then()])))
+            raise
 
 
 def check(arguments: Sequence[str]) -> None:

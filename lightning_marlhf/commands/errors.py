@@ -25,11 +25,15 @@ def debugging() -> bool:
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
 
 
-def call(run: Callable[[], int]) -> int:
+def call(run: Callable[[], int], *, and_then: Callable[[], str] = lambda: "") -> int:
     """Call ``run`` and turn a user's mistake into one line on stderr and exit status 1.
 
     A mistake is a ValueError, a missing file, a full disk, or memory that does not suffice; with
     `LIGHTNING_MARLHF_DEBUG=1` these keep their traceback too. A wrong command line or YAML gives status 2.
+
+    Args:
+        run: returns the exit status.
+        and_then: says, after a mistake, from where one can go on.
     """
     try:
         return run()
@@ -40,7 +44,7 @@ def call(run: Callable[[], int]) -> int:
         line = explain(error)
         if line is None or debugging():
             raise
-        sys.stderr.write(f"error: {line}\n")
+        sys.stderr.write(f"error: {'; '.join(filter(None, [line, and_then()]))}\n")
         return 1
 
 
@@ -49,12 +53,12 @@ def explain(error: Exception) -> str | None:
     message = " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = f" ({error.filename})" if error.filename else ""
-        return f"the disk is full{where}; free some space and run the same command again (fit: with --ckpt_path last)"
+        return f"the disk is full{where}: free some space"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"out of memory: make micro-batches, responses or the model smaller ({message})"
     if "DataLoader worker" in message:
         cause = f"perhaps for want of memory ({message})"
-        return f"a process that prepares batches died, {cause}; resume with --ckpt_path last"
+        return f"a process that prepares batches died, {cause}"
     if isinstance(
         error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError
     ):

@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.checkpoints import find_checkpoint
-from lightning_marlhf.commands.model_folder import find_export
+from lightning_marlhf.commands.model_folder import EXPORT, find_export
 from lightning_marlhf.commands.raw_config import read_yaml
 from lightning_marlhf.commands.run_lock import InUseError, alone_in
 
@@ -29,12 +29,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "run_dir",
         type=Path,
-        help="the run directory, with config.yaml and checkpoints/; without --out, one with export/, or a Hugging "
-        "Face folder",
+        help="the run directory, with config.yaml and checkpoints/; with --push-to-hub and without --out, one with "
+        "export/, or a Hugging Face folder",
     )
     parser.add_argument("--ckpt", help="last (default), best, or a path")
     parser.add_argument(
-        "--out", type=Path, help="the new directory; without it, what is in export/ is published"
+        "--out",
+        type=Path,
+        help="the new directory (default: export/ in the run directory; --push-to-hub publishes what is in it)",
     )
     parser.add_argument(
         "--push-to-hub",
@@ -50,8 +52,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     repository = options.push_to_hub
-    if options.out is None and (repository is None or options.ckpt is not None):
-        raise ValueError("expected --out DIR, or --push-to-hub OWNER/NAME without --ckpt")
+    if options.out is None and repository is None:
+        options.out = options.run_dir / EXPORT
+    if options.out is None and options.ckpt is not None:
+        raise ValueError("expected --out DIR beside --ckpt, or --push-to-hub OWNER/NAME alone")
     folder = _finished(options.run_dir) if options.out is None else _vacant(options)
     checkpoint = options.out and find_checkpoint(options.run_dir, options.ckpt or "last")
     from lightning_marlhf.hub import publish

@@ -118,6 +118,13 @@ class RLHFDataModule(LightningDataModule):
             lengths=self.lengths("train"),
             window=self.sort_window,
         )
+        if not order.batches:
+            raise ValueError(
+                f"{order.size} training rows are less than one batch of {self.batch_size}: lower "
+                "data.init_args.batch_size, or give more rows"
+            )
+        if self.trainer:  # of a resumed run, too late for the trainer: workers draw rows at once
+            order.set_epoch(self.trainer.current_epoch)
         return self._loader(rows, order, self.batch_size, drop_last=True)
 
     def val_dataloader(self) -> StatefulDataLoader | list[Any]:

@@ -1,18 +1,26 @@
 """Hugging Face folders: what every stage leaves behind, and what the next one starts from."""
 
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_marlhf.hub.sources import quietly
 from lightning_marlhf.models.fsdp import is_sharded
 from lightning_marlhf.models.lora import LoRA, merge, write_adapter
 from lightning_marlhf.models.model_card import model_card
 from lightning_marlhf.models.streaming import Weights, weights_of, write_weights
+
+_MODES = (
+    "do_sample",
+    "num_beams",
+    "return_dict_in_generate",
+    "use_cache",
+)  # decide what else may be set
 
 
 def export(
@@ -51,6 +59,8 @@ def export(
         if adapted is not None and lora is not None:
             write_adapter(adapted, model, lora, None, base=base)
         return
+    if model.can_generate():
+        model.generation_config = valid_settings(model.generation_config)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         new = Path(scratch) / "new"
@@ -67,6 +77,35 @@ def export(
         if folder.exists():
             folder.rename(Path(scratch) / "old")
         new.rename(folder)
+
+
+def valid_settings(config: GenerationConfig) -> GenerationConfig:
+    """Keep a base model's settings of generation as far as they are valid together, and name those set aside.
+
+    Published models have settings that loading accepts and saving refuses, such as a temperature without sampling.
+    """
+    try:
+        config.validate(strict=True)
+    except ValueError:
+        pass
+    else:
+        return config
+    settings = config.to_diff_dict()
+    kept: dict[str, Any] = {}
+    aside = []
+    for name in sorted(settings, key=lambda name: (name not in _MODES, name)):
+        try:
+            with quietly():
+                type(config)(**kept, **{name: settings[name]}).validate(strict=True)
+        except (ValueError, TypeError):
+            aside.append(f"{name} {settings[name]}")
+        else:
+            kept[name] = settings[name]
+    warnings.warn(
+        f"not exported, as the base model's generation_config.json may not set it beside the rest: {', '.join(aside)}",
+        stacklevel=2,
+    )
+    return type(config)(**kept)
 
 
 def _write_settings(model: PreTrainedModel, folder: Path) -> None:

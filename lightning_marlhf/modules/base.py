@@ -390,7 +390,7 @@ class TrainingModule(LightningModule):
         self.skipped.updates += 1
         self.skipped.in_a_row += 1
         update, in_a_row = self.global_step + 1, self.skipped.in_a_row
-        resume = "resume from the last checkpoint with --ckpt_path last and a lower learning rate"
+        resume = "lower the learning rate"
         if broken:
             raise NonFiniteError(f"update {update}: weight {broken} is NaN or infinite; {resume}")
         what = f"update {update}: the gradient of {culprit} is NaN or infinite"

@@ -53,7 +53,8 @@ def start(tmp_path: Path, slow: float) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)]
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGHUP, 75)],
 )
 def test_the_first_signal_finishes_the_batch_saves_and_says_how_to_resume(tmp_path, number, status):
     process = start(tmp_path, slow=0.3)

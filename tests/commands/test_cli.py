@@ -1,7 +1,4 @@
-import importlib
 import json
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,24 +36,6 @@ def test_a_fit_leaves_its_config_checkpoint_and_export(toy_yaml, tmp_path):
     assert (tmp_path / "run/checkpoints/last.ckpt").exists()
     assert (tmp_path / "run/export").is_dir()
     assert json.loads((tmp_path / "run/done.json").read_text())["step"] == 4
-
-
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)]
-)
-def test_the_exit_status_says_who_stopped_a_run(toy_yaml, tmp_path, monkeypatch, number, status):
-    toy = importlib.import_module("toy_run").Toy
-    step = toy.training_step
-
-    def interrupted_step(self, batch, batch_idx):
-        os.kill(os.getpid(), number)
-        return step(self, batch, batch_idx)
-
-    monkeypatch.setattr(toy, "training_step", interrupted_step)
-    with pytest.raises(SystemExit) as end:
-        run("--config", toy_yaml)
-    assert end.value.code == status
-    assert (tmp_path / "run/checkpoints/last.ckpt").exists()
 
 
 def test_a_judge_of_the_yaml_is_built(toy_yaml, tmp_path):
@@ -212,11 +191,6 @@ def test_a_directory_in_use_is_refused_in_one_line(toy_yaml, capsys):
     assert run("--config", toy_yaml) == 1
     assert "already holds a run" in error_of(capsys)
     assert run("--config", toy_yaml, "--overwrite") == 0
-
-
-def test_resuming_without_a_checkpoint_says_so_before_the_model_is_built(toy_yaml, capsys):
-    assert run("--config", toy_yaml, "--ckpt_path=last", "--model.mistake=init") == 1
-    assert "no checkpoint 'last' in" in error_of(capsys)
 
 
 def test_a_user_s_mistake_in_a_constructor_is_one_line(toy_yaml, capsys):

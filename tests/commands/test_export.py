@@ -42,6 +42,14 @@ def test_an_existing_directory_is_not_replaced_unasked(run_dir, tmp_path, capsys
     assert export.main(["export", str(run_dir), "--out", str(tmp_path / "out"), "--overwrite"]) == 0
 
 
+def test_an_export_that_a_run_did_not_come_to_is_made_up_for(run_dir, capsys):
+    assert export.main(["export", str(run_dir)]) == 1
+    assert f"{run_dir / 'export'} exists" in capsys.readouterr().err
+    shutil.rmtree(run_dir / "export")
+    assert export.main(["export", str(run_dir)]) == 0
+    assert (run_dir / "export/README.md").is_file()
+
+
 def test_a_broken_or_foreign_checkpoint_is_one_line(run_dir, tmp_path, capsys):
     (tmp_path / "broken.ckpt").write_bytes(b"no checkpoint")
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.ckpt")
@@ -127,8 +135,7 @@ def test_nothing_is_exported_where_the_hub_refuses(run_dir, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "expected --out DIR, or --push-to-hub OWNER/NAME"),
-        (["--push-to-hub", "me/toy", "--ckpt", "best"], "without --ckpt"),
+        (["--push-to-hub", "me/toy", "--ckpt", "best"], "expected --out DIR beside --ckpt"),
         (["--push-to-hub", "me/toy"], "has no export/: --out DIR makes"),
     ],
 )

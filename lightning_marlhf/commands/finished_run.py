@@ -1,0 +1,24 @@
+"""Is a run finished? What a job that is requeued asks, since it may be started once more than needed."""
+
+import json
+from pathlib import Path
+
+from lightning_marlhf.records import DONE_FILE, RunSummary
+
+
+def updates_of_finished(run_dir: Path, *, max_steps: int, changed: bool) -> int | None:
+    """Return the updates of a run that is finished; None for one that is not, or that is to be extended.
+
+    Args:
+        run_dir: the run directory.
+        max_steps: updates of the run as it is started now; -1 for no limit.
+        changed: it is started with other settings than before. With the same a run does not go on, whatever ended it:
+            the epochs, the time, early stopping, a guard.
+    """
+    try:
+        done = RunSummary.from_dict(json.loads((run_dir / DONE_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    enough = not changed or 0 <= max_steps <= done.step
+    lost = done.export is not None and not (run_dir / done.export).is_dir()
+    return done.step if done.command == "fit" and enough and not lost else None

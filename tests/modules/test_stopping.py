@@ -1,0 +1,129 @@
+"""A run that is stopped in good order, in whatever way, and goes on: the numbers of a run that nobody stopped."""
+
+import os
+import signal
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping, Timer
+
+from lightning_marlhf.callbacks.checkpoint import Checkpoint
+from lightning_marlhf.callbacks.guards import KLGuard
+from lightning_marlhf.callbacks.interrupt import GracefulInterrupt, Interrupted
+from tests.modules.tiny_runs import data, fit
+
+BATCHES = 7  # of the whole run; an epoch has 3
+LOSSES = {"sft": "loss/sft", "reward_model": "loss/reward_model", "ppo": "loss/value_avg"}
+STAGES = tuple(LOSSES)
+UPDATES = {"sft": 1, "reward_model": 1, "ppo": 2}  # of a batch
+
+
+class Log(Callback):
+    """Keeps what each batch was worth, by the number of updates."""
+
+    def __init__(self, stage):
+        self.names = [LOSSES[stage], *(["objective/scores"] if stage == "ppo" else [])]
+        self.found = {}
+
+    def on_train_batch_end(self, trainer, *_):
+        metrics = [float(trainer.callback_metrics[name]) for name in self.names]
+        assert trainer.global_step not in self.found, "a batch was made twice"
+        self.found[trainer.global_step] = metrics
+
+
+class At(Callback):
+    """Does something at the start of the batch after so many updates."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, *_):
+        if trainer.global_step >= self.step:
+            self.act()
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """The numbers of uninterrupted runs, by stage; each is made once."""
+    return {}
+
+
+@pytest.fixture
+def run(make_sft, make_reward_model, make_ppo, tmp_path, whole):
+    makers = {"sft": make_sft, "reward_model": make_reward_model, "ppo": make_ppo}
+
+    def part(stage, folder, *callbacks, batches=BATCHES, resume=False, workers=0, **settings):
+        module, log = makers[stage](), Log(stage)
+        torch.manual_seed(0)
+        fit(
+            module,
+            data(stage, train_rows=24, num_workers=workers),
+            folder,
+            steps=batches * UPDATES[stage],
+            callbacks=[log, *callbacks, Checkpoint(), GracefulInterrupt()],
+            enable_checkpointing=True,
+            ckpt_path=folder / "checkpoints/last.ckpt" if resume else None,
+            **settings,
+        )
+        return log.found
+
+    def compare(stage, stop, *, workers=0):
+        """Stop a run by ``stop(part)``, go on with it, and compare each batch with those of the whole run."""
+        if stage not in whole:
+            whole[stage] = part(stage, tmp_path / "whole")
+        stop(lambda *args, **kw: part(stage, tmp_path / "parts", *args, workers=workers, **kw))
+        rest = part(stage, tmp_path / "parts", resume=True, workers=workers)
+        assert 0 < len(rest) < BATCHES
+        for step, metrics in rest.items():
+            assert metrics == pytest.approx(whole[stage][step], rel=1e-5, abs=1e-6), step
+        assert [*whole[stage]][-len(rest) :] == [*rest]  # no update is left out
+
+    return compare
+
+
+@pytest.mark.parametrize("batches", [1, 3, 4])
+@pytest.mark.parametrize("stage", STAGES)
+def test_by_max_steps_inside_an_epoch_and_at_its_end(run, stage, batches):
+    run(stage, lambda part: part(batches=batches))
+
+
+@pytest.mark.parametrize("batches", [3, 4])
+@pytest.mark.parametrize("stage", STAGES)
+def test_with_processes_that_prepare_batches(run, stage, batches):
+    run(stage, lambda part: part(batches=batches), workers=2)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_by_max_time(run, stage):
+    class TimeIsOver(At):
+        def act(self):
+            timer._duration = 0.0
+
+    timer = Timer(duration={"days": 1})
+    run(stage, lambda part: part(TimeIsOver(4 * UPDATES[stage]), timer))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_by_early_stopping_after_a_validation(run, stage):
+    reached = {"mode": "min", "stopping_threshold": 1e9, "check_on_train_epoch_end": False}
+    often = {"val_check_interval": 4, "check_val_every_n_epoch": None, "limit_val_batches": 1}
+    run(stage, lambda part: part(EarlyStopping(LOSSES[stage], **reached), **often))
+
+
+def test_by_the_guard_of_kl(run):
+    run("ppo", lambda part: part(KLGuard(update_limit=1e-9, action="stop")))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
+@pytest.mark.parametrize("stage", STAGES)
+def test_by_a_signal(run, stage, number):
+    class Signal(At):
+        def act(self):
+            os.kill(os.getpid(), number)
+
+    def stop(part):
+        with pytest.raises(Interrupted):
+            part(Signal(3 * UPDATES[stage]))
+
+    run(stage, stop)
