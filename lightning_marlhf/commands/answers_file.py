@@ -45,4 +45,7 @@ def _to_completion(row: Mapping[str, Any], number: int, path: Path) -> Completio
         "num_tokens": 0,
         "ended": True,
     }
-    return Completion.from_dict({**unknown, **row})
+    try:
+        return Completion.from_dict({**unknown, **row})
+    except ValueError as error:
+        raise ValueError(f"{path}: row {number + 1}: {error}") from None
