@@ -1,18 +1,36 @@
 """What runs leave on disk for people and for reports: JSON rows, written atomically. Standard library only."""
 
+import codecs
+import gzip
 import json
 import os
+import re
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from types import UnionType
+from typing import (
+    IO,
+    Any,
+    NamedTuple,
+    Self,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 METRICS_FILE = (
     "metrics.csv"  # long format: step,name,value,seconds; the only one that can be appended to
 )
 DONE_FILE = "done.json"
 PROGRESS_FILE = "progress.json"
+BLANK = " \t\n\r\v\f"  # a line of nothing else holds no row
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half of a pair of escapes, or one of two halves
 
 
 class Record:
@@ -20,13 +38,54 @@ class Record:
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Self:
-        """Build the record from a parsed JSON object."""
-        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-        return cls(**{key: value for key, value in row.items() if key in known})
+        """Build the record from a parsed JSON object.
+
+        Raises:
+            ValueError: a key is missing, or holds something else than the record's field.
+        """
+        hints = _hints(cls)  # type: ignore[arg-type]
+        if missing := [
+            name for name, (_, required) in hints.items() if required and name not in row
+        ]:
+            raise ValueError(f"{cls.__name__}: no {', '.join(map(repr, missing))}")
+        known = {name: row[name] for name in hints if name in row}
+        for name, value in known.items():
+            if not _fits(value, hints[name][0]):
+                got = type(value).__name__
+                raise ValueError(f"{cls.__name__}: `{name}` holds something else, of type {got}")
+        return cls(**known)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-serialisable dictionary."""
         return asdict(self)  # type: ignore[call-overload, no-any-return]
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+@cache
+def _hints(record: type) -> dict[str, tuple[Any, bool]]:
+    """Give the type of each field, and whether it must be there."""
+    hints = get_type_hints(record)
+    return {
+        each.name: (hints[each.name], each.default is MISSING and each.default_factory is MISSING)
+        for each in fields(record)
+    }
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Tell whether a value from JSON, or a record made of one, is of a type; of a list one item of each type."""
+    kind, inner = get_origin(hint), get_args(hint)
+    if kind in (Union, UnionType):
+        return any(_fits(value, each) for each in inner)
+    if kind in (list, tuple):
+        samples = {type(each): each for each in value} if isinstance(value, list | tuple) else None
+        return samples is not None and all(_fits(each, inner[0]) for each in samples.values())
+    if kind is dict:
+        return isinstance(value, Mapping) and all(_fits(each, inner[1]) for each in value.values())
+    if hint in (int, float):
+        return isinstance(value, int | hint) and not isinstance(value, bool)
+    return hint is Any or isinstance(value, hint)
 
 
 @dataclass(frozen=True)
@@ -287,32 +346,140 @@ def _to_line(row: Record) -> str:
     return json.dumps(row.to_dict(), ensure_ascii=False) + "\n"
 
 
-def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a JSONL file, skipping blank lines.
+class Line(NamedTuple):
+    """One line of a text file."""
+
+    offset: int  # where it begins, in bytes of what `open_bytes` gives
+    text: str  # without its end
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """Open a file; one whose name ends with .gz is unpacked."""
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """Yield the lines of a text file in UTF-8, with or without a byte-order mark.
+
+    A line ends at a newline, perhaps after a carriage return, and nowhere else: U+2028, U+0085 and form feeds are text.
 
     Raises:
-        ValueError: a line is not a JSON object; names the file and the line.
+        ValueError: a line is no such text, or the file is not a whole gzip file; names the file and the row, from 1.
     """
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}:{number}: not JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise ValueError(
-                    f"{path}:{number}: expected a JSON object, got {type(row).__name__}"
+    offset = 0
+    with open_bytes(path) as file:
+        try:
+            for number, content in enumerate(file, start=1):
+                yield Line(
+                    offset, decode_line(content, first=number == 1, where=f"{path}: row {number}")
                 )
-            yield row
+                offset += len(content)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{path}: no whole gzip file: {error}") from None
+
+
+def decode_line(content: bytes, *, first: bool, where: str) -> str:
+    """Read a line as UTF-8, without its end; the ``first`` of a file may begin with a byte-order mark.
+
+    Raises:
+        ValueError: it is no text in UTF-8; begins with ``where``.
+    """
+    content = content.removesuffix(b"\n").removesuffix(b"\r")
+    try:
+        text = content.removeprefix(codecs.BOM_UTF8 if first else b"").decode()
+    except UnicodeDecodeError as error:
+        kind = (
+            "UTF-16" if first and content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else ""
+        )
+        found = kind or f"the byte 0x{content[error.start]:02x} at position {error.start}"
+        raise ValueError(
+            f"{where}: expected text in UTF-8, got {found}; save the file as UTF-8"
+        ) from None
+    if "\0" in text:
+        raise ValueError(
+            f"{where}: expected text in UTF-8, got a NUL byte (as in UTF-16, or in damaged files)"
+        )
+    return text
+
+
+def parse_row(line: str, *, lone_surrogates: bool = False) -> dict[str, Any]:
+    """Parse a line of a JSONL file.
+
+    Args:
+        line: of text.
+        lone_surrogates: let texts pass that hold half of a surrogate pair, which no file and no tokenizer takes.
+
+    Raises:
+        ValueError: it is no JSON object, names a key twice, or holds half of a surrogate pair.
+    """
+    try:
+        row = json.loads(line.removeprefix("\ufeff"), object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"expected a JSON object, got {type(row).__name__}")
+    if not lone_surrogates and _SURROGATE.search(line) and (found := _lone_surrogate(row)):
+        raise ValueError(
+            f"expected text, got half of a surrogate pair ({found}), as in a text cut within an emoji"
+        )
+    return row
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} is there twice")
+    return found
+
+
+def _lone_surrogate(row: Mapping[str, Any]) -> str:
+    """Give the first half of a surrogate pair as its escape; "" where there is none."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        return f"\\u{ord(error.object[error.start]):04x}"
+    return ""
+
+
+def read_jsonl(path: Path, *, lone_surrogates: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSONL file, skipping blank lines.
+
+    Args:
+        path: of the file; see `read_lines`.
+        lone_surrogates: see `parse_row`.
+
+    Raises:
+        ValueError: a line is no JSON object; names the file and the row.
+    """
+    rows = (line.text for line in read_lines(path) if line.text.strip(BLANK))
+    for number, row in enumerate(rows, start=1):
+        try:
+            yield parse_row(row, lone_surrogates=lone_surrogates)
+        except ValueError as error:
+            raise ValueError(f"{path}: row {number}: {error}") from None
+
+
+def read_records(path: Path, kind: type[AnyRecord]) -> list[AnyRecord]:
+    """Read a JSONL file of records.
+
+    Raises:
+        ValueError: a row is none; names the file and the row.
+    """
+    found = []
+    for number, row in enumerate(read_jsonl(path), start=1):
+        try:
+            found.append(kind.from_dict(row))
+        except ValueError as error:
+            raise ValueError(f"{path}: row {number}: {error}") from None
+    return found
 
 
 def read_completions(path: Path) -> list[Completion]:
     """Read a file of completions."""
-    return [Completion.from_dict(row) for row in read_jsonl(path)]
+    return read_records(path, Completion)
 
 
 def read_verdicts(path: Path) -> list[Verdict]:
     """Read a file of verdicts."""
-    return [Verdict.from_dict(row) for row in read_jsonl(path)]
+    return read_records(path, Verdict)

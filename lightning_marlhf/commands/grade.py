@@ -13,7 +13,13 @@ from typing import get_args
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.counter import Counter
 from lightning_marlhf.commands.grading import Attempt, Job, Problems, grade, read_attempts
-from lightning_marlhf.records import GradedProgram, append_jsonl, cut_unfinished_line, read_jsonl
+from lightning_marlhf.records import (
+    GradedProgram,
+    append_jsonl,
+    cut_unfinished_line,
+    read_jsonl,
+    read_records,
+)
 from lightning_marlhf.sandbox.pool import Sandbox, available_cpus
 from lightning_marlhf.sandbox.verdicts import Limits, Match
 
@@ -280,5 +286,5 @@ def _report(out: Path, ks: Sequence[int]) -> None:
     from lightning_marlhf.commands.grade_table import summarize
 
     sys.stdout.write(f"{out}\n")
-    for line in summarize(map(GradedProgram.from_dict, read_jsonl(out)), ks):
+    for line in summarize(read_records(out, GradedProgram), ks):
         sys.stdout.write(f"{line}\n")

@@ -1,6 +1,5 @@
 """What `grade` does: reads problems and completions, runs the programs. Neither file has to fit into memory."""
 
-import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -9,7 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lightning_marlhf.records import GradedProgram, read_jsonl
+from lightning_marlhf.records import (
+    BLANK,
+    GradedProgram,
+    open_bytes,
+    parse_row,
+    read_jsonl,
+    read_lines,
+)
 from lightning_marlhf.rollout.program_tests import reward_of
 from lightning_marlhf.sandbox.pool import Sandbox
 from lightning_marlhf.sandbox.verdicts import Limits, Match, Report, Tests
@@ -60,12 +66,11 @@ class Problems(Mapping[int, Entry]):
         self._path = path
         self._entries: dict[int, Entry] = {}
         self.tests = lru_cache(_READ_PROBLEMS)(self._read_tests)
-        for number, (offset, row) in enumerate(
-            zip(_offsets(path), read_jsonl(path), strict=True), start=1
-        ):
+        rows = (line for line in read_lines(path) if line.text.strip(BLANK))
+        for number, line in enumerate(rows, start=1):
             try:
-                self._add(offset, row)
-            except (MalformedRow, UnusableRow) as error:
+                self._add(line.offset, parse_row(line.text))
+            except ValueError as error:
                 raise ValueError(f"{path}: row {number}: {error}") from None
         if not self._entries:
             raise ValueError(f"no problems in {path}")
@@ -94,9 +99,9 @@ class Problems(Mapping[int, Entry]):
         self._entries[problem.problem_id] = Entry(offset, problem.difficulty, tests, unusable)
 
     def _read_tests(self, problem_id: int) -> Tests:
-        with self._path.open("rb") as file:
+        with open_bytes(self._path) as file:
             file.seek(self._entries[problem_id].offset)
-            return read_tests(apps.problem(json.loads(file.readline())))
+            return read_tests(apps.problem(parse_row(file.readline().decode())))
 
 
 def read_tests(problem: apps.Problem) -> Tests:
@@ -228,13 +233,3 @@ def _graded(attempt: Attempt, running: Future[Report], job: Job) -> GradedProgra
         isolation=report.isolation,
         message=report.message[:_LONGEST_MESSAGE],
     )
-
-
-def _offsets(path: Path) -> Iterator[int]:
-    """Yield where each line begins that is not blank."""
-    offset = 0
-    with path.open("rb") as file:
-        for line in file:
-            if line.strip():
-                yield offset
-            offset += len(line)

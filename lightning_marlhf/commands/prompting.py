@@ -1,6 +1,7 @@
 """Prompts as users give them: typed, from a file or from standard input, in the format of a data set."""
 
 import argparse
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_marlhf.records import read_jsonl
+from lightning_marlhf.records import decode_line, read_jsonl, read_lines
 from lightning_marlhf.tasks import dialogue, prompts
 from lightning_marlhf.tasks.dialogue import Turn
 from lightning_marlhf.tasks.messages import split_dialogue
@@ -54,7 +55,7 @@ def read_prompts(given: Sequence[str], file: Path | None, form: str) -> list[Pro
     """
     if given and file:
         raise ValueError("prompts on the command line and --file: give one of them")
-    if file is not None and file.suffix == ".jsonl":
+    if file is not None and file.name.endswith((".jsonl", ".jsonl.gz")):
         found = _read_rows(file, form)
     else:
         texts = (text for text in _texts(given, file) if text.strip())
@@ -66,12 +67,18 @@ def read_prompts(given: Sequence[str], file: Path | None, form: str) -> list[Pro
 
 def _texts(given: Sequence[str], file: Path | None) -> Sequence[str]:
     if given:
-        return given
+        return [
+            decode_line(os.fsencode(text), first=False, where=f"prompt {number}")
+            for number, text in enumerate(given, start=1)
+        ]
     if file is not None:
-        return file.read_text(encoding="utf-8").splitlines()
+        return [line.text for line in read_lines(file)]
     if sys.stdin.isatty():
         raise ValueError("no prompts: give them as arguments, with --file, or on standard input")
-    return sys.stdin.read().splitlines()
+    return [
+        decode_line(line, first=number == 1, where=f"standard input: row {number}")
+        for number, line in enumerate(sys.stdin.buffer, start=1)
+    ]
 
 
 def _frame(text: str, form: str) -> str:

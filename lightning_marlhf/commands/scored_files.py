@@ -16,7 +16,7 @@ from lightning_marlhf.records import (
     append_jsonl,
     cut_unfinished_line,
     read_completions,
-    read_jsonl,
+    read_records,
     write_jsonl,
 )
 from lightning_marlhf.tasks.tiny_tldr import FACTS, gold_score
@@ -183,7 +183,7 @@ def _read_cache(cache: Path) -> dict[tuple[str, str], float]:
     if not cache.exists():
         return {}
     cut_unfinished_line(cache)
-    rows = map(TextScore.from_dict, read_jsonl(cache))
+    rows = read_records(cache, TextScore)
     return {(row.scorer, row.text): row.score for row in rows}
 
 

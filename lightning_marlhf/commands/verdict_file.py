@@ -76,7 +76,7 @@ class VerdictFile:
         cut_unfinished_line(self.path)
         try:
             self._there = {_key(verdict): verdict for verdict in latest(read_verdicts(self.path))}
-        except TypeError as error:
+        except ValueError as error:
             raise ValueError(f"{self.path} holds something else than verdicts: {error}") from None
 
     def _write(self) -> None:

@@ -4,9 +4,10 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, Features, are_progress_bars_disabled
+from datasets import Dataset, Features, are_progress_bars_disabled, config
 from datasets import disable_progress_bars as hide_progress
 from datasets import enable_progress_bars as show_progress
 
@@ -42,6 +43,8 @@ def cached_map(
     if processes is None and len(rows) >= _LONG:
         processes = min(_MOST_PROCESSES, os.cpu_count() or 1)
     parts = "\0".join([rows._fingerprint, *key])
+    fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:32]
+    stored = cache_folder() / f"{fingerprint}.arrow" if rows.cache_files else None
     with progress_bar(shown=len(rows) >= _SHORT):
         return rows.map(
             function,
@@ -52,9 +55,15 @@ def cached_map(
             remove_columns=rows.column_names,
             features=features,
             num_proc=processes if processes and processes > 1 else None,
-            new_fingerprint=hashlib.sha256(parts.encode()).hexdigest()[:32],
+            new_fingerprint=fingerprint,
+            cache_file_name=None if stored is None else str(stored),
             desc=title,
         )
+
+
+def cache_folder() -> Path:
+    """Return where what is made of data sets is kept; never beside the data, which may be read-only."""
+    return Path(config.HF_DATASETS_CACHE) / "lightning_marlhf"
 
 
 @contextmanager

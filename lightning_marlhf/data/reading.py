@@ -20,8 +20,9 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.data.base import Stage
 from lightning_marlhf.data.cached_map import cached_map
-from lightning_marlhf.data.source import LINE
+from lightning_marlhf.data.data_file import LINE
 from lightning_marlhf.data.tokenizers import vocabulary
+from lightning_marlhf.records import BLANK, parse_row
 from lightning_marlhf.tasks import rows
 from lightning_marlhf.tasks.dialogue import Turn
 from lightning_marlhf.tasks.rows import MalformedRow, PreferenceText, UnusableRow
@@ -188,12 +189,9 @@ def _parse(stored: Mapping[str, Any]) -> Mapping[str, Any]:
     """Parse a line of JSON; rows that have columns already stay as they are."""
     if set(stored) != {LINE}:
         return stored
-    if not stored[LINE].strip():
+    if not stored[LINE].strip(BLANK):
         raise UnusableRow("blank line")
     try:
-        row = json.loads(stored[LINE])
+        return parse_row(stored[LINE])
     except ValueError as error:
-        raise MalformedRow(f"not JSON: {error}") from None
-    if not isinstance(row, dict):
-        raise MalformedRow(f"expected a JSON object, got {type(row).__name__}")
-    return row
+        raise MalformedRow(str(error)) from None

@@ -13,13 +13,10 @@ from typing import Any
 import datasets
 from datasets import Dataset, DatasetDict
 
-from lightning_marlhf.data.cached_map import progress_bar
+from lightning_marlhf.data.data_file import SUFFIXES, load_file
 from lightning_marlhf.hub.sources import SourceError, first_line
 
-LINE = "text"  # the one column of a file of JSON lines
 _HELD_OUT = ("valid", "validation", "test", "eval")
-_SUFFIXES = (".jsonl", ".parquet", ".jsonl.gz")
-_LARGE_FILE = 100_000_000  # bytes
 _log = logging.getLogger(__name__)
 
 
@@ -56,7 +53,7 @@ def load_source(source: str, *, hub: HubData) -> Source:
     if path.exists():
         return _pick_splits(source, _local(path))
     looks_like_path = source.startswith((".", "/", "~")) or source.count("/") != 1
-    if looks_like_path or source.endswith(_SUFFIXES):
+    if looks_like_path or source.endswith(SUFFIXES):
         raise SourceError(
             f"data source {source} does not exist: expected a Hub id (owner/name), a folder with train.jsonl and "
             "valid.jsonl (or .parquet), or a data file"
@@ -68,19 +65,18 @@ def load_source(source: str, *, hub: HubData) -> Source:
 
 
 def _local(path: Path) -> Mapping[str, Dataset]:
-    if path.is_file():
-        return {"train": _read_files({"train": path})["train"]}
+    if not path.is_dir():
+        return {"train": load_file(path)}
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         saved = _reading(str(path), lambda: datasets.load_from_disk(str(path)))
         return saved if isinstance(saved, DatasetDict) else {"train": saved}
-    files = sorted(file for file in path.iterdir() if file.name.endswith(_SUFFIXES))
+    files = sorted(file for file in path.iterdir() if _is_data(file))
     named = {file.name.partition(".")[0]: file for file in reversed(files) if _is_plain(file)}
     held_out = next((name for name in _HELD_OUT if name in named), None)
     if "train" in named:
-        chosen = {name: named[name] for name in ("train", held_out) if name is not None}
-        return _read_files(chosen)
+        return {name: load_file(named[name]) for name in ("train", held_out) if name is not None}
     if len(files) == 1:
-        return _read_files({"train": files[0]})
+        return {"train": load_file(files[0])}
     found = ", ".join(file.name for file in files[:5]) or "no data file"
     raise SourceError(
         f"data source {path}: expected train.jsonl (or train.parquet) and valid.jsonl beside it, or a folder written "
@@ -88,27 +84,14 @@ def _local(path: Path) -> Mapping[str, Dataset]:
     )
 
 
+def _is_data(file: Path) -> bool:
+    """Tell data from folders, and from hidden files that a system leaves beside it."""
+    return file.name.endswith(SUFFIXES) and not file.name.startswith(".") and file.is_file()
+
+
 def _is_plain(file: Path) -> bool:
     """Tell train.jsonl from train.raw.jsonl."""
-    return file.name.partition(".")[2] in {suffix[1:] for suffix in _SUFFIXES}
-
-
-def _read_files(files: Mapping[str, Path]) -> Mapping[str, Dataset]:
-    for file in files.values():
-        if not file.name.endswith(_SUFFIXES):
-            raise SourceError(f"{file}: expected a file that ends with {', '.join(_SUFFIXES)}")
-        if file.stat().st_size == 0:
-            raise SourceError(f"{file} is empty: expected one row a line")
-    return {
-        split: _reading(str(file), lambda file=file: _load_file(file))  # type: ignore[misc]
-        for split, file in files.items()
-    }
-
-
-def _load_file(file: Path) -> Dataset:
-    builder = "parquet" if file.suffix == ".parquet" else "text"
-    with progress_bar(shown=file.stat().st_size >= _LARGE_FILE):
-        return datasets.load_dataset(builder, data_files={"train": str(file)}, split="train")
+    return f".{file.name.partition('.')[2]}" in SUFFIXES
 
 
 def _from_hub(repository: str, config: str | None) -> Mapping[str, Dataset]:

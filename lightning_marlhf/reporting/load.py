@@ -110,7 +110,10 @@ def load_run(folder: Path, *, stage: str, seed: int) -> Run:
     done = _read_object(folder / DONE_FILE, problems)
     summary = None
     if {"command", "step", "seconds"} <= done.keys():
-        summary = RunSummary.from_dict(done)
+        try:
+            summary = RunSummary.from_dict(done)
+        except ValueError as error:
+            problems.append(f"{DONE_FILE}: {error}")
     return Run(
         stage=stage,
         seed=seed,

@@ -110,7 +110,7 @@ class _Asked:
         if isinstance(self._answer, Exception):
             return self._answer
         try:
-            return checked(self._answer.result(), self._rollout)
+            return in_one_form(self._answer.result(), self._rollout)
         except Exception as error:
             return error
 
@@ -133,7 +133,7 @@ class _Asked:
         return replace(scores, valid=scores.valid & finite)
 
 
-def checked(scores: Scores, rollout: Rollout) -> Scores:
+def in_one_form(scores: Scores, rollout: Rollout) -> Scores:
     """Bring what a scorer gave into one form: floats, on the device of the rollout; details that are infinite are NaN.
 
     Raises:

@@ -62,7 +62,7 @@ def test_prompts_come_from_a_file_or_from_standard_input(run_dir, tmp_path, caps
     rows = answers(capsys, run_dir, "abc", "x")
     assert answers(capsys, run_dir, "--file", tmp_path / "p.txt") == rows
     assert answers(capsys, run_dir, "--file", tmp_path / "p.jsonl") == rows
-    monkeypatch.setattr("sys.stdin", io.StringIO("abc\nx\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"abc\nx\n")))
     assert answers(capsys, run_dir) == rows
 
 
@@ -302,7 +302,7 @@ def test_an_older_file_is_kept_until_there_is_something_to_replace_it(tmp_path, 
     ("content", "said"),
     [
         ("", "no prompts in"),
-        ("{", "p.jsonl:1: not JSON"),
+        ("{", "p.jsonl: row 1: not JSON"),
         ('{"prompt": " "}', "row 1: expected a `prompt` with a text"),
         ('{"prompt": "a"}\n\n{"prompt": 1}', "row 2: expected a `prompt` with a text"),
     ],

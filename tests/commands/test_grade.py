@@ -494,8 +494,8 @@ def test_mistakes_are_one_line(files, capsys, arguments, said):
     ("content", "said"),
     [
         ("", "no completions in"),
-        ('{"problem_id": 7', "c.jsonl:1: not JSON"),
-        ("[]", "c.jsonl:1: expected a JSON object"),
+        ('{"problem_id": 7', "c.jsonl: row 1: not JSON"),
+        ("[]", "c.jsonl: row 1: expected a JSON object"),
         ('{"completion": "a"}', "row 1: column problem_id is missing: found completion"),
         ('{"problem_id": 7}', "row 1: column completion is missing: found problem_id"),
         ('{"problem_id": "7", "completion": ""}', "column problem_id: expected a whole number"),
@@ -523,7 +523,7 @@ def without(column):
     ("content", "said"),
     [
         ("", "no problems in"),
-        ("{", "p.jsonl:1: not JSON"),
+        ("{", "p.jsonl: row 1: not JSON"),
         (without("problem_id"), "p.jsonl: row 1: column problem_id is missing"),
         (without("input_output"), "p.jsonl: row 1: column input_output is missing"),
         (without("difficulty"), "p.jsonl: row 1: column difficulty is missing"),

@@ -64,7 +64,7 @@ def test_what_cannot_be_read_is_told_in_one_line(write, tmp_path):
     folder = write("train.jsonl", [])
     assert "train.jsonl is empty" in refused(folder)
     (tmp_path / "data" / "train.jsonl").write_bytes(b'{"n": "\xff"}\n')
-    assert "can't decode byte" in refused(folder)
+    assert "row 1: expected text in UTF-8, got the byte 0xff" in refused(folder)
     (tmp_path / "data" / "rows.csv").write_text("n\n1\n")
     assert "expected a file that ends with .jsonl" in refused(f"{folder}/rows.csv")
 

@@ -107,7 +107,7 @@ def _read(path: Path) -> Iterator[Verdict]:
         try:
             verdict = Verdict.from_dict(row)
             sound = verdict.judge.startswith(KIND) and verdict.order in ("ab", "ba")
-        except (TypeError, AttributeError):
+        except ValueError:
             sound = False
         if not sound:
             raise ValueError(

@@ -50,8 +50,8 @@ class HumanJudge:
     def _read(self) -> list[Verdict]:
         try:
             verdicts = latest(read_verdicts(self._path))
-        except TypeError as error:
-            raise JudgeError(f"{self._path}: expected verdicts: {error}") from None
+        except ValueError as error:
+            raise JudgeError(f"expected verdicts: {error}") from None
         for verdict in verdicts:
             if verdict.winner not in WINNERS:
                 raise JudgeError(
