@@ -104,7 +104,8 @@ def _rows(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
 
     What stands there is no pad token, whose embedding is zero in a fresh model: the mask alone says that it is padding.
     """
-    size = model.get_input_embeddings().num_embeddings
+    tables = (model.get_input_embeddings(), model.get_output_embeddings())
+    size = min(table.weight.shape[0] for table in tables if table is not None)
     pad = getattr(model.config.get_text_config(), "pad_token_id", None)
     tokens = [index for index in range(min(size, 5 * _ROW)) if index != pad]
     places = torch.arange(2 * _ROW).view(2, _ROW) * 7 % len(tokens)
