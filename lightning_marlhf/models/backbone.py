@@ -23,6 +23,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from lightning_marlhf.hub import vocabulary
 from lightning_marlhf.hub.sources import TOKENIZER_FILES, SourceError, locate, reading
@@ -348,6 +349,13 @@ def _initialise(
 
 def _read_config(source: str, folder: str) -> PreTrainedConfig:
     with reading(source):
+        settings, _ = PreTrainedConfig.get_config_dict(folder)
+        model_type = settings.get("model_type")
+        if "auto_map" in settings and model_type not in CONFIG_MAPPING:
+            raise SourceError(
+                f"{source} is a model of code of its own (model_type {model_type!r}), which is not run here: expected "
+                "a family that transformers has, such as Gemma, Llama or Qwen"
+            )
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     return without_dropout(config)
 

@@ -25,14 +25,14 @@ class ScalarNetwork(nn.Module):
         classifier: a sequence classifier. ``classifier.config.reward_offset`` (0 where
             absent) is subtracted from what the head says.
         label: number of the output that is the score; None where there is but one.
-        check: refuse at once a classifier that left padding changes (see `self_check`); one on the meta device cannot
-            be asked before it has weights.
+        check: refuse at once a classifier whose states padding changes (see `self_check`); one on the meta device
+            cannot be asked before it has weights.
 
     Attributes:
         doors: the ways in beside ``forward``, before which sharded weights are gathered.
 
     Raises:
-        SourceError: if its head is no linear layer called ``score``, or left padding changes its states.
+        SourceError: if its head is no linear layer called ``score``, or padding changes its states.
         ValueError: if it has several labels, and none is chosen.
     """
 
@@ -51,8 +51,8 @@ class ScalarNetwork(nn.Module):
             self.check()
 
     def check(self) -> None:
-        """Refuse a classifier that left padding changes; sharded ones, on all processes."""
-        self_check.check_padding(self, self.classifier)
+        """Refuse a classifier whose states padding changes; sharded ones, on all processes."""
+        self_check.check_states(self, self.classifier)
 
     def states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Give the hidden states below the head: [batch, seq] -> [batch, seq, hidden]."""

@@ -57,7 +57,7 @@ class Policy(nn.Module):
 
     def check(self) -> None:
         """Refuse a model whose log-probabilities ``forward`` does not reproduce; sharded ones, on all processes."""
-        self_check.check_padding(self, self.lm)
+        self_check.check_states(self, self.lm)
         self_check.check_logprobs(self, self.lm)
 
     def forward(

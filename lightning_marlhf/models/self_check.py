@@ -24,7 +24,7 @@ from lightning_marlhf.types import TokenLogprobs
 _ROW, _NEW, _PADDING = 9, 3, 4  # tokens
 _SPREAD = 10.0  # standard deviation of the stretched logits
 # What rounding and another order of sums may change, in float32 or better and in half precision:
-_STATES = (0.005, 0.1)  # share of the states' norm
+_STATES = (0.001, 0.1)  # share of the states' norm
 _LOGPROBS = (0.2, 1.0)  # nats
 
 
@@ -41,8 +41,8 @@ class _Policy(_WithStates, Protocol):
 
 
 @torch.no_grad()
-def check_padding(network: _WithStates, model: PreTrainedModel) -> None:
-    """Refuse a model whose states change with the padding to their left.
+def check_states(network: _WithStates, model: PreTrainedModel) -> None:
+    """Refuse a model whose states change with padding to their left, or with the tokens that follow them.
 
     Args:
         network: whole, or sharded; then all processes have to call this.
@@ -53,13 +53,13 @@ def check_padding(network: _WithStates, model: PreTrainedModel) -> None:
     """
     ids, mask = _rows(model)
     with _evaluating(model):
-        padded = network.states(ids, mask)[1, _PADDING:]
-        (alone,) = network.states(ids[1:, _PADDING:], mask[1:, _PADDING:])
+        padded = network.states(ids, mask)[1, _PADDING:-1]
+        (alone,) = network.states(ids[1:, _PADDING:-1], mask[1:, _PADDING:-1])
     off = ((padded.double() - alone.double()).norm() / alone.double().norm()).item()
     if not off <= _tolerance(_STATES, alone.dtype):  # NaN is no agreement
         raise SourceError(
-            f"{_name(model)} cannot be used here: padding to the left of a row changes its hidden states by {off:.1%} "
-            "(expected no change); take a model of another family"
+            f"{_name(model)} cannot be used here: padding to the left of a row, or the token after it, changes its "
+            f"hidden states by {off:.1%} (expected no change); take a model of another family"
         )
 
 
@@ -104,7 +104,8 @@ def _rows(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
 
     What stands there is no pad token, whose embedding is zero in a fresh model: the mask alone says that it is padding.
     """
-    size = model.get_input_embeddings().num_embeddings
+    tables = (model.get_input_embeddings(), model.get_output_embeddings())
+    size = min(table.weight.shape[0] for table in tables if table is not None)
     pad = getattr(model.config.get_text_config(), "pad_token_id", None)
     tokens = [index for index in range(min(size, 5 * _ROW)) if index != pad]
     places = torch.arange(2 * _ROW).view(2, _ROW) * 7 % len(tokens)

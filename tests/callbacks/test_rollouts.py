@@ -59,6 +59,11 @@ def test_pieces_keep_the_space_that_a_token_begins_with():
     assert token_pieces(Sentencepiece(), [1, 2, 3]) == ["the", " cat", "s"]
 
 
+def test_an_id_that_is_no_token_has_a_piece_and_a_name():
+    tokenizer = character_tokenizer("ab")
+    assert token_pieces(tokenizer, [4, 99, 5]) == ["a", "<id 99>", "b"]
+
+
 @pytest.mark.parametrize(
     ("every", "expected"), [(8, [4, 8, 16, 24]), (6, [4, 8, 12, 20, 24]), (100, [4]), (0, [])]
 )

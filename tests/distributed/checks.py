@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.distributed import init_process_group
 from torch.distributed.device_mesh import init_device_mesh
 
-from lightning_marlhf.models import fsdp
+from lightning_marlhf.hub.sources import SourceError
+from lightning_marlhf.models import backbone, fsdp
+from lightning_marlhf.models import policy as policy_module
 from lightning_marlhf.models.fsdp import Sharding
 from lightning_marlhf.models.lora import LoRA
 from lightning_marlhf.models.placement import Placement
@@ -186,6 +188,24 @@ def offloaded(folder: Path) -> dict[str, Any]:
         for offload in (False, True)
     ]
     return {"sharded": found[0], "offloaded": found[1]}
+
+
+def refused(folder: Path) -> list[str]:
+    """Place networks of which something unknown is taken for granted; tell what is said."""
+    said = []
+    for file, name, broken in (
+        (policy_module, "_after_head", lambda config: (2.0, None)),
+        (backbone, "position_ids", lambda mask: torch.ones_like(mask).long().cumsum(dim=1) - 1),
+    ):
+        right = getattr(file, name)
+        setattr(file, name, broken)
+        try:
+            place().policy(str(folder / "policy"), prompts()[1])
+        except SourceError as error:
+            said.append(str(error))
+        finally:
+            setattr(file, name, right)
+    return said
 
 
 def second_part(folder: Path) -> list[Any]:

@@ -16,6 +16,7 @@ TWO = (
     "precision",
     "reading",
     "offloaded",
+    "refused",
     "second_part",
     "lora_losses",
     "lora_reward_model_losses",

@@ -57,5 +57,11 @@ def test_each_process_reads_its_share_of_the_weights_and_no_more(two):
     assert max(found["read"]) < 0.55 * found["numbers"]
 
 
+def test_a_sharded_policy_is_asked_whether_its_numbers_are_its_own(two):
+    logits, states = two["refused"]
+    assert "nats from those of its own logits" in logits
+    assert "padding to the left" in states
+
+
 def test_a_reference_on_the_host_says_the_same(two):
     torch.testing.assert_close(*map(torch.tensor, two["offloaded"].values()))

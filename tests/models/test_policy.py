@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_marlhf.models.backbone import ModelConfig, load_causal_lm, position_ids
+from lightning_marlhf.models.backbone import position_ids
 from lightning_marlhf.models.policy import Policy
 
 RESPONSE = 4  # tokens; columns [-RESPONSE:] of make_rows()
@@ -122,14 +122,6 @@ def test_a_number_of_targets_without_a_state_before_the_first_is_refused(
     ids, mask = make_rows()
     with pytest.raises(ValueError, match=f"expected 1 to 9 for rows of 10, got {num_targets}"):
         Policy(make_lm())(ids, mask, num_targets=num_targets, temperature=1.0)
-
-
-def test_a_family_that_scales_its_logits_is_refused(tokenizer):
-    settings = {"model_type": "cohere", "hidden_size": 16, "intermediate_size": 16}
-    sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
-    lm = load_causal_lm(ModelConfig({**settings, **sizes}), tokenizer)
-    with pytest.raises(ValueError, match="cohere models scale their logits by logit_scale"):
-        Policy(lm)
 
 
 def test_generate_calls_the_model(make_lm, make_rows):

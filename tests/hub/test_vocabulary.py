@@ -1,0 +1,33 @@
+"""Which ids are tokens, and whether two tokenizers agree on them."""
+
+import pytest
+
+from lightning_marlhf.data.tokenizers import character_tokenizer
+from lightning_marlhf.hub import vocabulary
+
+
+def test_ids_with_a_gap_need_rows_and_are_no_tokens():
+    tokenizer = character_tokenizer("ab")  # <pad>, <eos>, <bos>, <unk>, a, b
+    assert vocabulary.rows_needed(tokenizer) == 6
+    assert vocabulary.ids_without_token(tokenizer, 6) == []
+    assert vocabulary.ids_without_token(tokenizer, 8) == [6, 7]
+
+    gapped = character_tokenizer("ab")
+    gapped.get_vocab = lambda: {"<pad>": 0, "a": 1, "<added>": 4}
+    assert vocabulary.rows_needed(gapped) == 5
+    assert vocabulary.ids_without_token(gapped, 6) == [2, 3, 5]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("ab", "ab", None),
+        ("ab", "abc", None),  # a token that one of them lacks
+        ("abc", "ab", None),
+        ("ab", "ba", "'a' has id 4 here and 5 there"),
+        ("ab", "ac", "id 5 is 'b' here and 'c' there"),
+    ],
+)
+def test_tokenizers_differ_where_both_have_an_id_or_a_token(one, other, expected):
+    tokenizers = character_tokenizer(one), character_tokenizer(other)
+    assert vocabulary.difference(*tokenizers) == expected
