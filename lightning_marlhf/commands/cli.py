@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -37,7 +37,10 @@ from lightning_marlhf.commands.config_check import Group
 from lightning_marlhf.commands.config_parser import RunParser
 from lightning_marlhf.commands.evaluated_step import EvaluatedStep
 from lightning_marlhf.commands.saved_config import SaveConfig, changes, dump
+from lightning_marlhf.commands.trainer_check import check_trainer
+from lightning_marlhf.ranges import Range
 
+Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]  # numpy's
 SEEDED = ("data.init_args.seed", "model.init_args.seed")  # follow seed_everything where they exist
 # Sections of the YAML: callbacks that every run has, with settings of their own
 CALLBACKS: dict[str, type[Callback]] = {
@@ -124,7 +127,7 @@ class RunCLI(LightningCLI):
         """Refuse wrong keys before anything heavy is imported, then parse."""
         assert isinstance(parser, RunParser)
         parser.schema = {
-            "seed_everything": bool | int,
+            "seed_everything": bool | Seed,
             "trainer": Group(Trainer),
             "model": LightningModule,
             "data": LightningDataModule,
@@ -140,6 +143,7 @@ class RunCLI(LightningCLI):
         if {"-h", "--help"} & set(args):
             parser.parse_args(["--help"])
         self.config = parser.read(args, linked=SEEDED)
+        check_trainer(self.config.trainer.as_dict())
         if "--print_config" in args:
             sys.stdout.write(dump(parser, self.config))
             sys.exit(0)

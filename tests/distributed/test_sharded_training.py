@@ -59,3 +59,10 @@ def test_each_process_reads_its_share_of_the_weights_and_no_more(two):
 
 def test_a_reference_on_the_host_says_the_same(two):
     torch.testing.assert_close(*map(torch.tensor, two["offloaded"].values()))
+
+
+def test_sharded_weights_in_bf16_learn_through_fp32_copies_that_checkpoints_hold(two):
+    found = two["half_precision"]
+    assert found["dtypes"] == ["torch.float32"]
+    assert found["unrounded"] > 0
+    assert found["equal"]  # resumed or not
