@@ -248,3 +248,9 @@ def test_scores_are_scaled_by_all_that_was_seen():
     normalizer.observe(torch.tensor([5.0]))
     scale = torch.tensor([1.0, 3.0, 5.0]).std(correction=0)
     torch.testing.assert_close(normalizer(torch.tensor([6.0])), torch.tensor([6.0]) / scale)
+
+
+def test_a_warm_up_of_the_critic_that_outlasts_the_run_is_refused(make_ppo, tmp_path):
+    module = make_ppo(ppo=PPO(critic_warmup=5))
+    with pytest.raises(ValueError, match=r"ppo\.critic_warmup: expected at most the 4 updates"):
+        fit(module, data("ppo"), tmp_path, steps=4)
