@@ -143,7 +143,7 @@ class RunCLI(LightningCLI):
         if {"-h", "--help"} & set(args):
             parser.parse_args(["--help"])
         self.config = parser.read(args, linked=SEEDED)
-        check_trainer(self.config.trainer.as_dict())
+        check_trainer(self.config.trainer.as_dict(), here=self.build)
         if "--print_config" in args:
             sys.stdout.write(dump(parser, self.config))
             sys.exit(0)

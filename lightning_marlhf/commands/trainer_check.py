@@ -1,6 +1,5 @@
 """Refuses settings of the trainer that Lightning takes and that cannot work, before anything is built."""
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from lightning_marlhf.commands.raw_config import ConfigError
 from lightning_marlhf.modules.precision import check_precision
 from lightning_marlhf.ranges import Range
+from lightning_marlhf.sandbox.pool import available_cpus
 
 PROCESSES_PER_CORE = 4  # more only take each other's memory and time
 RANGES = {
@@ -24,11 +24,12 @@ RANGES = {
 }
 
 
-def check_trainer(settings: Mapping[str, Any]) -> None:
-    """Check numbers, precision and devices.
+def check_trainer(settings: Mapping[str, Any], *, here: bool) -> None:
+    """Check numbers, precision and processes.
 
     Args:
         settings: the trainer's arguments.
+        here: the run is to start on this machine, whose processors count.
 
     Raises:
         ConfigError: names the setting, what was expected and what it is.
@@ -41,7 +42,8 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
         check_precision(settings.get("precision"))
     except ValueError as mistake:
         raise ConfigError(str(mistake)) from None
-    _check_processes(settings.get("accelerator"), settings.get("devices"))
+    if here:
+        _check_processes(settings.get("accelerator"), settings.get("devices"))
 
 
 def _check_processes(accelerator: Any, devices: Any) -> None:
@@ -49,7 +51,7 @@ def _check_processes(accelerator: Any, devices: Any) -> None:
     on_cpu = accelerator == "cpu" or (
         accelerator in ("auto", None) and not torch.accelerator.is_available()
     )
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cpus()
     try:
         count = int(devices)
     except (TypeError, ValueError):  # a list, or "auto"
