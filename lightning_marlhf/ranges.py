@@ -45,7 +45,7 @@ class Range:
             "at most": self.at_most,
             "less than": self.below,
         }
-        words = [f"{name} {bound:g}" for name, bound in bounds.items() if bound is not None]
+        words = [f"{name} {bound:,}" for name, bound in bounds.items() if bound is not None]
         return " and ".join(words) or "a finite number"
 
 

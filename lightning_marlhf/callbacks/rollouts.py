@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_marlhf.callbacks.completions import experience_to_completions
-from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
+from lightning_marlhf.ranges import NonNegativeInt, checked
 from lightning_marlhf.records import Completion, write_jsonl
 from lightning_marlhf.types import Experience
 
@@ -33,7 +33,7 @@ class RolloutWriter(Callback):
     def __init__(
         self,
         *,
-        every_n_steps: PositiveInt = 40,
+        every_n_steps: NonNegativeInt = 40,
         num_rows: NonNegativeInt = 8,
         num_traces: NonNegativeInt = 8,
     ) -> None:

@@ -87,10 +87,15 @@ class Pass:
 def standing(
     shape: Shape, precision: Precision, *, shards: int, learning: int | None = None
 ) -> dict[str, float]:
-    """Bytes of a network that learns: its weights, and gradients and AdamW's moments of ``learning`` weights (all)."""
+    """Bytes of a network that learns: its weights, and gradients and optimizer state of ``learning`` weights (all).
+
+    AdamW's moments are in fp32 or better; for weights in half precision it has a copy in fp32, too.
+    """
     weights = shape.parameters * precision.weight / shards
-    gradients = weights if learning is None else learning * precision.weight / shards
-    return {"weights": weights, "gradients": gradients, "optimizer": ADAM_MOMENTS * gradients}
+    count = (shape.parameters if learning is None else learning) / shards
+    kept = ADAM_MOMENTS + (precision.weight < FP32)
+    optimizer = kept * count * max(precision.weight, FP32)
+    return {"weights": weights, "gradients": count * precision.weight, "optimizer": optimizer}
 
 
 def activations(shape: Shape, run: Pass, precision: Precision) -> float:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -50,8 +50,11 @@ from lightning_marlhf.commands.run_lock import alone_in
 from lightning_marlhf.commands.saved_config import SaveConfig, changes, dump
 from lightning_marlhf.commands.slurm import tasks_without_srun
 from lightning_marlhf.commands.smoke_run import shorten
+from lightning_marlhf.commands.trainer_check import check_trainer
+from lightning_marlhf.ranges import Range
 from lightning_marlhf.records import DONE_FILE
 
+Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]  # numpy's
 SEEDED = ("data.init_args.seed", "model.init_args.seed")  # follow seed_everything where they exist
 # Sections of the YAML: callbacks that every run has, with settings of their own
 CALLBACKS: dict[str, type[Callback]] = {
@@ -149,7 +152,7 @@ class RunCLI(LightningCLI):
         """Refuse wrong keys before anything heavy is imported, then parse."""
         assert isinstance(parser, RunParser)
         parser.schema = {
-            "seed_everything": bool | int,
+            "seed_everything": bool | Seed,
             "trainer": Group(Trainer),
             "model": LightningModule,
             "data": LightningDataModule,
@@ -165,6 +168,7 @@ class RunCLI(LightningCLI):
         if {"-h", "--help"} & set(args):
             parser.parse_args(["--help"])
         self.config = parser.read(args, linked=SEEDED)
+        check_trainer(self.config.trainer.as_dict(), here=self.build)
         if "--print_config" in args:
             sys.stdout.write(dump(parser, self.config))
             sys.exit(0)

@@ -40,7 +40,7 @@ def check_keys(tree: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
         schema: top-level key -> `Group` or type.
 
     Raises:
-        ConfigError: names the first wrong key or class and the nearest right one, or a number outside its range.
+        ConfigError: names the first wrong key or class, and the nearest right one, or number, and its range.
     """
     settings = {key: Setting(hint, required=False) for key, hint in schema.items()}
     _check_settings(tree, settings, path="", owner="the configuration")

@@ -126,6 +126,7 @@ def _options(message: str) -> list[str]:
         return []
     text = re.sub(r"<class '([\w.]+)'>", lambda m: m.group(1).rpartition(".")[2], found.group(1))
     text = text.replace("NoneType", "null").replace("typing.", "")
+    text = re.sub(r"Annotated\[(\w+), [^\]]+\]", r"\1", text)  # whose range is another check's
     literal = re.search(r"Literal\[(.+?)\]", text)
     rest = re.sub(r"Literal\[.+?\]", "", text)
     optional = re.fullmatch(r"Optional\[(.+)\]", rest)

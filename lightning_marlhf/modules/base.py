@@ -256,6 +256,12 @@ class TrainingModule(LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Make one optimizer over all networks and its schedule."""
+        learning = (weight for net, _ in self.networks().values() for weight in net.parameters())
+        if any(weight.requires_grad and weight.dtype == torch.float16 for weight in learning):
+            rank_zero_warn(
+                "what learns is in float16, in which gradients below 6e-8 are 0: expected model.init_args.dtype "
+                "bfloat16 or float32"
+            )
         optimizer = build_optimizer(self.networks(), self.optimization)
         schedule = build_schedule(
             optimizer, self.optimization, updates=self.total_updates, starts=self._starts()

@@ -181,6 +181,11 @@ class MAPPO(TrainingModule):
                 f"a run of {self.total_updates} updates is no whole number of rollouts of "
                 f"{self.updates_per_batch} updates (ppo.epochs x ppo.minibatches): change trainer.max_steps"
             )
+        if self.ppo.critic_warmup > self.total_updates and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            raise ValueError(
+                f"ppo.critic_warmup: expected at most the {self.total_updates} updates of the run, got "
+                f"{self.ppo.critic_warmup}"
+            )
         if isinstance(self.trainer.strategy, DDPStrategy):
             raise ValueError(
                 "plain data parallelism (DDP) cannot run two networks that learn in turn: set trainer.devices to 1, or "

@@ -14,6 +14,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_marlhf.models.fsdp import whole
+from lightning_marlhf.modules.master_weights import MasterAdamW
 from lightning_marlhf.ranges import NonNegative, NonNegativeInt, Positive, Range, checked
 
 Rate = Annotated[float, Range(at_least=0, at_most=1)]
@@ -106,7 +107,7 @@ def build_optimizer(networks: dict[str, tuple[nn.Module, float]], settings: Opti
         decay = settings.of(name).weight_decay
         groups.append({"name": name, "params": matrices, "lr": lr, "weight_decay": decay})
         groups.append({"name": name + _VECTORS, "params": vectors, "lr": lr, "weight_decay": 0.0})
-    return AdamW(
+    return MasterAdamW(
         [group for group in groups if group["params"]],
         betas=settings.betas,
         eps=settings.eps,

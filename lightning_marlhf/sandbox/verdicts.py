@@ -1,5 +1,6 @@
 """What goes into the sandbox and what comes out: limits, tests, verdicts, reports."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -52,7 +53,7 @@ class Limits:
             "memory_mb": 16,
             "output_bytes": 1,
         }.items():
-            if not getattr(self, name) >= least:
+            if not least <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected at least {least}")
 
     @property

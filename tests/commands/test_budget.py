@@ -178,6 +178,8 @@ def test_shards_divide_what_a_network_takes():
         "gradients": 500,
         "optimizer": 1000,
     }
+    half = Precision(weight=2, compute=2, autocast=False)  # with moments and a copy in fp32
+    assert list(budget.standing(shape, half, shards=8).values()) == [250, 250, 1500]
     precision = Precision(weight=4, compute=2, autocast=False)
     assert budget.gathered(shape, precision, whole=True) == 2000
     assert budget.gathered(shape, precision, whole=False) == 2 * (200 + 800)  # two of two layers

@@ -111,6 +111,36 @@ def test_a_baseline_that_is_missing_is_told_before_the_run_begins(toy_yaml, tmp_
             ["--data.init_args.seed=5"],
             "data.init_args.seed: 5 differs from seed_everything (1), which sets it",
         ),
+        (
+            ["--model.updates.lr=.nan"],
+            "model.init_args.updates.lr: expected a finite number, got nan",
+        ),
+        (
+            ["--model.updates.lr=inf"],
+            "model.init_args.updates.lr: expected a finite number, got inf",
+        ),
+        (["--kl_guard.limit=-1"], "kl_guard.limit: expected more than 0, got -1"),
+        (["--checkpoint.every_n_train_steps=0"], "every_n_train_steps: expected at least 1, got 0"),
+        (
+            ["--seed_everything=-5"],
+            "seed_everything: expected at least 0 and at most 4,294,967,295",
+        ),
+        (
+            ["--trainer.gradient_clip_val=.nan"],
+            "trainer.gradient_clip_val: expected a finite number",
+        ),
+        (["--trainer.num_nodes=0"], "trainer.num_nodes: expected at least 1, got 0"),
+        (["--trainer.max_steps=-2"], "trainer.max_steps: expected at least -1, got -2"),
+        (
+            ["--trainer.precision=bf16-true"],
+            "trainer.precision: expected 32-true or bf16-mixed, got bf16-true (model.init_args.dtype",
+        ),
+        (["--trainer.precision=16"], "expected 32-true or bf16-mixed, got 16"),
+        (
+            ["--trainer.accelerator=cpu", "--trainer.devices=9999"],
+            "trainer.devices: expected 1 to ",
+        ),
+        (["--trainer.accelerator=cpu", "--trainer.devices=0"], "trainer.devices: expected 1 to "),
         (["--data.class_path=toy_run.ToyDate"], "did you mean 'toy_run.ToyData'?"),
         (["bogus"], "'bogus' is not an option"),
     ],

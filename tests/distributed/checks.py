@@ -22,8 +22,9 @@ from lightning_marlhf.models.placement import Placement
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.models.weight_files import WeightFiles
 from lightning_marlhf.modules import ShardedStrategy
+from lightning_marlhf.modules.optimization import Optimization
 from lightning_marlhf.rollout.generation import SamplingSettings, generate, row_seeds
-from tests.distributed.runs import losses, make, part
+from tests.distributed.runs import Stop, losses, make, part
 from tests.modules.tiny_runs import data, fit
 
 CPU = torch.device("cpu")
@@ -80,6 +81,32 @@ def lora_null_losses(folder: Path) -> list[Any]:
     """Train MA-PPO with adapters, and a critic that starts from the policy."""
     module = make("ppo", folder, lora=LORA, critic=None)
     return losses(module, "ppo", folder / f"lora-null-{RANKS}", **sharded())
+
+
+def half_precision(folder: Path) -> dict[str, Any]:
+    """Train in bf16 at a tiny rate for 4 updates, once in one go and once in two; compare what learnt in fp32."""
+    slow = Optimization(lr=1e-6, schedule="constant")
+
+    class Save(Stop):
+        def on_train_batch_end(self, trainer, *_):
+            super().on_train_batch_end(trainer)
+            if trainer.global_step == 2:
+                trainer.save_checkpoint(folder / "half.ckpt")
+
+    def masters(stop: int, resume: Path | None = None) -> dict[str, Tensor]:
+        module = make("sft", folder, optimization=slow, dtype="bfloat16")
+        trainer = fit(module, data("sft"), folder / "half", steps=4, callbacks=[Save(stop)],
+                      ckpt_path=resume, **sharded())  # fmt: skip
+        state = trainer.optimizers[0].state
+        return {n: state[w]["master"].full_tensor() for n, w in module.named_parameters()}
+
+    whole, _ = masters(4), masters(2)
+    resumed = masters(4, folder / "half.ckpt")
+    return {
+        "dtypes": sorted({str(master.dtype) for master in whole.values()}),
+        "equal": all(torch.equal(whole[name], resumed[name]) for name in whole),
+        "unrounded": sum((m != m.bfloat16()).sum().item() for m in whole.values()),
+    }
 
 
 def prompts() -> Any:

@@ -14,6 +14,7 @@ TWO = (
     "ppo_losses",
     "responses",
     "precision",
+    "half_precision",
     "reading",
     "offloaded",
     "refused",

@@ -65,3 +65,10 @@ def test_a_sharded_policy_is_asked_whether_its_numbers_are_its_own(two):
 
 def test_a_reference_on_the_host_says_the_same(two):
     torch.testing.assert_close(*map(torch.tensor, two["offloaded"].values()))
+
+
+def test_sharded_weights_in_bf16_learn_through_fp32_copies_that_checkpoints_hold(two):
+    found = two["half_precision"]
+    assert found["dtypes"] == ["torch.float32"]
+    assert found["unrounded"] > 0
+    assert found["equal"]  # resumed or not

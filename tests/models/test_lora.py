@@ -148,5 +148,5 @@ def test_an_export_has_the_adapter_merged_and_beside_it(
 
 @pytest.mark.parametrize("settings", [{"r": 0}, {"alpha": 0.0}])
 def test_settings_that_cannot_work_are_refused(settings):
-    with pytest.raises(ValueError, match=r"lora\.r and lora\.alpha must be above 0"):
+    with pytest.raises(ValueError, match="expected"):
         LoRA(**settings)

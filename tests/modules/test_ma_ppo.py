@@ -347,3 +347,9 @@ def test_the_first_rollout_s_scores_are_scaled_like_all_others_and_held_out_ones
         deviation = seen.double().std(correction=0).float()
         torch.testing.assert_close(found.scores, found.raw_scores / deviation)
     assert module.score_normalizer.count == 16
+
+
+def test_a_warm_up_of_the_critic_that_outlasts_the_run_is_refused(make_ppo, tmp_path):
+    module = make_ppo(ppo=PPO(critic_warmup=5))
+    with pytest.raises(ValueError, match=r"ppo\.critic_warmup: expected at most the 4 updates"):
+        fit(module, data("ppo"), tmp_path, steps=4)

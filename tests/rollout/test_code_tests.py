@@ -126,5 +126,5 @@ def test_a_reference_of_another_task_is_refused():
 
 
 def test_fewer_than_one_test_is_refused():
-    with pytest.raises(ValueError, match="max_tests is 0"):
+    with pytest.raises(ValueError, match="max_tests: expected at least 1, got 0"):
         CodeTestScorer(max_tests=0)

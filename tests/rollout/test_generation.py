@@ -390,10 +390,10 @@ def test_more_positions_than_the_model_has_are_refused(make_lm, tokenizer, promp
     ("option", "message"),
     [
         ({"max_new_tokens": 0}, "max_new_tokens: expected at least 1, got 0"),
-        ({"temperature": -1.0}, "temperature: expected 0 .greedy. or more, got -1.0"),
-        ({"top_k": -1}, "top_k: expected 0 .off. or more, got -1"),
-        ({"top_p": 0.0}, "top_p: expected more than 0 and at most 1 .off., got 0.0"),
-        ({"top_p": 1.1}, "top_p: expected more than 0 and at most 1 .off., got 1.1"),
+        ({"temperature": -1.0}, "temperature: expected at least 0, got -1.0"),
+        ({"top_k": -1}, "top_k: expected at least 0, got -1"),
+        ({"top_p": 0.0}, "top_p: expected more than 0 and at most 1, got 0.0"),
+        ({"top_p": 1.1}, "top_p: expected more than 0 and at most 1, got 1.1"),
     ],
 )
 def test_settings_out_of_range_are_refused(option, message):

@@ -86,7 +86,7 @@ def test_all_ranks_give_a_rollout_up_together(naps):
 
 
 def test_nonsense_is_refused():
-    with pytest.raises(ValueError, match="expected attempts of at least 1"):
+    with pytest.raises(ValueError, match="attempts: expected at least 1"):
         Patience(attempts=0)
 
 
