@@ -207,6 +207,7 @@ class MAPPO(TrainingModule):
         seeds = row_seeds(self.seed, prompts.sample_ids, visit=self.current_epoch)
         try:
             experience = self._collect(prompts, seeds, stopwatch, evaluating=False)
+            self._require_scores(experience)
         except ScoringError as error:
             self._skip_rollout(error)
             return None
@@ -305,16 +306,11 @@ class MAPPO(TrainingModule):
     def _collect(
         self, prompts: Prompts, seeds: Tensor, stopwatch: Stopwatch, *, evaluating: bool
     ) -> Experience:
-        """Answer prompts and work out what is to be learnt.
-
-        Raises:
-            ScoringError: there are no scores, or none that is a finite number.
-        """
         assert self.actors is not None
         self._stopwatch = stopwatch
         for scorer in self._scorers:
             scorer.evaluating = evaluating
-        experience = collect_experience(
+        return collect_experience(
             prompts,
             self.actors,
             sampling=self.sampling,
@@ -329,14 +325,20 @@ class MAPPO(TrainingModule):
                 stopwatch=stopwatch,
             ),
         )
+
+    def _require_scores(self, experience: Experience) -> None:
+        """Look for a score, on any rank; a rollout whose scorer says that there is nothing to score goes on.
+
+        Raises:
+            ScoringError: there is none, as the scorer gave NaN or infinity.
+        """
+        assert self.actors is not None
         complaint = self.actors.scorer.complaint
         complains = torch.tensor(int(complaint != ""), device=self.device)
-        valid, complaints = self.all_reduce_sum(
-            torch.stack([experience.valid.sum(), complains])
-        ).tolist()
+        counts = self.all_reduce_sum(torch.stack([experience.valid.sum(), complains]))
+        valid, complaints = counts.tolist()
         if complaints and not valid:
             raise ScoringError(f"no score of the rollout is a finite number: {complaint}")
-        return experience
 
     def _normalize(self, scores: Tensor, valid: Tensor, *, observe: bool) -> Tensor:
         """Scale scores by the deviation of all that were seen, these of all ranks included if they are to be seen."""

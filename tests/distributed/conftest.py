@@ -18,6 +18,8 @@ TWO = (
     "offloaded",
     "second_part",
     "lora_losses",
+    "unscored_losses",
+    "one_scorer_fails",
 )
 FOUR = ("third_part", "ppo_losses", "responses")
 

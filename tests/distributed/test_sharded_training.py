@@ -6,7 +6,7 @@ import torch
 from lightning_marlhf.models.backbone import load_causal_lm
 from lightning_marlhf.models.policy import Policy
 from tests.distributed.checks import STAGES, answer, prompts
-from tests.distributed.runs import assert_alike, losses, make
+from tests.distributed.runs import assert_alike, losses, make, unscored
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +59,14 @@ def test_each_process_reads_its_share_of_the_weights_and_no_more(two):
 
 def test_a_reference_on_the_host_says_the_same(two):
     torch.testing.assert_close(*map(torch.tensor, two["offloaded"].values()))
+
+
+def test_answers_without_a_score_are_left_out_alike_on_any_number_of_processes(two, folder):
+    """Whichever process has them: losses, means, the scale of scores and the price of KL are the same."""
+    expected = unscored(folder, folder / "unscored")
+    assert 0 < expected[0]["objective/scores_invalid"] < 1
+    assert_alike(two["unscored_losses"], expected)
+
+
+def test_a_scorer_that_raises_in_one_process_is_given_up_by_all(two):
+    assert two["one_scorer_fails"] == {"skipped": 1, "said": "the scorer of another process failed"}
