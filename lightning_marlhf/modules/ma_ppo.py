@@ -361,8 +361,12 @@ class MAPPO(TrainingModule):
         self.skipped.rollouts += 1
         self.skipped.rollouts_in_a_row += 1
         in_a_row, limit = self.skipped.rollouts_in_a_row, self.patience.max_skips_in_a_row
-        if in_a_row > limit or error.final:
+        if error.final:
             raise error
+        if in_a_row > limit:
+            raise ScoringError(
+                f"{error}; {in_a_row} rollouts in a row have no scores (patience.max_skips_in_a_row)"
+            ) from error
         rank_zero_warn(
             f"update {self.global_step + 1}: {error}; the rollout is skipped ({in_a_row} in a row)"
         )
