@@ -192,3 +192,15 @@ def test_held_out_answers_without_a_score_are_left_out_and_counted(run_partial):
     assert logged["eval/scores_invalid"] == 2 / 8
     assert logged["eval/scores"].isfinite()
     assert logged["eval/response_length"] > 0
+
+
+def test_numbers_that_some_answers_have_are_means_over_those_answers(run_partial):
+    class Sometimes(TinyTLDRGold):
+        def submit(self, rollout):
+            scores = super().submit(rollout).result()
+            first, *others = scores.details
+            return Ready(replace(scores, details=({**first, "extra": 2.0}, *others)))
+
+    _, keep, _ = run_partial(Sometimes("judge"))
+    assert keep.logged[0]["objective/extra"] == 2
+    assert keep.logged[0]["objective/extra_invalid"] == 7 / 8
