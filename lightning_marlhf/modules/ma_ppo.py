@@ -350,7 +350,8 @@ class MAPPO(TrainingModule):
     def _compute(self, means: WeightedMeans) -> dict[str, float]:
         """Take the means over all ranks, each of which may have counted other things."""
         means.expect(itertools.chain(*self._of_all_ranks(means.names)))
-        return metrics.without_zero_shares(means.compute(self.all_reduce_sum))
+        values, known = means.compute(self.all_reduce_sum), self.trainer.callback_metrics
+        return metrics.without_zero_shares(values, known=known)
 
     def _count_unscored(self, error: ScoringError) -> None:
         """Leave out a rollout that has no scores.

@@ -194,6 +194,17 @@ def test_held_out_answers_without_a_score_are_left_out_and_counted(run_partial):
     assert logged["eval/response_length"] > 0
 
 
+def test_shares_that_were_logged_once_are_logged_as_zero_when_all_is_well_again(run_partial):
+    class Once(Partial):
+        def submit(self, rollout):
+            pending = super().submit(rollout)
+            self.rows = []
+            return pending
+
+    _, keep, _ = run_partial(Once([0]), steps=2)
+    assert [logged["objective/scores_invalid"] for logged in keep.logged] == [1 / 8, 0]
+
+
 def test_numbers_that_some_answers_have_are_means_over_those_answers(run_partial):
     class Sometimes(TinyTLDRGold):
         def submit(self, rollout):
