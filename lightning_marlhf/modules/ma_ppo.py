@@ -214,6 +214,7 @@ class MAPPO(TrainingModule):
         seeds = row_seeds(self.seed, prompts.sample_ids, visit=self.current_epoch)
         try:
             experience = self._collect(prompts, seeds, stopwatch, evaluating=False)
+            self._require_scores(experience)
         except ScoringError as error:
             self._skip_rollout(error)
             return None
@@ -312,16 +313,11 @@ class MAPPO(TrainingModule):
     def _collect(
         self, prompts: Prompts, seeds: Tensor, stopwatch: Stopwatch, *, evaluating: bool
     ) -> Experience:
-        """Answer prompts and work out what is to be learnt.
-
-        Raises:
-            ScoringError: there are no scores, or none that is a finite number.
-        """
         assert self.actors is not None
         self._stopwatch = stopwatch
         for scorer in self._scorers:
             scorer.evaluating = evaluating
-        experience = collect_experience(
+        return collect_experience(
             prompts,
             self.actors,
             sampling=self.sampling,
@@ -336,14 +332,20 @@ class MAPPO(TrainingModule):
                 stopwatch=stopwatch,
             ),
         )
+
+    def _require_scores(self, experience: Experience) -> None:
+        """Look for a score, on any rank; a rollout whose scorer says that there is nothing to score goes on.
+
+        Raises:
+            ScoringError: there is none, as the scorer gave NaN or infinity.
+        """
+        assert self.actors is not None
         complaint = self.actors.scorer.complaint
         complains = torch.tensor(int(complaint != ""), device=self.device)
-        valid, complaints = self.all_reduce_sum(
-            torch.stack([experience.valid.sum(), complains])
-        ).tolist()
+        counts = self.all_reduce_sum(torch.stack([experience.valid.sum(), complains]))
+        valid, complaints = counts.tolist()
         if complaints and not valid:
             raise ScoringError(f"no score of the rollout is a finite number: {complaint}")
-        return experience
 
     def _normalize(self, scores: Tensor, valid: Tensor, *, observe: bool) -> Tensor:
         """Scale scores by the deviation of all that were seen, these of all ranks included if they are to be seen."""
@@ -355,7 +357,8 @@ class MAPPO(TrainingModule):
     def _compute(self, means: WeightedMeans) -> dict[str, float]:
         """Take the means over all ranks, each of which may have counted other things."""
         means.expect(itertools.chain(*self._of_all_ranks(means.names)))
-        return metrics.without_zero_shares(means.compute(self.all_reduce_sum))
+        values, known = means.compute(self.all_reduce_sum), self.trainer.callback_metrics
+        return metrics.without_zero_shares(values, known=known)
 
     def _count_unscored(self, error: ScoringError) -> None:
         """Leave out a rollout that has no scores.
@@ -366,8 +369,12 @@ class MAPPO(TrainingModule):
         self.skipped.rollouts += 1
         self.skipped.rollouts_in_a_row += 1
         in_a_row, limit = self.skipped.rollouts_in_a_row, self.patience.max_skips_in_a_row
-        if in_a_row > limit or error.final:
+        if error.final:
             raise error
+        if in_a_row > limit:
+            raise ScoringError(
+                f"{error}; {in_a_row} rollouts in a row have no scores (patience.max_skips_in_a_row)"
+            ) from error
         rank_zero_warn(
             f"update {self.global_step + 1}: {error}; the rollout is skipped ({in_a_row} in a row)"
         )

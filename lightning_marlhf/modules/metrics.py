@@ -5,7 +5,7 @@ What has no number is counted beside it: NAME_invalid is the share of responses 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -130,8 +130,12 @@ def _add_scores(means: WeightedMeans, experience: Experience, *, prefix: str) ->
         means.add(f"{prefix}/{name}_invalid", values.isnan(), valid)
 
 
-def without_zero_shares(metrics: dict[str, float]) -> dict[str, float]:
-    """Leave out what says that every response has its number."""
+def without_zero_shares(
+    metrics: Mapping[str, float], *, known: Collection[str]
+) -> dict[str, float]:
+    """Leave out what says that every response has its number, as long as that was always so."""
     return {
-        name: value for name, value in metrics.items() if value or not name.endswith("_invalid")
+        name: value
+        for name, value in metrics.items()
+        if value or name in known or not name.endswith("_invalid")
     }

@@ -109,6 +109,9 @@ class _Asked:
     def _outcome(self) -> Scores | Exception:
         if isinstance(self._answer, Exception):
             return self._answer
+        if not hasattr(self._answer, "result"):
+            given = type(self._answer).__name__
+            return ValueError(f"expected pending scores, such as Ready(Scores(...)), got {given}")
         try:
             return in_one_form(self._answer.result(), self._rollout)
         except Exception as error:
@@ -119,17 +122,12 @@ class _Asked:
         broken = (scores.valid & ~finite).nonzero().flatten().tolist()
         self._asker.complaint = ""
         if broken:
-            first, more = broken[0], len(broken) - 1
+            sample = self._rollout.prompts.sample_ids[broken[0]]
             self._asker.complaint = (
-                f"scorer {self._asker.name} gave {scores.values[first].item()} for the answer to "
-                f"{self._rollout.prompts.sample_ids[first]}"
-                + (
-                    f" and no finite number for {more} of the other {len(finite) - 1}"
-                    if more
-                    else ""
-                )
+                f"scorer {self._asker.name} gave {scores.values[broken[0]].item()} for the answer to {sample} "
+                f"(no finite number for {len(broken)} of {len(finite)} answers)"
             )
-            warnings.warn(f"{self._asker.complaint}; nothing is learnt from it", stacklevel=2)
+            warnings.warn(f"{self._asker.complaint}; nothing is learnt from that", stacklevel=2)
         return replace(scores, valid=scores.valid & finite)
 
 

@@ -161,8 +161,13 @@ def gold_score(summary: str, facts: Mapping[str, str]) -> float:
 
 
 def preference_probability(first: float, second: float, *, temperature: float) -> float:
-    """Bradley-Terry: how often a person whose gold scores these are prefers the first answer."""
-    return 1.0 / (1.0 + math.exp(-(first - second) / temperature))
+    """Bradley-Terry: how often a person whose gold scores these are prefers the first answer.
+
+    >>> preference_probability(0.0, 2.0, temperature=1e-3)
+    0.0
+    """
+    odds_against = (second - first) / temperature
+    return 1.0 / (1.0 + math.exp(odds_against)) if odds_against < 700 else 0.0
 
 
 def _state(fact: str, value: str, noise: Noise, random: Random) -> str:

@@ -24,7 +24,8 @@ from lightning_marlhf.models.weight_files import WeightFiles
 from lightning_marlhf.modules import ShardedStrategy
 from lightning_marlhf.modules.optimization import Optimization
 from lightning_marlhf.rollout.generation import SamplingSettings, generate, row_seeds
-from tests.distributed.runs import Stop, losses, make, part
+from lightning_marlhf.rollout.persistence import ScoringError
+from tests.distributed.runs import Stop, losses, make, part, unscored
 from tests.modules.tiny_runs import data, fit
 
 CPU = torch.device("cpu")
@@ -58,6 +59,22 @@ def reward_model_losses(folder: Path) -> list[Any]:
 def ppo_losses(folder: Path) -> list[Any]:
     """Train by MA-PPO."""
     return losses(make("ppo", folder), "ppo", folder / f"ppo-{RANKS}", **sharded())
+
+
+def unscored_losses(folder: Path) -> list[Any]:
+    """Train by MA-PPO where some answers have no score, in any process."""
+    return unscored(folder, folder / f"unscored-{RANKS}", **sharded())
+
+
+def one_scorer_fails(folder: Path) -> dict[str, Any]:
+    """Let the scorer of one process raise: after it had answered, then before."""
+    broken = RANK == RANKS - 1
+    later = unscored(folder, folder / "later", broken=broken, rollout=2, **sharded())
+    try:
+        unscored(folder, folder / "first", broken=broken, rollout=1, **sharded())
+    except ScoringError as error:
+        return {"skipped": later[-1]["skipped/rollouts"], "said": str(error)}
+    raise AssertionError("the run went on")
 
 
 def lora_losses(folder: Path) -> list[Any]:

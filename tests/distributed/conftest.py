@@ -22,6 +22,8 @@ TWO = (
     "lora_losses",
     "lora_reward_model_losses",
     "lora_null_losses",
+    "unscored_losses",
+    "one_scorer_fails",
 )
 FOUR = ("third_part", "ppo_losses", "responses")
 

@@ -1,17 +1,21 @@
 """Tiny runs of every stage, the same in one process and in many."""
 
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lightning.pytorch import Callback
 
 from lightning_marlhf.callbacks.checkpoint import Checkpoint
 from lightning_marlhf.modules import MAPPO, SFT, RewardModel
+from lightning_marlhf.modules.control import KLControl
 from lightning_marlhf.modules.settings import PPO
 from lightning_marlhf.rollout.generation import SamplingSettings
-from lightning_marlhf.rollout.scoring import RewardModelScorer, TinyTLDRGold
+from lightning_marlhf.rollout.persistence import Patience
+from lightning_marlhf.rollout.scoring import Ready, RewardModelScorer, TinyTLDRGold
 from lightning_marlhf.rollout.settings import Shaping
 from lightning_marlhf.rollout.termination import FixedNGram
 from tests.modules.tiny_runs import FAST, data, fit
@@ -63,6 +67,23 @@ class Log(Callback):
         self.batches.append({k: float(v) for k, v in logged if not k.startswith(MEASURED)})
 
 
+class ScoresSome(TinyTLDRGold):
+    """Gives NaN to a third of the samples, which share processes unevenly; the `broken` process raises in `rollout`."""
+
+    def __init__(self, *, broken: bool = False, rollout: int = 0) -> None:
+        super().__init__("some")
+        self.broken, self.rollout, self.asked = broken, rollout, 0
+
+    def submit(self, rollout):
+        self.asked += 1
+        if self.broken and self.asked == self.rollout:
+            raise ConnectionError("no route")
+        scores = super().submit(rollout).result()
+        names = rollout.prompts.sample_ids
+        bad = torch.tensor([zlib.crc32(name.encode()) % 3 == 0 for name in names])
+        return Ready(replace(scores, values=scores.values.masked_fill(bad, torch.nan)))
+
+
 class Stop(Callback):
     """Ends a run early, as an interrupt does."""
 
@@ -81,6 +102,14 @@ def losses(module: Any, stage: str, folder: Path, **settings: Any) -> list[dict[
     rows = data(stage, validate_rows=5, eval_batch_size=4)
     fit(module, rows, folder, steps=steps, callbacks=[log], **often | settings)
     return log.batches
+
+
+def unscored(exports: Path, folder: Path, **settings: Any) -> list[dict[str, float]]:
+    """Train MA-PPO where some answers have no score; return the logs."""
+    once, control = Patience(attempts=1), KLControl(target=1.0, horizon=100)
+    scorer = ScoresSome(**{k: settings.pop(k) for k in ("broken", "rollout") if k in settings})
+    module = make("ppo", exports, scorer=scorer, monitors=[], patience=once, kl=control)
+    return losses(module, "ppo", folder, **settings)
 
 
 def part(

@@ -6,7 +6,7 @@ import torch
 from lightning_marlhf.models.backbone import load_causal_lm
 from lightning_marlhf.models.policy import Policy
 from tests.distributed.checks import STAGES, answer, prompts
-from tests.distributed.runs import assert_alike, losses, make
+from tests.distributed.runs import assert_alike, losses, make, unscored
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +72,14 @@ def test_sharded_weights_in_bf16_learn_through_fp32_copies_that_checkpoints_hold
     assert found["dtypes"] == ["torch.float32"]
     assert found["unrounded"] > 0
     assert found["equal"]  # resumed or not
+
+
+def test_answers_without_a_score_are_left_out_alike_on_any_number_of_processes(two, folder):
+    """Whichever process has them: losses, means, the scale of scores and the price of KL are the same."""
+    expected = unscored(folder, folder / "unscored")
+    assert 0 < expected[0]["objective/scores_invalid"] < 1
+    assert_alike(two["unscored_losses"], expected)
+
+
+def test_a_scorer_that_raises_in_one_process_is_given_up_by_all(two):
+    assert two["one_scorer_fails"] == {"skipped": 1, "said": "the scorer of another process failed"}

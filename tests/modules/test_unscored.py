@@ -163,7 +163,8 @@ def test_a_minibatch_without_any_score_changes_nothing_and_is_counted(run_partia
 def test_rollouts_without_one_finite_score_end_the_run_and_say_whose_they_were(run_partial):
     patience = Patience(attempts=1, max_skips_in_a_row=2)
     with pytest.raises(
-        ScoringError, match=r"scorer judge gave nan for .*tiny.* for 7 of the other 7"
+        ScoringError,
+        match=r"gave nan for the answer to tiny-tldr/.* 8 of 8 answers.*; 3 rollouts in a row",
     ):
         run_partial(Partial(range(8)), steps=3, patience=patience)
     _, keep, _ = run_partial(Partial(range(8)), steps=2, patience=patience)
@@ -191,3 +192,26 @@ def test_held_out_answers_without_a_score_are_left_out_and_counted(run_partial):
     assert logged["eval/scores_invalid"] == 2 / 8
     assert logged["eval/scores"].isfinite()
     assert logged["eval/response_length"] > 0
+
+
+def test_shares_that_were_logged_once_are_logged_as_zero_when_all_is_well_again(run_partial):
+    class Once(Partial):
+        def submit(self, rollout):
+            pending = super().submit(rollout)
+            self.rows = []
+            return pending
+
+    _, keep, _ = run_partial(Once([0]), steps=2)
+    assert [logged["objective/scores_invalid"] for logged in keep.logged] == [1 / 8, 0]
+
+
+def test_numbers_that_some_answers_have_are_means_over_those_answers(run_partial):
+    class Sometimes(TinyTLDRGold):
+        def submit(self, rollout):
+            scores = super().submit(rollout).result()
+            first, *others = scores.details
+            return Ready(replace(scores, details=({**first, "extra": 2.0}, *others)))
+
+    _, keep, _ = run_partial(Sometimes("judge"))
+    assert keep.logged[0]["objective/extra"] == 2
+    assert keep.logged[0]["objective/extra_invalid"] == 7 / 8

@@ -107,7 +107,7 @@ def ask(scores):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_score_that_is_no_finite_number_is_invalid_and_scorer_and_prompt_are_named(bad):
-    with pytest.warns(UserWarning, match=f"scorer judge gave {bad} for the answer to 1; "):
+    with pytest.warns(UserWarning, match=f"scorer judge gave {bad} for the answer to 1 .* 1 of 2 "):
         scores = ask(
             Scores(torch.tensor([2.0, bad]), SCORES.valid, ({"judge": 2.0, "x": bad},) * 2)
         )
@@ -151,6 +151,13 @@ def test_whole_numbers_lists_and_graphs_are_scores_too():
 def test_what_is_not_one_number_for_each_answer_is_refused_by_the_scorer_s_name(scores, match):
     with pytest.raises(ValueError, match=f"scorer judge: .*{match}"):
         ask(scores)
+
+
+def test_scores_that_were_forgotten_to_be_made_pending_are_refused():
+    scorer = PersistentScorer(Gives(None), Patience(attempts=1))
+    scorer.scorer.submit = lambda rollout: [1.0, 1.0]
+    with pytest.raises(ValueError, match=r"scorer judge: expected pending scores.* got list"):
+        scorer.submit(ROLLOUT).result()
 
 
 def test_a_mistake_on_one_rank_ends_the_run_on_all(naps):
