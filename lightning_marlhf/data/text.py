@@ -185,8 +185,9 @@ class TextData(RLHFDataModule):
     def demonstrations(self, rows: int) -> SupervisedBatch:
         """Return the first demonstrations of SFT, whatever the stage."""
         texts = self.texts_of("train", "sft")
-        first = texts.select(range(min(rows, len(texts))))
-        encoded = self._encode(first, "sft", where="demonstrations")
+        usable = [row for row, reason in enumerate(texts["unusable"][:]) if not reason]
+        first = [row for row in usable if row < rows] or usable[:rows]
+        encoded = self._encode(texts.select(first), "sft", where="demonstrations")
         used = _without_unusable(encoded)
         examples = TokenizedRows(used, stage="sft", name=self.name)
         return self._padder().demonstrations([examples[i] for i in range(len(examples))])

@@ -118,7 +118,10 @@ class RewardReader:
                 for number, row in enumerate(rows)
                 if row.ids is not None and self.renders(row.messages) == rendered
             }
-            own = encode_prompts(self.tokenizer, list(asked.values()), special_tokens=not rendered)
+            texts = list(asked.values())
+            own = (
+                encode_prompts(self.tokenizer, texts, special_tokens=not rendered) if texts else []
+            )
             for number, tokens in zip(asked, own, strict=True):
                 row = rows[number]
                 prompt, response = map(list, row.ids or ((), ()))
