@@ -20,7 +20,7 @@ from lightning_marlhf.models.backbone import (
 )
 from lightning_marlhf.models.hf_export import export
 from lightning_marlhf.models.model_card import made_of
-from tests.published import BOS, END, EOS, GEMMA_TEMPLATE, publish
+from tests.published import BOS, END, EOS, GEMMA_TEMPLATE, PAD, publish
 
 CARD = {
     "title": "Tiny TL;DR, MA-PPO",
@@ -105,6 +105,20 @@ def test_all_tokens_that_end_a_response_come_back(tmp_path, skeleton):
         settings = GenerationConfig.from_pretrained(tmp_path / "export")
         assert settings.eos_token_id == [EOS, END, 9]
         assert lm.config.eos_token_id == EOS
+
+
+@pytest.mark.parametrize("skeleton", [False, True], ids=["whole", "skeleton"])
+def test_a_pad_token_that_was_found_is_the_export_s(tmp_path, skeleton):
+    folder = publish(tmp_path / "published", pad="<eos>")
+    found = load_tokenizer(str(folder))
+    assert found.pad_token == "<pad>"
+    lm = load_causal_lm(str(folder), found, skeleton=skeleton)
+    assert lm.config.pad_token_id == lm.generation_config.pad_token_id == PAD
+    if not skeleton:
+        export(lm, found, tmp_path / "export", card={})
+        again = load_tokenizer(str(tmp_path / "export"))
+        assert again.pad_token_id == PAD
+        assert AutoModelForCausalLM.from_pretrained(tmp_path / "export").config.pad_token_id == PAD
 
 
 def test_a_published_model_without_settings_ends_with_eos_alone(tmp_path):
