@@ -62,9 +62,9 @@ class SamplingSettings:
             raise ValueError(f"top_k: expected 0 (off) or more, got {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p: expected more than 0 and at most 1 (off), got {self.top_p}")
-        if "" in self.stop:
+        if isinstance(self.stop, str) or "" in self.stop:
             raise ValueError(
-                "stop: expected texts, got an empty one, which would end every response"
+                f"stop: expected a list of texts, none of them empty, got {self.stop!r}"
             )
 
 
