@@ -148,7 +148,8 @@ def sampling_of(pl_module: LightningModule) -> dict[str, Any]:
     """Return the settings by which a module samples; none where it has none."""
     sampling = getattr(pl_module, "sampling", None)
     known = is_dataclass(sampling) and not isinstance(sampling, type)
-    return asdict(sampling) if known else {}  # type: ignore[arg-type]
+    settings = asdict(sampling) if known else {}  # type: ignore[arg-type]
+    return {name: value for name, value in settings.items() if value != ()}
 
 
 def gather_rows(rows: list[Completion], trainer: Trainer) -> list[Completion]:

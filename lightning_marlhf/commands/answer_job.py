@@ -47,7 +47,10 @@ class AnswerJob:
     @property
     def settings(self) -> dict[str, Any]:
         """What else decides the answers, as it stands in their records."""
-        return {**asdict(self.sampling), "format": self.form, "dtype": self.dtype}
+        sampling = asdict(self.sampling) | {"stop": list(self.sampling.stop)}
+        if not self.sampling.stop:
+            del sampling["stop"]  # as in the records of earlier versions
+        return {**sampling, "format": self.form, "dtype": self.dtype}
 
     def wanted(self) -> list[Wanted]:
         """Name all answers."""

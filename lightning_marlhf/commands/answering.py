@@ -9,7 +9,7 @@ from transformers.generation.streamers import BaseStreamer
 from lightning_marlhf.data.collate import Padder
 from lightning_marlhf.data.examples import TokenizedQuestion
 from lightning_marlhf.hub import chat
-from lightning_marlhf.hub.tokenizer import load_tokenizer
+from lightning_marlhf.hub.tokenizer import encode_prompts, load_tokenizer
 from lightning_marlhf.models.backbone import context_length, load_causal_lm
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.rollout.generation import SamplingSettings, generate
@@ -36,7 +36,6 @@ class Answerer:
         self.tokenizer = load_tokenizer(source, for_training=False)
         has_template = bool(self.tokenizer.chat_template)
         self.chat_template = has_template if chat_template is None else chat_template
-        self.end_of_turn = chat.end_of_turn(self.tokenizer) if self.chat_template else None
         lm = load_causal_lm(source, self.tokenizer, dtype=dtype)
         self.policy = Policy(lm).to(device).eval()
         self.device = device
@@ -50,13 +49,12 @@ class Answerer:
         """Tokenise a prompt: in the chat template, or as it is, with one BOS where the tokenizer puts one."""
         if self.chat_template:
             return self.tokenize_turns(to_turns(text))
-        text = text.removeprefix(chat.added_bos(self.tokenizer))
-        return self.tokenizer(text).input_ids  # type: ignore[no-any-return]
+        return encode_prompts(self.tokenizer, [text])[0]
 
     def tokenize_turns(self, turns: Sequence[Mapping[str, str]]) -> list[int]:
         """Tokenise a dialogue in the model's chat template."""
         text = chat.render(self.tokenizer, turns, answer_follows=True)
-        return self.tokenizer(text, add_special_tokens=False).input_ids  # type: ignore[no-any-return]
+        return encode_prompts(self.tokenizer, [text], special_tokens=False)[0]
 
     @torch.inference_mode()
     def answer(
@@ -74,6 +72,5 @@ class Answerer:
             tokenizer=self.tokenizer,
             settings=settings,
             seeds=seeds,
-            end_of_turn=self.end_of_turn,
             streamer=streamer,
         )

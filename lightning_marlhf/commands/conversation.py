@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -9,6 +10,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from lightning_marlhf.commands.answering import Answerer
 from lightning_marlhf.data.examples import Question, TokenizedQuestion
+from lightning_marlhf.hub.tokenizer import decode_answers
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
 from lightning_marlhf.tasks import dialogue
 from lightning_marlhf.tasks.dialogue import Turn
@@ -58,12 +60,13 @@ class Conversation:
         turns: list[Turn] = [*self.turns, {"role": "user", "content": text}]
         self.asked += 1
         name = f"question {self.asked}"
-        stop = None if self.answerer.chat_template else dialogue.HUMAN
-        stream = TextStream(self.answerer.tokenizer, write, stop=stop)
-        with suppress(KeyboardInterrupt, Stopped):
+        stop = () if self.answerer.chat_template else (dialogue.HUMAN,)
+        settings = replace(self.settings, stop=(*self.settings.stop, *stop))
+        stream = TextStream(self.answerer.tokenizer, write, stop=settings.stop)
+        with suppress(KeyboardInterrupt):
             self.answerer.answer(
                 [TokenizedQuestion(Question(name, text), self._tokenize(turns))],
-                settings=self.settings,
+                settings=settings,
                 seeds=row_seeds(self.seed, [name], 0),
                 streamer=stream,
             )
@@ -75,42 +78,33 @@ class Conversation:
         return self.answerer.tokenize(dialogue.to_text(turns))
 
 
-class Stopped(Exception):  # noqa: N818 - the answer is complete, nothing is wrong
-    """The model began to speak for the user."""
-
-
 class TextStream(BaseStreamer):  # type: ignore[misc]
     """Writes an answer while it is made, without special tokens and leading spaces.
 
     Args:
         tokenizer: the model's.
         write: is handed each new piece.
-        stop: text at which the answer ends; is not written.
+        stop: texts at which the answer ends; they are not written.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, write: Write, *, stop: str | None
+        self, tokenizer: PreTrainedTokenizerBase, write: Write, *, stop: Sequence[str] | None
     ) -> None:
         self.tokenizer = tokenizer
         self.write = write
-        self.stop = stop
+        self.stop = stop or ()
         self.text = ""  # what was written
-        self._ids: list[int] | None = None
+        self._prompt: list[int] | None = None
+        self._ids: list[int] = []
 
     def put(self, value: torch.Tensor) -> None:
-        """Take the prompt (the first time), then each token.
-
-        Raises:
-            Stopped: the answer came to ``stop``.
-        """
-        if self._ids is None:
-            self._ids = []
+        """Take the prompt (the first time), then each token."""
+        ids = torch.as_tensor(value).flatten().tolist()
+        if self._prompt is None:
+            self._prompt = ids
             return
-        self._ids += value.flatten().tolist()
+        self._ids += ids
         text = self._decode()
-        if self.stop and self.stop in text:
-            self._show(text.partition(self.stop)[0])
-            raise Stopped
         self._show(text[: len(text) - self._unsure(text)])
 
     def end(self) -> None:
@@ -118,16 +112,16 @@ class TextStream(BaseStreamer):  # type: ignore[misc]
         self._show(self._decode())
 
     def _decode(self) -> str:
-        text = self.tokenizer.decode(
-            self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return str(text).lstrip()
+        (text,) = decode_answers(self.tokenizer, [self._prompt or []], [self._ids])
+        for stop in self.stop:
+            text = text.partition(stop)[0]
+        return text.lstrip()
 
     def _unsure(self, text: str) -> int:
-        """Count the last characters that the next token may change: parts of a character or of ``stop``."""
-        stop = self.stop or ""
-        beginnings = (n for n in range(len(stop), 0, -1) if text.endswith(stop[:n]))
-        return max(next(beginnings, 0), len(text) - len(text.rstrip("\N{REPLACEMENT CHARACTER}")))
+        """Count the last characters that the next token may change: parts of a character or of a stop."""
+        begun = (n for stop in self.stop for n in range(1, len(stop)) if text.endswith(stop[:n]))
+        broken = len(text) - len(text.rstrip("\N{REPLACEMENT CHARACTER}"))
+        return max(broken, *begun, 0)
 
     def _show(self, text: str) -> None:
         new = text[len(self.text) :]

@@ -16,6 +16,7 @@ from lightning_marlhf.commands.preview_rows import Block
 from lightning_marlhf.data.base import RLHFDataModule, Split
 from lightning_marlhf.data.tally import take_tally
 from lightning_marlhf.data.text import TextData
+from lightning_marlhf.hub.tokenizer import decode_answers
 
 _BINS = 8
 _BAR = 40
@@ -98,15 +99,17 @@ def _show_tokens(data: RLHFDataModule, model_settings: Mapping[str, Any], num: i
     rows: Any = data.examples(preview_rows.split_of(data))
     for index in range(min(num, len(rows))):
         _show_title(data, preview_rows.row_of(data, index))
-        for block in preview_rows.blocks(data, index, model_settings):
+        first, *others = preview_rows.blocks(data, index, model_settings)
+        for block in (first, *others):
             title = f"{block.name}: {len(block.ids):,} tokens, {block.use}"
-            _show_block(title, _decode(data, block), learnt=block.learnt)
+            before = [] if block is first else list(first.ids)
+            _show_block(title, _decode(data, before, block), learnt=block.learnt)
 
 
-def _decode(data: RLHFDataModule, block: Block) -> str:
+def _decode(data: RLHFDataModule, before: Sequence[int], block: Block) -> str:
     """Write tokens as text, special ones by their names; padding is one text over and over."""
     ids = block.ids[:1] if block.name == "padding" else block.ids
-    return str(data.tokenizer.decode(ids, skip_special_tokens=False))
+    return decode_answers(data.tokenizer, [before], [list(ids)], skip_special_tokens=False)[0]
 
 
 def _show_title(data: RLHFDataModule, row: int) -> None:

@@ -31,7 +31,7 @@ def add_sampling_options(
         type=int,
         default=max_new_tokens,
         metavar="N",
-        help=f"of an answer, EOS included (default {max_new_tokens})",
+        help=f"of an answer, its end included (default {max_new_tokens})",
     )
     if temperature is not None:
         parser.add_argument(
@@ -42,6 +42,13 @@ def add_sampling_options(
         )
     parser.add_argument("--top-k", type=int, default=top_k, help=f"0 is off (default {top_k})")
     parser.add_argument("--top-p", type=float, default=1.0, help="1 is off (default)")
+    parser.add_argument(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="a text that ends an answer, which it belongs to; may be given several times",
+    )
     parser.add_argument(
         "--seed",
         type=int,
@@ -60,4 +67,5 @@ def sampling_settings(options: argparse.Namespace) -> "SamplingSettings":
         temperature=options.temperature,
         top_k=options.top_k,
         top_p=options.top_p,
+        stop=tuple(options.stop),
     )

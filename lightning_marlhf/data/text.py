@@ -34,6 +34,9 @@ class TextData(RLHFDataModule):
         stage: "sft" gives the preferred answers, "reward_model" pairs, "ppo" prompts; "evaluation" gives the prompts on
             which the paper scores its models.
         tokenizer: the model's: a folder or a Hub id.
+        pad_token: a token of the vocabulary that stands in no text; or ``<pad>``, which is added where it is missing:
+            the embeddings grow, and a model that grows cannot be sharded. null keeps the tokenizer's own; where that is
+            missing or is EOS, one is found by its name.
         source: a Hub id; or a folder with train.jsonl and valid.jsonl (or .parquet, or one written by
             ``save_to_disk``); or one data file.
         batch_size: rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks together.
@@ -92,6 +95,7 @@ class TextData(RLHFDataModule):
         preprocessing_processes: int | None = None,
         num_workers: int = 0,
         seed: int = 1,
+        pad_token: str | None = None,
     ) -> None:
         super().__init__(
             stage=stage,
@@ -107,6 +111,7 @@ class TextData(RLHFDataModule):
                 f"expected {', '.join(self.phase_of_stage)} or evaluation"
             )
         self.tokenizer_source = tokenizer
+        self.pad_token = pad_token
         self.source = source
         self.encoding = Encoding(
             max_length=max_length,
@@ -133,7 +138,7 @@ class TextData(RLHFDataModule):
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The model's tokenizer."""
-        return load_tokenizer(self.tokenizer_source)
+        return load_tokenizer(self.tokenizer_source, pad_token=self.pad_token)
 
     @property
     def reward_input(self) -> RewardInput:
@@ -196,7 +201,10 @@ class TextData(RLHFDataModule):
         """Say in a few lines what will be read."""
         posts, shared = self.shared_posts()
         sharing = f"{shared:,} of {posts:,} posts of this phase are in another one too"
-        lines = super().describe() | {"source": self.source}
+        lines = super().describe() | {
+            "source": self.source,
+            "pad token": str(self.tokenizer.pad_token),
+        }
         return lines | ({"shared posts": sharing} if shared else {})
 
     def texts(self, split: Split) -> Dataset:

@@ -1,8 +1,9 @@
 """Tokenizers, ready for RLHF: pad is never EOS, and every stage makes the same tokens of a prompt and its answer."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import islice, takewhile
 from operator import eq
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -10,8 +11,26 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from lightning_marlhf.hub import chat
 from lightning_marlhf.hub.sources import TOKENIZER_FILES, SourceError, locate, reading
 
+NEW_PAD = "<pad>"
+UNUSED_TOKENS = (
+    "<|finetune_right_pad_id|>",  # Llama 3.1 and later
+    NEW_PAD,
+    "[PAD]",
+    "<|pad|>",
+    "<|padding|>",  # Pythia, OLMo
+    "<|fim_pad|>",  # Qwen 2.5
+    "<|reserved_special_token_0|>",  # Llama 3
+    "<unused0>",
+    "[unused0]",
+    "<|dummy_0|>",  # Phi
+    "<|placeholder1|>",
+)
+"""Tokens that models have and texts have not, by name; the first one is taken where a pad token is missing."""
+
 Tokens = list[int]
 _SPACES = ("▁", "Ġ")  # how sentencepiece and byte-level BPE write a leading space
+_log = logging.getLogger(__name__)
+_BROKEN = "\N{REPLACEMENT CHARACTER}"  # how a part of a character is decoded
 _STRANGE = (
     "\ue000"  # a character of private use: no tokenizer makes one token of it and of what follows
 )
@@ -25,47 +44,82 @@ class Pair:
     answer: Tokens
 
 
-def load_tokenizer(source: str, *, for_training: bool = True) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    source: str, *, for_training: bool = True, pad_token: str | None = None
+) -> PreTrainedTokenizerBase:
     """Load a tokenizer that can tell padding from the end of a response.
 
     Args:
         source: a folder or a Hub id.
         for_training: False lets padding look like EOS: a mask says what is padding, and nothing is learnt from it.
+        pad_token: a token of the vocabulary that stands in no text, or ``<pad>``, which is added where it is missing.
+            None keeps the tokenizer's own, or takes the first of UNUSED_TOKENS where that is missing or is EOS.
 
     Raises:
-        SourceError: if it cannot be loaded, or its pad token is missing or is EOS.
+        SourceError: if it cannot be loaded, has no EOS, or no token is fit to be its pad token.
     """
     folder = locate(source, files=TOKENIZER_FILES)
     with reading(source):
         tokenizer = AutoTokenizer.from_pretrained(folder)
     if not for_training and tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    _check_special_tokens(source, tokenizer, for_training=for_training)
-    return tokenizer
-
-
-def _check_special_tokens(
-    source: str, tokenizer: PreTrainedTokenizerBase, *, for_training: bool
-) -> None:
     if tokenizer.eos_token_id is None:
         raise SourceError(
             f"The tokenizer of {source} has no EOS token, so responses cannot end: "
             "set its eos_token."
         )
-    if not for_training:
+    if for_training:
+        _set_pad_token(source, tokenizer, pad_token)
+    return tokenizer
+
+
+def _set_pad_token(source: str, tokenizer: PreTrainedTokenizerBase, wanted: str | None) -> None:
+    """Give the tokenizer a pad token that is neither EOS nor part of any text.
+
+    Raises:
+        SourceError: the one that is wanted is in use or unknown; or none is wanted, and none is found.
+    """
+    if wanted is None and tokenizer.pad_token_id not in (None, *end_tokens(tokenizer)):
         return
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        problem = (
-            "no pad token"
-            if tokenizer.pad_token_id is None
-            else f"its EOS {tokenizer.eos_token!r} as pad token"
-        )
+    unused = [name for name in UNUSED_TOKENS if _is_unused(tokenizer, name)]
+    if _is_unused(tokenizer, str(tokenizer.unk_token)):
+        unused.append(str(tokenizer.unk_token))
+    advice = (
+        f"set pad_token to one that stands in no text{', such as ' if unused else ''}{', '.join(unused[:3])}, or to "
+        f"{NEW_PAD}, which is added where it is missing"
+    )
+    if wanted is None and not unused:
+        own = tokenizer.pad_token
+        problem = "no pad token" if own is None else f"{own!r}, which ends responses, as pad token"
         raise SourceError(
-            f"The tokenizer of {source} has {problem}; a pad token of its own is needed, or the "
-            "model never learns to end. Fix: tokenizer.add_special_tokens({'pad_token': '<pad>'}); "
-            "tokenizer.save_pretrained('my-tokenizer'); then give my-tokenizer as tokenizer (the "
-            "embeddings grow when the model is loaded)."
+            f"The tokenizer of {source} has {problem}, and no token of its vocabulary is known to be unused: a model "
+            f"learns to end only where padding looks different; {advice}"
         )
+    name = unused[0] if wanted is None else wanted
+    known = name in tokenizer.get_vocab()
+    if not _is_unused(tokenizer, name) and (known or name != NEW_PAD):
+        state = "in use" if known else "no token"
+        raise SourceError(f"pad_token: {name!r} is {state} in the tokenizer of {source}: {advice}")
+    if tokenizer.add_special_tokens({"pad_token": name}):
+        _log.warning(
+            "%s: the pad token %s is new: the embeddings grow if they have no row to spare, and such a model cannot be "
+            "sharded before it was trained or exported in one process",
+            source,
+            name,
+        )
+
+
+def _is_unused(tokenizer: PreTrainedTokenizerBase, name: str) -> bool:
+    """Tell whether a token is there, and no text, no template and no end of a response has it."""
+    token = tokenizer.get_vocab().get(name)
+    if token is None or token in (tokenizer.bos_token_id, *end_tokens(tokenizer)):
+        return False
+    if (
+        token == tokenizer.unk_token_id
+    ):  # it stands for unknown characters, unless all can be written as bytes
+        return token not in _ids(tokenizer, [_STRANGE])[0]
+    added = token in tokenizer.added_tokens_decoder or name in UNUSED_TOKENS
+    return added and name not in str(tokenizer.chat_template)
 
 
 def end_tokens(tokenizer: PreTrainedTokenizerBase) -> Tokens:
@@ -127,6 +181,58 @@ def encode_pairs(
     return pairs
 
 
+def decode_answers(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Tokens],
+    answers: Sequence[Tokens],
+    *,
+    skip_special_tokens: bool = True,
+) -> list[str]:
+    """Decode answers as texts that go on from their prompts.
+
+    Llama 2's decoder takes the first space away from every text, so that an answer is decoded behind the last character
+    of its prompt. A space that the decoder itself puts between two words is none of the answer's.
+    """
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special.update(tokenizer.all_special_ids)
+    lasts = [_last_character(tokenizer, prompt, special) for prompt in prompts]
+    pairs = [[*last, *answer] for last, answer in zip(lasts, answers, strict=True)]
+    behind, alone = (_decode(tokenizer, rows, skip_special_tokens) for rows in (pairs, answers))
+    texts = []
+    for last, answer, text, by_itself in zip(
+        _decode(tokenizer, lasts), answers, behind, alone, strict=True
+    ):
+        going_on = text.removeprefix(last) if text.startswith(last) else by_itself
+        if going_on == f" {by_itself}":
+            first = next((token for token in answer if token not in special), answer[0])
+            (written,) = _decode(tokenizer, [[first]])
+            going_on = by_itself if tokenizer.convert_ids_to_tokens(first) == written else going_on
+        texts.append(going_on)
+    return texts
+
+
+def _last_character(
+    tokenizer: PreTrainedTokenizerBase, ids: Tokens, special: Container[int]
+) -> Tokens:
+    """Take the last token that is not special, or as many as are bytes of one character."""
+    visible = list(islice((token for token in reversed(ids) if token not in special), 4))[::-1]
+    ends = [visible[-size:] for size in range(1, 5)]
+    whole = (
+        end for end, text in zip(ends, _decode(tokenizer, ends), strict=True) if _BROKEN not in text
+    )
+    return next(whole, ends[0])
+
+
+def _decode(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Tokens], skip_special_tokens: bool = True
+) -> list[str]:
+    if not rows:
+        return []  # batch_decode makes one text of no rows
+    return tokenizer.batch_decode(  # type: ignore[no-any-return]
+        list(rows), skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False
+    )
+
+
 def _split_apart(
     tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], answers: Sequence[str]
 ) -> list[tuple[Tokens, Tokens]]:
@@ -175,8 +281,9 @@ def _continuing_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) ->
 
 def _added(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokens, Tokens]:
     """Find the tokens that the tokenizer puts before and after every text."""
-    known = (text for text in ("x", *tokenizer.get_vocab()) if _ids(tokenizer, [text])[0])
-    text = next(known)
+    text = "x"
+    if not _ids(tokenizer, [text])[0]:  # nothing that it knows
+        text = next(each for each in tokenizer.get_vocab() if _ids(tokenizer, [each])[0])
     (bare,), (whole,) = _ids(tokenizer, [text]), tokenizer([text]).input_ids
     starts = (at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
     start = next(starts, 0)

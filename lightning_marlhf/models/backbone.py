@@ -6,6 +6,8 @@ skeleton: on the meta device, without values.
 """
 
 import math
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -14,12 +16,14 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from lightning_marlhf.hub.sources import SourceError, locate, reading
+from lightning_marlhf.hub.tokenizer import end_tokens
 from lightning_marlhf.models import fsdp
 from lightning_marlhf.models.configs import (
     ModelConfig,
@@ -37,6 +41,7 @@ __all__ = [
     "load_causal_lm",
     "load_sequence_classifier",
     "position_ids",
+    "response_ends",
 ]
 
 
@@ -71,10 +76,13 @@ def load_causal_lm(
             "expected a causal language model."
         )
     if skeleton:
-        return _make_ready(_on_meta(AutoModelForCausalLM, config, dtype=dtype), tokenizer)
-    model, missing = _from_pretrained(AutoModelForCausalLM, source, folder, config, dtype=dtype)
-    refuse_lost_weights(source, missing)
-    return _make_ready(model, tokenizer)
+        model = _on_meta(AutoModelForCausalLM, config, dtype=dtype)
+        with suppress(OSError):  # it has no settings of its own
+            model.generation_config = GenerationConfig.from_pretrained(folder)
+    else:
+        model, missing = _from_pretrained(AutoModelForCausalLM, source, folder, config, dtype=dtype)
+        refuse_lost_weights(source, missing)
+    return _make_ready(model, tokenizer, ends=response_ends(model))
 
 
 def load_sequence_classifier(
@@ -174,6 +182,16 @@ def score_head(classifier: PreTrainedModel) -> nn.Linear:
     return head
 
 
+def response_ends(lm: PreTrainedModel) -> list[int]:
+    """Name the tokens that end a response: ``eos_token_id`` of the model's generation settings.
+
+    Those of a model that was loaded here are the EOS of its tokenizer, all that its own settings name, and the end of a
+    turn in its chat template.
+    """
+    ends = lm.generation_config.eos_token_id
+    return [ends] if isinstance(ends, int) else list(ends or [])
+
+
 def context_length(model: PreTrainedModel) -> float:
     """Tell how many tokens the model has positions for; infinity where its configuration sets no limit."""
     return getattr(model.config, "max_position_embeddings", None) or math.inf
@@ -262,8 +280,13 @@ def refuse_lost_weights(source: str, missing: set[str]) -> None:
         )
 
 
-def _make_ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """Give the model the tokenizer's special tokens, and rows in its embeddings for all tokens."""
+def _make_ready(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, ends: Sequence[int] = ()
+) -> PreTrainedModel:
+    """Give the model the tokenizer's special tokens, and rows in its embeddings for all tokens.
+
+    Responses may end with ``ends``, too, but for BOS, which settings that nobody chose may name.
+    """
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         _grow_embeddings(model, len(tokenizer))
     configs = (
@@ -275,6 +298,10 @@ def _make_ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> P
         config.pad_token_id = tokenizer.pad_token_id
         config.eos_token_id = tokenizer.eos_token_id
         config.bos_token_id = tokenizer.bos_token_id
+    if len(configs) > 1:
+        own = [end for end in ends if end != tokenizer.bos_token_id]
+        every = list(dict.fromkeys([*end_tokens(tokenizer), *own]))
+        model.generation_config.eos_token_id = every if len(every) > 1 else (every or [None])[0]
     return model
 
 

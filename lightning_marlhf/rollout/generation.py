@@ -12,17 +12,26 @@ Any other engine may stand behind ``generate`` here.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+)
 from transformers.generation.streamers import BaseStreamer
 
-from lightning_marlhf.models.backbone import context_length
+from lightning_marlhf.hub.tokenizer import decode_answers
+from lightning_marlhf.models.backbone import context_length, response_ends
 from lightning_marlhf.models.cache import roomy_cache
 from lightning_marlhf.models.fsdp import gathered
 from lightning_marlhf.models.policy import Policy
@@ -36,12 +45,13 @@ _SAMPLING_STREAM = 0x53414D504C45  # keeps these numbers apart from others drawn
 class SamplingSettings:
     """How responses are sampled; the model's own generation settings are set aside."""
 
-    max_new_tokens: int  # EOS included
+    max_new_tokens: int  # the end included
     temperature: float = 1.0  # 0: the likeliest token, always
     top_k: int = 0  # sample from the k likeliest tokens only; 0: from all
     top_p: float = (
         1.0  # sample from the likeliest tokens that together reach this probability; 1: from all
     )
+    stop: tuple[str, ...] = ()  # texts that end a response as EOS does; they belong to it
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -52,6 +62,10 @@ class SamplingSettings:
             raise ValueError(f"top_k: expected 0 (off) or more, got {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p: expected more than 0 and at most 1 (off), got {self.top_p}")
+        if isinstance(self.stop, str) or "" in self.stop:
+            raise ValueError(
+                f"stop: expected a list of texts, none of them empty, got {self.stop!r}"
+            )
 
 
 def generate(
@@ -61,7 +75,6 @@ def generate(
     tokenizer: PreTrainedTokenizerBase,
     settings: SamplingSettings,
     seeds: Int[Tensor, " batch"],
-    end_of_turn: int | None = None,
     streamer: BaseStreamer | None = None,
 ) -> Rollout:
     """Sample one response per prompt.
@@ -69,20 +82,21 @@ def generate(
     Args:
         policy: who answers.
         prompts: left-padded, on the policy's device.
-        tokenizer: the policy's; a response ends with its EOS, and is padded with its pad token.
+        tokenizer: the policy's; a response is padded with its pad token.
         settings: how to sample.
         seeds: int64, one per row (see ``row_seeds``).
-        end_of_turn: a token that ends a response as EOS does.
         streamer: is handed every token as it comes; takes one row only.
 
     Returns:
-        The responses, trimmed to the longest: ``response_mask`` is True up to and including EOS,
-        ``ended`` is False for responses that reached ``max_new_tokens`` without one.
+        The responses, trimmed to the longest. One ends with the first token that is its tokenizer's EOS, one of the
+        model's ends (see `response_ends`), or completes a stop string: ``response_mask`` is True up to and including
+        it, and ``ended`` is False for responses that reached ``max_new_tokens`` without.
 
     Raises:
         ValueError: if prompts and responses may need more positions than the model has.
     """
-    ends = [tokenizer.eos_token_id] + ([] if end_of_turn is None else [end_of_turn])
+    ends = list(dict.fromkeys([tokenizer.eos_token_id, *response_ends(policy.lm)]))
+    stops = _StopStrings(settings.stop, tokenizer, prompt_width=prompts.input_ids.shape[1])
     width = prompts.input_ids.shape[1]
     _check_positions(policy.lm, width + settings.max_new_tokens)
     config = GenerationConfig(
@@ -101,11 +115,12 @@ def generate(
             prompts.attention_mask,
             generation_config=config,
             logits_processor=processors,
+            stopping_criteria=[stops] if settings.stop else [],
             past_key_values=roomy_cache(policy.lm, capacity=width + settings.max_new_tokens),
             streamer=streamer,
             synced_gpus=in_step,
         )
-    return _to_rollout(prompts, sequences[:, width:], tokenizer, ends)
+    return _to_rollout(prompts, sequences[:, width:], tokenizer, ends, stops.ends)
 
 
 class InverseCdf(LogitsProcessor):  # type: ignore[misc]
@@ -193,21 +208,66 @@ def _check_positions(lm: PreTrainedModel, needed: int) -> None:
         )
 
 
+class _StopStrings(StoppingCriteria):  # type: ignore[misc]
+    """Ends the rows whose response holds one of the strings, with the token that completes it.
+
+    Attributes:
+        ends: the column of that token in the response, by row.
+    """
+
+    def __init__(
+        self, strings: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, prompt_width: int
+    ) -> None:
+        self.strings = strings
+        self.tokenizer = tokenizer
+        self.prompt_width = prompt_width
+        self.reach = 1 + max((len(string.encode()) for string in strings), default=0)
+        self.ends: dict[int, int] = {}
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        """Tell which rows [batch] are to end, from the text of the last tokens of each."""
+        rows, step = input_ids.tolist(), input_ids.shape[1] - self.prompt_width
+        start = max(self.prompt_width, input_ids.shape[1] - self.reach)
+        texts = decode_answers(
+            self.tokenizer, [row[:start] for row in rows], [row[start:] for row in rows]
+        )
+        for row, text in enumerate(texts):
+            if any(string in text for string in self.strings):
+                self.ends.setdefault(row, step - 1)
+        done = [row in self.ends for row in range(len(rows))]
+        return torch.tensor(done, device=input_ids.device)
+
+
 def _to_rollout(
-    prompts: Prompts, responses: Tensor, tokenizer: PreTrainedTokenizerBase, ends: list[int]
+    prompts: Prompts,
+    responses: Tensor,
+    tokenizer: PreTrainedTokenizerBase,
+    ends: list[int],
+    stopped: Mapping[int, int] = MappingProxyType({}),
 ) -> Rollout:
-    is_eos = torch.isin(responses, torch.tensor(ends, device=responses.device))
-    mask = is_eos.cumsum(dim=1) - is_eos.long() == 0
+    is_end = torch.isin(responses, torch.tensor(ends, device=responses.device))
+    is_end[list(stopped), list(stopped.values())] = True
+    mask = is_end.cumsum(dim=1) - is_end.long() == 0
     longest = int(mask.sum(dim=1).max())
     mask = mask[:, :longest]
     responses = responses[:, :longest].masked_fill(~mask, tokenizer.pad_token_id)
-    texts = tokenizer.batch_decode(
-        responses, skip_special_tokens=True, clean_up_tokenization_spaces=False
+    spoken = mask & ~torch.isin(responses, torch.tensor(ends, device=responses.device))
+    texts = decode_answers(
+        tokenizer,
+        unpadded(prompts.input_ids, prompts.attention_mask),
+        unpadded(responses, spoken),
     )
     return Rollout(
         prompts=prompts,
         response_ids=responses,
         response_mask=mask,
         texts=tuple(texts),
-        ended=is_eos.any(dim=1),
+        ended=is_end.any(dim=1),
     )
+
+
+def unpadded(
+    ids: Int[Tensor, "batch sequence"], mask: Bool[Tensor, "batch sequence"]
+) -> list[list[int]]:
+    """Take each row's tokens where the mask is True."""
+    return [row[kept].tolist() for row, kept in zip(ids.cpu(), mask.cpu(), strict=True)]

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from lightning_marlhf.hub.tokenizer import decode_answers
+from lightning_marlhf.rollout.generation import unpadded
 from lightning_marlhf.types import Rollout
 
 
@@ -13,17 +15,25 @@ def token_ends(rollout: Rollout, tokenizer: PreTrainedTokenizerBase) -> list[lis
     A token's trailing white space is not counted unless it has nothing else, so that ". " ends with its full stop and a
     token of blanks alone goes with what follows it. The tokens of one character (bytes of an emoji) all end with it.
     """
-    lengths = rollout.response_mask.sum(dim=1) - rollout.ended.long()
-    rows = [
-        ids[:length]
-        for ids, length in zip(rollout.response_ids.tolist(), lengths.tolist(), strict=True)
-    ]
+    rows = unpadded(rollout.response_ids, rollout.response_mask)
+    prompts = unpadded(rollout.prompts.input_ids, rollout.prompts.attention_mask)
     distinct = sorted({token for row in rows for token in row})
-    pieces = dict(zip(distinct, _decode([[token] for token in distinct], tokenizer), strict=True))
-    return [
-        ends_of_pieces(_split(row, text, [pieces[token] for token in row], tokenizer))
-        for row, text in zip(rows, rollout.texts, strict=True)
-    ]
+    alone = decode_answers(tokenizer, [[]] * len(distinct), [[token] for token in distinct])
+    pieces = dict(zip(distinct, alone, strict=True))
+    ends = []
+    for prompt, ids, text, ended in zip(
+        prompts, rows, rollout.texts, rollout.ended.tolist(), strict=True
+    ):
+        row = ids[:-1] if ended and not _is_written(pieces[ids[-1]], text) else ids
+        ends.append(
+            ends_of_pieces(_split(prompt, row, text, [pieces[token] for token in row], tokenizer))
+        )
+    return ends
+
+
+def _is_written(piece: str, text: str) -> bool:
+    """Tell whether a last token stands in the text, as one does that completes a stop string, and EOS does not."""
+    return piece != "" and text.endswith(piece)
 
 
 def ends_of_pieces(pieces: Sequence[str]) -> list[int]:
@@ -40,7 +50,11 @@ def ends_of_pieces(pieces: Sequence[str]) -> list[int]:
 
 
 def _split(
-    ids: list[int], text: str, pieces: list[str], tokenizer: PreTrainedTokenizerBase
+    prompt: list[int],
+    ids: list[int],
+    text: str,
+    pieces: list[str],
+    tokenizer: PreTrainedTokenizerBase,
 ) -> list[str]:
     """Give the part of ``text`` that each token wrote: its own text where those join to the whole.
 
@@ -50,17 +64,8 @@ def _split(
     if "".join(pieces) == text:
         return pieces
     beginnings = [ids[: count + 1] for count in range(len(ids))]
-    ends = [len(beginning) for beginning in _decode(beginnings, tokenizer)]
+    texts = decode_answers(tokenizer, [prompt] * len(ids), beginnings)
+    ends = [len(beginning) for beginning in texts]
     for token in reversed(range(len(ends) - 1)):
         ends[token] = min(ends[token], ends[token + 1])
     return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-
-
-def _decode(rows: list[list[int]], tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Decode as the texts of a rollout are decoded."""
-    if not rows:
-        return []  # batch_decode makes one text of no rows
-    texts: list[str] = tokenizer.batch_decode(
-        rows, skip_special_tokens=True, clean_up_tokenization_spaces=False
-    )
-    return texts

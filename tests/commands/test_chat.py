@@ -153,7 +153,7 @@ def test_a_character_of_several_tokens_appears_whole():
 
 def test_an_unfinished_stop_is_written_in_the_end():
     tokenizer, said = byte_tokenizer(), []
-    stream = TextStream(tokenizer, said.append, stop="\n\nHuman:")
+    stream = TextStream(tokenizer, said.append, stop=("\n\nHuman:",))
     stream.put(torch.tensor([[2]]))
     for token in tokenizer("a\n\nHu", add_special_tokens=False).input_ids:
         stream.put(torch.tensor([token]))

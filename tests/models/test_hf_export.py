@@ -16,9 +16,11 @@ from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.models.backbone import (
     load_causal_lm,
     load_sequence_classifier,
+    response_ends,
 )
 from lightning_marlhf.models.hf_export import export
 from lightning_marlhf.models.model_card import made_of
+from tests.published import BOS, END, EOS, GEMMA_TEMPLATE, PAD, publish
 
 CARD = {
     "title": "Tiny TL;DR, MA-PPO",
@@ -87,6 +89,47 @@ def test_sampling_settings_of_a_published_model_do_not_break_the_export(
     lm = load_causal_lm(str(tmp_path / "published"), tokenizer)
     export(lm, tokenizer, tmp_path / "export", card={})
     assert GenerationConfig.from_pretrained(tmp_path / "export").temperature == 0.6
+
+
+@pytest.mark.parametrize("skeleton", [False, True], ids=["whole", "skeleton"])
+def test_all_tokens_that_end_a_response_come_back(tmp_path, skeleton):
+    """EOS, what the published generation settings name, and the template's end of turn."""
+    folder = publish(tmp_path / "published", template=GEMMA_TEMPLATE)
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": [EOS, 9]}))
+    published = load_tokenizer(str(folder))
+    lm = load_causal_lm(str(folder), published, skeleton=skeleton)
+    assert response_ends(lm) == [EOS, END, 9]
+    if not skeleton:
+        export(lm, published, tmp_path / "export", card={})
+        settings = GenerationConfig.from_pretrained(tmp_path / "export")
+        assert settings.eos_token_id == [EOS, END, 9]
+        assert lm.config.eos_token_id == EOS
+
+
+@pytest.mark.parametrize("skeleton", [False, True], ids=["whole", "skeleton"])
+def test_a_pad_token_that_was_found_is_the_export_s(tmp_path, skeleton):
+    folder = publish(tmp_path / "published", pad="<eos>")
+    found = load_tokenizer(str(folder))
+    assert found.pad_token == "<pad>"
+    lm = load_causal_lm(str(folder), found, skeleton=skeleton)
+    assert lm.config.pad_token_id == lm.generation_config.pad_token_id == PAD
+    if not skeleton:
+        export(lm, found, tmp_path / "export", card={})
+        again = load_tokenizer(str(tmp_path / "export"))
+        assert again.pad_token_id == PAD
+        assert AutoModelForCausalLM.from_pretrained(tmp_path / "export").config.pad_token_id == PAD
+
+
+def test_a_published_model_without_settings_ends_with_eos_alone(tmp_path):
+    folder = publish(tmp_path / "published")
+    (folder / "generation_config.json").unlink()
+    config = json.loads((folder / "config.json").read_text()) | {"eos_token_id": BOS}  # by mistake
+    (folder / "config.json").write_text(json.dumps(config))
+    for skeleton in (False, True):
+        lm = load_causal_lm(str(folder), load_tokenizer(str(folder)), skeleton=skeleton)
+        assert response_ends(lm) == [EOS]
+        assert lm.generation_config.eos_token_id == EOS
 
 
 def test_an_older_export_is_replaced_whole_and_nothing_is_left_beside_it(

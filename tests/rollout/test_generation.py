@@ -1,22 +1,30 @@
 """Generation: what a row gets depends on the row alone, and follows the model's distribution."""
 
+import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 from scipy import stats
+from tokenizers import decoders
 from transformers import GenerationConfig
 
-from lightning_marlhf.models.backbone import hidden_states
+from lightning_marlhf.hub.tokenizer import decode_answers, encode_pairs, load_tokenizer
+from lightning_marlhf.models.backbone import hidden_states, load_causal_lm
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.rollout.generation import (
     InverseCdf,
     SamplingSettings,
+    _to_rollout,
     generate,
     row_seeds,
     uniforms,
 )
+from lightning_marlhf.rollout.token_ends import token_ends
 from lightning_marlhf.types import Prompts
+from tests.published import END, EOS, GEMMA_TEMPLATE, publish, spaced_tokenizer
+from tests.rollout.pieces import make_tokenizer
 
 SAMPLE = SamplingSettings(max_new_tokens=20)
 
@@ -342,7 +350,7 @@ def test_the_models_own_generation_settings_do_not_leak_in_and_are_kept(
         min_new_tokens=15,
         no_repeat_ngram_size=1,
         suppress_tokens=[5, 6, 7, 8, 9],
-        eos_token_id=5,
+        eos_token_id=tokenizer.eos_token_id,
         num_beams=3,
     )
     policy.lm.generation_config = own
@@ -390,6 +398,8 @@ def test_more_positions_than_the_model_has_are_refused(make_lm, tokenizer, promp
         ({"top_k": -1}, "top_k: expected 0 .off. or more, got -1"),
         ({"top_p": 0.0}, "top_p: expected more than 0 and at most 1 .off., got 0.0"),
         ({"top_p": 1.1}, "top_p: expected more than 0 and at most 1 .off., got 1.1"),
+        ({"stop": ("a", "")}, "stop: expected a list of texts, none of them empty"),
+        ({"stop": "a"}, "stop: expected a list of texts"),
     ],
 )
 def test_settings_out_of_range_are_refused(option, message):
@@ -406,9 +416,8 @@ def test_an_end_of_turn_ends_a_response_as_eos_does(make_lm, tokenizer, prompts)
     free = respond(policy, prompts, tokenizer)
     end = free[0][3]
     assert end != tokenizer.eos_token_id
-    rollout = generate(
-        policy, prompts, tokenizer=tokenizer, settings=SAMPLE, seeds=seeds, end_of_turn=end
-    )
+    policy.lm.generation_config.eos_token_id = [tokenizer.eos_token_id, end]
+    rollout = generate(policy, prompts, tokenizer=tokenizer, settings=SAMPLE, seeds=seeds)
     expected = [row[: row.index(end) + 1] if end in row else row for row in free]
     assert expected != free
     masks = rollout.response_mask
@@ -419,6 +428,89 @@ def test_an_end_of_turn_ends_a_response_as_eos_does(make_lm, tokenizer, prompts)
     assert rollout.ended.tolist() == last
 
 
+def test_a_published_model_ends_with_its_end_of_turn_and_what_its_settings_name(tmp_path):
+    folder = publish(tmp_path, template=GEMMA_TEMPLATE)
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": [EOS, 100]}))
+    published = load_tokenizer(str(folder))
+    policy = Policy(load_causal_lm(str(folder), published))
+    prompts = as_prompts(published, [f"it is {n}" for n in range(150)])
+    ends = [EOS, END, 100]
+    seen = [set(row) & set(ends) for row in respond(policy, prompts, published)]
+    last = [row[-1] for row in respond(policy, prompts, published) if set(row) & set(ends)]
+    assert set(last) == set(ends)  # each of them was sampled
+    assert all(len(row) <= 1 for row in seen)
+
+
+def test_a_response_ends_with_the_token_that_completes_a_stop_string(make_lm, tokenizer, prompts):
+    policy = Policy(make_lm())
+    seeds = row_seeds(7, prompts.sample_ids, 0)
+    free = respond(policy, prompts, tokenizer)
+    whole = tokenizer.decode(free[0])
+    stop = whole[3:5]  # one token a character
+    settings = replace(SAMPLE, stop=(stop, "never said"))
+    rollout = generate(policy, prompts, tokenizer=tokenizer, settings=settings, seeds=seeds)
+    texts = [tokenizer.decode(row, skip_special_tokens=True) for row in free]
+    cut = [text[: text.index(stop) + len(stop)] if stop in text else text for text in texts]
+    assert rollout.texts == tuple(cut)
+    assert cut[0] == whole[: whole.index(stop) + 2]
+    assert rollout.ended.tolist() == [
+        stop in text or row[-1] == tokenizer.eos_token_id
+        for text, row in zip(texts, free, strict=True)
+    ]
+    assert [
+        row[mask].tolist()
+        for row, mask in zip(rollout.response_ids, rollout.response_mask, strict=True)
+    ] == [row[: len(text)] if stop in text else row for text, row in zip(cut, free, strict=True)]
+    alone = generate(
+        policy, prompts.rows(slice(0, 1)), tokenizer=tokenizer, settings=settings, seeds=seeds[:1]
+    )
+    assert alone.texts == rollout.texts[:1]
+
+
+def test_a_stop_string_that_the_prompt_began_ends_nothing(make_lm, tokenizer):
+    policy = Policy(make_lm())
+    prompts = as_prompts(tokenizer, ("ab",))
+    (free,) = respond(policy, prompts, tokenizer)
+    over_the_border = "b" + tokenizer.decode(free[:1])
+    settings = replace(SAMPLE, stop=(over_the_border,))
+    assert over_the_border not in tokenizer.decode(free)
+    assert respond(policy, prompts, tokenizer, settings) == [free]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer"),
+    [
+        ("Assistant:", " it is"),
+        ("Assistant:", "it is"),
+        ("it\n", "    return it"),
+        ("it ", " cat"),
+        ("\u00fc", "\u00fc it"),
+        ("", "it is"),
+    ],
+)
+def test_the_text_of_a_response_is_what_was_sampled_with_its_first_space(prompt, answer):
+    tokenizer = spaced_tokenizer()
+    (pair,) = encode_pairs(tokenizer, [prompt], [answer])
+    prompts = Prompts(
+        input_ids=torch.tensor([[0, *pair.prompt]]),
+        attention_mask=torch.tensor([[False] + [True] * len(pair.prompt)]),
+        sample_ids=("x",),
+        texts=(prompt,),
+        references=(None,),
+    )
+    rollout = _to_rollout(prompts, torch.tensor([pair.answer]), tokenizer, [1])
+    assert rollout.texts == (answer,)
+    assert token_ends(rollout, tokenizer)[0][-1] == len(answer)
+
+
+def test_a_decoder_that_puts_spaces_between_words_adds_none_before_a_response():
+    words = make_tokenizer(["my", "boss", "##es"], decoders.WordPiece(cleanup=False))
+    ids = words.convert_tokens_to_ids(["my", "boss", "##es"])
+    assert decode_answers(words, [ids], [ids]) == ["my bosses"]
+    assert decode_answers(words, [[]], [ids]) == ["my bosses"]
+
+
 def test_a_streamer_is_handed_the_prompt_and_then_every_token_until_the_end_of_turn(
     make_lm, tokenizer, prompts
 ):
@@ -426,15 +518,16 @@ def test_a_streamer_is_handed_the_prompt_and_then_every_token_until_the_end_of_t
     (free,) = respond(Policy(make_lm()), row, tokenizer)
     end = free[1]
     expected = free[: free.index(end) + 1]
+    policy = Policy(make_lm())
+    policy.lm.generation_config.eos_token_id = end
     seen = []
     streamer = SimpleNamespace(put=lambda ids: seen.append(ids.flatten().tolist()), end=list)
     rollout = generate(
-        Policy(make_lm()),
+        policy,
         row,
         tokenizer=tokenizer,
         settings=SAMPLE,
         seeds=row_seeds(7, row.sample_ids, 0),
-        end_of_turn=end,
         streamer=streamer,
     )
     assert seen[0] == row.input_ids[0].tolist()
