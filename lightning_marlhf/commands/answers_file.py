@@ -58,9 +58,9 @@ def to_completion(row: Mapping[str, Any], number: int, path: Path | None) -> Com
     }
     try:
         known = {**row, **_read_dialogue(row), **{name: _read_ids(row, name) for name in _IDS}}
+        return Completion.from_dict({**unknown, **known})
     except ValueError as error:
         raise ValueError(f"{path}: row {number + 1}: {error}") from None
-    return Completion.from_dict({**unknown, **known})
 
 
 def _read_dialogue(row: Mapping[str, Any]) -> Row:
