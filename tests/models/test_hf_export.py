@@ -12,6 +12,7 @@ from transformers import (
     GenerationConfig,
 )
 
+from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.models.backbone import (
     load_causal_lm,
@@ -20,6 +21,7 @@ from lightning_marlhf.models.backbone import (
 )
 from lightning_marlhf.models.hf_export import export
 from lightning_marlhf.models.model_card import made_of
+from lightning_marlhf.rollout.scoring import RewardModelScorer
 from tests.published import BOS, END, EOS, GEMMA_TEMPLATE, PAD, publish
 
 CARD = {
@@ -205,6 +207,27 @@ def test_the_snippet_of_the_card_runs(make_lm, make_classifier, tokenizer, tmp_p
         )
         exec(code, {"print": said.append})
         assert len(said) == 1
+
+
+@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize("joined", [False, True])
+def test_the_snippet_of_a_reward_model_s_card_gives_the_score(tmp_path, monkeypatch, chat, joined):
+    folder = publish(tmp_path / "published", "reward_model", template=GEMMA_TEMPLATE)
+    published = AutoModelForSequenceClassification.from_pretrained(folder)
+    RewardInput(joined, chat).write(published.config)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    export(published, tokenizer, tmp_path / "rm", card={})
+    scorer = RewardModelScorer(str(tmp_path / "rm"))
+    scorer.load("cpu")
+    asked = [[{"role": "user", "content": "what i"}]] if chat else None
+    expected = scorer.score_texts(["what i"], ["s it?"], [True], asked).item()
+    text = (tmp_path / "rm" / "README.md").read_text()
+    code = text.split("## How to use\n\n```python\n")[1].split("```")[0]
+    said = []
+    monkeypatch.chdir(tmp_path / "rm")
+    code = code.replace('"prompt"', '"what i"').replace('"response"', '"s it?"')
+    exec(code, {"print": said.append})
+    assert said == pytest.approx([expected], abs=1e-5)
 
 
 def test_the_model_card_has_front_matter_and_a_section_per_entry(
