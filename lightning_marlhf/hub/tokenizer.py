@@ -281,9 +281,13 @@ def _continuing_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) ->
 
 def _added(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokens, Tokens]:
     """Find the tokens that the tokenizer puts before and after every text."""
+    (added,) = tokenizer([""]).input_ids
     text = "x"
-    if not _ids(tokenizer, [text])[0]:  # nothing that it knows
-        text = next(each for each in tokenizer.get_vocab() if _ids(tokenizer, [each])[0])
+    if not _ids(tokenizer, [text])[
+        0
+    ]:  # it is not known: any token will do that is not added itself
+        token = next(i for i in sorted(tokenizer.get_vocab().values()) if i not in added)
+        text = tokenizer.convert_ids_to_tokens(token)
     (bare,), (whole,) = _ids(tokenizer, [text]), tokenizer([text]).input_ids
     starts = (at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
     start = next(starts, 0)
