@@ -111,7 +111,7 @@ class Completion(Record):
     seed: int
     step: int | None  # optimizer updates of the policy when it answered; None: not known
     num_tokens: int  # response tokens, EOS included
-    ended: bool  # True where the policy emitted EOS within the limit
+    ended: bool  # True where the policy ended it (EOS, end of turn, stop string) within the limit
     scores: dict[str, float] = field(
         default_factory=dict
     )  # "rm", "gold", ...: one number per scorer

@@ -124,9 +124,10 @@ class Rollout(TensorBatch):
 
     prompts: Prompts
     response_ids: Int[Tensor, "batch response"]  # right-padded with the pad token
-    response_mask: Bool[Tensor, "batch response"]  # True on response tokens up to and including EOS
-    texts: tuple[str, ...]  # the responses without special tokens
-    ended: Bool[Tensor, " batch"]  # True where the policy emitted EOS within the limit
+    response_mask: Bool[Tensor, "batch response"]  # True on response tokens, their end included
+    texts: tuple[str, ...]  # the responses without special tokens; prompt + text is what was said
+    ended: Bool[Tensor, " batch"]  # True where the policy came to an end within the limit
+    # ^ an end is EOS, any other token that ends the model's responses, or what completes a stop string
     perplexity_logprobs: Float[Tensor, "batch response"] | None = None
     # ^ of the reference at temperature 1; filled in only for a termination that asks for them
 

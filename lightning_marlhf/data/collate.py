@@ -2,7 +2,7 @@
 
 Padding goes to the longest row of the batch, not to a limit, unless asked for. Rows of text are tokenised here,
 prompt and response apart and then joined, so that SFT, reward model and PPO see the same tokens at their border. Every
-response ends with EOS.
+response ends with one end: EOS, or a template's end of turn.
 """
 
 from collections.abc import Sequence

@@ -73,8 +73,9 @@ class Mixture(RLHFDataModule):
 
     @property
     def reward_input(self) -> RewardInput:
-        """How a reward model sees the rows of the first part."""
-        return self.parts[0].reward_input
+        """How a reward model sees the rows: messages by the chat template where one of the parts has it."""
+        parts = [part.reward_input for part in self.parts]
+        return RewardInput(parts[0].joined, any(part.chat_template for part in parts))
 
     @property
     def longest(self) -> int:

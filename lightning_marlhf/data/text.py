@@ -36,6 +36,9 @@ class TextData(RLHFDataModule):
         stage: "sft" gives the preferred answers, "reward_model" pairs, "ppo" prompts; "evaluation" gives the prompts on
             which the paper scores its models.
         tokenizer: the model's: a folder or a Hub id.
+        pad_token: a token of the vocabulary that stands in no text; or ``<pad>``, which is added where it is missing:
+            the embeddings grow, and a model that grows cannot be sharded. null keeps the tokenizer's own; where that is
+            missing or is EOS, one is found by its name.
         source: a Hub id; or a folder with train.jsonl and valid.jsonl (or .parquet, or one written by
             ``save_to_disk``); or one data file.
         batch_size: rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks together.
@@ -94,6 +97,7 @@ class TextData(RLHFDataModule):
         preprocessing_processes: PositiveInt | None = None,
         num_workers: NonNegativeInt = 0,
         seed: int = 1,
+        pad_token: str | None = None,
     ) -> None:
         super().__init__(
             stage=stage,
@@ -109,6 +113,7 @@ class TextData(RLHFDataModule):
                 f"expected {', '.join(self.phase_of_stage)} or evaluation"
             )
         self.tokenizer_source = tokenizer
+        self.pad_token = pad_token
         self.source = source
         self.encoding = Encoding(
             max_length=max_length,
@@ -135,7 +140,7 @@ class TextData(RLHFDataModule):
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The model's tokenizer."""
-        return load_tokenizer(self.tokenizer_source)
+        return load_tokenizer(self.tokenizer_source, pad_token=self.pad_token)
 
     @property
     def reward_input(self) -> RewardInput:
@@ -187,8 +192,9 @@ class TextData(RLHFDataModule):
     def demonstrations(self, rows: int) -> SupervisedBatch:
         """Return the first demonstrations of SFT, whatever the stage."""
         texts = self.texts_of("train", "sft")
-        first = texts.select(range(min(rows, len(texts))))
-        encoded = self._encode(first, "sft", where="demonstrations")
+        usable = [row for row, reason in enumerate(texts["unusable"][:]) if not reason]
+        first = [row for row in usable if row < rows] or usable[:rows]
+        encoded = self._encode(texts.select(first), "sft", where="demonstrations")
         used = _without_unusable(encoded)
         examples = TokenizedRows(used, stage="sft", name=self.name)
         return self._padder().demonstrations([examples[i] for i in range(len(examples))])
@@ -197,7 +203,10 @@ class TextData(RLHFDataModule):
         """Say in a few lines what will be read."""
         posts, shared = self.shared_posts()
         sharing = f"{shared:,} of {posts:,} posts of this phase are in another one too"
-        lines = super().describe() | {"source": self.source}
+        lines = super().describe() | {
+            "source": self.source,
+            "pad token": str(self.tokenizer.pad_token),
+        }
         return lines | ({"shared posts": sharing} if shared else {})
 
     def texts(self, split: Split) -> Dataset:

@@ -34,7 +34,8 @@ def piece_tokenizer(pieces: Iterable[str], alphabet: str) -> PreTrainedTokenizer
 def vocabulary(tokenizer: PreTrainedTokenizerBase) -> str:
     """Tell tokenizers apart by what they do: every rule and token, whatever the folder is called."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    rules = backend.to_str() if backend else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    vocabulary = json.dumps([type(tokenizer).__name__, tokenizer.get_vocab()], sort_keys=True)
+    rules = backend.to_str() if backend else vocabulary
     special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     template = getattr(tokenizer, "chat_template", None)
     return hashlib.sha256(f"{rules}{special}{template}".encode()).hexdigest()

@@ -65,7 +65,7 @@ def render_answer(
     if not whole.startswith(prompt):
         raise RefusedDialogueError("the chat template writes another prompt when an answer follows")
     end = whole.removeprefix(prompt).rstrip()
-    return end.removesuffix(str(tokenizer.eos_token)) if answer.strip() else ""
+    return end.removesuffix(tokenizer.eos_token or "") if answer.strip() else ""
 
 
 def require_template(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -1,5 +1,6 @@
 """Tokenizers, ready for RLHF: pad is never EOS, and every stage makes the same tokens of a prompt and its answer."""
 
+import logging
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
@@ -10,8 +11,25 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from lightning_marlhf.hub import chat
 from lightning_marlhf.hub.sources import TOKENIZER_FILES, SourceError, locate, reading
 
+NEW_PAD = "<pad>"
+UNUSED_TOKENS = (
+    "<|finetune_right_pad_id|>",  # Llama 3.1 and later
+    NEW_PAD,
+    "[PAD]",
+    "<|pad|>",
+    "<|padding|>",  # Pythia, OLMo
+    "<|fim_pad|>",  # Qwen 2.5
+    "<|reserved_special_token_0|>",  # Llama 3
+    "<unused0>",
+    "[unused0]",
+    "<|dummy_0|>",  # Phi
+    "<|placeholder1|>",
+)
+"""Tokens that models have and texts have not, by name; the first one is taken where a pad token is missing."""
+
 Tokens = list[int]
 _SPACES = ("▁", "Ġ")  # how sentencepiece and byte-level BPE write a leading space
+_log = logging.getLogger(__name__)
 _BROKEN = "\N{REPLACEMENT CHARACTER}"  # how a part of a character is decoded
 _STRANGE = (
     "\ue000"  # a character of private use: no tokenizer makes one token of it and of what follows
@@ -27,7 +45,11 @@ class Pair:
 
 
 def load_tokenizer(
-    source: str, *, for_training: bool = True, for_answers: bool = True
+    source: str,
+    *,
+    for_training: bool = True,
+    for_answers: bool = True,
+    pad_token: str | None = None,
 ) -> PreTrainedTokenizerBase:
     """Load a tokenizer that can tell padding from the end of a response.
 
@@ -35,42 +57,74 @@ def load_tokenizer(
         source: a folder or a Hub id.
         for_training: False lets padding look like EOS: a mask says what is padding, and nothing is learnt from it.
         for_answers: False needs no EOS: an encoder that only scores has none.
+        pad_token: a token of the vocabulary that stands in no text, or ``<pad>``, which is added where it is missing.
+            None keeps the tokenizer's own, or takes the first of UNUSED_TOKENS where that is missing or is EOS.
 
     Raises:
-        SourceError: if it cannot be loaded, or its pad token is missing or is EOS.
+        SourceError: if it cannot be loaded, has no EOS, or no token is fit to be its pad token.
     """
     folder = locate(source, files=TOKENIZER_FILES)
     with reading(source):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if not for_training and tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
-    if for_answers:
-        _check_special_tokens(source, tokenizer, for_training=for_training)
-    return tokenizer
-
-
-def _check_special_tokens(
-    source: str, tokenizer: PreTrainedTokenizerBase, *, for_training: bool
-) -> None:
-    if tokenizer.eos_token_id is None:
+    if for_answers and tokenizer.eos_token_id is None:
         raise SourceError(
             f"The tokenizer of {source} has no EOS token, so responses cannot end: "
             "set its eos_token."
         )
-    if not for_training:
+    if for_training:
+        _set_pad_token(source, tokenizer, pad_token)
+    return tokenizer
+
+
+def _set_pad_token(source: str, tokenizer: PreTrainedTokenizerBase, wanted: str | None) -> None:
+    """Give the tokenizer a pad token that is neither EOS nor part of any text.
+
+    Raises:
+        SourceError: the one that is wanted is in use or unknown; or none is wanted, and none is found.
+    """
+    if wanted is None and tokenizer.pad_token_id not in (None, *end_tokens(tokenizer)):
         return
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        problem = (
-            "no pad token"
-            if tokenizer.pad_token_id is None
-            else f"its EOS {tokenizer.eos_token!r} as pad token"
-        )
+    unused = [name for name in UNUSED_TOKENS if _is_unused(tokenizer, name)]
+    if _is_unused(tokenizer, str(tokenizer.unk_token)):
+        unused.append(str(tokenizer.unk_token))
+    advice = (
+        f"set pad_token to one that stands in no text{', such as ' if unused else ''}{', '.join(unused[:3])}, or to "
+        f"{NEW_PAD}, which is added where it is missing"
+    )
+    if wanted is None and not unused:
+        own = tokenizer.pad_token
+        problem = "no pad token" if own is None else f"{own!r}, which ends responses, as pad token"
         raise SourceError(
-            f"The tokenizer of {source} has {problem}; a pad token of its own is needed, or the "
-            "model never learns to end. Fix: tokenizer.add_special_tokens({'pad_token': '<pad>'}); "
-            "tokenizer.save_pretrained('my-tokenizer'); then give my-tokenizer as tokenizer (the "
-            "embeddings grow when the model is loaded)."
+            f"The tokenizer of {source} has {problem}, and no token of its vocabulary is known to be unused: a model "
+            f"learns to end only where padding looks different; {advice}"
         )
+    name = unused[0] if wanted is None else wanted
+    known = name in tokenizer.get_vocab()
+    if not _is_unused(tokenizer, name) and (known or name != NEW_PAD):
+        state = "in use" if known else "no token"
+        raise SourceError(f"pad_token: {name!r} is {state} in the tokenizer of {source}: {advice}")
+    if tokenizer.add_special_tokens({"pad_token": name}):
+        _log.warning(
+            "%s: the pad token %s is new: the embeddings grow if they have no row to spare, and such a model cannot be "
+            "sharded before it was trained or exported in one process",
+            source,
+            name,
+        )
+
+
+def _is_unused(tokenizer: PreTrainedTokenizerBase, name: str) -> bool:
+    """Tell whether a token is there, and no text, no template and no end of a response has it."""
+    token = tokenizer.get_vocab().get(name)
+    if token is None or token in (tokenizer.bos_token_id, *end_tokens(tokenizer)):
+        return False
+    if (
+        token == tokenizer.unk_token_id
+    ):  # it stands for unknown characters, unless all can be written as bytes
+        return token not in _ids(tokenizer, [_STRANGE])[0]
+    added = token in tokenizer.added_tokens_decoder or name in UNUSED_TOKENS
+    return added and name not in str(tokenizer.chat_template)
 
 
 def end_tokens(tokenizer: PreTrainedTokenizerBase) -> Tokens:
@@ -232,9 +286,13 @@ def _continuing_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) ->
 
 def _added(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokens, Tokens]:
     """Find the tokens that the tokenizer puts before and after every text."""
+    (added,) = tokenizer([""]).input_ids
     text = "x"
-    if not _ids(tokenizer, [text])[0]:  # nothing that it knows
-        text = next(each for each in tokenizer.get_vocab() if _ids(tokenizer, [each])[0])
+    if not _ids(tokenizer, [text])[
+        0
+    ]:  # it is not known: any token will do that is not added itself
+        token = next(i for i in sorted(tokenizer.get_vocab().values()) if i not in added)
+        text = tokenizer.convert_ids_to_tokens(token)
     (bare,), (whole,) = _ids(tokenizer, [text]), tokenizer([text]).input_ids
     starts = (at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
     start = next(starts, 0)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
+
+from lightning_marlhf.hub.reward_input import RewardInput
 
 FILE = "README.md"
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
@@ -27,16 +29,24 @@ print(tokenizer.decode(model.generate(**inputs, max_new_tokens=64)[0]))
 Or `python -m lightning_marlhf generate NAME PROMPT`; `python -m lightning_marlhf chat NAME`."""
 
 _SCORE = """```python
+import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 name = "."  # this folder, or its id on the Hub
 tokenizer = AutoTokenizer.from_pretrained(name)
 model = AutoModelForSequenceClassification.from_pretrained(name)
-inputs = tokenizer("prompt" + "response" + tokenizer.eos_token, return_tensors="pt")
-print(model(**inputs).logits.item() - getattr(model.config, "reward_offset", 0.0))
+{ids}
+print(model(torch.tensor([ids])).logits.item() - getattr(model.config, "reward_offset", 0.0))
 ```
 
 Or `python -m lightning_marlhf score NAME PROMPT RESPONSE`."""
+
+_APART = """response = tokenizer("response", add_special_tokens=False).input_ids
+ids = [*tokenizer("prompt").input_ids, *response, tokenizer.eos_token_id]"""
+_JOINED = """ids = tokenizer("prompt" + "response" + tokenizer.eos_token).input_ids"""
+_CHAT = """turns = [{"role": "user", "content": "prompt"}, {"role": "assistant", "content": "response"}]
+text = tokenizer.apply_chat_template(turns, tokenize=False).rstrip()
+ids = tokenizer(text, add_special_tokens=False).input_ids"""
 
 
 def model_card(model: PreTrainedModel, card: Mapping[str, Any]) -> str:
@@ -59,13 +69,20 @@ def model_card(model: PreTrainedModel, card: Mapping[str, Any]) -> str:
     parts = [f"---\n{yaml.safe_dump(front, sort_keys=False)}---", f"# {title}"]
     if "description" in card:
         parts.append(str(card["description"]))
-    parts.append(f"## How to use\n\n{_GENERATE if generates else _SCORE}")
+    parts.append(f"## How to use\n\n{_GENERATE if generates else _score(model.config)}")
     parts += [
         _section(name, value)
         for name, value in card.items()
         if name not in ("title", "description")
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _score(config: PretrainedConfig) -> str:
+    """Show how a reward model is asked: with the tokens that it learnt from."""
+    learnt_from = RewardInput.of(config)
+    ids = _CHAT if learnt_from.chat_template else _JOINED if learnt_from.joined else _APART
+    return _SCORE.replace("{ids}", ids)
 
 
 def made_of(configuration: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from lightning_marlhf.models.backbone import ModelSource
+from lightning_marlhf.models.backbone import ModelSource, response_ends
 from lightning_marlhf.models.lora import LoRA, WithoutAdapter
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
@@ -150,9 +150,15 @@ class MAPPO(TrainingModule):
         rollouts = -(-self.total_updates // self.updates_per_batch)
         return super().describe() | {
             "rollouts": f"{rollouts:,} of {rows} prompts, {self.updates_per_batch} updates each",
+            "responses end with": ", ".join(self._ends()),
             "macro actions": repr(self.termination),
             "KL coefficient": f"{self.kl_controller.coefficient.item():g}",
         }
+
+    def _ends(self) -> list[str]:
+        """Name the tokens and texts that end a response."""
+        tokens = self.tokenizer.convert_ids_to_tokens(response_ends(self.policy.lm))
+        return [*map(str, tokens), *map(repr, self.sampling.stop)]
 
     def rows_per_update(self) -> int:
         """Count the rows of this rank in one minibatch."""

@@ -55,9 +55,9 @@ class SamplingSettings:
     stop: tuple[str, ...] = ()  # texts that end a response as EOS does; they belong to it
 
     def __post_init__(self) -> None:
-        if "" in self.stop:
+        if isinstance(self.stop, str) or "" in self.stop:
             raise ValueError(
-                "stop: expected texts, got an empty one, which would end every response"
+                f"stop: expected a list of texts, none of them empty, got {self.stop!r}"
             )
 
 

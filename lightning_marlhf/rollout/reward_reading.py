@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.hub import chat
 from lightning_marlhf.hub.reward_input import RewardInput
-from lightning_marlhf.hub.tokenizer import Tokens, encode_pairs, encode_prompts
+from lightning_marlhf.hub.tokenizer import Tokens, decode_answers, encode_pairs, encode_prompts
 from lightning_marlhf.tasks import dialogue
 from lightning_marlhf.types import Messages
 
@@ -118,11 +118,14 @@ class RewardReader:
                 for number, row in enumerate(rows)
                 if row.ids is not None and self.renders(row.messages) == rendered
             }
-            own = encode_prompts(self.tokenizer, list(asked.values()), special_tokens=not rendered)
+            texts = list(asked.values())
+            own = (
+                encode_prompts(self.tokenizer, texts, special_tokens=not rendered) if texts else []
+            )
             for number, tokens in zip(asked, own, strict=True):
                 row = rows[number]
                 prompt, response = map(list, row.ids or ((), ()))
-                if prompt == tokens and self._says(response, row.response):
+                if prompt == tokens and self._says(prompt, response, row.response):
                     found[number] = [*prompt, *response]
         return found
 
@@ -133,15 +136,12 @@ class RewardReader:
         *asked, _ = _turns(row)
         return chat.render(self.tokenizer, asked, answer_follows=True)
 
-    def _says(self, ids: Tokens, text: str) -> bool:
-        """Tell whether ids are this tokenizer's for a text, but for spaces around it, which decoding may drop."""
-        known = all(0 <= token < len(self.tokenizer) for token in ids)
-        if not known:
+    def _says(self, prompt: Tokens, response: Tokens, text: str) -> bool:
+        """Tell whether a response's ids are this tokenizer's for its text, but for what ends it and spaces around."""
+        if not all(0 <= token < len(self.tokenizer) for token in response):
             return False
-        said = self.tokenizer.decode(
-            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return str(said).strip() == text.strip()
+        said = decode_answers(self.tokenizer, [prompt, prompt], [response, response[:-1]])
+        return text.strip() in map(str.strip, said)
 
 
 def _turns(row: Answered) -> list[Mapping[str, str]]:

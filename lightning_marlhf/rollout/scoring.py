@@ -208,7 +208,7 @@ class RewardModelScorer(Scorer):
     def _score_answers(self, rows: Sequence[Answered]) -> Float[Tensor, " batch"]:
         read = [torch.tensor(tokens) for tokens in self.reader.read(rows)]
         lengths = torch.tensor([len(tokens) for tokens in read])
-        ids = pad_sequence(read, batch_first=True, padding_value=int(self.tokenizer.pad_token_id))
+        ids = pad_sequence(read, batch_first=True, padding_value=self.tokenizer.pad_token_id or 0)
         return self._forward(ids, torch.arange(ids.shape[1]) < lengths.unsqueeze(1))
 
     @torch.no_grad()

@@ -29,12 +29,16 @@ def read_messages(found: Any, column: str) -> list[Turn]:
     content in parts are joined.
 
     Args:
-        found: what the column holds.
+        found: what the column holds: messages, or a list of each of their keys, as `datasets` stores a `Sequence`.
         column: its name.
 
     Raises:
         UnusableRow: it holds something else, or a message that is no text of the system, a user or an assistant.
     """
+    if isinstance(found, Mapping) and all(isinstance(each, list) for each in found.values()):
+        found = [
+            dict(zip(found, each, strict=False)) for each in zip(*found.values(), strict=False)
+        ]
     if not isinstance(found, Sequence) or isinstance(found, str):
         raise UnusableRow(
             f"column {column} is {_kind(found)}: expected a text or a list of messages"

@@ -82,12 +82,15 @@ def require_prompt(content: str) -> None:
 
 
 def refuse_leak(prompt: str, answers: Iterable[str]) -> None:
-    """Refuse a row whose prompt ends with its answer; an answer of one word may well be the end of a question.
+    """Refuse a row whose answer follows its prompt in the prompt's own column.
+
+    An answer of one word may well be the end of a question, and one that repeats the whole prompt follows nothing.
 
     >>> refuse_leak("Yes or no", ["no"])
     """
     for answer in map(str.strip, answers):
-        if len(answer.split()) > 1 and prompt.rstrip().endswith(answer):
+        before = prompt.rstrip().removesuffix(answer).strip()
+        if len(answer.split()) > 1 and before and before != prompt.strip():
             raise UnusableRow("the prompt ends with its answer")
 
 

@@ -98,6 +98,22 @@ def test_mistakes_are_one_line(run_dir, capsys, arguments, said):
     assert error.count("\n") == 1
 
 
+def test_an_answer_ends_with_the_text_of_stop_and_the_file_goes_on_with_it(
+    run_dir, tmp_path, capsys
+):
+    out = tmp_path / "answers.jsonl"
+    (free,) = answers(capsys, run_dir, "abc")
+    stop = free["response"][1:3]
+    command = [str(run_dir), "abc", "--stop", stop, "--max-new-tokens", "6", "--out", str(out)]
+    for _ in range(2):
+        assert generate.main(["generate", *command]) == 0
+    (row,) = read_completions(out)
+    assert row.response == free["response"][: free["response"].index(stop) + 2]
+    assert row.ended
+    assert row.settings["stop"] == [stop]
+    assert "stop" not in free["settings"]
+
+
 def test_an_unfinished_run_points_to_its_checkpoint(tmp_path, capsys):
     (tmp_path / "checkpoints").mkdir()
     assert generate.main(["generate", str(tmp_path), "abc"]) == 1

@@ -1,9 +1,10 @@
 """Tokenizers come back as they were saved, are refused where padding looks like EOS, and put one BOS and one EOS."""
 
 import json
+import re
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from lightning_marlhf.hub.sources import SourceError
@@ -23,40 +24,111 @@ def test_a_tokenizer_comes_back(tokenizer, tmp_path):
     assert again.pad_token_id == tokenizer.pad_token_id
 
 
+def save(folder, tokenizer, **changes):
+    """Write a tokenizer with other settings; None leaves one out."""
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({name: x for name, x in settings.items() if x is not None}))
+    return str(folder)
+
+
+def without_pad(*unused, bos="<eos>", unknown="<eos>", text=(), template=None):
+    """Build a byte-level tokenizer as GPT-2's, whose one special token is everything, with some added tokens."""
+    names = ["<eos>", *unused, *text, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    backend = Tokenizer(models.BPE({name: i for i, name in enumerate(dict.fromkeys(names))}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([*unused, bos, unknown])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token="<eos>", bos_token=bos, unk_token=unknown
+    )
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+@pytest.mark.parametrize("own", ["<eos>", None])
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("tokens", "settings", "found"),
     [
         (
-            {"pad_token": "<eos>"},
-            "has its EOS '<eos>' as pad token.*Fix: tokenizer.add_special_tokens",
+            ["<|reserved_special_token_0|>", "<|finetune_right_pad_id|>"],
+            {},
+            "<|finetune_right_pad_id|>",
         ),
-        ({"pad_token": None}, "has no pad token.*Fix: tokenizer.add_special_tokens"),
-        ({"eos_token": None}, "has no EOS token"),
+        (["<|im_start|>", "[PAD]"], {}, "[PAD]"),
+        (["<|fim_pad|>"], {}, "<|fim_pad|>"),
+        ([], {"unknown": "<unk>"}, "<unk>"),  # all characters are bytes: no text has it
     ],
 )
-def test_a_tokenizer_that_cannot_tell_padding_from_the_end_is_refused(
-    tokenizer, tmp_path, change, message
+def test_an_unused_token_becomes_the_pad_token_where_there_is_none(
+    tmp_path, own, tokens, settings, found
 ):
-    tokenizer.save_pretrained(tmp_path)
-    path = tmp_path / "tokenizer_config.json"
-    settings = json.loads(path.read_text()) | change
-    path.write_text(
-        json.dumps({key: value for key, value in settings.items() if value is not None})
-    )
-    with pytest.raises(SourceError, match=message) as raised:
-        load_tokenizer(str(tmp_path))
+    tokenizer = without_pad(*tokens, **settings)
+    folder = save(tmp_path / "published", tokenizer, pad_token=own)
+    loaded = load_tokenizer(folder)
+    assert loaded.pad_token == found
+    assert loaded.pad_token_id == tokenizer.get_vocab()[found]
+    assert len(loaded) == len(tokenizer)
+    assert loaded.decode([loaded.pad_token_id], skip_special_tokens=True) == ""
+    loaded.save_pretrained(tmp_path / "again")
+    assert load_tokenizer(str(tmp_path / "again")).pad_token == found
+
+
+@pytest.mark.parametrize("own", ["<eos>", None])
+def test_a_tokenizer_without_an_unused_token_is_refused_with_what_to_do(tmp_path, own):
+    folder = save(tmp_path, without_pad(), pad_token=own)
+    with pytest.raises(SourceError, match=r"set pad_token to .* or to <pad>") as raised:
+        load_tokenizer(folder)
+    assert ("'<eos>', which ends responses" if own else "has no pad token") in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_the_pad_token_that_is_asked_for_is_taken(tmp_path):
+    folder = save(tmp_path, without_pad("<|pad|>", "<empty_output>"))
+    assert load_tokenizer(folder, pad_token="<empty_output>").pad_token == "<empty_output>"
+
+
+def test_a_pad_token_is_added_only_if_asked_for_and_what_that_costs_is_said(tmp_path, caplog):
+    tokenizer = without_pad()
+    folder = save(tmp_path, tokenizer)
+    loaded = load_tokenizer(folder, pad_token="<pad>")
+    assert (loaded.pad_token, loaded.pad_token_id) == ("<pad>", len(tokenizer))
+    assert "cannot be sharded" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("wanted", "state"),
+    [
+        ("<eos>", "in use"),
+        ("<|im_start|>", "in use"),  # by the template
+        ("<|im_end|>", "in use"),
+        ("a", "in use"),
+        ("<padd>", "no token"),
+    ],
+)
+def test_a_pad_token_that_is_in_use_or_unknown_is_refused(tmp_path, wanted, state):
+    template = "{% for m in messages %}<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}"
+    tokenizer = without_pad("<|im_start|>", "<|im_end|>", "[PAD]", template=template)
+    folder = save(tmp_path, tokenizer)
+    with pytest.raises(SourceError, match=rf"{re.escape(wanted)}' is {state} .*such as \[PAD\]"):
+        load_tokenizer(folder, pad_token=wanted)
+
+
+def test_an_unknown_token_that_texts_get_is_no_pad_token(tokenizer, tmp_path):
+    assert tokenizer("\u00fc").input_ids[-1] == tokenizer.unk_token_id
+    with pytest.raises(SourceError, match="<unk>' is in use"):
+        load_tokenizer(save(tmp_path, tokenizer), pad_token="<unk>")
+
+
+def test_a_tokenizer_without_eos_is_refused(tokenizer, tmp_path):
+    with pytest.raises(SourceError, match="has no EOS token"):
+        load_tokenizer(save(tmp_path, tokenizer, eos_token=None))
 
 
 @pytest.mark.parametrize("pad", ["<eos>", None])
 def test_padding_may_look_like_the_end_where_nothing_is_learnt(tokenizer, tmp_path, pad):
-    tokenizer.save_pretrained(tmp_path)
-    path = tmp_path / "tokenizer_config.json"
-    settings = json.loads(path.read_text()) | {"pad_token": pad}
-    path.write_text(
-        json.dumps({key: value for key, value in settings.items() if value is not None})
-    )
-    loaded = load_tokenizer(str(tmp_path), for_training=False)
+    loaded = load_tokenizer(save(tmp_path, tokenizer, pad_token=pad), for_training=False)
     assert loaded.pad_token_id == loaded.eos_token_id == tokenizer.eos_token_id
 
 

@@ -12,6 +12,7 @@ from transformers import (
     GenerationConfig,
 )
 
+from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.models.backbone import (
     load_causal_lm,
@@ -20,7 +21,8 @@ from lightning_marlhf.models.backbone import (
 )
 from lightning_marlhf.models.hf_export import export
 from lightning_marlhf.models.model_card import made_of
-from tests.published import BOS, END, EOS, GEMMA_TEMPLATE, publish
+from lightning_marlhf.rollout.scoring import RewardModelScorer
+from tests.published import BOS, END, EOS, GEMMA_TEMPLATE, PAD, publish
 
 CARD = {
     "title": "Tiny TL;DR, MA-PPO",
@@ -107,6 +109,20 @@ def test_all_tokens_that_end_a_response_come_back(tmp_path, skeleton):
         assert lm.config.eos_token_id == EOS
 
 
+@pytest.mark.parametrize("skeleton", [False, True], ids=["whole", "skeleton"])
+def test_a_pad_token_that_was_found_is_the_export_s(tmp_path, skeleton):
+    folder = publish(tmp_path / "published", pad="<eos>")
+    found = load_tokenizer(str(folder))
+    assert found.pad_token == "<pad>"
+    lm = load_causal_lm(str(folder), found, skeleton=skeleton)
+    assert lm.config.pad_token_id == lm.generation_config.pad_token_id == PAD
+    if not skeleton:
+        export(lm, found, tmp_path / "export", card={})
+        again = load_tokenizer(str(tmp_path / "export"))
+        assert again.pad_token_id == PAD
+        assert AutoModelForCausalLM.from_pretrained(tmp_path / "export").config.pad_token_id == PAD
+
+
 def test_a_published_model_without_settings_ends_with_eos_alone(tmp_path):
     folder = publish(tmp_path / "published")
     (folder / "generation_config.json").unlink()
@@ -191,6 +207,27 @@ def test_the_snippet_of_the_card_runs(make_lm, make_classifier, tokenizer, tmp_p
         )
         exec(code, {"print": said.append})
         assert len(said) == 1
+
+
+@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize("joined", [False, True])
+def test_the_snippet_of_a_reward_model_s_card_gives_the_score(tmp_path, monkeypatch, chat, joined):
+    folder = publish(tmp_path / "published", "reward_model", template=GEMMA_TEMPLATE)
+    published = AutoModelForSequenceClassification.from_pretrained(folder)
+    RewardInput(joined, chat).write(published.config)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    export(published, tokenizer, tmp_path / "rm", card={})
+    scorer = RewardModelScorer(str(tmp_path / "rm"))
+    scorer.load("cpu")
+    asked = [[{"role": "user", "content": "what i"}]] if chat else None
+    expected = scorer.score_texts(["what i"], ["s it?"], [True], asked).item()
+    text = (tmp_path / "rm" / "README.md").read_text()
+    code = text.split("## How to use\n\n```python\n")[1].split("```")[0]
+    said = []
+    monkeypatch.chdir(tmp_path / "rm")
+    code = code.replace('"prompt"', '"what i"').replace('"response"', '"s it?"')
+    exec(code, {"print": said.append})
+    assert said == pytest.approx([expected], abs=1e-5)
 
 
 def test_the_model_card_has_front_matter_and_a_section_per_entry(

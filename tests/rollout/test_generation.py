@@ -1,5 +1,6 @@
 """Generation: what a row gets depends on the row alone, and follows the model's distribution."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,8 +10,8 @@ from scipy import stats
 from tokenizers import decoders
 from transformers import GenerationConfig
 
-from lightning_marlhf.hub.tokenizer import decode_answers, encode_pairs
-from lightning_marlhf.models.backbone import hidden_states
+from lightning_marlhf.hub.tokenizer import decode_answers, encode_pairs, load_tokenizer
+from lightning_marlhf.models.backbone import hidden_states, load_causal_lm
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.rollout.generation import (
     InverseCdf,
@@ -22,7 +23,7 @@ from lightning_marlhf.rollout.generation import (
 )
 from lightning_marlhf.rollout.token_ends import token_ends
 from lightning_marlhf.types import Prompts
-from tests.published import spaced_tokenizer
+from tests.published import END, EOS, GEMMA_TEMPLATE, publish, spaced_tokenizer
 from tests.rollout.pieces import make_tokenizer
 
 SAMPLE = SamplingSettings(max_new_tokens=20)
@@ -394,6 +395,8 @@ def test_more_positions_than_the_model_has_are_refused(make_lm, tokenizer, promp
         ({"top_k": -1}, "top_k: expected at least 0, got -1"),
         ({"top_p": 0.0}, "top_p: expected more than 0 and at most 1, got 0.0"),
         ({"top_p": 1.1}, "top_p: expected more than 0 and at most 1, got 1.1"),
+        ({"stop": ("a", "")}, "stop: expected a list of texts, none of them empty"),
+        ({"stop": "a"}, "stop: expected a list of texts"),
     ],
 )
 def test_settings_out_of_range_are_refused(option, message):
@@ -420,6 +423,20 @@ def test_an_end_of_turn_ends_a_response_as_eos_does(make_lm, tokenizer, prompts)
     ] == expected
     last = [row[-1] in (end, tokenizer.eos_token_id) for row in expected]
     assert rollout.ended.tolist() == last
+
+
+def test_a_published_model_ends_with_its_end_of_turn_and_what_its_settings_name(tmp_path):
+    folder = publish(tmp_path, template=GEMMA_TEMPLATE)
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": [EOS, 100]}))
+    published = load_tokenizer(str(folder))
+    policy = Policy(load_causal_lm(str(folder), published))
+    prompts = as_prompts(published, [f"it is {n}" for n in range(150)])
+    ends = [EOS, END, 100]
+    seen = [set(row) & set(ends) for row in respond(policy, prompts, published)]
+    last = [row[-1] for row in respond(policy, prompts, published) if set(row) & set(ends)]
+    assert set(last) == set(ends)  # each of them was sampled
+    assert all(len(row) <= 1 for row in seen)
 
 
 def test_a_response_ends_with_the_token_that_completes_a_stop_string(make_lm, tokenizer, prompts):

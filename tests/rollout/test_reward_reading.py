@@ -120,6 +120,13 @@ def test_kept_ids_are_shown_as_they_were_sampled():
     assert read.tokenizer.decode(by_ids) == read.tokenizer.decode(by_text)
 
 
+def test_a_token_that_ended_the_response_without_being_special_is_none_of_its_text():
+    read = reader()
+    prompt, response = sampled(read.tokenizer, "what", " it?")
+    row = Answered("what", " it", True, ids=(prompt, response[:-1]))
+    assert read.read([row]) == [[*prompt, *response[:-1]]]
+
+
 def test_kept_ids_of_a_dialogue_are_shown_where_its_template_is_the_same():
     text = byte_tokenizer(template=GEMMA_TEMPLATE).apply_chat_template(
         ASKED, tokenize=False, add_generation_prompt=True

@@ -29,6 +29,11 @@ def test_a_message_is_read_whatever_its_keys_are_called_and_its_texts_are_joined
     assert read_messages([message], "prompt") == [ASK]
 
 
+def test_messages_may_be_stored_key_by_key():
+    columns = {"role": ["user", "assistant"], "content": ["Why?", "So."]}
+    assert read_messages(columns, "prompt") == [ASK, TELL]
+
+
 @pytest.mark.parametrize(
     ("message", "why"),
     [
