@@ -10,7 +10,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from lightning_marlhf.commands.answering import Answerer
 from lightning_marlhf.data.examples import Question, TokenizedQuestion
-from lightning_marlhf.hub.tokenizer import decode_answers
+from lightning_marlhf.hub.tokenizer import decode_answers, end_tokens
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
 from lightning_marlhf.tasks import dialogue
 from lightning_marlhf.tasks.dialogue import Turn
@@ -94,6 +94,7 @@ class TextStream(BaseStreamer):  # type: ignore[misc]
         self.write = write
         self.stop = stop or ()
         self.text = ""  # what was written
+        self._ends = end_tokens(tokenizer)
         self._prompt: list[int] | None = None
         self._ids: list[int] = []
 
@@ -112,7 +113,8 @@ class TextStream(BaseStreamer):  # type: ignore[misc]
         self._show(self._decode())
 
     def _decode(self) -> str:
-        (text,) = decode_answers(self.tokenizer, [self._prompt or []], [self._ids])
+        spoken = [token for token in self._ids if token not in self._ends]
+        (text,) = decode_answers(self.tokenizer, [self._prompt or []], [spoken])
         for stop in self.stop:
             text = text.partition(stop)[0]
         return text.lstrip()

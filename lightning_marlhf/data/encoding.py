@@ -196,7 +196,7 @@ def _cut(pairs: Sequence[Pair], encoding: Encoding, *, bos: int | None) -> Seque
 def _cut_prompt(pair: Pair, room: int, *, bos: int | None) -> Pair:
     """Cut the beginning of a prompt, but for its BOS."""
     excess = max(0, len(pair.prompt) - room)
-    kept = 1 if pair.prompt[0] == bos else 0
+    kept = 1 if pair.prompt[:1] == [bos] else 0
     return Pair([*pair.prompt[:kept], *pair.prompt[kept + excess :]], pair.answer)
 
 

@@ -86,11 +86,11 @@ def _set_pad_token(source: str, tokenizer: PreTrainedTokenizerBase, wanted: str 
     """
     if wanted is None and tokenizer.pad_token_id not in (None, *end_tokens(tokenizer)):
         return
-    unused = [name for name in UNUSED_TOKENS if _is_unused(tokenizer, name)]
-    if _is_unused(tokenizer, str(tokenizer.unk_token)):
-        unused.append(str(tokenizer.unk_token))
+    unused = [name for name in (*UNUSED_TOKENS, tokenizer.unk_token) if _is_unused(tokenizer, name)]
+    added = [str(token) for token in list(tokenizer.added_tokens_decoder.values())[:64]]
+    fit = unused or [name for name in added if _is_unused(tokenizer, name)]
     advice = (
-        f"set pad_token to one that stands in no text{', such as ' if unused else ''}{', '.join(unused[:3])}, or to "
+        f"set pad_token to one that stands in no text{', such as ' if fit else ''}{', '.join(fit[:3])}, or to "
         f"{NEW_PAD}, which is added where it is missing"
     )
     if wanted is None and not unused:
@@ -114,10 +114,10 @@ def _set_pad_token(source: str, tokenizer: PreTrainedTokenizerBase, wanted: str 
         )
 
 
-def _is_unused(tokenizer: PreTrainedTokenizerBase, name: str) -> bool:
+def _is_unused(tokenizer: PreTrainedTokenizerBase, name: str | None) -> bool:
     """Tell whether a token is there, and no text, no template and no end of a response has it."""
     token = tokenizer.get_vocab().get(name)
-    if token is None or token in (tokenizer.bos_token_id, *end_tokens(tokenizer)):
+    if name is None or token is None or token in (tokenizer.bos_token_id, *end_tokens(tokenizer)):
         return False
     if (
         token == tokenizer.unk_token_id

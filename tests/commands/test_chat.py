@@ -9,8 +9,9 @@ from lightning_marlhf.commands import chat
 from lightning_marlhf.commands.answering import Answerer
 from lightning_marlhf.commands.conversation import Conversation, TextStream
 from lightning_marlhf.hub.sources import SourceError
+from lightning_marlhf.hub.tokenizer import encode_pairs
 from lightning_marlhf.rollout.generation import SamplingSettings
-from tests.published import GEMMA_TEMPLATE, byte_tokenizer, publish
+from tests.published import GEMMA_TEMPLATE, byte_tokenizer, publish, spaced_tokenizer
 
 
 def talk(monkeypatch, capsys, model, lines, *options):
@@ -149,6 +150,17 @@ def test_a_character_of_several_tokens_appears_whole():
         stream.put(torch.tensor([token]))
     stream.end()
     assert [piece for piece in said if piece] == ["\N{GRINNING FACE}", "!"]
+
+
+def test_what_is_streamed_is_what_was_sampled():
+    tokenizer, said = spaced_tokenizer(), []
+    (pair,) = encode_pairs(tokenizer, ["Assistant:"], ["it  is\n    a \N{GRINNING FACE} cat"])
+    stream = TextStream(tokenizer, said.append, stop=None)
+    stream.put(torch.tensor([pair.prompt]))
+    for token in pair.answer:
+        stream.put(torch.tensor([token]))
+    stream.end()
+    assert "".join(said) == stream.text == "it  is\n    a \N{GRINNING FACE} cat"
 
 
 def test_an_unfinished_stop_is_written_in_the_end():

@@ -82,6 +82,10 @@ def test_a_tokenizer_without_an_unused_token_is_refused_with_what_to_do(tmp_path
         load_tokenizer(folder)
     assert ("'<eos>', which ends responses" if own else "has no pad token") in str(raised.value)
     assert "\n" not in str(raised.value)
+    folder = save(tmp_path, without_pad("<file_sep>"), pad_token=own)  # as SmolLM2's: not known
+    with pytest.raises(SourceError, match="such as <file_sep>"):
+        load_tokenizer(folder)
+    assert load_tokenizer(folder, pad_token="<file_sep>").pad_token == "<file_sep>"
 
 
 def test_the_pad_token_that_is_asked_for_is_taken(tmp_path):
