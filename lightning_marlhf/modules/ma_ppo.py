@@ -63,6 +63,7 @@ class MAPPO(TrainingModule):
     """
 
     monitor = "objective/scores"
+    stages = ("ppo", "evaluation")
 
     def __init__(
         self,

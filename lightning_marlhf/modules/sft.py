@@ -34,6 +34,7 @@ class SFT(TrainingModule):
     """
 
     monitor = "loss/sft"
+    stages = ("sft",)
 
     def __init__(
         self,
