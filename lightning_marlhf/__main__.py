@@ -75,8 +75,8 @@ def _complain(name: str) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    module = importlib.import_module(f"lightning_marlhf.commands.{COMMANDS[arguments[0]][0]}")
     try:
+        module = importlib.import_module(f"lightning_marlhf.commands.{COMMANDS[arguments[0]][0]}")
         return int(module.main(arguments))
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
