@@ -1,6 +1,5 @@
 """The run directory: whose it is, how far the run is, and that it is finished."""
 
-import json
 import shutil
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ from lightning_marlhf.callbacks.checkpoint import FOLDER as CHECKPOINTS
 from lightning_marlhf.callbacks.environment import describe_environment
 from lightning_marlhf.callbacks.export import FOLDER as EXPORT
 from lightning_marlhf.callbacks.pace import Pace, finite_metrics, metric, total_updates
-from lightning_marlhf.records import DONE_FILE, PROGRESS_FILE, RunSummary, write_json
+from lightning_marlhf.records import DONE_FILE, PROGRESS_FILE, RunSummary, read_json, write_json
 
 ENVIRONMENT_FILE = "environment.json"
 Status = Literal["running", "done", "failed", "interrupted"]
@@ -234,7 +233,6 @@ def _empty_summary() -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError):
         return {}
-    return value if isinstance(value, dict) else {}

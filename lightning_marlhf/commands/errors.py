@@ -51,21 +51,31 @@ def call(run: Callable[[], int], *, and_then: Callable[[], str] = lambda: "") ->
 def explain(error: Exception) -> str | None:
     """Put a user's mistake in one line, or return None for what looks like a fault of the program."""
     message = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        where = f" ({error.filename})" if error.filename else ""
-        return f"the disk is full{where}: free some space"
+    if _is_full_disk(error):
+        filename = getattr(error, "filename", None)
+        return f"the disk is full{f' ({filename})' if filename else ''}: free some space"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"out of memory: make micro-batches, responses or the model smaller ({message})"
+    if isinstance(error, RecursionError):
+        return f"a file or a setting is nested too deeply ({DEBUG_VARIABLE}=1 shows where)"
     if "DataLoader worker" in message:
         cause = f"perhaps for want of memory ({message})"
         return f"a process that prepares batches died, {cause}"
+    if isinstance(error, OSError) and error.filename is not None:  # read-only, a name too long, ...
+        return f"{error.strerror or message}: {error.filename}"
     if isinstance(
         error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError
     ):
-        return f"{error.strerror or message}: {error.filename}" if error.filename else message
+        return message
     if not isinstance(error, ValueError) and type(error).__name__ not in _MISTAKES:
         return None
     return message if _is_ours(error) else f"{message} ({DEBUG_VARIABLE}=1 shows where)"
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    """Tell whether a disk, or the user's share of it, is full; safetensors says so in words alone."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or f"(os error {errno.ENOSPC})" in str(error)
 
 
 def _is_ours(error: Exception) -> bool:

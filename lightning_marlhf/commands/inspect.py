@@ -2,8 +2,9 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.rule import Rule
@@ -78,7 +79,7 @@ def choose(
     """Number the rows and keep those asked for.
 
     Raises:
-        ValueError: the file has no rows, or not that one.
+        ValueError: the file has no rows, or not that one, or a row whose trace is broken.
     """
     if not rows:
         raise ValueError(f"{path} has no rows")
@@ -87,7 +88,21 @@ def choose(
     if num is not None and num < 1:
         raise ValueError(f"--num: expected at least 1, got {num}")
     numbered = list(enumerate(rows))
+    for number, each in numbered:
+        if each.trace is not None and not _is_whole(each.trace):
+            lists = ", ".join(("tokens", "macro_index", *ROWS))
+            raise ValueError(
+                f"{path}: row {number}: `trace` is broken: expected lists of one length: {lists}"
+            )
     return numbered[row : row + 1] if row is not None else numbered[:num]
+
+
+def _is_whole(trace: Mapping[str, Any]) -> bool:
+    if not isinstance(trace, Mapping):
+        return False
+    names = ("tokens", "macro_index", *(name for name in ROWS if trace.get(name)))
+    lists = [trace.get(name) for name in names]
+    return all(isinstance(x, list) and len(x) == len(lists[0]) for x in lists)
 
 
 def show(row: Completion, *, number: int, console: Console, plain: bool) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from lightning_marlhf.commands.raw_config import read_yaml
 from lightning_marlhf.commands.stages import EVALUATIONS, Folders, Stage
 from lightning_marlhf.commands.study import Plan
-from lightning_marlhf.records import DONE_FILE, PROGRESS_FILE, RunSummary, write_json
+from lightning_marlhf.records import DONE_FILE, PROGRESS_FILE, RunSummary, read_json, write_json
 
 STAGE_FILE = "stage.json"
 LOG_FILE = "log.txt"
@@ -155,10 +155,9 @@ def _same_as_before(job: Job) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError):
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _hash(value: Any) -> str:

@@ -1,7 +1,6 @@
 """Models as users name them: a run directory, an export, a checkpoint of a run, any Hugging Face folder, a Hub id."""
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_marlhf.commands.checkpoints import FOLDER as CHECKPOINTS
-from lightning_marlhf.records import DONE_FILE
+from lightning_marlhf.records import DONE_FILE, read_json
 
 EXPORT = "export"
 MODEL_HELP = (
@@ -71,7 +70,7 @@ def _step(export: Path) -> int | None:
     done = export.parent / DONE_FILE
     if export.name != EXPORT or not done.is_file():
         return None
-    step = json.loads(done.read_text(encoding="utf-8")).get("step")
+    step = read_json(done).get("step")
     return step if isinstance(step, int) else None
 
 

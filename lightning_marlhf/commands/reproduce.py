@@ -33,17 +33,17 @@ def main(arguments: Sequence[str]) -> int:
         0 all stages are finished, 1 a stage failed, 2 the plan or the command line is wrong, 130 interrupted.
     """
     options = _parser().parse_args(arguments[1:])
-    try:
-        plan = _choose(read_plan(options.plan, quick=options.quick, on=options.on), options)
-        jobs = _only(make_jobs(plan), options.only, plan)
-    except ConfigError as mistake:
-        sys.stderr.write(f"error: {mistake}\n")
-        return 2
+    return errors.call(lambda: _main(options, arguments))
+
+
+def _main(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    plan = _choose(read_plan(options.plan, quick=options.quick, on=options.on), options)
+    jobs = _only(make_jobs(plan), options.only, plan)
     force = [job for job in jobs if job.stage in options.only] if options.overwrite else []
     if options.dry_run:
         _show(plan, jobs, force=force, overwrite=options.overwrite)
         return 0
-    return errors.call(lambda: _run(plan, jobs, force=force, options=options, arguments=arguments))
+    return _run(plan, jobs, force=force, options=options, arguments=arguments)
 
 
 def _parser() -> argparse.ArgumentParser:

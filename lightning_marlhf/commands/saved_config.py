@@ -125,8 +125,7 @@ def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _load(text: str) -> Mapping[str, Any]:
     try:
         tree = yaml.safe_load(text)
-    except (
-        yaml.YAMLError
-    ):  # somebody edited it: nothing can be compared, and a resume must not fail for that
+    except (yaml.YAMLError, ValueError, RecursionError):
+        # somebody edited it: nothing can be compared, and a resume must not fail for that
         return {}
     return tree if isinstance(tree, Mapping) else {}

@@ -1,7 +1,6 @@
 """`win-rate`: how often judges prefer the answers in one file to those in another."""
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from lightning_marlhf.evaluation.judges.base import Judge, JudgeError
 from lightning_marlhf.evaluation.judges.budget import Budget, BudgetSpent
 from lightning_marlhf.evaluation.judges.human import HumanJudge
 from lightning_marlhf.evaluation.pairs import Pair
-from lightning_marlhf.records import Verdict
+from lightning_marlhf.records import Verdict, read_json
 
 VERDICTS, RESULTS, PAGE = "verdicts.jsonl", "win_rate.json", "win_rate.md"
 _PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -164,7 +163,7 @@ def _prepare_folder(options: argparse.Namespace) -> None:
             (out / name).unlink(missing_ok=True)
     if not (out / RESULTS).is_file():
         return
-    there = json.loads((out / RESULTS).read_text(encoding="utf-8"))
+    there = read_json(out / RESULTS)
     for name in ("a", "b"):
         if there.get(name) != str(getattr(options, name)):
             raise ValueError(

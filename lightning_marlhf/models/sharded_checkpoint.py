@@ -6,6 +6,7 @@ Its index is JSON, where the library would pickle it, and what it pickles beside
 import io
 import json
 import os
+import pickle
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -121,7 +122,10 @@ def read_index(folder: Path) -> Metadata:
     """
     path = folder / INDEX_FILE
     try:
-        index = _parse(json.loads(path.read_text(encoding="utf-8")))
+        content = path.read_bytes()
+        if content.startswith(pickle.PROTO):
+            raise ValueError("a pickle, which could run code, as earlier versions wrote it")
+        index = _parse(json.loads(content))
     except _WRONG as error:
         raise broken(path, f"cannot be read ({one_line(error)})") from None
     sizes: dict[str, int] = defaultdict(int)

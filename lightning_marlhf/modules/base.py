@@ -70,6 +70,8 @@ class TrainingModule(LightningModule):
 
     monitor: str
     """The metric that matters; shown in the progress line."""
+    stages: tuple[str, ...] = ()
+    """What `data.init_args.stage` may be; any where it names none."""
     updates_per_batch: int = 1
     only_shapes: bool = False
     """Build networks without weights, to export what a sharded checkpoint holds."""
@@ -121,8 +123,13 @@ class TrainingModule(LightningModule):
         }
 
     def setup(self, stage: str) -> None:
-        """Refuse strategies that would leave each process with a model of its own, and precisions that go wrong."""
+        """Refuse data of another stage, precisions that go wrong, and strategies under which processes would differ."""
         check_precision(self.trainer.precision)
+        found = getattr(getattr(self.trainer, "datamodule", None), "stage", None)
+        if self.stages and found is not None and found not in self.stages:
+            raise ValueError(
+                f"data.init_args.stage: {type(self).__name__} reads {' or '.join(self.stages)}, got {found}"
+            )
         strategy = self.trainer.strategy
         together = isinstance(strategy, DDPStrategy | ShardedStrategy)
         if not together and (

@@ -67,6 +67,7 @@ class MAPPO(TrainingModule):
     """
 
     monitor = "objective/scores"
+    stages = ("ppo", "evaluation")
 
     def __init__(
         self,

@@ -36,6 +36,7 @@ class RewardModel(TrainingModule):
     """
 
     monitor = "reward_model/accuracy"
+    stages = ("reward_model",)
 
     def __init__(
         self,

@@ -39,6 +39,7 @@ class SFT(TrainingModule):
     """
 
     monitor = "loss/sft"
+    stages = ("sft",)
 
     def __init__(
         self,

@@ -1,10 +1,10 @@
 """Results of evaluations that stages of a plan have left, seed by seed."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_marlhf.records import read_json
 from lightning_marlhf.reporting.systems import System
 
 
@@ -36,7 +36,6 @@ def judge_label(judge: str) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError):
         return {}
-    return value if isinstance(value, dict) else {}

@@ -1,8 +1,7 @@
 """Run directories -> memory. A missing or broken file becomes a note, never an exception."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from lightning_marlhf.records import (
     Completion,
     RunSummary,
     read_completions,
+    read_json,
 )
 from lightning_marlhf.reporting.spec import ReportSpec
 
@@ -108,23 +108,31 @@ def load_run(folder: Path, *, stage: str, seed: int) -> Run:
     """Read one run directory, which may be unfinished or absent."""
     problems: list[str] = []
     done = _read_object(folder / DONE_FILE, problems)
-    summary = None
-    if {"command", "step", "seconds"} <= done.keys():
-        try:
-            summary = RunSummary.from_dict(done)
-        except ValueError as error:
-            problems.append(f"{DONE_FILE}: {error}")
     return Run(
         stage=stage,
         seed=seed,
         folder=folder,
         metrics=_read_metrics(folder / METRICS_FILE, problems),
         completions=tuple(read_answers(folder / TEST_COMPLETIONS, problems)),
-        summary=summary,
+        summary=_read_summary(done, problems),
         progress=_read_object(folder / PROGRESS_FILE, problems),
         environment=_read_object(folder / ENVIRONMENT_FILE, problems),
         problems=tuple(problems),
     )
+
+
+def _read_summary(done: Mapping[str, Any], problems: list[str]) -> RunSummary | None:
+    """Read `done.json`; one that is unfinished, or holds something else than numbers, counts as none."""
+    if not {"command", "step", "seconds"} <= done.keys():
+        return None
+    try:
+        summary = RunSummary.from_dict(done)
+        numbers = {name: float(value) for name, value in summary.metrics.items()}
+        round(summary.step + summary.seconds)  # a NaN or an infinite one cannot be
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        problems.append(f"{DONE_FILE}: {error}")
+        return None
+    return replace(summary, metrics=numbers)
 
 
 def read_answers(path: Path, problems: list[str]) -> list[Completion]:
@@ -142,11 +150,10 @@ def _read_object(path: Path, problems: list[str]) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (ValueError, OSError) as error:
         problems.append(f"{path.name}: {error}")
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _read_metrics(path: Path, problems: list[str]) -> pd.DataFrame:
@@ -155,7 +162,12 @@ def _read_metrics(path: Path, problems: list[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=_METRIC_COLUMNS)
     try:
         table = pd.read_csv(path, on_bad_lines="skip")[_METRIC_COLUMNS]
-    except (ValueError, KeyError, OSError) as error:  # pandas' parser errors are ValueErrors
+    except (
+        ValueError,
+        KeyError,
+        OSError,
+        OverflowError,
+    ) as error:  # pandas' parser errors are ValueErrors
         problems.append(f"{path.name}: {error}")
         return pd.DataFrame(columns=_METRIC_COLUMNS)
     table["step"] = pd.to_numeric(table["step"], errors="coerce")

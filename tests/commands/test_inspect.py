@@ -121,6 +121,25 @@ def test_wrong_choices_are_one_line(run_dir, capsys, arguments, said):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "trace",
+    [
+        {},
+        {"tokens": ["a"]},
+        {"tokens": ["a", "b"], "macro_index": [0]},
+        {"tokens": ["a"], "macro_index": [0], "values": [0.1, 0.2]},
+        {"tokens": "a", "macro_index": [0]},
+    ],
+)
+def test_a_broken_trace_is_one_line(tmp_path, capsys, trace):
+    write_jsonl(tmp_path / "a.jsonl", [completion(), completion(trace=trace)])
+    assert inspect.main(["inspect", str(tmp_path / "a.jsonl"), "--plain"]) == 1
+    said = capsys.readouterr().err
+    assert "a.jsonl: row" in said
+    assert "trace" in said
+    assert said.count("\n") == 1
+
+
 def test_a_folder_without_rollouts_is_one_line(tmp_path, capsys):
     assert inspect.main(["inspect", str(tmp_path)]) == 1
     assert "no rollouts" in capsys.readouterr().err

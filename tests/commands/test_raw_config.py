@@ -91,3 +91,18 @@ def test_paths_are_found_by_their_end_without_init_args():
     assert find_paths(tree, "model.kl.target") == [("model.init_args.kl.target", 3)]
     assert look_up(tree, "model.init_args.kl.target") == 3
     assert look_up(tree, "model.init_args.seed.x") is None
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 20_000, "day: 2020-99-99", "a: " + "9" * 5000, "? [a]\n: b", 'a: "\0"']
+)
+def test_yaml_that_cannot_be_built_is_one_line(tmp_path, content):
+    path = tmp_path / "a.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=r"a\.yaml.*: not valid YAML"):
+        read_yaml(path)
+
+
+@pytest.mark.parametrize("text", ["2020-99-99", "[" * 20_000])
+def test_an_option_that_is_no_yaml_is_text(text):
+    assert tree_of(f"--a={text}") == {"a": text}

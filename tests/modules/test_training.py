@@ -298,3 +298,14 @@ def test_a_checkpoint_of_another_model_is_refused_by_name_and_shape():
         refuse_other_networks({**own, "c": torch.ones(())}, own)
     with pytest.raises(ValueError, match=r"b\.weight is missing in the checkpoint and \[1\] here"):
         refuse_other_networks({"a.weight": own["a.weight"]}, own)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("found", [*STAGES, "evaluation"])
+def test_data_of_another_stage_is_refused_before_the_first_batch(make, stage, found, tmp_path):
+    if stage == found or (stage, found) == ("ppo", "evaluation"):
+        return
+    with pytest.raises(
+        ValueError, match=rf"data\.init_args\.stage: \w+ reads .*{stage}.*, got {found}"
+    ):
+        fit(make(stage), data(found), tmp_path, steps=1)

@@ -41,6 +41,36 @@ def test_broken_files_become_problems(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "changed",
+    [
+        {"metrics": {"eval/rm": "much"}},
+        {"metrics": {"eval/rm": 10**400}},
+        {"metrics": [1]},
+        {"metrics": 5},
+        {"step": "two"},
+        {"seconds": None},
+        {"seconds": math.inf},
+        {"seconds": math.nan},
+    ],
+)
+def test_a_summary_that_holds_something_else_than_numbers_is_a_problem(tmp_path, changed):
+    done = {"command": "fit", "step": 2, "seconds": 1.5, "metrics": {"eval/rm": 1}}
+    write_json(tmp_path / "done.json", done | changed)
+    run = load_run(tmp_path, stage="ppo", seed=1)
+    assert run.summary is None
+    assert [problem.split(":")[0] for problem in run.problems] == ["done.json"]
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 50_000, "[]", "5", "\0"])
+@pytest.mark.parametrize("name", ["done.json", "progress.json", "environment.json"])
+def test_a_file_that_is_no_json_object_is_a_problem(tmp_path, name, content):
+    write_text(tmp_path / name, content)
+    run = load_run(tmp_path, stage="ppo", seed=1)
+    assert [problem.split(":")[0] for problem in run.problems] == [name]
+    assert run.summary is None
+
+
+@pytest.mark.parametrize(
     ("progress", "state"),
     [
         ({"status": "running", "step": 40, "max_steps": 240}, "running, update 40 of 240"),

@@ -158,7 +158,10 @@ async def _read(request: Request) -> Body:
         content += chunk
         if len(content) > _LARGEST_BODY:
             raise ValueError("the request is too large: shorten the note")
-    body = json.loads(content)
+    try:
+        body = json.loads(content)
+    except RecursionError:
+        raise ValueError("expected a JSON object, got one nested too deeply") from None
     if not isinstance(body, dict):
         raise ValueError("expected a JSON object")
     return body

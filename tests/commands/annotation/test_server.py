@@ -162,7 +162,16 @@ def test_this_machine_s_names_are_accepted_on_any_port(page, host):
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b'{"annotator": 3}', b'{"annotator": ""}', b"\xff"]
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"[" * 90_000,
+        b'{"a":' * 15_000,
+        b'{"annotator": 3}',
+        b'{"annotator": ""}',
+        b"\xff",
+    ]
     + [json.dumps({"annotator": "ada", "pair": "id0", "winner": w}).encode() for w in ("a", 1)],
 )
 def test_a_body_that_makes_no_sense_is_one_sentence(page, body):
