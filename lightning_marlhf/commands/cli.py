@@ -28,6 +28,7 @@ from lightning_marlhf.callbacks.interrupt import (
     Signals,
 )
 from lightning_marlhf.callbacks.judge_curve import JudgeCurve
+from lightning_marlhf.callbacks.lost_rank import RollCall
 from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
 from lightning_marlhf.callbacks.pass_at_k import PassAtKCallback
 from lightning_marlhf.callbacks.progress import UpdateProgress
@@ -237,8 +238,10 @@ class RunCLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         """Put our callbacks around those of the YAML, and our loggers where it names none."""
         tests = self.command == "fit" and self.config.test_after_fit
+        self.roll_call = RollCall()
         first = [
             NameRanks(),
+            self.roll_call,
             RunDirectory(
                 overwrite=self.config.overwrite,
                 resuming=self.command == "fit" and self.config.ckpt_path is not None,
@@ -303,6 +306,11 @@ class RunCLI(LightningCLI):
             if isinstance(end, Interrupted) or not self.trainer.interrupted:
                 raise
             return EXIT_STATUS
+        except RuntimeError as error:
+            lost = self.roll_call.explain(error)
+            if lost is None:
+                raise
+            raise lost from error
         return 0
 
 
