@@ -3,8 +3,10 @@
 import logging
 import os
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -369,13 +371,29 @@ def main(arguments: Sequence[str]) -> int:
         began = cli and arguments[0] == "fit" and cli[0].trainer and cli[0].trainer.global_step
         return what_is_there(cli[0].run_dir) if began else ""
 
-    with Signals() as signals:
+    with Signals() as signals, quiet_threads():
         try:
             return errors.call(run, and_then=and_then)
         except Interrupted as end:
             if not end.told:
                 say("; ".join(filter(None, ["interrupted", and_then()])))
             raise
+
+
+@contextmanager
+def quiet_threads() -> Iterator[None]:
+    """Leave it to the main thread to tell of files that cannot be written: the event writer's thread hands it on."""
+    loud = threading.excepthook
+
+    def tell(args: threading.ExceptHookArgs) -> None:
+        if not issubclass(args.exc_type, OSError):
+            loud(args)
+
+    threading.excepthook = tell
+    try:
+        yield
+    finally:
+        threading.excepthook = loud
 
 
 def check(arguments: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.models.weight_files import WeightFiles
 from lightning_marlhf.modules import ShardedStrategy
 from lightning_marlhf.rollout.generation import SamplingSettings, generate, row_seeds
-from tests.distributed.runs import losses, make, part
+from tests.distributed.runs import epochs, losses, make, part
 from tests.modules.tiny_runs import data, fit
 
 CPU = torch.device("cpu")
@@ -179,6 +179,19 @@ def second_part(folder: Path) -> list[Any]:
     return part(
         folder, folder / "resumed", stop=8, resume=True, export=folder / "live", **sharded()
     )
+
+
+def stopped(folder: Path) -> dict[str, list[Any]]:
+    """Stop every stage inside its second epoch, and go on with it."""
+    return {
+        stage: [
+            *epochs(stage, folder, folder / f"stopped-{stage}", batches=4, **sharded()),
+            *epochs(
+                stage, folder, folder / f"stopped-{stage}", batches=5, resume=True, **sharded()
+            ),
+        ]
+        for stage in STAGES
+    }
 
 
 def third_part(folder: Path) -> list[Any]:

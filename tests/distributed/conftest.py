@@ -17,6 +17,7 @@ TWO = (
     "reading",
     "offloaded",
     "second_part",
+    "stopped",
     "lora_losses",
 )
 FOUR = ("third_part", "ppo_losses", "responses")
