@@ -4,6 +4,7 @@ Lightning's CSVLogger keeps one wide table, rewrites it for every new metric, an
 """
 
 import csv
+import errno
 import os
 import time
 from argparse import Namespace
@@ -51,9 +52,15 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append one line per metric."""
+        """Append one line per metric.
+
+        Raises:
+            FileNotFoundError: somebody has removed the file, and with it probably the run's folder.
+        """
         if self._zero is None:
             self._open()
+        if not self.path.exists():
+            raise FileNotFoundError(errno.ENOENT, "removed while the run went on", str(self.path))
         seconds = f"{time.monotonic() - (self._zero or 0.0):.2f}"
         with self.path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")

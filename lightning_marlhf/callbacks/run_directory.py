@@ -134,7 +134,8 @@ class RunDirectory(Callback):
             return
         stopped = isinstance(exception, KeyboardInterrupt | SystemExit)
         stopped = stopped or type(exception).__name__ == "SIGTERMException"
-        self._report(trainer, pl_module, "interrupted" if stopped else "failed", now=True)
+        if _folder(trainer).is_dir():  # nobody has removed it
+            self._report(trainer, pl_module, "interrupted" if stopped else "failed", now=True)
 
     def _take(self, trainer: Trainer, folder: Path) -> None:
         if self.resuming:

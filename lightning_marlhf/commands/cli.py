@@ -3,9 +3,10 @@
 import logging
 import os
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,7 @@ from lightning_marlhf.callbacks.interrupt import (
     Signals,
 )
 from lightning_marlhf.callbacks.judge_curve import JudgeCurve
+from lightning_marlhf.callbacks.lost_rank import RollCall
 from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
 from lightning_marlhf.callbacks.pass_at_k import PassAtKCallback
 from lightning_marlhf.callbacks.progress import UpdateProgress
@@ -243,8 +245,10 @@ class RunCLI(LightningCLI):
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         """Put our callbacks around those of the YAML, and our loggers where it names none."""
         tests = self.command == "fit" and self.config.test_after_fit
+        self.roll_call = RollCall()
         first = [
             NameRanks(),
+            self.roll_call,
             RunDirectory(
                 overwrite=self.config.overwrite,
                 resuming=self.command == "fit" and self.config.ckpt_path is not None,
@@ -318,6 +322,11 @@ class RunCLI(LightningCLI):
             if isinstance(end, Interrupted) or not self.trainer.interrupted:
                 raise
             return EXIT_STATUS
+        except RuntimeError as error:
+            lost = self.roll_call.explain(error)
+            if lost is None:
+                raise
+            raise lost from error
         return 0
 
 
@@ -376,13 +385,29 @@ def main(arguments: Sequence[str]) -> int:
         began = cli and arguments[0] == "fit" and cli[0].trainer and cli[0].trainer.global_step
         return what_is_there(cli[0].run_dir) if began else ""
 
-    with Signals() as signals:
+    with Signals() as signals, quiet_threads():
         try:
             return errors.call(run, and_then=and_then)
         except Interrupted as end:
             if not end.told:
                 say("; ".join(filter(None, ["interrupted", and_then()])))
             raise
+
+
+@contextmanager
+def quiet_threads() -> Iterator[None]:
+    """Leave it to the main thread to tell of files that cannot be written: the event writer's thread hands it on."""
+    loud = threading.excepthook
+
+    def tell(args: threading.ExceptHookArgs) -> None:
+        if not issubclass(args.exc_type, OSError):
+            loud(args)
+
+    threading.excepthook = tell
+    try:
+        yield
+    finally:
+        threading.excepthook = loud
 
 
 def check(arguments: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """Hugging Face folders: what every stage leaves behind, and what the next one starts from."""
 
+import contextlib
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -82,13 +83,11 @@ def export(
 def valid_settings(config: GenerationConfig) -> GenerationConfig:
     """Keep a base model's settings of generation as far as they are valid together, and name those set aside.
 
-    Published models have settings that loading accepts and saving refuses, such as a temperature without sampling.
+    Published models have settings that loading accepts and saving refuses once one of them was changed, such as a
+    temperature without sampling.
     """
-    try:
-        config.validate(strict=True)
-    except ValueError:
-        pass
-    else:
+    with tempfile.TemporaryDirectory() as scratch, contextlib.suppress(ValueError), quietly():
+        config.save_pretrained(scratch)
         return config
     settings = config.to_diff_dict()
     kept: dict[str, Any] = {}

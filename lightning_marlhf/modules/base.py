@@ -139,6 +139,8 @@ class TrainingModule(LightningModule):
                 f"{type(strategy).__name__} is none of the strategies that {type(self).__name__} runs under: expected "
                 "trainer.strategy auto, or lightning_marlhf.modules.ShardedStrategy (experiments/hardware/8x80gb.yaml)"
             )
+        if stage == "fit":
+            self._validate_over_epochs()
         checkpoint = self.trainer.ckpt_path
         if not isinstance(strategy, ShardedStrategy) and checkpoint and Path(checkpoint).is_dir():
             raise ValueError(
@@ -375,6 +377,16 @@ class TrainingModule(LightningModule):
         for name, (network, _) in self.networks().items():
             models = (part for part in network.modules() if isinstance(part, PreTrainedModel))
             yield name, next(models)
+
+    def _validate_over_epochs(self) -> None:
+        """Count the batches between two validations over epochs that have less, which Lightning refuses."""
+        trainer = self.trainer
+        interval, share = trainer.val_check_interval, trainer.limit_train_batches
+        if isinstance(interval, int):
+            batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+            batches = min(batches, share) if isinstance(share, int) else int(batches * share)
+            if interval > batches:
+                trainer.check_val_every_n_epoch = None
 
     def _check_positions(self, width: int) -> None:
         """Refuse rows that are longer than a network's context."""

@@ -1,4 +1,5 @@
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -37,6 +38,10 @@ trainer.fit(module, datamodule=tiny.TinyData())
 """
 
 
+def saved_updates(folder: Path) -> int:
+    return torch.load(folder / "checkpoints/last.ckpt", weights_only=False)["global_step"]
+
+
 def start(tmp_path: Path, slow: float) -> subprocess.Popen:
     conftest = str(Path(__file__).with_name("conftest.py"))
     process = subprocess.Popen(
@@ -60,14 +65,44 @@ def test_the_first_signal_finishes_the_batch_saves_and_says_how_to_resume(tmp_pa
     process = start(tmp_path, slow=0.3)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=False)
+    saved = saved_updates(tmp_path)
     assert process.returncode == status, errors
-    assert saved["global_step"] % 4 == 0
-    assert 0 < saved["global_step"] < 4000
-    assert f"interrupted at update {saved['global_step']}: saved" in errors
+    assert saved % 4 == 0
+    assert 0 < saved < 4000
+    assert f"interrupted at update {saved}: saved" in errors
     assert "--ckpt_path last" in errors
     assert "Traceback" not in errors
     assert '"status": "interrupted"' in (tmp_path / "progress.json").read_text()
+
+
+def test_a_run_whose_terminal_is_closed_is_saved(tmp_path):
+    ours, its = pty.openpty()
+    takes_terminal = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+    conftest = str(Path(__file__).with_name("conftest.py"))
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            takes_terminal + RUN,
+            conftest,
+            str(tmp_path),
+            "0.3",
+        ],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    os.close(its)
+    said = b""
+    while b"step" not in said:
+        said += os.read(ours, 1000)
+    os.close(ours)
+    assert process.wait(timeout=60) == 75
+    assert 0 < saved_updates(tmp_path) < 4000
 
 
 def test_the_second_signal_stops_at_once(tmp_path):

@@ -1,3 +1,4 @@
+import importlib
 import subprocess
 import sys
 
@@ -69,3 +70,12 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
     )
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
+
+
+def test_ctrl_c_while_a_command_is_imported_is_one_line(monkeypatch, capsys):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib, "import_module", interrupted)
+    assert __main__.main(["fit"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -217,6 +218,26 @@ def test_what_a_failed_run_has_left_is_said(run, toy, monkeypatch, every, there)
     assert "the disk is full (somewhere)" in said
     assert ("last.ckpt is there" in said) is there
     assert ("no checkpoint was saved" in said) is not there
+
+
+def test_a_folder_that_is_removed_in_mid_run_is_told_and_not_made_again(
+    run, toy, folder, monkeypatch
+):
+    step = toy.training_step
+
+    def remove(self, batch, batch_idx):
+        step(self, batch, batch_idx)
+        if batch_idx == 2:
+            shutil.rmtree(folder)
+        for logger in self.loggers:
+            logger.log_metrics({"loss/toy": 0.0}, step=self.global_step)
+
+    monkeypatch.setattr(toy, "training_step", remove)
+    ended, said = run("--trainer.logger=true")
+    assert ended == 1
+    assert f"removed while the run went on: {folder / 'metrics.csv'}" in said
+    assert said.count("\n") == 1
+    assert not folder.exists()
 
 
 # --- inside an allocation of SLURM

@@ -101,3 +101,8 @@ def test_skipped_rows_leave_pairs_that_another_reward_model_cannot_have_seen():
     assert held_out.examples("test")[0] == first.examples("test")[0]
     ids = [data.demonstrations(1).input_ids.tolist() for data in (first, held_out)]
     assert ids[0] == ids[1]
+
+
+def test_less_rows_than_a_batch_are_no_training_data():
+    with pytest.raises(ValueError, match="8 training rows are less than one batch of 16"):
+        module("sft", train_rows=8, batch_size=16, eval_batch_size=8).train_dataloader()

@@ -25,7 +25,7 @@ from lightning_marlhf.modules import ShardedStrategy
 from lightning_marlhf.modules.optimization import Optimization
 from lightning_marlhf.rollout.generation import SamplingSettings, generate, row_seeds
 from lightning_marlhf.rollout.persistence import ScoringError
-from tests.distributed.runs import Stop, losses, make, part, unscored
+from tests.distributed.runs import Stop, epochs, losses, make, part, unscored
 from tests.modules.tiny_runs import data, fit
 
 CPU = torch.device("cpu")
@@ -257,6 +257,19 @@ def second_part(folder: Path) -> list[Any]:
     return part(
         folder, folder / "resumed", stop=8, resume=True, export=folder / "live", **sharded()
     )
+
+
+def stopped(folder: Path) -> dict[str, list[Any]]:
+    """Stop every stage inside its second epoch, and go on with it."""
+    return {
+        stage: [
+            *epochs(stage, folder, folder / f"stopped-{stage}", batches=4, **sharded()),
+            *epochs(
+                stage, folder, folder / f"stopped-{stage}", batches=5, resume=True, **sharded()
+            ),
+        ]
+        for stage in STAGES
+    }
 
 
 def third_part(folder: Path) -> list[Any]:

@@ -19,6 +19,7 @@ TWO = (
     "offloaded",
     "refused",
     "second_part",
+    "stopped",
     "lora_losses",
     "lora_reward_model_losses",
     "lora_null_losses",

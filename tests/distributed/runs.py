@@ -131,3 +131,15 @@ def part(
     if export is not None:
         module.export(export, card={})
     return log.batches
+
+
+def epochs(
+    stage: str, exports: Path, folder: Path, *, batches: int, resume: bool = False, **settings: Any
+) -> list[dict[str, float]]:
+    """Train until there were so many batches, of which an epoch has 3, and save; return the logs."""
+    module, log = make(stage, exports), Log()
+    settings |= {"enable_checkpointing": True, "callbacks": [log, Checkpoint()]}
+    last = folder / "checkpoints/last.ckpt" if resume else None
+    steps = batches * module.updates_per_batch
+    fit(module, data(stage, train_rows=24), folder, steps=steps, ckpt_path=last, **settings)
+    return log.batches

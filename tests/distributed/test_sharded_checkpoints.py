@@ -18,9 +18,9 @@ from lightning_marlhf.models.sharded_checkpoint import (
     read_rest,
 )
 from lightning_marlhf.models.streaming import weights_in
-from tests.distributed.checks import CPU, prompts, sharded
+from tests.distributed.checks import CPU, STAGES, prompts, sharded
 from tests.distributed.launch import torchrun
-from tests.distributed.runs import assert_alike, make, part
+from tests.distributed.runs import assert_alike, epochs, make, part
 from tests.modules.tiny_runs import CONFIG, data, fit
 from tests.strangers import Payload
 
@@ -34,6 +34,11 @@ def test_a_run_goes_on_from_one_to_two_to_four_processes_and_back(folder, one, t
     assert_alike(found, whole)
     with pytest.raises(ValueError, match=r"last\.ckpt was saved without sharding"):
         part(folder, folder / "whole", stop=16, resume=True, **sharded())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_processes_that_stop_inside_an_epoch_go_on_inside_it(folder, two, stage):
+    assert_alike(two["stopped"][stage], epochs(stage, folder, folder / f"{stage}-5", batches=5))
 
 
 def test_a_kill_in_the_middle_of_a_save_leaves_the_checkpoint_before_it(folder):

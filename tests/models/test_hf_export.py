@@ -248,3 +248,27 @@ def test_the_model_card_has_front_matter_and_a_section_per_entry(
     card = (tmp_path / "rm" / "README.md").read_text()
     assert "pipeline_tag: text-classification" in card
     assert "# GemmaForSequenceClassification, trained with lightning_marlhf" in card
+
+
+@pytest.mark.parametrize(
+    ("given", "aside"),
+    [
+        ({"temperature": 0.9, "top_p": 0.6}, ["temperature", "top_p"]),  # as Vicuna's
+        ({"do_sample": True, "temperature": 0.3, "length_penalty": 2.0}, ["length_penalty"]),
+        ({"do_sample": True, "top_k": 20, "output_scores": True}, ["output_scores"]),
+    ],
+)
+def test_a_base_model_s_settings_are_kept_where_valid_and_named_where_not(
+    make_lm, tokenizer, tmp_path, given, aside
+):
+    lm = make_lm()
+    lm.generation_config = GenerationConfig(eos_token_id=[1, 3])
+    for name, value in given.items():  # as a file is read, whose settings are not judged together
+        setattr(lm.generation_config, name, value)
+    with pytest.warns(UserWarning, match="generation_config.json") as told:
+        export(lm, tokenizer, tmp_path / "export", card={})
+    saved = json.loads((tmp_path / "export/generation_config.json").read_text())
+    assert saved["eos_token_id"] == [1, 3]
+    for name, value in given.items():
+        assert (name in str(told[0].message)) is (name in aside)
+        assert (name in saved) is (name not in aside), value

@@ -127,3 +127,15 @@ def test_by_a_signal(run, stage, number):
             part(Signal(3 * UPDATES[stage]))
 
     run(stage, stop)
+
+
+def test_an_interval_above_the_epoch_counts_batches_over_all_epochs(make_sft, tmp_path):
+    validated = []
+
+    class Note(Callback):
+        def on_validation_start(self, trainer, *_):
+            validated.append(trainer.global_step)
+
+    often = {"val_check_interval": 4, "limit_val_batches": 1, "callbacks": [Note()]}
+    fit(make_sft(), data("sft", train_rows=24), tmp_path, steps=-1, max_epochs=3, **often)
+    assert validated == [4, 8]  # of 9, 3 in an epoch

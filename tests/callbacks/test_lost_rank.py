@@ -1,0 +1,51 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lightning_marlhf.callbacks import lost_rank
+from lightning_marlhf.callbacks.lost_rank import RollCall
+
+CLOSED = RuntimeError(
+    "[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.2]:8"
+)
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """The roll of a run whose first process is this one."""
+    monkeypatch.setattr(lost_rank, "_PATIENCE_S", 0.0)
+    roll = RollCall()
+    roll._processes = [("here", os.getpid()), ("here", os.getpid())]
+    return roll
+
+
+@pytest.fixture
+def dead():
+    """A process that has ended, and that nobody has waited for."""
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    yield process.pid
+    process.wait()
+
+
+def test_a_rank_of_this_host_that_is_gone_is_named(called, dead):
+    called._processes += [("here", dead), ("there", 7)]
+    said = str(called.explain(CLOSED))
+    assert f"rank 2 (here, process {dead}) is gone" in said
+    assert "there" not in said
+
+
+def test_where_all_of_this_host_are_there_those_of_other_hosts_are_named(called):
+    called._processes += [("there", 7)]
+    assert "rank 2 (there, process 7) is gone, or out of reach of here" in str(
+        called.explain(CLOSED)
+    )
+
+
+def test_other_errors_are_not_explained(called, dead):
+    assert called.explain(CLOSED) is None  # all are there
+    called._processes += [("here", dead)]
+    assert called.explain(RuntimeError("shapes differ")) is None
+    assert RollCall().explain(CLOSED) is None  # one process
