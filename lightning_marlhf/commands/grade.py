@@ -81,6 +81,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="completions are programs; without it the program is looked for in prose and fences",
     )
+    parser.add_argument(
+        "--run-empty",
+        action="store_true",
+        help="run programs that are empty or nothing but comments, as the released code does; without it they are "
+        "runtime errors",
+    )
     _add_grading_options(parser)
     return parser
 
@@ -142,7 +148,15 @@ def _run(options: argparse.Namespace, again: Sequence[str]) -> int:
     problems = Problems(options.problems)
     counts -= _left_out(counts, problems, options)
     _check_ks(options.k, counts)
-    job = Job(problems, options.completions, limits, options.match, options.raw, options.tests)
+    job = Job(
+        problems,
+        options.completions,
+        limits,
+        options.match,
+        options.raw,
+        options.tests,
+        empty_is_error=not options.run_empty,
+    )
     there, missing = _compare(options.out, job, overwrite=options.overwrite)
     status = 0
     if there < counts.total():

@@ -1,7 +1,7 @@
 """What the readers of rows share: texts of a preference, the two ways in which a row is wrong, looking up columns."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,24 @@ def value(row: Row, column: str) -> Any:
             raise MalformedRow(f"column {column} is missing: found {columns or 'no columns'}")
         found = found[name]
     return found
+
+
+def require_columns(row: Row, columns: Iterable[str]) -> None:
+    """Refuse a row that lacks some of its columns, and name all of them."""
+    missing = [column for column in columns if not _has(row, column)]
+    if len(missing) == 1:
+        value(row, missing[0])
+    if missing:
+        found = ", ".join(row) or "no columns"
+        raise MalformedRow(f"columns {', '.join(missing)} are missing: found {found}")
+
+
+def _has(row: Row, column: str) -> bool:
+    try:
+        value(row, column)
+    except MalformedRow:
+        return False
+    return True
 
 
 def text(row: Row, column: str) -> str:
