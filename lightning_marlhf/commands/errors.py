@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lightning_marlhf.commands.raw_config import ConfigError
+from lightning_marlhf.display.text import printable
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 DEBUG_VARIABLE = "LIGHTNING_MARLHF_DEBUG"
@@ -34,13 +35,13 @@ def call(run: Callable[[], int]) -> int:
     try:
         return run()
     except ConfigError as mistake:
-        sys.stderr.write(f"error: {mistake}\n")
+        sys.stderr.write(f"error: {printable(str(mistake))}\n")
         return 2
     except Exception as error:
         line = explain(error)
         if line is None or debugging():
             raise
-        sys.stderr.write(f"error: {line}\n")
+        sys.stderr.write(f"error: {printable(line)}\n")
         return 1
 
 
