@@ -29,7 +29,7 @@ def debugging() -> bool:
 def call(run: Callable[[], int]) -> int:
     """Call ``run`` and turn a user's mistake into one line on stderr and exit status 1.
 
-    A mistake is a ValueError, a missing file, a full disk, or memory that does not suffice; with
+    A mistake is a ValueError, a file that cannot be used, a full disk, or memory that does not suffice; with
     `LIGHTNING_MARLHF_DEBUG=1` these keep their traceback too. A wrong command line or YAML gives status 2.
     """
     try:
@@ -56,9 +56,8 @@ def explain(error: Exception) -> str | None:
     if "DataLoader worker" in message:
         cause = f"perhaps for want of memory ({message})"
         return f"a process that prepares batches died, {cause}; resume with --ckpt_path last"
-    if isinstance(
-        error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError
-    ):
+    files = FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError
+    if isinstance(error, files) or (isinstance(error, OSError) and error.filename):
         return f"{error.strerror or message}: {error.filename}" if error.filename else message
     if not isinstance(error, ValueError) and type(error).__name__ not in _MISTAKES:
         return None
