@@ -440,6 +440,15 @@ def parse_row(line: str, *, lone_surrogates: bool = False) -> dict[str, Any]:
     return row
 
 
+def is_utf8(text: str) -> bool:
+    """Tell a text that can be written from one that holds half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):

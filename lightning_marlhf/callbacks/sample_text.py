@@ -51,7 +51,7 @@ def macro_text(row: Completion) -> str:
 
 def code_block(text: str) -> str:
     """Indent untrusted text, so that nothing in it is Markdown or HTML; long lines are wrapped."""
-    lines = printable(text).splitlines() or [_EMPTY]
+    lines = printable(text).removesuffix("\n").split("\n") if text else [_EMPTY]
     wrap = textwrap.TextWrapper(_WIDTH, expand_tabs=False, replace_whitespace=False)
     return "\n".join(f"    {part}" for line in lines for part in wrap.wrap(line) or [""])
 

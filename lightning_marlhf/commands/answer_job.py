@@ -18,6 +18,7 @@ from lightning_marlhf.commands.completing import (
 )
 from lightning_marlhf.commands.model_folder import model_folder
 from lightning_marlhf.commands.prompting import CHAT, Prompt
+from lightning_marlhf.display.text import printable
 from lightning_marlhf.records import Completion, cut_unfinished_line, read_completions
 from lightning_marlhf.rollout.generation import SamplingSettings
 
@@ -115,7 +116,7 @@ class AnswerJob:
             raise ValueError(f"no prompt is left that fits: {why}")
         sys.stderr.write(
             f"answers left out, as their prompts are too long: {len(left_out)} (the first is "
-            f"{left_out[0].sample_id}): {why}\n"
+            f"{printable(left_out[0].sample_id, keep='')}): {why}\n"
         )
         names = {each.sample_id for each in left_out}
         return [each for each in wanted if each.sample_id not in names]

@@ -7,10 +7,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lightning_marlhf.commands import errors
-from lightning_marlhf.commands.inspect import printable
 from lightning_marlhf.commands.model_folder import MODEL_HELP, device_and_dtype, model_folder
 from lightning_marlhf.commands.prompting import CHAT
 from lightning_marlhf.commands.sampling_options import add_sampling_options, sampling_settings
+from lightning_marlhf.display.text import printable
 
 if TYPE_CHECKING:
     from lightning_marlhf.commands.conversation import Conversation
@@ -107,5 +107,5 @@ def _ask(line: str, conversation: "Conversation") -> None:
 
 
 def _write(piece: str) -> None:
-    sys.stdout.write(printable(piece, keep="\n\t") if sys.stdout.isatty() else piece)
+    sys.stdout.write(printable(piece))
     sys.stdout.flush()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from lightning_marlhf.commands.inspect import printable
+from lightning_marlhf.display.text import printable
 
 if TYPE_CHECKING:
     from lightning_marlhf.reporting.blocks import Table
@@ -26,7 +26,8 @@ def align(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 def plain_lines(table: "Table") -> Iterator[str]:
     """Yield the lines of a report's table, its caption last."""
     rows = [
-        [printable(f"{cell.value} {cell.detail}".strip()) for cell in row] for row in table.rows
+        [printable(f"{cell.value} {cell.detail}".strip(), keep="") for cell in row]
+        for row in table.rows
     ]
     yield from align([table.header, *rows])
     if table.caption:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lightning_marlhf.commands.raw_config import ConfigError
+from lightning_marlhf.display.text import printable
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 DEBUG_VARIABLE = "LIGHTNING_MARLHF_DEBUG"
@@ -28,7 +29,7 @@ def debugging() -> bool:
 def call(run: Callable[[], int], *, and_then: Callable[[], str] = lambda: "") -> int:
     """Call ``run`` and turn a user's mistake into one line on stderr and exit status 1.
 
-    A mistake is a ValueError, a missing file, a full disk, or memory that does not suffice; with
+    A mistake is a ValueError, a file that cannot be used, a full disk, or memory that does not suffice; with
     `LIGHTNING_MARLHF_DEBUG=1` these keep their traceback too. A wrong command line or YAML gives status 2.
 
     Args:
@@ -38,13 +39,14 @@ def call(run: Callable[[], int], *, and_then: Callable[[], str] = lambda: "") ->
     try:
         return run()
     except ConfigError as mistake:
-        sys.stderr.write(f"error: {mistake}\n")
+        sys.stderr.write(f"error: {printable(str(mistake))}\n")
         return 2
     except Exception as error:
         line = explain(error)
         if line is None or debugging():
             raise
-        sys.stderr.write(f"error: {'; '.join(filter(None, [line, and_then()]))}\n")
+        told = printable("; ".join(filter(None, [line, and_then()])))
+        sys.stderr.write(f"error: {told}\n")
         return 1
 
 
@@ -61,12 +63,9 @@ def explain(error: Exception) -> str | None:
     if "DataLoader worker" in message:
         cause = f"perhaps for want of memory ({message})"
         return f"a process that prepares batches died, {cause}"
-    if isinstance(error, OSError) and error.filename is not None:  # read-only, a name too long, ...
-        return f"{error.strerror or message}: {error.filename}"
-    if isinstance(
-        error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError
-    ):
-        return message
+    files = FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError
+    if isinstance(error, files) or (isinstance(error, OSError) and error.filename):
+        return f"{error.strerror or message}: {error.filename}" if error.filename else message
     if not isinstance(error, ValueError) and type(error).__name__ not in _MISTAKES:
         return None
     return message if _is_ours(error) else f"{message} ({DEBUG_VARIABLE}=1 shows where)"

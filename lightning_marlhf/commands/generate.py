@@ -1,7 +1,6 @@
 """`generate MODEL [PROMPT ...]`: answers prompts with a run, an export, a checkpoint or a Hub model."""
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.counter import Counter
-from lightning_marlhf.commands.inspect import printable
 from lightning_marlhf.commands.model_folder import MODEL_HELP, device_and_dtype
 from lightning_marlhf.commands.prompting import add_format_option, read_prompts
 from lightning_marlhf.commands.sampling_options import add_sampling_options, sampling_settings
+from lightning_marlhf.display.text import printable, printable_json
 from lightning_marlhf.records import Completion, append_jsonl
 
 if TYPE_CHECKING:
@@ -111,14 +110,13 @@ def _keep(made: Iterator[list[Completion]], total: int, options: argparse.Namesp
 
 def _show(made: Iterator[list[Completion]], total: int, options: argparse.Namespace) -> int:
     """Print completions as they come."""
-    terminal = sys.stdout.isatty()
-    shown = not terminal and total > options.batch_size
+    shown = not sys.stdout.isatty() and total > options.batch_size
     previous = None
     with Counter("answers", total, shown=shown) as counter:
         for completions in made:
             for row in completions:
-                text = _to_json(row) if options.json else _to_text(row, previous, total > 1)
-                sys.stdout.write(printable(text, keep="\n\t") if terminal else text)
+                as_text = _to_text(row, previous, total > 1)
+                sys.stdout.write(_to_json(row) if options.json else printable(as_text))
                 previous = row
             sys.stdout.flush()
             counter.add(len(completions))
@@ -126,7 +124,7 @@ def _show(made: Iterator[list[Completion]], total: int, options: argparse.Namesp
 
 
 def _to_json(row: Completion) -> str:
-    return json.dumps(row.to_dict(), ensure_ascii=False) + "\n"
+    return printable_json(row.to_dict()) + "\n"
 
 
 def _to_text(row: Completion, previous: Completion | None, several: bool) -> str:

@@ -17,6 +17,7 @@ from lightning_marlhf.records import (
     GradedProgram,
     append_jsonl,
     cut_unfinished_line,
+    is_utf8,
     read_jsonl,
     read_records,
 )
@@ -81,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="completions are programs; without it the program is looked for in prose and fences",
     )
+    parser.add_argument(
+        "--run-empty",
+        action="store_true",
+        help="run programs that are empty or nothing but comments, as the released code does; without it they are "
+        "runtime errors",
+    )
     _add_grading_options(parser)
     return parser
 
@@ -138,11 +145,19 @@ def _run(options: argparse.Namespace, again: Sequence[str]) -> int:
     limits = Limits(
         cpu_s=options.cpu_s, wall_factor=options.wall_factor, memory_mb=options.memory_mb
     )
-    counts = Counts(each.problem_id for each in read_attempts(options.completions))
+    counts = _count(options.completions)
     problems = Problems(options.problems)
     counts -= _left_out(counts, problems, options)
     _check_ks(options.k, counts)
-    job = Job(problems, options.completions, limits, options.match, options.raw, options.tests)
+    job = Job(
+        problems,
+        options.completions,
+        limits,
+        options.match,
+        options.raw,
+        options.tests,
+        empty_is_error=not options.run_empty,
+    )
     there, missing = _compare(options.out, job, overwrite=options.overwrite)
     status = 0
     if there < counts.total():
@@ -169,6 +184,22 @@ def _check(options: argparse.Namespace) -> None:
         given: Path = getattr(options, name)
         if out.exists() and given.exists() and out.samefile(given):
             raise ValueError(f"--out and --{name} are one file, {out}")
+
+
+def _count(completions: Path) -> Counts[int]:
+    """Count the completions of each problem, and say which can be no program, as they cannot be written as UTF-8."""
+    counts: Counts[int] = Counts()
+    halves = []
+    for each in read_attempts(completions):
+        counts[each.problem_id] += 1
+        if not is_utf8(each.completion):
+            halves.append(each.row)
+    if halves:
+        sys.stderr.write(
+            f"{completions}: row {halves[0]}: half of a surrogate pair, as in a text cut within an emoji: no program "
+            f"that compiles ({len(halves)} such rows)\n"
+        )
+    return counts
 
 
 def _left_out(

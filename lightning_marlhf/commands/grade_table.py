@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from lightning_marlhf.commands.columns import align
-from lightning_marlhf.commands.inspect import printable
+from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.pass_at_k import PassAtK
 from lightning_marlhf.records import GradedProgram
 from lightning_marlhf.sandbox.verdicts import Verdict
@@ -39,7 +39,7 @@ def summarize(rows: Iterable[GradedProgram], ks: Sequence[int]) -> Iterator[str]
         ways.add(f"match {row.match}, isolation level {row.isolation}")
     columns = [{"": "all"} | _cells(every, ks)]
     columns += [
-        {"": printable(name) or "(no difficulty)"} | _cells(by_difficulty[name], ks)
+        {"": printable(name, keep="") or "(no difficulty)"} | _cells(by_difficulty[name], ks)
         for name in sorted(by_difficulty, key=_rank)
     ]
     yield from align([[label, *(column[label] for column in columns)] for label in columns[0]])

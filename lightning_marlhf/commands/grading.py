@@ -16,12 +16,19 @@ from lightning_marlhf.records import (
     read_jsonl,
     read_lines,
 )
-from lightning_marlhf.rollout.program_tests import reward_of
+from lightning_marlhf.rollout.program_tests import reward_of, run_completion
 from lightning_marlhf.sandbox.pool import Sandbox
 from lightning_marlhf.sandbox.verdicts import Limits, Match, Report, Tests
 from lightning_marlhf.tasks import apps
-from lightning_marlhf.tasks.code import extract_program
-from lightning_marlhf.tasks.rows import MalformedRow, UnusableRow, fingerprint, text, value, wrong
+from lightning_marlhf.tasks.rows import (
+    MalformedRow,
+    UnusableRow,
+    fingerprint,
+    require_columns,
+    text,
+    value,
+    wrong,
+)
 
 _READ_PROBLEMS = 8  # whose tests are kept; the completions of one mostly come together
 _LONGEST_MESSAGE = 500
@@ -125,7 +132,7 @@ def read_attempts(path: Path) -> Iterator[Attempt]:
         ValueError: a row is neither.
     """
     samples: dict[int, int] = {}
-    for number, row in enumerate(read_jsonl(path), start=1):
+    for number, row in enumerate(read_jsonl(path, lone_surrogates=True), start=1):
         try:
             problem_id, completion = _read_completion(row)
         except MalformedRow as error:
@@ -137,10 +144,12 @@ def read_attempts(path: Path) -> Iterator[Attempt]:
 def _read_completion(row: Mapping[str, Any]) -> tuple[int, str]:
     ours = "response" in row and "completion" not in row
     column = "reference.problem_id" if ours and "problem_id" not in row else "problem_id"
+    content = "response" if ours else "completion"
+    require_columns(row, [column, content])
     problem_id = value(row, column)
     if type(problem_id) is not int:
         raise wrong(column, "a whole number", problem_id)
-    return problem_id, text(row, "response" if ours else "completion")
+    return problem_id, text(row, content)
 
 
 @dataclass(frozen=True)
@@ -154,6 +163,7 @@ class Job:
         match: how outputs are compared.
         raw: completions are programs.
         num_tests: the first so many of a problem decide; None: all.
+        empty_is_error: see `run_completion`.
     """
 
     problems: Problems
@@ -162,6 +172,7 @@ class Job:
     match: Match
     raw: bool
     num_tests: int | None
+    empty_is_error: bool = True
 
     def attempts(self) -> Iterator[Attempt]:
         """Read the completions of problems with sound tests, in order."""
@@ -178,15 +189,23 @@ class Job:
             "difficulty": problem.difficulty,
             "match": self.match,
             "fingerprint": fingerprint(problem.fingerprint + attempt.completion),
-            "settings": {**asdict(self.limits), "tests": self.num_tests, "raw": self.raw},
+            "settings": {
+                **asdict(self.limits),
+                "tests": self.num_tests,
+                "raw": self.raw,
+                "empty_is_error": self.empty_is_error,
+            },
         }
 
     def submit(self, attempt: Attempt, sandbox: Sandbox) -> Future[Report]:
         """Begin to run its program."""
         tests, first = self.problems.tests(attempt.problem_id), slice(self.num_tests)
-        return sandbox.submit(
-            attempt.completion if self.raw else extract_program(attempt.completion),
+        return run_completion(
+            attempt.completion,
             Tests(tests.inputs[first], tests.outputs[first], tests.fn_name),
+            sandbox,
+            raw=self.raw,
+            empty_is_error=self.empty_is_error,
         )
 
 

@@ -11,12 +11,12 @@ from rich.rule import Rule
 from rich.text import Text
 
 from lightning_marlhf.commands import errors
+from lightning_marlhf.display.text import printable
 from lightning_marlhf.records import Completion, read_completions
 
 COLOURS = ("black on bright_cyan", "black on bright_yellow")  # of macro actions in turn
 ROWS = ("values", "rewards", "advantages", "kl")
 _KEYS = "n next, p previous, number + Enter goes there, q quits"
-_VISIBLE = {"\n": "⏎", "\t": "⇥", "\r": "␍"}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -107,7 +107,7 @@ def _is_whole(trace: Mapping[str, Any]) -> bool:
 
 def show(row: Completion, *, number: int, console: Console, plain: bool) -> None:
     """Print one row: its numbers, prompt and response, and its tokens with what was computed for them."""
-    console.print(Rule(Text(f"row {number}  {printable(row.sample_id)}"), style="dim"))
+    console.print(Rule(Text(f"row {number}  {printable(row.sample_id, keep='')}"), style="dim"))
     console.print(Text(_numbers(row), style="bold"), soft_wrap=True)
     console.print(Text(printable(row.prompt, keep="\n"), style="dim"), soft_wrap=True)
     if row.trace is None:
@@ -139,7 +139,7 @@ def token_lines(row: Completion, *, width: int, plain: bool) -> Iterator[Text]:
         plain: bars between macro actions instead of colours.
     """
     assert row.trace is not None
-    shown = [printable(token) for token in row.trace["tokens"]]
+    shown = [printable(token, keep="") for token in row.trace["tokens"]]
     cells = {
         name: [f"{value:.2f}" for value in row.trace[name]] for name in ROWS if row.trace.get(name)
     }
@@ -162,11 +162,6 @@ def token_lines(row: Completion, *, width: int, plain: bool) -> Iterator[Text]:
             yield Text(f"{name:<{label}}{numbers}".rstrip(), style="dim")
         yield Text("")
         start = stop
-
-
-def printable(text: str, *, keep: str = "") -> str:
-    """Replace control characters, so that a response cannot steer the terminal."""
-    return "".join(c if c.isprintable() or c in keep else _VISIBLE.get(c, "�") for c in text)
 
 
 def _tokens_line(

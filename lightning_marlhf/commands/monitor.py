@@ -10,6 +10,7 @@ from rich.text import Text
 
 from lightning_marlhf.commands.jobs import Job, State, read_progress, read_summary
 from lightning_marlhf.commands.scheduler import Outcome, Running
+from lightning_marlhf.display.text import printable
 
 PLAIN_EVERY_S = 15.0
 _LAST_LINES = 15
@@ -164,7 +165,7 @@ def _results(job: Job) -> str:
 
 def _tail(job: Job) -> list[str]:
     try:
-        lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = job.log.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:
         return []
-    return [line.rpartition("\r")[2] for line in lines if line.strip()][-_LAST_LINES:]
+    return [printable(line.rpartition("\r")[2]) for line in lines if line.strip()][-_LAST_LINES:]

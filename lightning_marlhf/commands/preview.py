@@ -1,13 +1,13 @@
 """`preview --config FILE`: shows what the model will see, before anything trains: texts, tokens, masks, counts."""
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.raw_config import ConfigError
+from lightning_marlhf.display.text import printable_json
 
 if TYPE_CHECKING:
     from lightning_marlhf.data.base import RLHFDataModule
@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace, config: Sequence[str]) -> int:
     if options.json:
         for part in preview_rows.parts(data):
             for text in preview_rows.texts(part, options.num):
-                sys.stdout.write(json.dumps(text, ensure_ascii=False) + "\n")
+                sys.stdout.write(printable_json(text) + "\n")
             for line in preview_rows.left_out(part):
                 sys.stderr.write(line + "\n")
     else:

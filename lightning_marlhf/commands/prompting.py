@@ -108,7 +108,8 @@ def _read_rows(file: Path, form: str) -> list[Prompt]:
 def _read_row(row: Mapping[str, Any], number: int, form: str) -> Prompt:
     name = str(row.get("sample_id", number))
     if "prompt" not in row and form in prompts.READERS:
-        return Prompt(name, prompts.READERS[form](row))
+        reference = prompts.REFERENCES[form](row) if form in prompts.REFERENCES else None
+        return Prompt(name, prompts.READERS[form](row), reference)
     text = row.get("prompt")
     if form == CHAT and not isinstance(text, str):
         turns, _ = split_dialogue(row, prompt="prompt", chosen="chosen", answers=())

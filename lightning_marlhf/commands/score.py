@@ -1,7 +1,6 @@
 """`score MODEL`: what a reward model thinks of completions."""
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from lightning_marlhf.commands.model_folder import (
     device_and_dtype,
 )
 from lightning_marlhf.commands.prompting import batches
+from lightning_marlhf.display.text import printable_json
 from lightning_marlhf.records import write_text
 
 _BINS, _BAR_WIDTH = 10, 40
@@ -108,7 +108,7 @@ def _report(rows: Sequence[Row], scores: Sequence[float], options: argparse.Name
         sys.stdout.write(f"{scores[0]:.5g}\n")
         return
     lines = "".join(
-        json.dumps(_scored(row, options.name, score), ensure_ascii=False) + "\n"
+        printable_json(_scored(row, options.name, score)) + "\n"
         for row, score in zip(rows, scores, strict=True)
     )
     summary = "".join(f"{line}\n" for line in summarize(scores, options.name))

@@ -13,6 +13,7 @@ from lightning_marlhf.commands import errors, judge_options
 from lightning_marlhf.commands.counter import Counter
 from lightning_marlhf.commands.pair_files import draw, read_pairs
 from lightning_marlhf.commands.verdict_file import VerdictFile, complete
+from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.judges import instructions
 from lightning_marlhf.evaluation.judges.base import Judge, JudgeError
 from lightning_marlhf.evaluation.judges.budget import Budget, BudgetSpent
@@ -248,5 +249,5 @@ def _report(
         sys.stdout.write(f"{line}\n")
     problems = [*([stopped] if stopped else []), *win_rate_report.problems(judged)]
     for problem in problems:
-        sys.stderr.write(f"error: {problem}\n")
+        sys.stderr.write(f"error: {printable(problem, keep='')}\n")
     return 1 if problems else 0

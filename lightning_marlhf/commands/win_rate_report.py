@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_marlhf.commands.columns import align
-from lightning_marlhf.commands.inspect import printable
+from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation import outcomes
 from lightning_marlhf.evaluation.agreement import Agreement, agreement, pairwise
 from lightning_marlhf.evaluation.pairs import Pair
@@ -45,16 +45,16 @@ class Report:
 
     def lines(self, settings: Mapping[str, Any]) -> Iterator[str]:
         """Yield what is printed."""
-        yield _compared(settings)
+        yield printable(_compared(settings), keep="")
         for judged, rate in self.rates:
             yield ""
-            yield printable(_headline(judged))
+            yield printable(_headline(judged), keep="")
             yield from (f"  {line}" for line in align([*_labels(judged, rate).items()]))
-            yield from (f"  ({remark})" for remark in _remarks(judged, rate))
+            yield from (f"  ({printable(remark)})" for remark in _remarks(judged, rate))
         if self.agreements:
             yield ""
             yield "agreement (same outcome, ties included; Cohen's kappa)"
-            yield from (f"  {printable(_agreement(each))}" for each in self.agreements)
+            yield from (f"  {printable(_agreement(each), keep='')}" for each in self.agreements)
 
     def _sections(self, settings: Mapping[str, Any]) -> list[Section]:
         sections = [Section("Compared", (Text(_compared(settings)),))]

@@ -32,11 +32,7 @@ class ProblemReader:
             answers=problem.solutions if self.every_solution else problem.solutions[:1],
             post=problem.post,
             unusable=self._problem_with(problem),
-            reference={
-                "problem_id": problem.problem_id,
-                "difficulty": problem.difficulty,
-                "input_output": row.get("input_output"),
-            },
+            reference=apps.reference(row),
         )
 
     def _problem_with(self, problem: apps.Problem) -> str:

@@ -1,18 +1,39 @@
-"""Untrusted strings as text that people can read."""
+"""Untrusted strings as text that people can read, on a page and in a terminal."""
 
+import json
 import unicodedata
+from typing import Any
 
-# Format characters that could reorder or hide the text around them, and control characters.
-_UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs"}
+# Control characters, which steer a terminal; format characters, which reorder or hide the text around them; halves of
+# surrogate pairs; and separators of lines that are no newlines.
+_UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_VISIBLE = {"\n": "\u23ce", "\t": "\u21e5", "\r": "\u240d"}
+_REPLACEMENT = "\ufffd"
 
 
-def printable(text: str) -> str:
-    """Return ``text`` with control, invisible and unpaired surrogate characters replaced.
+def printable(text: str, *, keep: str = "\n\t") -> str:
+    r"""Return ``text`` with control, invisible and unpaired surrogate characters replaced.
 
-    Line breaks and tabs stay.
+    Args:
+        text: of a model, a user or a server.
+        keep: of newlines and tabs, those that stay; the others are shown as symbols. Where newlines stay, every end of
+            a line becomes one.
+
+    >>> printable("red \x1b[31m\r\n")
+    'red \ufffd[31m\n'
     """
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if "\n" in keep:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
     return "".join(
-        c if c in "\n\t" or unicodedata.category(c) not in _UNSAFE_CATEGORIES else "\ufffd"
-        for c in text
+        c if c in keep or not _is_unsafe(c) else _VISIBLE.get(c, _REPLACEMENT) for c in text
     )
+
+
+def printable_json(value: Any) -> str:
+    """Write JSON on one line in which unsafe characters are escapes: it can be shown, and reads back as it was."""
+    line = json.dumps(value, ensure_ascii=False)
+    return "".join(json.dumps(c)[1:-1] if _is_unsafe(c) else c for c in line)
+
+
+def _is_unsafe(character: str) -> bool:
+    return unicodedata.category(character) in _UNSAFE_CATEGORIES

@@ -11,11 +11,10 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.ranges import PositiveInt, checked
-from lightning_marlhf.rollout.program_tests import parse_tests, reward_of
+from lightning_marlhf.rollout.program_tests import parse_tests, reward_of, run_completion
 from lightning_marlhf.rollout.scoring import Pending, Scorer, Scores
 from lightning_marlhf.sandbox.pool import Sandbox, available_cpus
 from lightning_marlhf.sandbox.verdicts import Limits, Match, Report, Tests, Verdict
-from lightning_marlhf.tasks.code import extract_program
 from lightning_marlhf.types import Rollout
 
 _KINDS = {Verdict.PASSED: "passed", Verdict.WRONG_ANSWER: "wrong", Verdict.COMPILE_ERROR: "compile"}
@@ -40,6 +39,8 @@ class CodeTestScorer(Scorer):
         match: how outputs are compared: strict, or apps (the official test program's way, which accepts much that is
             wrong).
         max_tests: the first so many tests decide the reward; null takes all. Evaluations take all.
+        empty_is_error: a program that is empty or holds nothing but comments counts as one that raises (-0.6);
+            false: as in the released code, it prints nothing (-0.3), which pays more than a crash.
         allow_weak: accept isolation level C, at which programs can read this user's files.
         unsafe: accept level D, at which programs can do whatever this user can.
     """
@@ -52,6 +53,7 @@ class CodeTestScorer(Scorer):
         limits: Limits = Limits(),  # noqa: B008 - frozen
         match: Match = "strict",
         max_tests: PositiveInt | None = None,
+        empty_is_error: bool = True,
         allow_weak: bool = False,
         unsafe: bool = False,
     ) -> None:
@@ -60,6 +62,7 @@ class CodeTestScorer(Scorer):
         self.limits = limits
         self.match = match
         self.max_tests = max_tests
+        self.empty_is_error = empty_is_error
         self.allow_weak = allow_weak
         self.unsafe = unsafe
         self._sandbox: Sandbox | None = None
@@ -74,7 +77,13 @@ class CodeTestScorer(Scorer):
         reports = [
             None
             if tests is None
-            else sandbox.submit(extract_program(text), tests, stop_at_error=stop_at_error)
+            else run_completion(
+                text,
+                tests,
+                sandbox,
+                empty_is_error=self.empty_is_error,
+                stop_at_error=stop_at_error,
+            )
             for text, tests in zip(
                 rollout.texts, map(self._tests, rollout.prompts.references), strict=True
             )

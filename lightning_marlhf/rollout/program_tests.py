@@ -1,10 +1,12 @@
 """The tests of a problem, and what a report on them is worth; without torch, so that `grade` starts at once."""
 
+from concurrent.futures import Future
 from functools import lru_cache
 
+from lightning_marlhf.sandbox.pool import Sandbox
 from lightning_marlhf.sandbox.verdicts import Report, Tests, Verdict
 from lightning_marlhf.tasks import apps
-from lightning_marlhf.tasks.code import code_reward
+from lightning_marlhf.tasks.code import code_reward, does_nothing, extract_program
 
 _KEPT = 8  # problems; the programs for one mostly come together
 
@@ -16,6 +18,35 @@ def parse_tests(input_output: str) -> Tests | None:
     if tests is None or apps.why_unusable(tests):
         return None
     return Tests(tests["inputs"], tests["outputs"], tests.get("fn_name") or None)
+
+
+def run_completion(
+    completion: str,
+    tests: Tests,
+    sandbox: Sandbox,
+    *,
+    raw: bool = False,
+    empty_is_error: bool = True,
+    stop_at_error: bool = False,
+) -> "Future[Report]":
+    """Begin to run the program in a completion on its tests.
+
+    Args:
+        completion: of a model, untrusted.
+        tests: of its problem.
+        sandbox: where it runs.
+        raw: the completion is the program.
+        empty_is_error: a program that does nothing (see `does_nothing`) is an error in every test, so that giving up
+            pays no more than a crash; False runs it, as the released code does: its output is wrong, not an error.
+        stop_at_error: see `Sandbox.submit`.
+    """
+    program = completion if raw else extract_program(completion, function=tests.fn_name)
+    if not (empty_is_error and does_nothing(program)):
+        return sandbox.submit(program, tests, stop_at_error=stop_at_error)
+    errors = (Verdict.RUNTIME_ERROR,) * len(tests.outputs)
+    report: Future[Report] = Future()
+    report.set_result(Report(errors, sandbox.isolation, sandbox.match, "the program is empty"))
+    return report
 
 
 def reward_of(report: Report) -> float:

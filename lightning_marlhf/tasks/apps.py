@@ -13,6 +13,7 @@ from lightning_marlhf.tasks.rows import (
     Row,
     fingerprint,
     optional_text,
+    require_columns,
     require_prompt,
     text,
     value,
@@ -22,6 +23,7 @@ from lightning_marlhf.tasks.rows import (
 HUB_ID = "codeparrot/apps"
 HUB_ROWS: Mapping[str, int] = {"train": 5_000, "test": 5_000}
 
+_COLUMNS = ("question", "starter_code", "solutions", "input_output", "difficulty")
 _LONGEST_INT = 4_300  # digits that Python's `int` reads; some tests of APPS hold longer numbers
 
 
@@ -43,6 +45,7 @@ class Problem:
 
 def problem(row: Row) -> Problem:
     """Read a problem; ``solutions`` and ``input_output`` are JSON as text, and "" is none."""
+    require_columns(row, [_id_column(row), *_COLUMNS])
     question = text(row, "question")
     require_prompt(question)
     starter_code = optional_text(row, "starter_code") or ""
@@ -63,6 +66,15 @@ def problem(row: Row) -> Problem:
             if parsed is None
         ),
     )
+
+
+def reference(row: Row) -> dict[str, Any]:
+    """Give what tests and reports need of a problem, the tests as they are stored."""
+    return {
+        "problem_id": _problem_id(row),
+        "difficulty": text(row, "difficulty"),
+        "input_output": row.get("input_output"),
+    }
 
 
 def parse_solutions(content: str) -> tuple[str, ...] | None:
@@ -118,9 +130,13 @@ def _prompt(question: str, starter_code: str, *, calls: bool) -> str:
     return f"\nQUESTION:\n{question}{code}\nUse {answer} format\nANSWER:\n"
 
 
+def _id_column(row: Row) -> str:
+    """Name the column with the number of a problem, which the Hub's JSON lines call ``id``."""
+    return "id" if "id" in row and "problem_id" not in row else "problem_id"
+
+
 def _problem_id(row: Row) -> int:
-    """Look up the number of a problem, which the Hub's JSON lines call ``id``."""
-    column = "id" if "id" in row and "problem_id" not in row else "problem_id"
+    column = _id_column(row)
     number = value(row, column)
     if type(number) is not int:
         raise wrong(column, "a number", number)

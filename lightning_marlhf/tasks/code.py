@@ -1,21 +1,32 @@
 """Programs in completions: where a completion holds its program, and what its tests are worth.
 
-A completion that is a program is taken as it is. Else the first of these that parses as one: the text before a fence,
-the last fenced block, the text without the prose around it. Nothing is repaired: a program that is wrong stays so.
+A completion that is a program is taken as it is. Else the first of these that parses as one and defines what the tests
+call: the text before a fence, the last fenced block, the text without the prose around it. Nothing is repaired: a
+program that is wrong stays so.
 """
 
 import ast
 import keyword
 import re
 import warnings
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from typing import NamedTuple
 
 _MOST_TRIES = (
     16  # ends of a program that are tried; bounds the time that a hostile completion takes
 )
 
+_BYTE_ORDER_MARK = "\ufeff"
+_THOUGHT = "</think>"
+_OPENING_TAG = re.compile(
+    r"^[ \t]*\[PYTHON\][ \t]*\n?", re.MULTILINE
+)  # as Code Llama marks its programs
+_CLOSING_TAG = re.compile(r"\n?[ \t]*\[/PYTHON\]")
+_SPECIAL_TOKEN = re.compile(  # at the end of a text with which it was decoded
+    r"(?:<\|[\w.-]+\|>|<\uff5c[^\uff5c\n]+\uff5c>|</s>|<(?:eos|pad|end_of_turn)>)\Z"
+)
+_LONGEST_TOKEN = 40
 _NEXT_QUESTION = re.compile(r"^QUESTION:", re.MULTILINE)
 _ANSWER = re.compile(r"^ANSWER:", re.MULTILINE)
 
@@ -43,20 +54,25 @@ class _Block(NamedTuple):
     body: str
 
 
-def extract_program(completion: str) -> str:
+def extract_program(completion: str, *, function: str | None = None) -> str:
     r"""Find the Python program in a model's completion.
 
     Of several fenced blocks the last counts, as in LiveCodeBench @ 28fef95 (lcb_runner/utils/extraction_utils.py):
-    models correct themselves, and think before they answer. Here it is the last that parses and does something, so that
-    a cut-off block or a shown output does not hide the program; an example of its use in a block of its own does.
+    models correct themselves, and think before they answer. Here it is the last that parses, does something, and is no
+    mere example of another's use: it defines the function that the tests call, or where they call none, it needs no
+    function or class of another block. So a cut-off block, a shown output or a demonstration does not hide the program.
     Blocks marked as Python go before blocks without a mark; blocks marked otherwise are none. evalplus takes the
     longest run of lines that parses, which makes programs of the sound parts of wrong ones.
+
+    What a model thinks aloud (up to ``</think>``) holds the program only where nothing after it does. A byte-order mark
+    and special tokens at the end are left out.
 
     A base model goes on after its answer: the text ends at "QUESTION:" or, after a program, "ANSWER:" at the start of a
     line, which are stop words in the bigcode harness.
 
     Args:
-        completion: what follows the prompt, without special tokens.
+        completion: what follows the prompt.
+        function: that the tests call; None: the program is a script.
 
     Returns:
         The program; the last block, or the completion itself, where nothing parses, so that it fails to compile.
@@ -66,18 +82,48 @@ def extract_program(completion: str) -> str:
     >>> extract_program("print(1)\n\nQUESTION:\nAdd two numbers.")
     'print(1)\n\n'
     """
-    if _is_program(completion) and not completion.lstrip().startswith("~~~"):
+    completion = completion.removeprefix(_BYTE_ORDER_MARK)
+    if _is_program(completion) and not completion.lstrip().startswith(("~~~", "[PYTHON]")):
         return completion
     text = completion.replace("\r\n", "\n").replace("\r", "\n")
+    answer = text.rpartition(_THOUGHT)[2]
+    program, blocks = _search(answer, function)
+    if program is None and answer is not text:
+        program, blocks = _search(text, function)
+    if program is not None:
+        return program
+    return blocks[-1] if blocks else completion
+
+
+def _search(text: str, function: str | None) -> tuple[str | None, list[str]]:
+    """Find the program in a text; None where nothing parses as one, and the blocks that were tried."""
+    text = _CLOSING_TAG.sub("\n```\n", _OPENING_TAG.sub("```python\n", text))
     sections = _ANSWER.split(_NEXT_QUESTION.split(text)[0])
     blocks: list[str] = []
     for section in sections:
+        section = _without_special_tokens(section)
         found = _blocks(section)
-        for candidate in _candidates(section, found):
-            if _is_program(candidate):
-                return candidate
+        programs = filter(_is_program, _candidates(section, found))
+        if (first := next(programs, None)) is not None:
+            fits = _fits_calls(function) if function else _fits_scripts(found)
+            tried = islice(chain([first], programs), _MOST_TRIES)
+            return next(filter(fits, tried), first), blocks
         blocks += found
-    return blocks[-1] if blocks else completion
+    return None, blocks
+
+
+def does_nothing(program: str) -> bool:
+    r"""Tell a program that is empty, or holds nothing but comments, texts and `pass`.
+
+    >>> [does_nothing(text) for text in ("", "# no idea\n", "pass", "print()", "no python")]
+    [True, True, True, False, False]
+    """
+    statements = _statements(program)
+    return statements is not None and all(
+        isinstance(each, ast.Pass)
+        or (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))
+        for each in statements
+    )
 
 
 def code_reward(*, compiled: bool, errors: int, passed: int, failed: int) -> float:
@@ -119,6 +165,18 @@ def _candidates(section: str, blocks: list[str]) -> Iterator[str]:
         before = lines[: fences[0].line]
         yield from _without_prose(before, leading=False)
         yield from reversed(blocks)
+
+
+def _without_special_tokens(text: str) -> str:
+    """Cut off the special tokens at the end of a text, and the space between them."""
+    end = len(text)
+    while True:
+        while end and text[end - 1].isspace():
+            end -= 1
+        found = _SPECIAL_TOKEN.search(text, max(0, end - _LONGEST_TOKEN), end)
+        if found is None:
+            return text if text[end:].isspace() or end == len(text) else f"{text[:end]}\n"
+        end = found.start()
 
 
 def _blocks(section: str) -> list[str]:
@@ -188,13 +246,54 @@ def _is_prose(line: str) -> bool:
 
 def _is_program(text: str) -> bool:
     """Tell whether a text parses and does something: a word, a number or a note such as ``Answer: 3`` does nothing."""
+    return any(map(_does_something, _statements(text) or ()))
+
+
+def _statements(text: str) -> list[ast.stmt] | None:
+    """Parse a text; None where it is no Python."""
     try:
         with warnings.catch_warnings(action="ignore"):
-            body = ast.parse(text).body
+            return ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError, SystemError):
         # ValueError: zero bytes, lone surrogates; SystemError: https://github.com/python/cpython/issues/106905
-        return False
-    return any(map(_does_something, body))
+        return None
+
+
+def _fits_calls(function: str) -> Callable[[str], bool]:
+    """Tell which programs define the function that is called."""
+    return lambda program: function in _names(program)[0]
+
+
+def _fits_scripts(blocks: Sequence[str]) -> Callable[[str], bool]:
+    """Tell which programs need no function or class that is defined in other blocks alone."""
+    definitions = {
+        each.name
+        for block in blocks
+        for each in _statements(block) or ()
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    }
+
+    def fits(program: str) -> bool:
+        defined, used = _names(program)
+        return not (used - defined) & definitions
+
+    return fits
+
+
+def _names(program: str) -> tuple[set[str], set[str]]:
+    """Give the names that a program binds somewhere, and those that it looks up."""
+    defined, used = set(), set()
+    nodes = (node for each in _statements(program) or () for node in ast.walk(each))
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            defined.add(node.name)
+        elif isinstance(node, ast.alias):
+            defined.add(node.asname or node.name)
+        elif isinstance(node, ast.arg):
+            defined.add(node.arg)
+        elif isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
+    return defined, used
 
 
 def _does_something(statement: ast.stmt) -> bool:

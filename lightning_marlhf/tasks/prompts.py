@@ -1,6 +1,7 @@
 """The prompt formats of the data sets, for texts that people type and for stored rows."""
 
 from collections.abc import Callable
+from typing import Any
 
 from lightning_marlhf.tasks import apps, dialogue, hh_rlhf, tldr, webgpt
 from lightning_marlhf.tasks.rows import Row
@@ -12,6 +13,9 @@ READERS: dict[str, Callable[[Row], str]] = {
     "apps": lambda row: apps.problem(row).prompt,
 }
 """The prompt of a row as the Hub has it, by data set; raises `MalformedRow` or `UnusableRow`."""
+
+REFERENCES: dict[str, Callable[[Row], Any]] = {"apps": apps.reference}
+"""What a judge or a test needs of such a row; of the other data sets nothing."""
 
 _ENDS = {
     "hh_rlhf": dialogue.ASSISTANT,

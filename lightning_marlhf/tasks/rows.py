@@ -49,6 +49,24 @@ def has(row: Row, column: str) -> bool:
     return found is not None
 
 
+def require_columns(row: Row, columns: Iterable[str]) -> None:
+    """Refuse a row that lacks some of its columns, and name all of them."""
+    missing = [column for column in columns if not _is_there(row, column)]
+    if len(missing) == 1:
+        value(row, missing[0])
+    if missing:
+        found = ", ".join(row) or "no columns"
+        raise MalformedRow(f"columns {', '.join(missing)} are missing: found {found}")
+
+
+def _is_there(row: Row, column: str) -> bool:
+    try:
+        value(row, column)
+    except MalformedRow:
+        return False
+    return True
+
+
 def text(row: Row, column: str) -> str:
     """Look up a column that holds a text."""
     found = value(row, column)

@@ -1,3 +1,4 @@
+import codecs
 import io
 import json
 
@@ -10,9 +11,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from lightning_marlhf.commands import generate
+from lightning_marlhf.commands import generate, grade
+from lightning_marlhf.commands.prompting import read_prompts
 from lightning_marlhf.models.hf_export import export
-from lightning_marlhf.records import append_jsonl, read_completions, write_json
+from lightning_marlhf.records import append_jsonl, read_completions, read_jsonl, write_json
 from tests.published import END, EOS, GEMMA_TEMPLATE, publish
 
 
@@ -336,3 +338,58 @@ def test_a_missing_checkpoint_or_template_is_one_line(published, capsys):
     assert capsys.readouterr().err == "error: no checkpoint runs/x/checkpoints/last.ckpt\n"
     assert generate.main(["generate", str(published), "abc", "--format", "chat"]) == 1
     assert "has no chat template" in capsys.readouterr().err
+
+
+def test_answers_to_problems_keep_what_grade_needs(run_dir, tmp_path, capsys):
+    tests = json.dumps({"inputs": ["1\n"], "outputs": ["2\n"]})
+    problem = {
+        "problem_id": 7,
+        "question": "Double.",
+        "starter_code": "",
+        "difficulty": "interview",
+    }
+    problems, out = tmp_path / "p.jsonl", tmp_path / "c.jsonl"
+    problems.write_text(json.dumps({**problem, "solutions": "", "input_output": tests}) + "\n")
+    arguments = ["--file", problems, "--format", "apps", "--max-new-tokens", 3, "--num-samples", 2]
+    assert generate.main(["generate", *map(str, [run_dir, *arguments, "--out", out])]) == 0
+    for row in read_completions(out):
+        expected = {"problem_id": 7, "difficulty": "interview", "input_output": tests}
+        assert row.reference == expected
+    graded = tmp_path / "g.jsonl"
+    arguments = ["--problems", problems, "--completions", out, "--out", graded, "--cpu-s", 0.5]
+    assert grade.main(["grade", *map(str, arguments)]) == 0
+    assert [row["problem_id"] for row in read_jsonl(graded)] == [7, 7]
+
+
+ODD = ["how do I boil\u2028an egg?", "the cat\u0085sat", "page one\x0cpage two", "a\x0btab"]
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+def test_a_prompt_a_line_is_one_line_whatever_it_holds(tmp_path, monkeypatch, mark):
+    content = mark + "\n".join(ODD).encode()
+    (tmp_path / "p.txt").write_bytes(content)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    for file in (tmp_path / "p.txt", None):
+        assert [prompt.text for prompt in read_prompts([], file, "text")] == ODD
+
+
+@pytest.mark.parametrize("name", ["p.txt", "p.jsonl"])
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_prompts_that_are_not_utf_8_are_told_by_file_and_row(tmp_path, name, encoding):
+    (tmp_path / name).write_text('{"prompt": "caf\u00e9"}\n', encoding=encoding)
+    with pytest.raises(ValueError, match=f"{name}: row 1: expected text in UTF-8"):
+        read_prompts([], tmp_path / name, "text")
+
+
+def test_a_typed_prompt_that_is_not_utf_8_is_told_by_its_number():
+    with pytest.raises(ValueError, match="prompt 2: expected text in UTF-8"):
+        read_prompts(["a", "caf\udce9"], None, "text")
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_prompt_and_its_answer_steer_no_terminal(run_dir, capsys, options):
+    arguments = [run_dir, "a\x1b[2J\x9b2J", "b", "--max-new-tokens", 2, *options]
+    assert generate.main(["generate", *map(str, arguments)]) == 0
+    shown = capsys.readouterr().out
+    assert not {"\x1b", "\x9b"} & set(shown)
+    assert "[2J" in shown

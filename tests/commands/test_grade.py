@@ -1,6 +1,8 @@
 """Programs in completions, graded by the tests of their problems."""
 
+import codecs
 import errno
+import gzip
 import json
 import re
 from concurrent.futures import Future
@@ -340,9 +342,9 @@ def test_a_failing_machine_is_one_line_and_what_was_done_stays(files, capsys, mo
     capsys.readouterr()
     submit = Sandbox.submit
 
-    def fail_at_the_third(sandbox, program, tests):
+    def fail_at_the_third(sandbox, program, tests, **options):
         if program != "print(2)":
-            return submit(sandbox, program, tests)
+            return submit(sandbox, program, tests, **options)
         broken: Future[Report] = Future()
         broken.set_exception(SandboxError("isolation level A: no processes left"))
         return broken
@@ -387,7 +389,7 @@ def test_no_more_programs_are_under_way_than_allowed(files):
         def done(self):
             return False
 
-    def submit(program, tests):
+    def submit(program, tests, **_):
         under_way.append(Running())
         most.append(len(under_way))
         return under_way[-1]
@@ -501,6 +503,8 @@ def test_mistakes_are_one_line(files, capsys, arguments, said):
         ('{"problem_id": "7", "completion": ""}', "column problem_id: expected a whole number"),
         ('{"problem_id": 7, "completion": null}', "column completion: expected a text"),
         ('{"response": "a"}', "row 1: column reference.problem_id is missing: found response"),
+        ('{"text": "a"}', "row 1: columns problem_id, completion are missing: found text"),
+        ("{}", "row 1: columns problem_id, completion are missing: found no columns"),
         (
             '{"problem_id": 7, "completion": ""}\n\n{"problem_id": 70, "completion": ""}',
             "c.jsonl: row 2: problem 70 is not in",
@@ -528,6 +532,10 @@ def without(column):
         (without("input_output"), "p.jsonl: row 1: column input_output is missing"),
         (without("difficulty"), "p.jsonl: row 1: column difficulty is missing"),
         (
+            '{"question": "?", "solutions": ""}',
+            "row 1: columns problem_id, starter_code, input_output, difficulty are missing: found question, solutions",
+        ),
+        (
             "\n\n".join(map(json.dumps, [PROBLEMS[1], PROBLEMS[0], PROBLEMS[1]])),
             f"p.jsonl: row 3: expected different problems, got problem {ADD} twice",
         ),
@@ -546,3 +554,30 @@ def test_a_folder_that_cannot_be_made_is_one_line(files, capsys):
     write(files.completions, completions((DOUBLE, RIGHT)))
     assert run(files, "--out", str(files.problems / "g.jsonl")) == 1
     assert f"error: cannot write {files.problems}/g.jsonl: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "verdict"), [((), "runtime_error"), (("--run-empty",), "wrong_answer")]
+)
+def test_an_empty_program_is_no_better_than_a_crash_unless_it_is_run(files, arguments, verdict):
+    write(files.completions, completions((DOUBLE, ""), (DOUBLE, "# no idea"), (DOUBLE, "1 / 0")))
+    assert run(files, *FAST, *arguments) == 0
+    graded = results(files)
+    assert [row["verdict"] for row in graded] == [verdict, verdict, "runtime_error"]
+
+
+def test_half_a_surrogate_pair_is_told_by_its_row_and_the_others_are_graded(files, capsys):
+    rows = completions((DOUBLE, RIGHT), (DOUBLE, f"{RIGHT}  # \ud83d"))
+    files.completions.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert run(files, *FAST) == 0
+    assert "c.jsonl: row 2: half of a surrogate pair" in capsys.readouterr().err
+    assert [row["verdict"] for row in results(files)] == ["passed", "compile_error"]
+
+
+def test_a_byte_order_mark_and_gzip_hide_no_tests(files):
+    write(files.completions, completions((DOUBLE, RIGHT), (ADD, SUM)))
+    content = codecs.BOM_UTF8 + files.problems.read_bytes()
+    files.problems = files.folder / "p.jsonl.gz"
+    files.problems.write_bytes(gzip.compress(content))
+    assert run(files, *FAST) == 0
+    assert [row["verdict"] for row in results(files)] == ["passed", "passed"]

@@ -87,6 +87,29 @@ def test_a_row_without_a_score_is_recorded_without_one():
     assert scores_of(Rows, 0) == {}
 
 
+@pytest.mark.parametrize("completion", ["", "# no idea\n", "```python\n# no idea\n```\n"])
+def test_an_empty_program_is_worth_no_more_than_a_crash(scorer, completion):
+    scores = scorer.submit(rollout(completion)).result()
+    assert scores.values.tolist() == pytest.approx([-0.6])
+    assert scores.details[0]["code_runtime"] == 1
+    assert scores.details[0]["code_tests"] == 0
+
+
+def test_as_released_an_empty_program_is_merely_wrong():
+    scorer = CodeTestScorer(workers=1, empty_is_error=False)
+    try:
+        scores = scorer.submit(rollout("# no idea\n")).result()
+    finally:
+        scorer.close()
+    assert scores.values.tolist() == pytest.approx([-0.3])
+
+
+def test_a_function_is_found_before_its_own_test(scorer):
+    answer = "```python\ndef add(a, b):\n    return a + b\n```\nTest:\n```python\nprint(add(1, 2))\n```\n"
+    tests = {"inputs": [[1, 2]], "outputs": [3], "fn_name": "add"}
+    assert scorer.submit(rollout(answer, tests=tests)).result().values.tolist() == [1.0]
+
+
 def test_training_looks_at_the_first_tests_alone_and_evaluation_at_all():
     first_two = "s = input(); print({'1 2': 3, '3 4': 7}.get(s, 'no'))"
     scorer = CodeTestScorer(workers=1, max_tests=2)

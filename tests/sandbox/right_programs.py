@@ -283,6 +283,54 @@ SCRIPTS = [
     Right(
         "complains and goes on", "import sys\nprint('debug', file=sys.stderr)\nprint(3)", "", "3"
     ),
+    Right(
+        "complains without an end of line",
+        "import sys\nsys.stderr.write('debug')\nprint(3)",
+        "",
+        "3",
+    ),
+    Right(
+        "silences its complaints",
+        "import os, sys\nsys.stderr = open(os.devnull, 'w')\nprint(1, file=sys.stderr)\nprint(3)",
+        "",
+        "3",
+    ),
+    Right(
+        "throws output away",
+        "import contextlib, os, pathlib\nwith open('/dev/null', 'w') as out, contextlib.redirect_stdout(out):\n"
+        "  print(1)\npathlib.Path(os.devnull).write_bytes(b'2' * 2_000_000)\nprint(3)",
+        "",
+        "3",
+    ),
+    Right(
+        "silences a descriptor",
+        "import os\nos.dup2(os.open(os.devnull, os.O_WRONLY), 2)\nos.write(2, b'x')\nprint(3)",
+        "",
+        "3",
+    ),
+    Right("reads the null device", "print(open('/dev/null').read() == '')", "", "True"),
+    Right(
+        "runs an event loop",
+        "import asyncio, sys\nasync def main():\n  await asyncio.sleep(0.001)\n"
+        "  return sum(map(int, sys.stdin.read().split()))\nprint(asyncio.run(main()))",
+        "1 2",
+        "3",
+    ),
+    Right(
+        "wakes an event loop from a thread",
+        "import asyncio\nasync def main():\n  loop = asyncio.get_running_loop()\n"
+        "  print(await loop.run_in_executor(None, lambda: 3), *await asyncio.gather(asyncio.sleep(0, 4)))\n"
+        "asyncio.run(main())",
+        "",
+        "3 4",
+    ),
+    Right("begins with a byte-order mark", "\ufeffprint(3)", "", "3"),
+    Right(
+        "uses names that LeetCode brings along",
+        "@cache\ndef f(n: Optional[int]) -> Dict: return n and f(n - 1) + 1\nprint(f(3), bisect_left([1, 2], 2))",
+        "",
+        "3 1",
+    ),
     Right("warns", "import warnings\nwarnings.warn('old')\nprint(3)", "", "3"),
     Right("has an odd escape", "print('\\d' == '\\\\d')", "", "True"),
     Right("catches an exception", "try: 1 / 0\nexcept ZeroDivisionError: print(3)", "", "3"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_marlhf.tasks.code import code_reward, extract_program
+from lightning_marlhf.tasks.code import code_reward, does_nothing, extract_program
 
 PROGRAM = "import sys\n\nfor line in sys.stdin:\n\tprint(int(line) * 2)\n"
 OTHER = "print(input()[::-1])\n"
@@ -169,6 +169,96 @@ def test_of_several_blocks_the_last_is_taken():
     assert extract_program(f"First:\n{fenced(OTHER, '')}Better:\n{fenced(PROGRAM, '')}") == PROGRAM
 
 
+SOLVES = "def solve():\n    print(int(input()) * 2)\n\nsolve()\n"
+TRIES_SOLVE = "import io, sys\n\nsys.stdin = io.StringIO('1')\nsolve()\n"
+
+
+@pytest.mark.parametrize("label", ["python", ""])
+def test_an_example_of_use_does_not_hide_the_program_that_it_uses(label):
+    answer = f"So:\n{fenced(SOLVES, label)}To try it:\n{fenced(TRIES_SOLVE, label)}"
+    assert extract_program(answer) == SOLVES
+    assert extract_program(answer + fenced("class Test:\n    run = solve()\n", label)) == SOLVES
+
+
+def test_a_last_block_that_needs_none_of_the_others_is_the_program():
+    better = SOLVES.replace("* 2", "* 3")
+    assert extract_program(f"So:\n{fenced(SOLVES)}Better:\n{fenced(better)}") == better
+    assert extract_program(f"So:\n{fenced(SOLVES)}Or:\n{fenced(PROGRAM)}") == PROGRAM
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "def add(a, b):\n    return a + b\n",
+        "class Solution:\n    def add(self, a, b):\n        return a + b\n",
+        "add = lambda a, b: a + b\n",
+        "from operator import add\n",
+        "import operator as add\n",
+    ],
+)
+@pytest.mark.parametrize(
+    "test",
+    ["assert add(1, 2) == 3\nprint(add(2, 2))\n", "def test():\n    assert add(1, 2) == 3\n"],
+)
+def test_of_several_blocks_the_last_that_defines_what_the_tests_call_is_taken(program, test):
+    worse = "def add(a, b):\n    return a - b\n"
+    answer = f"So:\n{fenced(worse)}No:\n{fenced(program)}Test:\n{fenced(test)}"
+    assert extract_program(answer, function="add") == program
+
+
+def test_where_no_block_defines_what_the_tests_call_the_last_is_taken():
+    answer = f"So:\n{fenced(PROGRAM)}Or:\n{fenced(OTHER)}"
+    assert extract_program(answer, function="add") == OTHER
+
+
+def test_what_a_model_thinks_aloud_is_no_answer_unless_it_is_all_there_is():
+    thought = f"<think>\nMaybe\n{fenced(OTHER)}no.\n</think>\n"
+    assert extract_program(thought + PROGRAM).strip() == PROGRAM.strip()
+    assert extract_program(f"{thought}So:\n{fenced(PROGRAM)}") == PROGRAM
+    assert extract_program(f"{thought}That is it.") == OTHER
+    assert extract_program(f"print('</think>')\n{PROGRAM}") == f"print('</think>')\n{PROGRAM}"
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        f"[PYTHON]\n{PROGRAM}[/PYTHON]",
+        f"Here:\n[PYTHON]\n{PROGRAM}[/PYTHON]\nIt doubles.",
+        f"[PYTHON]{PROGRAM.rstrip()}[/PYTHON]</s>",
+        f"[PYTHON]\n{PROGRAM}",
+        f"{PROGRAM}<|endoftext|>",
+        f"{PROGRAM.rstrip()}</s></s>\n",
+        f"{PROGRAM}<\uff5cend\u2581of\u2581sentence\uff5c>",
+        f"So:\n{fenced(PROGRAM).rstrip()}<|im_end|>",
+        f"So:\n{fenced(PROGRAM)}<end_of_turn>\n<eos><pad><pad>",
+        f"\ufeff{PROGRAM}",
+        f"\ufeffSo:\n{fenced(PROGRAM)}",
+    ],
+)
+def test_marks_around_a_program_are_no_part_of_it(completion):
+    assert extract_program(completion).strip() == PROGRAM.strip()
+
+
+def test_marks_inside_a_program_stay():
+    for program in ("print('[PYTHON]')\n", "print('<|endoftext|>')\n", "print('a</s>')  # </s>\n"):
+        assert extract_program(program) == program
+        assert extract_program(f"So:\n{fenced(program)}") == program
+
+
+@pytest.mark.parametrize(
+    "program", ["", " \n\n", "# no idea\n", '"""Sorry."""', "pass\n# x", "..."]
+)
+def test_a_program_may_do_nothing(program):
+    assert does_nothing(program)
+
+
+@pytest.mark.parametrize(
+    "program", ["x", "def f(): pass", "import sys", "Sorry, no.", "\0", "\ud800"]
+)
+def test_a_program_that_could_do_something_or_does_not_parse_is_not_empty(program):
+    assert not does_nothing(program)
+
+
 @pytest.mark.parametrize(
     "after",
     [
@@ -276,12 +366,17 @@ def test_any_completion_gives_some_text_of_its_own(parts):
         "x = " + "not " * 10_000,
         "- " * 10_000,
         "~~~" * 5_000,
+        "```\ndef f(): g()\n```\n" * 2_000,
+        "<eos> " * 20_000 + "x",
+        "[PYTHON]\n(" * 2_000,
+        "</think>" * 20_000,
     ],
     ids=lambda text: text[:8],
 )
 def test_a_hostile_completion_takes_no_time(hostile):
     start = time.process_time()
     extract_program(hostile)
+    extract_program(hostile, function="f")
     assert time.process_time() - start < 5
 
 

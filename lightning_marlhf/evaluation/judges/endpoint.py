@@ -1,5 +1,6 @@
 """A chat model behind an OpenAI-compatible server. No other file knows the client `openai`."""
 
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,10 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 _LONGEST_QUOTE = 300
 _OF_ONE_TEXT = ("context_length", "context length", "content_filter", "content management policy")
 _OF_SCHEMA = ("response_format", "json_schema", "structured output", "guided")
+_LONGEST_REPLY = 100_000  # characters; no verdict is longer
+TOO_LONG = "too long"  # why a reply ended that has more
+
+_log = logging.getLogger(__name__)
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -30,7 +35,7 @@ class Reply:
 
     Attributes:
         text: word for word; a refusal's words where it refused.
-        finish: why it ended: "stop", "length", "content_filter", ...
+        finish: why it ended: "stop", "length", "content_filter", ...; `TOO_LONG` where only its beginning is kept.
         usage: "prompt_tokens" and "completion_tokens", where the server counts them.
         seconds: it took, retries included.
     """
@@ -97,6 +102,7 @@ class Endpoint:
         self._key_required = bool(key_variable) or self.base_url == OPENAI_URL
         self._schema = True  # the server can hold replies to a JSON schema, as far as is known
         self._limit = "max_tokens"  # as it calls the limit of a reply
+        self._temperature = True  # it takes a temperature, as far as is known
 
     @property
     def name(self) -> str:
@@ -140,7 +146,7 @@ class Endpoint:
             raise JudgeError(f"cannot reach {self.base_url}: {why}") from None
         except openai.APIStatusError as error:
             raise self._explain(error) from None
-        except (openai.OpenAIError, ValueError) as error:
+        except (openai.OpenAIError, ValueError, TypeError, RecursionError) as error:
             why = f"the answer is no chat completion: {self._quote(str(error))}"
             raise NoReplyError(why, servers_fault=True) from None
         return self._read(completion, time.monotonic() - began)
@@ -180,7 +186,7 @@ class Endpoint:
 
     def _parameters(self) -> dict[str, Any]:
         parameters: dict[str, Any] = {self._limit: self.max_tokens}
-        if self.temperature is not None:
+        if self.temperature is not None and self._temperature:
             parameters["temperature"] = self.temperature
         if self._schema:
             form = {"name": "verdict", "strict": True, "schema": SCHEMA}
@@ -197,6 +203,11 @@ class Endpoint:
             return True
         if "max_tokens" in sent and "max_tokens" in complaint:
             self._limit = "max_completion_tokens"
+            return True
+        if "temperature" in sent and "temperature" in complaint:
+            if self._temperature:
+                _log.warning("%s takes no temperature: its own is used", self.name)
+            self._temperature = False
             return True
         return False
 
@@ -229,14 +240,24 @@ class Endpoint:
     def _read(self, completion: Any, seconds: float) -> Reply:
         try:
             choice, usage = completion.choices[0], completion.usage
-            text = choice.message.content or getattr(choice.message, "refusal", None) or ""
+            said = (choice.message.content, getattr(choice.message, "refusal", None))
             finish = str(choice.finish_reason or "")
-            names = ("prompt_tokens", "completion_tokens")
-            counted = {name: int(getattr(usage, name)) for name in names} if usage else {}
         except (AttributeError, TypeError, LookupError):
             why = "the answer is no chat completion"
             raise NoReplyError(why, servers_fault=True) from None
-        return Reply(str(text), finish, counted, round(seconds, 3))
+        text = next((each for each in said if each and isinstance(each, str)), "")
+        text = text.encode(errors="replace").decode()  # without halves of surrogate pairs
+        if len(text) > _LONGEST_REPLY:
+            text, finish = text[:_LONGEST_REPLY], TOO_LONG
+        return Reply(text, finish, _counted(usage), round(seconds, 3))
+
+
+def _counted(usage: Any) -> dict[str, int]:
+    """Read the numbers of tokens; none where the server gives none, or something else."""
+    names = ("prompt_tokens", "completion_tokens")
+    found = {name: getattr(usage, name, None) for name in names}
+    sound = all(type(count) is int and count >= 0 for count in found.values())
+    return {name: int(count) for name, count in found.items()} if sound else {}
 
 
 def _said(error: "openai.APIStatusError") -> str:

@@ -72,7 +72,7 @@ class JudgeByLanguageModel(OpenAICompatibleJudge):
         model: str,
         *,
         base_url: str | None = None,
-        task: Literal["tldr", "hh", "webgpt", "general"] = "general",
+        task: Literal["tldr", "hh_rlhf", "webgpt", "general"] = "general",
         key_variable: str | None = None,
         temperature: NonNegative | None = 0.0,
         orders: Literal["both", "one"] = "both",

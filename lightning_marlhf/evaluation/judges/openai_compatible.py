@@ -8,7 +8,7 @@ from lightning_marlhf.evaluation.judges import cache as caches
 from lightning_marlhf.evaluation.judges.base import BOTH_ORDERS, JudgeError
 from lightning_marlhf.evaluation.judges.budget import Budget, estimate_tokens
 from lightning_marlhf.evaluation.judges.cache import Cache
-from lightning_marlhf.evaluation.judges.endpoint import Endpoint, NoReplyError, Reply
+from lightning_marlhf.evaluation.judges.endpoint import TOO_LONG, Endpoint, NoReplyError, Reply
 from lightning_marlhf.evaluation.judges.instructions import Instructions
 from lightning_marlhf.evaluation.judges.parallel import as_they_come
 from lightning_marlhf.evaluation.judges.parsing import REPAIR, read_preference
@@ -104,7 +104,7 @@ class OpenAICompatibleJudge:
         """Count what judging ``pairs`` would send."""
         questions = self._questions(pairs)
         different = [each for each in questions if not each.identical]
-        new = [each for each in different if not self._settled(self._replies(each))]
+        new = [each for each in different if not _settled(each, self._replies(each))]
         return Forecast(
             calls=len(new),
             cached=len(different) - len(new),
@@ -123,7 +123,7 @@ class OpenAICompatibleJudge:
         new = []
         for question in self._questions(pairs):
             replies = [] if question.identical else self._replies(question)
-            if question.identical or self._settled(replies) or (self._offline and replies):
+            if question.identical or _settled(question, replies) or (self._offline and replies):
                 yield self._verdict(question, replies)
             else:
                 new.append(question)
@@ -145,19 +145,11 @@ class OpenAICompatibleJudge:
     def _replies(self, question: Question) -> list[Reply]:
         return [Reply(**reply) for reply in self._cache.get(self._key(question)) or []]
 
-    def _settled(self, replies: Sequence[Reply]) -> bool:
-        """Tell whether nothing more is to be asked."""
-        return bool(replies) and (
-            len(replies) == _MOST_REPLIES
-            or _broken_off(replies[-1])
-            or read_preference(replies[-1].text) is not None
-        )
-
     def _ask(self, question: Question) -> Verdict:
         """Ask until there is a verdict, or none is to be had; in a thread of its own."""
         replies = self._replies(question)
         try:
-            while not self._settled(replies):
+            while not _settled(question, replies):
                 replies.append(self._send(question, replies))
                 self._cache.put(self._key(question), [asdict(reply) for reply in replies])
         except NoReplyError as error:
@@ -214,7 +206,20 @@ class OpenAICompatibleJudge:
     def _why_invalid(self, reply: Reply) -> str:
         if reply.finish == _CUT_OFF:
             return f"cut off after {self._endpoint.max_tokens} tokens (--max-tokens)"
+        if reply.finish == TOO_LONG:
+            return "the reply is too long to hold a verdict"
+        if not reply.text.strip():
+            return "the reply is empty"
         return "filtered by the server" if reply.finish == _FILTERED else "no verdict in the reply"
+
+
+def _settled(question: Question, replies: Sequence[Reply]) -> bool:
+    """Tell whether nothing more is to be asked."""
+    return bool(replies) and (
+        len(replies) == _MOST_REPLIES
+        or _broken_off(replies[-1])
+        or read_preference(replies[-1].text, question.texts) is not None
+    )
 
 
 def _preference(question: Question, replies: Sequence[Reply]) -> str | None:
@@ -222,8 +227,8 @@ def _preference(question: Question, replies: Sequence[Reply]) -> str | None:
         return "tie"
     if not replies or _broken_off(replies[-1]):
         return None
-    return read_preference(replies[-1].text)
+    return read_preference(replies[-1].text, question.texts)
 
 
 def _broken_off(reply: Reply) -> bool:
-    return reply.finish in (_CUT_OFF, _FILTERED)
+    return reply.finish in (_CUT_OFF, _FILTERED, TOO_LONG)

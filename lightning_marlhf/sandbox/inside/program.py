@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from lightning_marlhf.sandbox.inside import stand_ins
 from lightning_marlhf.sandbox.inside.confinement import REPORT
 from lightning_marlhf.sandbox.report import COMPILED, NOT_COMPILED
 
@@ -67,9 +68,12 @@ def be_function(
 def compile_program(source: str) -> types.CodeType:
     """Compile; a `return` outside functions, which some programs of APPS have, ends the program.
 
+    A byte-order mark is left out, as the interpreter does with a file.
+
     Raises:
         Exception: it is no Python (SyntaxError, ValueError, RecursionError, MemoryError, ...).
     """
+    source = source.removeprefix("\ufeff")
     try:
         return compile(source, FILENAME, "exec", dont_inherit=True)
     except SyntaxError as error:
@@ -130,6 +134,8 @@ def _prepare_interpreter() -> None:
     sys.stdin = sys.__stdin__ = _stream(0, "<stdin>", "r")
     sys.stdout = sys.__stdout__ = _stream(1, "<stdout>", "w")
     sys.stderr = sys.__stderr__ = _stream(2, "<stderr>", "w", errors="backslashreplace")
+    sys.stderr.reconfigure(line_buffering=True)
+    stand_ins.install()
     sys.setrecursionlimit(_RECURSION_LIMIT + _depth())
     random.seed(0)
 
@@ -191,7 +197,7 @@ def _flush() -> None:
     if stdout is not None and not getattr(stdout, "closed", False):
         stdout.flush()
     module = sys.modules.get("__main__")
-    for stream in (sys.__stdout__, *getattr(module, "__dict__", {}).values()):
+    for stream in (sys.__stdout__, sys.__stderr__, *getattr(module, "__dict__", {}).values()):
         if isinstance(stream, io.IOBase):
             with suppress(Exception):  # closed, or detached
                 stream.flush()

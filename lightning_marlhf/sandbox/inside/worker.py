@@ -29,14 +29,16 @@ import pprint, queue, random, re, select, signal, statistics, string, struct, te
 import types, typing, unicodedata, warnings, weakref, zlib
 """
 
-# What the official test program puts before every program of APPS: hendrycks/apps @ 1eecd13, eval/testing_util.py.
+# What the official test program puts before every program of APPS (hendrycks/apps @ 1eecd13, eval/testing_util.py), and
+# more of the names that sites such as LeetCode, where many of the problems are from, give to programs.
 _PRELUDE = """
 import sys, time, itertools, collections, math, fractions, random, heapq
 from itertools import accumulate, product, permutations, combinations
 from collections import Counter, OrderedDict, deque, defaultdict, ChainMap
-from functools import lru_cache
-from math import sqrt, sin, cos, tan, ceil, fabs, floor, gcd, exp, log, log2
-from typing import List, Tuple
+from bisect import bisect, bisect_left, bisect_right, insort
+from functools import cache, cmp_to_key, lru_cache, reduce
+from math import sqrt, sin, cos, tan, ceil, fabs, floor, gcd, exp, inf, log, log2
+from typing import Any, Dict, List, Optional, Set, Tuple, Union
 from heapq import *
 """
 _NUMPY = "import numpy as np, numpy.linalg, numpy.fft, numpy.polynomial, numpy.random, numpy.ma"

@@ -1,11 +1,15 @@
 """Judges that a YAML names are built of plain settings, and fit the interface by which it finds them."""
 
+from typing import get_args, get_type_hints
+
 import pytest
 import torch
 from jsonargparse import ArgumentParser
 
 from lightning_marlhf.callbacks.win_rate import WinRateCallback
+from lightning_marlhf.evaluation.judges import instructions
 from lightning_marlhf.evaluation.judges.cache import default_path
+from lightning_marlhf.evaluation.judges.for_runs import JudgeByLanguageModel
 from lightning_marlhf.evaluation.pairs import Pair
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 from tests.published import publish
@@ -52,3 +56,8 @@ def test_the_gold_score_needs_no_settings():
 def test_replies_are_shared_by_default(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_path() == tmp_path / "lightning_marlhf/judge.sqlite"
+
+
+def test_every_task_with_instructions_can_be_named():
+    task = get_type_hints(JudgeByLanguageModel.__init__)["task"]
+    assert set(get_args(task)) == set(instructions.FILES)

@@ -11,6 +11,7 @@ from lightning_marlhf.evaluation.judges.base import JudgeError
 from lightning_marlhf.evaluation.judges.budget import Budget, BudgetSpent, Price
 from lightning_marlhf.evaluation.pairs import Pair
 from lightning_marlhf.evaluation.win_rate import summarize
+from lightning_marlhf.records import append_jsonl, read_verdicts
 from tests.evaluation.judges.stub_server import fails, prefers, said, serve
 
 PAIRS = [Pair(f"{n}-0", f"prompt {n}", f"good {n}", f"bad {n}") for n in range(4)]
@@ -105,7 +106,8 @@ def test_an_unreadable_reply_is_asked_for_again_once(make_judge):
 def test_two_unreadable_replies_are_invalid_and_never_a_tie(make_judge, reply):
     with serve([said(reply)]) as stub:
         verdict = only(make_judge(stub, orders="one").judge(PAIRS[:1]))
-    assert (verdict.winner, verdict.error) == ("invalid", "no verdict in the reply")
+    error = "no verdict in the reply" if reply else "the reply is empty"
+    assert (verdict.winner, verdict.error) == ("invalid", error)
     assert stub.calls == 2
 
 
@@ -242,6 +244,61 @@ def test_a_server_that_wants_max_completion_tokens_gets_them(make_judge):
     assert {request.get("max_completion_tokens") for request in stub.requests[1:]} == {77}
 
 
+def test_a_server_that_knows_no_temperature_is_asked_without_and_that_is_said(make_judge, caplog):
+    def answer(request):
+        if request.get("temperature", 1) != 1:
+            return fails(
+                400, "Unsupported value: 'temperature' does not support 0 with this model."
+            )
+        return honest(request)
+
+    with serve(answer) as stub:
+        judge = make_judge(stub, concurrency=1)
+        assert {verdict.winner for verdict in judge.judge(PAIRS)} == {"a"}
+    assert ["temperature" in request for request in stub.requests] == [True] + [False] * 8
+    assert caplog.text.count("takes no temperature") == 1
+
+
+def message(**changes):
+    status, body = said("")
+    body["choices"][0]["message"].update(changes)
+    return status, body
+
+
+def with_usage(usage):
+    status, body = prefers("A")
+    return status, body | {"usage": usage}
+
+
+@pytest.mark.parametrize(
+    ("answer", "winner", "error"),
+    [
+        (message(content=None, reasoning_content='{"preferred": "B"}'), "invalid", "is empty"),
+        (message(content=[{"type": "text"}]), "invalid", "is empty"),
+        (message(content=7), "invalid", "is empty"),
+        (message(content=None, refusal="I cannot."), "invalid", "no verdict"),
+        (message(content=json.dumps({"preferred": "A"}) + " " * 200_000), "invalid", "too long"),
+        (message(content="{" * 50_000), "invalid", "no verdict"),
+        (with_usage({"prompt_tokens": "many", "completion_tokens": -1}), "a", ""),
+        (with_usage([]), "a", ""),
+        (message(content='{"comparison": "\ud83d \x1b[2J\0", "preferred": "A"}'), "a", ""),
+        ((200, "[" * 100_000), "invalid", "no chat completion"),
+        ((200, {"choices": []}), "invalid", "no chat completion"),
+        ((200, {"choices": [{"message": 7}]}), "invalid", "no chat completion"),
+        ((200, "null"), "invalid", "no chat completion"),
+    ],
+)
+def test_a_hostile_reply_is_a_verdict_or_invalid(make_judge, tmp_path, answer, winner, error):
+    with serve([answer]) as stub:
+        verdict = only(make_judge(stub, orders="one", retries=0).judge(PAIRS[:1]))
+    expected = {"a": verdict.order[0]}.get(winner, winner)
+    assert verdict.winner == expected
+    assert error in verdict.error
+    assert "\n" not in verdict.error
+    append_jsonl(tmp_path / "verdicts.jsonl", [verdict])
+    assert read_verdicts(tmp_path / "verdicts.jsonl") == [verdict]
+
+
 def test_the_temperature_is_sent_unless_it_is_the_servers_own(make_judge):
     with serve([prefers("A")]) as stub:
         list(make_judge(stub).judge(PAIRS[:1]))
@@ -315,7 +372,7 @@ def test_what_is_kept_is_the_raw_reply_which_is_read_anew(make_judge, monkeypatc
         calls = stub.calls
         monkeypatch.setattr(
             "lightning_marlhf.evaluation.judges.openai_compatible.read_preference",
-            lambda text: "first" if text == "I say A." else None,
+            lambda text, shown: "first" if text == "I say A." else None,
         )
         verdicts = list(make_judge(stub, offline=True).judge(PAIRS))
     assert stub.calls == calls
