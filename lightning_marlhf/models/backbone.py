@@ -395,9 +395,12 @@ def _from_pretrained(
             config=config,
             dtype=torch_dtype(dtype),
             output_loading_info=True,
+            ignore_mismatched_sizes=True,
             trust_remote_code=False,
         )
     _refuse_quantised(source, model)
+    for name, there, here in sorted(info["mismatched_keys"])[:1]:
+        raise SourceError(f"{source} has {name} as {list(there)}: expected {list(here)}")
     return model.train(), set(info["missing_keys"])
 
 

@@ -14,7 +14,7 @@ from torch.distributed import init_process_group
 from torch.distributed.device_mesh import init_device_mesh
 
 from lightning_marlhf.hub.sources import SourceError
-from lightning_marlhf.models import backbone, fsdp
+from lightning_marlhf.models import fsdp
 from lightning_marlhf.models import policy as policy_module
 from lightning_marlhf.models.fsdp import Sharding
 from lightning_marlhf.models.lora import LoRA
@@ -235,20 +235,20 @@ def offloaded(folder: Path) -> dict[str, Any]:
 
 
 def refused(folder: Path) -> list[str]:
-    """Place networks of which something unknown is taken for granted; tell what is said."""
-    said = []
-    for file, name, broken in (
-        (policy_module, "_after_head", lambda config: (2.0, None)),
-        (backbone, "position_ids", lambda mask: torch.ones_like(mask).long().cumsum(dim=1) - 1),
+    """Place policies of which something unknown is taken for granted; tell what is said."""
+    states, said = policy_module.hidden_states, []
+    for name, broken in (
+        ("_after_head", lambda config: (2.0, None)),
+        ("hidden_states", lambda lm, ids, mask: states(lm, ids, torch.ones_like(mask))),
     ):
-        right = getattr(file, name)
-        setattr(file, name, broken)
+        right = getattr(policy_module, name)
+        setattr(policy_module, name, broken)
         try:
             place().policy(str(folder / "policy"), prompts()[1])
         except SourceError as error:
             said.append(str(error))
         finally:
-            setattr(file, name, right)
+            setattr(policy_module, name, right)
     return said
 
 
