@@ -89,11 +89,3 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
         return None
     ids = tokenizer(after.lstrip(), add_special_tokens=False).input_ids if answer else []
     return ids[0] if ids and ids[0] in tokenizer.added_tokens_decoder else None
-
-
-def added_bos(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Give the BOS that the tokenizer puts before every text, as text; "" where it puts none."""
-    adds = tokenizer.bos_token_id is not None and tokenizer("").input_ids[:1] == [
-        tokenizer.bos_token_id
-    ]
-    return str(tokenizer.bos_token) if adds else ""

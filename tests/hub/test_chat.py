@@ -1,11 +1,10 @@
 """Chat templates: what they render, what they refuse, and which token ends an answer."""
 
 import pytest
-from tokenizers import processors
 
 from lightning_marlhf.hub import chat
 from lightning_marlhf.hub.sources import SourceError
-from tests.published import BOS, END, GEMMA_TEMPLATE, byte_tokenizer
+from tests.published import END, GEMMA_TEMPLATE, byte_tokenizer
 
 USER = {"role": "user", "content": "what is it?"}
 
@@ -39,11 +38,3 @@ def test_a_tokenizer_without_a_template_is_refused():
 def test_the_end_of_an_answer_is_found_where_it_is_a_special_token(end, found):
     template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}" + end + "{% endfor %}"
     assert chat.end_of_turn(byte_tokenizer(template=template)) == found
-
-
-def test_bos_is_named_only_where_the_tokenizer_adds_it():
-    tokenizer = byte_tokenizer()
-    assert tokenizer("it").input_ids[0] == BOS
-    assert chat.added_bos(tokenizer) == "<bos>"
-    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel()
-    assert chat.added_bos(tokenizer) == ""
