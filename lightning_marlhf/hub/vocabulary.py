@@ -17,18 +17,22 @@ def ids_without_token(tokenizer: PreTrainedTokenizerBase, rows: int) -> list[int
 
 
 def difference(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> str | None:
-    """Find an id that is one token here and another there; None where all ids that both have agree.
+    """Find a token that is not the same in both; None where they speak alike.
 
-    Tokens that only one of them has, at ids that the other does not use, are no difference: a pad token that was added.
+    Tokens that were added to only one of them (for padding, for turns), at ids that the other does not use, are no
+    difference.
 
     Returns:
-        "'<pad>' has id 0 here and 7 there" or "id 5 is 'a' here and 'b' there".
+        "'<pad>' has id 0 here and 7 there", "id 5 is 'a' here and 'b' there" or "'c' with id 9 is there alone".
     """
     here, there = one.get_vocab(), other.get_vocab()
-    names = {index: name for name, index in there.items()}
-    for name, index in sorted(here.items() - there.items(), key=lambda item: item[1]):
-        if name in there:
-            return f"{name!r} has id {index} here and {there[name]} there"
-        if index in names:
-            return f"id {index} is {name!r} here and {names[index]!r} there"
+    names_here, names_there = ({i: name for name, i in each.items()} for each in (here, there))
+    for index, name in sorted((i, name) for name, i in here.items() ^ there.items()):
+        if name in here and name in there:
+            return f"{name!r} has id {here[name]} here and {there[name]} there"
+        if index in names_here and index in names_there:
+            return f"id {index} is {names_here[index]!r} here and {names_there[index]!r} there"
+        owner, where = (one, "here") if name in here else (other, "there")
+        if index not in owner.added_tokens_decoder:
+            return f"{name!r} with id {index} is {where} alone"
     return None

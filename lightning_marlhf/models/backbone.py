@@ -447,7 +447,15 @@ def _make_ready(
     Responses may end with ``ends``, too, but for BOS, which settings that nobody chose may name.
     """
     rows = vocabulary.rows_needed(tokenizer)
-    if rows > model.get_input_embeddings().num_embeddings:
+    old = model.get_input_embeddings().num_embeddings
+    if rows > old:
+        tokens = sorted((index, name) for name, index in tokenizer.get_vocab().items())
+        for index, name in tokens:
+            if index >= old and index not in tokenizer.added_tokens_decoder:
+                raise SourceError(
+                    f"{model.name_or_path} has embeddings for {old} tokens, and {tokenizer.name_or_path or 'the data'} "
+                    f"has others ({name!r} is {index}): expected one tokenizer for data, policy, reference and critic"
+                )
         _grow_embeddings(model, rows)
     generation = getattr(model, "generation_config", None)
     configs = [model.config, model.config.get_text_config(), generation]

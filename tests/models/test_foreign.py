@@ -137,16 +137,18 @@ def test_a_model_with_another_tokenizer_is_refused_and_both_are_named(make_lm, t
             assert "'a' has id 4 here and 9 there" in said
 
 
-def test_a_model_that_lacks_rows_for_the_tokens_it_is_given_gets_them(tmp_path):
-    small, large = character_tokenizer("ab"), character_tokenizer("abcd")
+def test_a_model_that_lacks_rows_for_added_tokens_gets_them_and_for_others_is_refused(tmp_path):
+    small, large, longer = (character_tokenizer(letters) for letters in ("ab", "ab", "abcd"))
     config = ModelConfig({"model_type": "llama", **SIZES})
-    load_sequence_classifier(config, small).save_pretrained(tmp_path)
-    small.save_pretrained(tmp_path)
+    load_sequence_classifier(config, small).save_pretrained(tmp_path)  # without its tokenizer
+    large.add_tokens(["one", "two"])
     critic = Critic(load_sequence_classifier(str(tmp_path), large))
-    ids = torch.arange(4, 8).expand(2, -1)  # "abcd"
+    ids = torch.arange(4, 8).expand(2, -1)  # up to "two"
     assert critic(ids, torch.ones_like(ids).bool(), num_targets=3).isfinite().all()
-    said = refused(load_sequence_classifier, str(tmp_path), large, skeleton=True)
-    assert "8 tokens" in said
+    for skeleton in (False, True):
+        said = refused(load_sequence_classifier, str(tmp_path), longer, skeleton=skeleton)
+        assert f"{tmp_path} has embeddings for 6 tokens" in said
+        assert "'c' is 6" in said
 
 
 def test_ids_with_gaps_have_rows(tokenizer, monkeypatch):
