@@ -76,7 +76,7 @@ def checked(cls: Class) -> Class:
     Raises:
         ValueError: when it is built; names the argument, the range and the value.
     """
-    build = cls.__init__  # type: ignore[misc]
+    build = vars(cls)["__init__"]
     signature = inspect.signature(build)
 
     @functools.wraps(build)

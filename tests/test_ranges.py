@@ -7,6 +7,7 @@ from typing import Annotated
 import pytest
 
 from lightning_marlhf.callbacks.guards import KLGuard
+from lightning_marlhf.commands.estimate import Machine
 from lightning_marlhf.data import TinyTLDR
 from lightning_marlhf.models.lora import LoRA
 from lightning_marlhf.modules.control import KLControl
@@ -105,6 +106,7 @@ def test_what_is_in_range_or_no_number_is_none_of_its_business(value, hint):
         (lambda: Patience(wait_s=-1), "^wait_s: expected at least 0, got -1"),
         (lambda: LoRA(r=0), "^r: expected at least 1, got 0"),
         (lambda: LoRA(alpha=math.inf), "^alpha: .* got inf"),
+        (lambda: Machine(mfu=math.nan), "^mfu: expected at least 0 and at most 1, got nan"),
         (lambda: FixedNGram(n=0), "^n: expected at least 1, got 0"),
         (lambda: RandomizedNGram(lengths=[5, 0]), "^lengths: expected at least 1, got 0"),
         (lambda: KLGuard(limit=math.nan), "^limit: expected more than 0, got nan"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lightning_marlhf.commands import budget
 from lightning_marlhf.commands.budget import Pass
+from lightning_marlhf.ranges import Positive, UnitInterval, checked
 
 if TYPE_CHECKING:
     from lightning_marlhf.commands.planned_run import Network, PlannedRun
@@ -16,13 +17,14 @@ Items = dict[str, float]
 LAUNCH_S_PER_LAYER = 1e-3  # a decoding step of generate() on a GPU: kernels are launched one by one
 
 
+@checked
 @dataclass(frozen=True)
 class Machine:
     """What is assumed of each GPU; the defaults are an A100's of 80 GB."""
 
-    tflops: float = 312.0  # bf16, dense
-    mfu: float = 0.4  # share of them that passes reach
-    bandwidth_tb_s: float = 2.0  # of its memory
+    tflops: Positive = 312.0  # bf16, dense
+    mfu: UnitInterval = 0.4  # share of them that passes reach
+    bandwidth_tb_s: Positive = 2.0  # of its memory
 
 
 def network_memory(run: PlannedRun) -> dict[str, Items]:

@@ -96,3 +96,11 @@ def test_a_module_refuses_them_too(make, stage, tmp_path):
 @pytest.mark.parametrize("precision", [None, 32, "32", "32-true", "bf16", "bf16-mixed"])
 def test_all_names_of_a_supported_precision_are_taken(precision):
     check_precision(precision)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_float64_is_a_dtype_of_weights(make, stage, tmp_path):
+    module = make(stage, dtype="float64")
+    fit(module, data(stage), tmp_path, steps=1)
+    weights = [x for net, _ in module.networks().values() for x in net.parameters()]
+    assert {weight.dtype for weight in weights} == {torch.float64}
