@@ -1,5 +1,6 @@
 """How the rows of a report look: one colour per row in every figure."""
 
+import re
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -48,8 +49,11 @@ def nth_style(n: int, label: str) -> RowStyle:
 
 
 def to_picture(figure: Figure, *, name: str, alt: str, wide: bool = False) -> Picture:
-    """Draw the figure as PNG and SVG, the same bytes each time. Call it under ``in_style``."""
+    """Draw the figure as PNG and SVG, the same bytes each time. Call it under ``in_style``.
+
+    The name is one of a file: what a label may hold and a file's name may not, such as a slash, becomes a dash.
+    """
     png, svg = BytesIO(), BytesIO()
     figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    return Picture(name, alt, png.getvalue(), svg.getvalue(), wide)
+    return Picture(re.sub(r"[^\w.=+-]+", "-", name), alt, png.getvalue(), svg.getvalue(), wide)

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -99,3 +100,12 @@ def test_neither_torch_nor_lightning_is_imported(runs):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_label_with_slashes_names_a_file_of_its_picture(runs, tmp_path):
+    trace = {"tokens": ["a"], "macro_index": [0]}
+    trace |= {name: [0.5] for name in ("values", "rewards", "advantages", "kl")}
+    rows = [replace(completion(n, n), trace=trace) for n in range(4)]
+    write_jsonl(runs / "ppo/seed-1/completions/test.jsonl", rows)
+    assert call(runs / "ppo", "--label", "a/b: c", "--out", tmp_path / "out") == 0
+    assert (tmp_path / "out/report/trace-a-b-c.png").is_file()
