@@ -250,7 +250,7 @@ def test_replies_are_read_again_without_a_call(files, monkeypatch, capsys):
         calls = stub.calls
         monkeypatch.setattr(
             "lightning_marlhf.evaluation.judges.openai_compatible.read_preference",
-            lambda text: "first" if text == "I say A." else None,
+            lambda text, shown: "first" if text == "I say A." else None,
         )
         assert run(files, *at(stub, "--reparse")) == 0
     assert stub.calls == calls
