@@ -158,7 +158,7 @@ def test_without_the_extra_the_line_says_what_to_install(files, capsys, monkeypa
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_a_browser_shows_hostile_answers_as_text(files, tmp_path):
     write(files.a, ("prompt", HOSTILE))
-    write(files.b, ("prompt", "\u202ea\ud800\r\nb\u200dc\x1b"))
+    write(files.b, ("prompt", "\u202ea\r\nb\u200dc\x1b"))
     root = ["--no-sandbox"] if os.geteuid() == 0 else []
     quiet = ["--disable-gpu", "--no-first-run", "--disable-background-networking"]
     budget = ["--virtual-time-budget=20000", f"--user-data-dir={tmp_path}/profile"]
@@ -171,6 +171,6 @@ def test_a_browser_shows_hostile_answers_as_text(files, tmp_path):
             check=True,
         ).stdout
     texts = re.findall(r'<div id="(?:left|right)"[^>]*>(.*?)</div>', shown, flags=re.DOTALL)
-    assert set(map(unescape, texts)) == {HOSTILE, "\ufffda\ufffd\nb\u200dc\ufffd"}
+    assert set(map(unescape, texts)) == {HOSTILE, "\ufffda\nb\u200dc\ufffd"}
     assert "<img" not in shown
     assert re.search("<title>(.*?)</title>", shown)[1] == "Which answer is better?"

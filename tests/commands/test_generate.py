@@ -84,7 +84,7 @@ def test_text_output_shows_the_prompt_only_where_there_are_several(run_dir, caps
     ("arguments", "said"),
     [
         (["nowhere/at/all", "abc"], "does not exist"),
-        (["{run}", "abc", "--temperature", "-1"], "temperature: expected 0 (greedy) or more"),
+        (["{run}", "abc", "--temperature", "-1"], "temperature: expected at least 0"),
         (["{run}", "abc", "--num-samples", "0"], "--num-samples: expected at least 1"),
         (["{run}", "--file", "missing.txt"], "No such file or directory: missing.txt"),
         (["{run}", "abc", "--file", "missing.txt"], "give one of them"),

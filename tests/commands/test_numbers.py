@@ -29,7 +29,7 @@ RUN = ROOT / "experiments/tiny/tldr/ma_ppo_fixed5.yaml"
         ("model.init_args.lora.r", "0"),
         ("data.init_args.validate_rows", "0"),
         ("data.init_args.batch_size", "-8"),
-        ("rollouts.every_n_steps", "0"),
+        ("rollouts.every_n_steps", "-1"),
         ("watchdog.timeout_s", "inf"),
     ],
 )
