@@ -58,6 +58,7 @@ class RewardReader:
         self.tokenizer = tokenizer
         self.learnt_from = learnt_from
         self.chat_template = chat_template
+        self._known = frozenset(tokenizer.get_vocab().values())
 
     def renders(self, messages: Messages | None) -> bool:
         """Tell whether a prompt is shown in the reward model's own chat template."""
@@ -138,7 +139,7 @@ class RewardReader:
 
     def _says(self, prompt: Tokens, response: Tokens, text: str) -> bool:
         """Tell whether a response's ids are this tokenizer's for its text, but for what ends it and spaces around."""
-        if not all(0 <= token < len(self.tokenizer) for token in response):
+        if not self._known.issuperset(response):
             return False
         said = decode_answers(self.tokenizer, [prompt, prompt], [response, response[:-1]])
         return text.strip() in map(str.strip, said)
