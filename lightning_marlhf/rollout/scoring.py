@@ -4,6 +4,7 @@ A scorer is asked with `submit` and answers in `Pending.result`, so that slow ju
 run, servers to ask) work while the models run their passes.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -193,7 +194,10 @@ class RewardModelScorer(Scorer):
         if by_ids.any():
             part = rollout.rows(by_ids.nonzero().flatten().tolist())
             scores[by_ids] = self._forward(part.input_ids, part.attention_mask)
-        by_text = ~by_ids & ~torch.tensor([self.reader.refuses(row) for row in answered])
+        refusals = [self.reader.refusal(row) for row in answered]
+        by_text = ~by_ids & torch.tensor([refusal is None for refusal in refusals])
+        for refusal in dict.fromkeys(compress(refusals, ~by_ids & ~by_text)):
+            warnings.warn(f"scorer {self.name}: {refusal}", stacklevel=2)
         if by_text.any():
             scores[by_text] = self._score_answers(list(compress(answered, by_text)))
         return scores
