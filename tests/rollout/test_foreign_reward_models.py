@@ -142,3 +142,23 @@ def test_a_text_that_is_longer_than_the_positions_of_an_encoder_is_refused(tmp_p
     folder = publish(tmp_path, "roberta")
     with pytest.raises(ValueError, match="reads 62"):  # 64 rows, counted from after pad
         scorer(folder).score_texts(["a" * 70], [""], [True])
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [
+        ("fnet", "padding changes the score of a row by"),  # mixes all positions, padding too
+        ("canine", "has no table of embeddings"),
+        ("xmod", "Input language unknown"),
+    ],
+)
+def test_an_encoder_that_cannot_score_padded_rows_is_refused_by_name(family, said, tmp_path):
+    sizes = {**SIZES, "pad_token_id": 0}
+    with pytest.raises(SourceError, match=f"(?i){family}ForSequenceClassification.*{said}"):
+        scorer(publish(tmp_path, family, **sizes))
+
+
+def test_an_encoder_whose_embeddings_are_no_plain_table_scores(tmp_path):
+    folder = publish(tmp_path, "ibert", **SIZES, pad_token_id=1)
+    scores = scorer(folder).score_texts(["who? "], ["a man."], [True])
+    torch.testing.assert_close(scores, own_logits(folder, "who? a man."), atol=1e-5, rtol=1e-4)
