@@ -46,6 +46,7 @@ class RewardReader:
         learnt_from: what it was shown in training.
         chat_template: plain prompts are dialogues, too: HH-RLHF's and WebGPT's turns are found, any other is one
             turn of the user.
+        always_ends: EOS follows responses that were cut off, too: encoder-decoders (BART, T5) score at EOS.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class RewardReader:
         learnt_from: RewardInput,
         *,
         chat_template: bool = False,
+        always_ends: bool = False,
     ) -> None:
+        self.always_ends = always_ends
         self.tokenizer = tokenizer
         self.learnt_from = learnt_from
         self.chat_template = chat_template
@@ -90,7 +93,7 @@ class RewardReader:
                     self.tokenizer,
                     prompts,
                     answers,
-                    ended=ended,
+                    ended=[self.always_ends or each for each in ended],
                     joined=self.learnt_from.joined,
                     special_tokens=not rendered,
                 )

@@ -142,10 +142,12 @@ class RewardModelScorer(Scorer):
         self.network = placement.scoring_network(
             self.model, self.tokenizer, dtype=self.dtype, label=self.label
         )
+        config = self.network.classifier.config
         self.reader = RewardReader(
             self.tokenizer,
-            RewardInput.of(self.network.classifier.config),
+            RewardInput.of(config),
             chat_template=self.chat_template,
+            always_ends=config.is_encoder_decoder,
         )
 
     def submit(self, rollout: Rollout) -> Pending:
