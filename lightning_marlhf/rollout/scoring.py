@@ -23,6 +23,7 @@ from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.models.backbone import context_length
 from lightning_marlhf.models.placement import Placement
 from lightning_marlhf.ranges import PositiveInt, checked
+from lightning_marlhf.rollout.generation import unpadded
 from lightning_marlhf.rollout.reward_reading import Answered, RewardReader, TokenIds, speak_alike
 from lightning_marlhf.tasks import tiny_tldr
 from lightning_marlhf.types import Messages, Rollout, TensorBatch
@@ -188,8 +189,13 @@ class RewardModelScorer(Scorer):
         by_ids = torch.tensor([self._shares_ids(messages) for messages in prompts.messages])
         if by_ids.all():
             return self._forward(rollout.input_ids, rollout.attention_mask)
+        ids = zip(
+            unpadded(prompts.input_ids, prompts.attention_mask),
+            unpadded(rollout.response_ids, rollout.response_mask),
+            strict=True,
+        )
         rows = zip(
-            prompts.texts, rollout.texts, rollout.ended.tolist(), prompts.messages, strict=True
+            prompts.texts, rollout.texts, rollout.ended.tolist(), prompts.messages, ids, strict=True
         )
         answered = list(starmap(Answered, rows))
         scores = torch.full((len(rollout),), torch.nan, device=self.device)
