@@ -69,13 +69,13 @@ class RewardReader:
             return self.chat_template
         return bool(self.tokenizer.chat_template) and self.learnt_from.chat_template is not False
 
-    def refusal(self, row: Answered) -> str | None:
-        """Say why the chat template refuses the dialogue of a row; None where it does not."""
+    def refuses(self, row: Answered) -> bool:
+        """Tell whether the chat template refuses the dialogue of a row."""
         try:
             self._write(row)
-        except chat.RefusedDialogueError as error:
-            return str(error)
-        return None
+        except chat.RefusedDialogueError:
+            return True
+        return False
 
     def read(self, rows: Sequence[Answered]) -> list[Tokens]:
         """Make the tokens of each row; those that were kept, where the reward model's tokenizer means the same by them.
