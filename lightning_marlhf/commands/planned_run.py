@@ -15,6 +15,7 @@ from lightning_marlhf.commands.raw_config import look_up, read_yaml
 from lightning_marlhf.data.base import RLHFDataModule
 from lightning_marlhf.data.mixture import Mixture
 from lightning_marlhf.data.text import TextData
+from lightning_marlhf.hub import vocabulary
 from lightning_marlhf.models.architectures import build_on_meta
 from lightning_marlhf.models.configs import ModelConfig, ModelSource
 from lightning_marlhf.models.lora import adapt
@@ -216,8 +217,8 @@ def _build(
         module, data, _ = _objects(["--config", str(exporter)])
         start = module.policy_source if isinstance(module, MAPPO) else module.model
         return _build(start, data, [exporter], scalar=scalar)
-    vocabulary = len(data.tokenizer) if isinstance(source, ModelConfig) else None
-    return build_on_meta(source, classifier=scalar, vocab_size=vocabulary)
+    rows = vocabulary.rows_needed(data.tokenizer) if isinstance(source, ModelConfig) else None
+    return build_on_meta(source, classifier=scalar, vocab_size=rows)
 
 
 def _exporter(source: str, files: Sequence[Path]) -> Path | None:

@@ -4,6 +4,7 @@ A rendered dialogue holds its special tokens, BOS among them, as text: tokenise 
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from transformers import PreTrainedTokenizerBase
 
@@ -82,10 +83,15 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
 
     Instruction-tuned models end with it, which is not always their tokenizer's EOS, nor a special token with a name.
     """
+    system = {"role": "system", "content": "rules"}
     turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": _ANSWER}]
-    try:
-        _, answer, after = render(tokenizer, turns).rpartition(_ANSWER)
-    except SourceError:  # it wants other turns
-        return None
+    text = ""
+    for dialogue in (
+        [system, *turns],
+        turns,
+    ):  # some templates refuse a system's turn, some want it
+        with suppress(RefusedDialogueError):
+            text = render(tokenizer, dialogue)
+    _, answer, after = text.rpartition(_ANSWER)
     ids = tokenizer(after.lstrip(), add_special_tokens=False).input_ids if answer else []
     return ids[0] if ids and ids[0] in tokenizer.added_tokens_decoder else None

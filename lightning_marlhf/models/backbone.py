@@ -256,7 +256,8 @@ def response_ends(lm: PreTrainedModel) -> list[int]:
 
 def context_length(model: PreTrainedModel) -> float:
     """Tell how many tokens the model has positions for; infinity where its configuration sets no limit."""
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
+    stated = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 0
+    limit = stated if stated > 0 else math.inf  # XLNet states -1
     for name, table in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
             before = -1 if table.padding_idx is None else table.padding_idx
@@ -447,7 +448,13 @@ def _make_ready(
     Responses may end with ``ends``, too, but for BOS, which settings that nobody chose may name.
     """
     rows = vocabulary.rows_needed(tokenizer)
-    old = model.get_input_embeddings().num_embeddings
+    try:
+        old = model.get_input_embeddings().weight.shape[0]
+    except NotImplementedError as error:  # CANINE hashes characters
+        raise SourceError(
+            f"{model.name_or_path} ({type(model).__name__}) has no table of embeddings, so it cannot be used here: "
+            "take a model of another family"
+        ) from error
     if rows > old:
         tokens = sorted((index, name) for name, index in tokenizer.get_vocab().items())
         for index, name in tokens:

@@ -168,6 +168,10 @@ class PoolingClassifier(nn.Module):
         self.classifier = classifier
         self.label = label or 0
 
+    def check(self) -> None:
+        """Refuse a classifier whose scores padding changes; sharded ones, on all processes."""
+        self_check.check_scores(self, self.classifier)
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Score each row.
 

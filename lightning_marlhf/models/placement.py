@@ -165,7 +165,7 @@ class Placement:
         if self.device.type != "meta":
             if lora is not None:
                 draw_adapters(network, seed=seed)
-            if isinstance(network, Policy | ScalarNetwork):
+            if isinstance(network, Policy | ScalarNetwork | PoolingClassifier):
                 network.check()
         return network
 

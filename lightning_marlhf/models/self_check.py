@@ -8,7 +8,7 @@ The hidden states of a fresh model are too small to show a soft-cap, and those o
 looks like noise: before the head they are stretched, so that logits spread as widely as a trained model's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ _SPREAD = 10.0  # standard deviation of the stretched logits
 # What rounding and another order of sums may change, in float32 or better and in half precision:
 _STATES = (0.001, 0.1)  # share of the states' norm
 _LOGPROBS = (0.2, 1.0)  # nats
+_SCORES = (0.001, 0.1)  # beside the same share of the score
 
 
 class _WithStates(Protocol):
@@ -60,6 +61,34 @@ def check_states(network: _WithStates, model: PreTrainedModel) -> None:
         raise SourceError(
             f"{_name(model)} cannot be used here: padding to the left of a row, or the token after it, changes its "
             f"hidden states by {off:.1%} (expected no change); take a model of another family"
+        )
+
+
+@torch.no_grad()
+def check_scores(network: Callable[[Tensor, Tensor], Tensor], classifier: PreTrainedModel) -> None:
+    """Refuse an encoder whose score of a row changes when the row is padded.
+
+    Args:
+        network: maps ids and mask [batch, seq] to scores [batch]; whole, or sharded, then all processes have to call
+            this.
+        classifier: the one in it.
+
+    Raises:
+        SourceError: names the model and the difference.
+    """
+    ids, mask = _rows(classifier)
+    end = classifier.config.eos_token_id
+    if isinstance(end, int):  # BART and T5 score at the end of a row, and want one
+        ids = ids.masked_fill(ids == end, int(ids[ids != end][0]))
+        ids[:, -1] = end
+    with _evaluating(classifier):
+        padded = network(ids, mask)[1].item()
+        alone = network(ids[1:, _PADDING:], mask[1:, _PADDING:])[0].item()
+    off = abs(padded - alone)
+    if not off <= _tolerance(_SCORES, classifier.dtype) * (1 + abs(alone)):
+        raise SourceError(
+            f"{_name(classifier)} cannot be used here: padding changes the score of a row by {off:.2g} (it is "
+            f"{alone:.2g}; expected no change); take a model of another family"
         )
 
 

@@ -46,6 +46,7 @@ class RewardReader:
         learnt_from: what it was shown in training.
         chat_template: plain prompts are dialogues, too: HH-RLHF's and WebGPT's turns are found, any other is one
             turn of the user.
+        always_ends: EOS follows responses that were cut off, too: encoder-decoders (BART, T5) score at EOS.
     """
 
     def __init__(
@@ -54,10 +55,13 @@ class RewardReader:
         learnt_from: RewardInput,
         *,
         chat_template: bool = False,
+        always_ends: bool = False,
     ) -> None:
+        self.always_ends = always_ends
         self.tokenizer = tokenizer
         self.learnt_from = learnt_from
         self.chat_template = chat_template
+        self._known = frozenset(tokenizer.get_vocab().values())
 
     def renders(self, messages: Messages | None) -> bool:
         """Tell whether a prompt is shown in the reward model's own chat template."""
@@ -89,7 +93,7 @@ class RewardReader:
                     self.tokenizer,
                     prompts,
                     answers,
-                    ended=ended,
+                    ended=[self.always_ends or each for each in ended],
                     joined=self.learnt_from.joined,
                     special_tokens=not rendered,
                 )
@@ -138,7 +142,7 @@ class RewardReader:
 
     def _says(self, prompt: Tokens, response: Tokens, text: str) -> bool:
         """Tell whether a response's ids are this tokenizer's for its text, but for what ends it and spaces around."""
-        if not all(0 <= token < len(self.tokenizer) for token in response):
+        if not self._known.issuperset(response):
             return False
         said = decode_answers(self.tokenizer, [prompt, prompt], [response, response[:-1]])
         return text.strip() in map(str.strip, said)

@@ -23,6 +23,7 @@ from lightning_marlhf.hub.tokenizer import Tokens, load_tokenizer
 from lightning_marlhf.models.backbone import context_length
 from lightning_marlhf.models.placement import Placement
 from lightning_marlhf.ranges import PositiveInt, checked
+from lightning_marlhf.rollout.generation import unpadded
 from lightning_marlhf.rollout.reward_reading import Answered, RewardReader, TokenIds, speak_alike
 from lightning_marlhf.tasks import tiny_tldr
 from lightning_marlhf.types import Messages, Rollout, TensorBatch
@@ -142,10 +143,12 @@ class RewardModelScorer(Scorer):
         self.network = placement.scoring_network(
             self.model, self.tokenizer, dtype=self.dtype, label=self.label
         )
+        config = self.network.classifier.config
         self.reader = RewardReader(
             self.tokenizer,
-            RewardInput.of(self.network.classifier.config),
+            RewardInput.of(config),
             chat_template=self.chat_template,
+            always_ends=config.is_encoder_decoder,
         )
 
     def submit(self, rollout: Rollout) -> Pending:
@@ -213,7 +216,12 @@ class RewardModelScorer(Scorer):
     def _tokens(self, rollout: Rollout, by_ids: Sequence[bool]) -> list[Tokens]:
         """Take the ids of rows that share them, and make those of the others; none for refused dialogues."""
         prompts, ended = rollout.prompts, rollout.ended.tolist()
-        rows = list(map(Answered, prompts.texts, rollout.texts, ended, prompts.messages))
+        kept = zip(
+            unpadded(prompts.input_ids, prompts.attention_mask),
+            unpadded(rollout.response_ids, rollout.response_mask),
+            strict=True,
+        )
+        rows = list(map(Answered, prompts.texts, rollout.texts, ended, prompts.messages, kept))
         read = [
             not shared and not self.reader.refuses(row)
             for shared, row in zip(by_ids, rows, strict=True)

@@ -38,3 +38,11 @@ def test_a_tokenizer_without_a_template_is_refused():
 def test_the_end_of_an_answer_is_found_where_it_is_a_special_token(end, found):
     template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}" + end + "{% endfor %}"
     assert chat.end_of_turn(byte_tokenizer(template=template)) == found
+
+
+def test_the_end_of_an_answer_is_found_where_the_template_wants_a_system_turn():
+    template = (
+        "{% if messages[0]['role'] != 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        "{% for m in messages %}{{ m['content'] }}<end_of_turn>{% endfor %}"
+    )
+    assert chat.end_of_turn(byte_tokenizer(template=template)) == END

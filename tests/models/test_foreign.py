@@ -167,6 +167,7 @@ def test_ids_with_gaps_have_rows(tokenizer, monkeypatch):
         (BertConfig(max_position_embeddings=34), 34),
         (GPT2Config(n_positions=34), 34),
         (AutoConfig.for_model("bloom"), math.inf),
+        (AutoConfig.for_model("xlnet", n_layer=1), math.inf),  # states -1
     ],
 )
 def test_positions_are_those_that_tokens_can_have(config, expected):

@@ -142,3 +142,37 @@ def test_a_text_that_is_longer_than_the_positions_of_an_encoder_is_refused(tmp_p
     folder = publish(tmp_path, "roberta")
     with pytest.raises(ValueError, match="reads 62"):  # 64 rows, counted from after pad
         scorer(folder).score_texts(["a" * 70], [""], [True])
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [
+        ("fnet", "padding changes the score of a row by"),  # mixes all positions, padding too
+        ("canine", "has no table of embeddings"),
+        ("xmod", "Input language unknown"),
+    ],
+)
+def test_an_encoder_that_cannot_score_padded_rows_is_refused_by_name(family, said, tmp_path):
+    sizes = {**SIZES, "pad_token_id": 0}
+    with pytest.raises(SourceError, match=f"(?i){family}ForSequenceClassification.*{said}"):
+        scorer(publish(tmp_path, family, **sizes))
+
+
+def test_an_encoder_whose_embeddings_are_no_plain_table_scores(tmp_path):
+    folder = publish(tmp_path, "ibert", **SIZES, pad_token_id=1)
+    scores = scorer(folder).score_texts(["who? "], ["a man."], [True])
+    torch.testing.assert_close(scores, own_logits(folder, "who? a man."), atol=1e-5, rtol=1e-4)
+
+
+def test_an_encoder_decoder_scores_at_its_end_though_a_response_was_cut_off(tmp_path):
+    character_tokenizer(LETTERS).save_pretrained(tmp_path)
+    sizes = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "num_labels": 1}
+    ids = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2, "decoder_start_token_id": 1}
+    config = AutoConfig.for_model("bart", vocab_size=40, **sizes, **ids, init_std=0.3)
+    torch.manual_seed(0)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
+    made = scorer(str(tmp_path))
+    texts = (["who? ", "who? ", "hm "], ["a man.", "a man.", "no"])
+    scores = made.score_texts(*texts, [True, False, True])
+    assert scores[1] == pytest.approx(scores[0])
+    assert scores[2] != pytest.approx(scores[0])

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from tokenizers import processors
+from tokenizers import Tokenizer, processors
+from transformers import PreTrainedTokenizerFast
 
 from lightning_marlhf.data import Preferences
 from lightning_marlhf.data.tokenizers import character_tokenizer
@@ -136,6 +137,21 @@ def test_kept_ids_of_a_dialogue_are_shown_where_its_template_is_the_same():
     assert reader(template=GEMMA_TEMPLATE).read([row]) == [[*prompt, *response]]
     (text,) = shown(reader(template=OTHER_TEMPLATE), row)
     assert text == "[u]what is it?\n[a]it is\n"
+
+
+def test_kept_ids_are_known_beyond_a_gap_in_the_vocabulary():
+    rules = json.loads(byte_tokenizer().backend_tokenizer.to_str())
+    vocabulary = rules["model"]["vocab"]
+    vocabulary["i"] = max(vocabulary.values()) + 100
+    gapped = Tokenizer.from_str(json.dumps(rules))
+    read = RewardReader(
+        PreTrainedTokenizerFast(tokenizer_object=gapped, eos_token="<eos>"), UNKNOWN
+    )
+    prompt, response = sampled(read.tokenizer, "what", " it")
+    assert vocabulary["i"] in response
+    assert read.read([Answered("what", " it", True, ids=(prompt, response))]) == [
+        [*prompt, *response]
+    ]
 
 
 @pytest.mark.parametrize("shift", [1, 1000, -1000])

@@ -142,6 +142,17 @@ def chat_rollout(tokenizer, *, messages):
     return replace(plain, prompts=prompts, response_ids=ids, response_mask=torch.ones_like(ids) > 0)
 
 
+def test_a_policy_that_ends_otherwise_is_scored_by_what_it_sampled(tmp_path):
+    scorer = RewardModelScorer(str(publish(tmp_path, "reward_model")))
+    tokenizer = byte_tokenizer()
+    tokenizer.eos_token = "<end_of_turn>"  # an instruct model, and a reward model of its base
+    scorer.prepare(tokenizer=tokenizer, device=torch.device("cpu"))
+    asked = chat_rollout(tokenizer, messages=None)
+    scores = scorer.submit(asked).result().values
+    assert not scorer.same_tokenizer
+    torch.testing.assert_close(scores, scorer._forward(asked.input_ids, asked.attention_mask))
+
+
 USER = {"role": "user", "content": "what is it?"}
 
 
