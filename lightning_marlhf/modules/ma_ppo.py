@@ -25,14 +25,18 @@ from lightning_marlhf.ops import losses, macro, masking
 from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.rollout.experience import Actors, Execution, collect_experience
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
-from lightning_marlhf.rollout.persistence import Patience, PersistentScorer, ScoringError
+from lightning_marlhf.rollout.persistence import (
+    RESERVED_NAMES,
+    Patience,
+    PersistentScorer,
+    ScoringError,
+)
 from lightning_marlhf.rollout.scoring import Scorer
 from lightning_marlhf.rollout.settings import Credit, Shaping
 from lightning_marlhf.rollout.stopwatch import Stopwatch
 from lightning_marlhf.rollout.termination import Termination
 from lightning_marlhf.types import Experience, Prompts
 
-RESERVED_NAMES = {"scores", "kl", "entropy", "response_length", "ended"}  # of other metrics
 _EVALUATION_SEED = (
     20241002  # held-out prompts are answered with the same random numbers at every step
 )
