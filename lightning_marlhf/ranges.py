@@ -3,12 +3,13 @@
     lr: Annotated[float, Range(at_least=0, at_most=1)] = 1e-5
 
 `checked` classes refuse other numbers when they are built; the command line refuses them earlier, by the same hints. A
-number that is NaN or infinite is refused everywhere.
+number that is NaN, infinite or beyond 64 bits is refused everywhere.
 """
 
 import functools
 import inspect
 import math
+import reprlib
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,11 +17,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 Class = TypeVar("Class", bound=type)
+LARGEST = 2**63 - 1  # of tensors' whole numbers; no setting has a use for more
 
 
 @dataclass(frozen=True, repr=False)
 class Range:
-    """Finite numbers between bounds; None is no bound."""
+    """Numbers of at most 64 bits between bounds; None is no other bound."""
 
     at_least: float | None = None
     at_most: float | None = None
@@ -30,7 +32,7 @@ class Range:
     def __contains__(self, number: float) -> bool:
         """Tell whether a number is in the range; NaN and infinity never are."""
         return (
-            math.isfinite(number)
+            -LARGEST <= number <= LARGEST
             and (self.at_least is None or number >= self.at_least)
             and (self.at_most is None or number <= self.at_most)
             and (self.above is None or number > self.above)
@@ -53,6 +55,7 @@ PositiveInt = Annotated[int, Range(at_least=1)]
 NonNegativeInt = Annotated[int, Range(at_least=0)]
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(at_least=0)]
+Seconds = Annotated[float, Range(above=0, at_most=10**9)]  # timers overflow beyond 9.2e9
 UnitInterval = Annotated[float, Range(at_least=0, at_most=1)]
 
 
@@ -97,7 +100,8 @@ def _outside(value: Any, hint: Any, name: str) -> Iterator[str]:
     if isinstance(value, int | float) and not isinstance(value, bool):
         for allowed in _ranges(hint) or [Range()]:
             if value not in allowed:
-                yield f"{name}: expected {allowed}, got {value}"
+                expected = Range(at_most=LARGEST) if LARGEST < value < math.inf else allowed
+                yield f"{name}: expected {expected}, got {reprlib.repr(value)}"
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from _outside(item, _item_hint(hint), f"{name}.{key}")

@@ -7,6 +7,7 @@ from typing import Annotated
 import pytest
 
 from lightning_marlhf.callbacks.guards import KLGuard
+from lightning_marlhf.callbacks.watchdog import Watchdog
 from lightning_marlhf.commands.estimate import Machine
 from lightning_marlhf.data import TinyTLDR
 from lightning_marlhf.models.lora import LoRA
@@ -25,6 +26,7 @@ from lightning_marlhf.rollout.generation import SamplingSettings
 from lightning_marlhf.rollout.persistence import Patience
 from lightning_marlhf.rollout.settings import Credit, Shaping
 from lightning_marlhf.rollout.termination import FixedNGram, RandomizedNGram
+from lightning_marlhf.sandbox.verdicts import Limits
 
 SAMPLING = SamplingSettings(max_new_tokens=4)
 
@@ -34,7 +36,7 @@ SAMPLING = SamplingSettings(max_new_tokens=4)
     [
         (Range(at_least=0, at_most=1), (0, 0.5, 1), (-1e-9, 1.01)),
         (Range(above=0, below=1), (1e-9, 0.9), (0, 1)),
-        (Range(), (-1e300, 0, 10**40), ()),
+        (Range(), (-1e18, 0, 2**63 - 1), (1e30, -1e300, 2**63, 10**400)),
     ],
 )
 def test_a_range_holds_finite_numbers_between_its_bounds(allowed, inside, outside):
@@ -103,6 +105,15 @@ def test_what_is_in_range_or_no_number_is_none_of_its_business(value, hint):
         (lambda: KLControl(horizon=0), "^horizon: expected at least 1, got 0"),
         (lambda: replace(SAMPLING, top_p=0.0), "^top_p: expected more than 0 and at most 1"),
         (lambda: replace(SAMPLING, temperature=math.nan), "^temperature: .* got nan"),
+        (lambda: KLControl(horizon=10**400), "^horizon: expected at most 9,.* got 1000*[.]{3}0*$"),
+        (lambda: Optimization(weight_decay=1e30), "^weight_decay: .* got 1e[+]30"),
+        (lambda: Watchdog(timeout_s=1e12), "^timeout_s: .* and at most 1,000,000,000, got"),
+        (lambda: Limits(cpu_s=0), "^cpu_s: expected at least 0.1 .* got 0"),
+        (lambda: KLControl(coefficient=0.0, target=1.0), "^coefficient: .* beside a target"),
+        (lambda: replace(SAMPLING, temperature=1e-40), "^temperature: expected 0 or .*, got 1e-40"),
+        (lambda: Shaping(logprob_temperature=1e-40), "^logprob_temperature: .* got 1e-40"),
+        (lambda: Optimization(eps=1e-300), "^eps: .* got 1e-300"),
+        (lambda: RandomizedNGram(repeat_times=10**9), "^repeat_times: .* 10,000, got 1000000000"),
         (lambda: Patience(wait_s=-1), "^wait_s: expected at least 0, got -1"),
         (lambda: LoRA(r=0), "^r: expected at least 1, got 0"),
         (lambda: LoRA(alpha=math.inf), "^alpha: .* got inf"),

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_marlhf.callbacks.interrupt import RESTART_STATUS
 from lightning_marlhf.callbacks.ranks import prefix_of, say
-from lightning_marlhf.ranges import Positive, checked
+from lightning_marlhf.ranges import Seconds, checked
 
 _STDERR = 2
 _SOONER_S = 60.0  # than a collective gives up, which may end the process
@@ -28,7 +28,7 @@ class Watchdog(Callback):
     """
 
     def __init__(
-        self, *, timeout_s: Positive = 1800.0, action: Literal["report", "exit"] = "report"
+        self, *, timeout_s: Seconds = 1800.0, action: Literal["report", "exit"] = "report"
     ) -> None:
         self.timeout_s = timeout_s
         self.action = action

@@ -17,12 +17,19 @@ class KLControl:
     Attributes:
         coefficient: beta, reward per nat of KL; where it starts, if it adapts.
         target: KL per response in nats that the coefficient is steered to; null keeps the coefficient.
-        horizon: episodes in which the coefficient changes by at most a fifth; smaller adapts faster.
+        horizon: episodes in which the coefficient changes by at most a fifth; smaller adapts faster. A rollout changes
+            it by no more.
     """
 
     coefficient: NonNegative = 0.05
     target: Positive | None = None
     horizon: PositiveInt = 10_000
+
+    def __post_init__(self) -> None:
+        if self.target is not None and self.coefficient == 0:
+            raise ValueError(
+                "coefficient: expected more than 0 beside a target, as it is scaled, got 0"
+            )
 
 
 class KLController(nn.Module):
@@ -46,7 +53,7 @@ class KLController(nn.Module):
             return
         error = kl_per_response / self.settings.target - 1
         error = max(-self._MAX_ERROR, min(self._MAX_ERROR, error))
-        self.coefficient *= 1 + error * episodes / self.settings.horizon
+        self.coefficient *= 1 + error * min(1.0, episodes / self.settings.horizon)
 
 
 class ScoreNormalizer(nn.Module):

@@ -25,14 +25,18 @@ from lightning_marlhf.ops import losses, macro, masking
 from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.rollout.experience import Actors, Execution, collect_experience
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
-from lightning_marlhf.rollout.persistence import Patience, PersistentScorer, ScoringError
+from lightning_marlhf.rollout.persistence import (
+    RESERVED_NAMES,
+    Patience,
+    PersistentScorer,
+    ScoringError,
+)
 from lightning_marlhf.rollout.scoring import Scorer
 from lightning_marlhf.rollout.settings import Credit, Shaping
 from lightning_marlhf.rollout.stopwatch import Stopwatch
 from lightning_marlhf.rollout.termination import Termination
 from lightning_marlhf.types import Experience, Prompts
 
-RESERVED_NAMES = {"scores", "kl", "entropy", "response_length", "ended"}  # of other metrics
 _EVALUATION_SEED = (
     20241002  # held-out prompts are answered with the same random numbers at every step
 )
@@ -57,7 +61,8 @@ class MAPPO(TrainingModule):
         kl: the price of KL.
         ppo: how experience is learnt from.
         patience: with scorers that raise.
-        rows_per_pass: rows per forward and backward pass; memory grows with it, results do not change.
+        rows_per_pass: rows per forward and backward pass; memory grows with it, results do not change (in half
+            precision by the rounding of each pass's gradients, about 0.2 %).
         checkpoint_activations: less memory, more time, the same results: layers run again in the backward pass.
         lora: adapters of policy and critic learn, beside frozen weights; the reference is the policy without its
             adapter, and takes no memory. null: all weights learn.

@@ -54,7 +54,7 @@ class Optimization:
     lr: Rate = 1e-5
     critic_lr: Rate | None = None
     betas: tuple[Decay, Decay] = (0.9, 0.95)
-    eps: Positive = 1e-8
+    eps: Annotated[float, Range(at_least=1e-37, at_most=1)] = 1e-8  # no 0 in fp32
     weight_decay: NonNegative = 0.0
     critic_weight_decay: NonNegative | None = None
     schedule: Schedule = "cosine"

@@ -28,7 +28,8 @@ class RewardModel(TrainingModule):
         loss: "last" compares the scores of the last tokens (paper); "tokens" those of all tokens from the first that
             differs (DeepSpeed-Chat, which the released code uses).
         center_rows: demonstrations whose mean score becomes 0 when training ends; 0 leaves the scores as they are.
-        rows_per_pass: pairs per forward and backward pass; memory grows with it, results do not change.
+        rows_per_pass: pairs per forward and backward pass; memory grows with it, results do not change (in half
+            precision by the rounding of each pass's gradients, about 0.2 %).
         checkpoint_activations: less memory, more time, the same results: layers run again in the backward pass.
         lora: adapters learn, beside frozen weights; null: all weights learn.
         dtype: of the weights.

@@ -39,6 +39,7 @@ from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, Ra
 from lightning_marlhf.seeds import hashed
 from lightning_marlhf.types import Prompts, Rollout
 
+LEAST_TEMPERATURE = 1e-6  # logits over less are infinite
 _SAMPLING_STREAM = 0x53414D504C45  # keeps these numbers apart from others drawn with the row's seed
 
 
@@ -55,6 +56,10 @@ class SamplingSettings:
     stop: tuple[str, ...] = ()  # texts that end a response as EOS does; they belong to it
 
     def __post_init__(self) -> None:
+        if 0 < self.temperature < LEAST_TEMPERATURE:
+            raise ValueError(
+                f"temperature: expected 0 or at least {LEAST_TEMPERATURE:g}, got {self.temperature}"
+            )
         if isinstance(self.stop, str) or "" in self.stop:
             raise ValueError(
                 f"stop: expected a list of texts, none of them empty, got {self.stop!r}"

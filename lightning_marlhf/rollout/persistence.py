@@ -18,6 +18,14 @@ from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, ch
 from lightning_marlhf.rollout.scoring import Pending, Scorer, Scores
 from lightning_marlhf.types import Rollout
 
+# Of other metrics, with which a scorer's would be averaged
+RESERVED_NAMES = {"scores", "scores_invalid", "kl", "kl_coefficient", "entropy"} | {
+    "non_score_reward",
+    "rlhf_reward",
+    "response_length",
+    "ended",
+}
+
 
 @checked
 @dataclass(frozen=True)
@@ -118,7 +126,7 @@ class _Asked:
             return error
 
     def _without_non_finite(self, scores: Scores) -> Scores:
-        finite = scores.values.isfinite()
+        finite = scores.values.float().square().isfinite()  # as losses and variances need it
         broken = (scores.valid & ~finite).nonzero().flatten().tolist()
         self._asker.complaint = ""
         if broken:
@@ -149,6 +157,10 @@ def in_one_form(scores: Scores, rollout: Rollout) -> Scores:
         )
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"expected numbers and details of numbers by name: {error}") from error
+    if values.is_complex():
+        raise ValueError(f"expected real numbers, got {values.dtype}")
+    if taken := RESERVED_NAMES.intersection(itertools.chain(*details)):
+        raise ValueError(f"details are called {sorted(taken)}, as other metrics are: rename them")
     if values.shape != (size,) or valid.shape != (size,) or len(details) != size:
         shapes = f"{list(values.shape)}, {list(valid.shape)} and {len(details)}"
         raise ValueError(

@@ -1,10 +1,10 @@
 """The numbers of a rollout that a scientist changes: how rewards are shaped and credit is assigned."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from lightning_marlhf.ranges import NonNegative, Positive, UnitInterval, checked
-from lightning_marlhf.rollout.generation import SamplingSettings
+from lightning_marlhf.ranges import NonNegative, Positive, Range, UnitInterval, checked
+from lightning_marlhf.rollout.generation import LEAST_TEMPERATURE, SamplingSettings
 
 Pooling = Literal["sum", "equal", "unit", "first", "position", "position_early"]
 
@@ -62,7 +62,7 @@ class Shaping:
     clamp: Positive | None = None
     missing_eos_penalty: NonNegative = 0.0
     normalize: bool = False
-    logprob_temperature: Positive | None = None
+    logprob_temperature: Annotated[float, Range(at_least=LEAST_TEMPERATURE)] | None = None
 
     def temperature(self, sampling: SamplingSettings) -> float:
         """Give the temperature of log-probabilities; greedy sampling counts as 1."""

@@ -8,7 +8,7 @@ own: subclass `Termination` with one method, `__call__`, and name it in the YAML
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Int
@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.ops import segmentation
-from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
+from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, Range, checked
 from lightning_marlhf.rollout.parser_pool import ParserPool
 from lightning_marlhf.rollout.parsing import Parser
 from lightning_marlhf.rollout.token_ends import token_ends
@@ -86,7 +86,7 @@ class RandomizedNGram(Termination):
     def __init__(
         self,
         lengths: Sequence[PositiveInt] = (2, 3, 5, 10),
-        repeat_times: PositiveInt | None = None,
+        repeat_times: Annotated[int, Range(at_least=1, at_most=10_000)] | None = None,
     ) -> None:
         if not lengths:
             raise ValueError("lengths: expected at least one, got none")

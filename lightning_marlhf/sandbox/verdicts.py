@@ -1,10 +1,11 @@
 """What goes into the sandbox and what comes out: limits, tests, verdicts, reports."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from lightning_marlhf.ranges import PositiveInt, Range, checked
 
 Match = Literal["strict", "apps"]
 
@@ -30,6 +31,7 @@ class Verdict(StrEnum):
         return self not in (Verdict.PASSED, Verdict.WRONG_ANSWER)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What a program may use on one test.
@@ -41,20 +43,10 @@ class Limits:
         output_bytes: bytes of standard output, of standard error, and of a result.
     """
 
-    cpu_s: float = 4.0
-    wall_factor: float = 3.0
-    memory_mb: int = 512
-    output_bytes: int = 1_000_000
-
-    def __post_init__(self) -> None:
-        for name, least in {
-            "cpu_s": 0.1,
-            "wall_factor": 1,
-            "memory_mb": 16,
-            "output_bytes": 1,
-        }.items():
-            if not least <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected at least {least}")
+    cpu_s: Annotated[float, Range(at_least=0.1, at_most=10**6)] = 4.0
+    wall_factor: Annotated[float, Range(at_least=1, at_most=1000)] = 3.0
+    memory_mb: Annotated[int, Range(at_least=16, at_most=10**9)] = 512
+    output_bytes: PositiveInt = 1_000_000
 
     @property
     def wall_s(self) -> float:

@@ -316,6 +316,11 @@ def test_the_kl_coefficient_follows_its_target_and_stays_without_one():
     assert controller.coefficient.item() == pytest.approx(0.102)
     controller.update(5.4, episodes=100)  # error -0.1: 0.102 * (1 - 0.01)
     assert controller.coefficient.item() == pytest.approx(0.10098)
+    short = KLController(KLControl(coefficient=0.1, target=6.0, horizon=10))
+    short.update(
+        0.0, episodes=100
+    )  # a fifth, and not 0.1 * (1 - 0.2 * 100 / 10), which pays for KL
+    assert short.coefficient.item() == pytest.approx(0.08)
     fixed = KLController(KLControl(coefficient=0.1))
     fixed.update(100.0, episodes=100)
     assert fixed.coefficient.item() == 0.1

@@ -97,7 +97,7 @@ def weights(module):
     return torch.cat([weight.detach().flatten() for weight in module.parameters()])
 
 
-@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 1e30])
 def test_an_answer_without_a_finite_score_is_left_out_of_every_mean(run_partial, number):
     _, keep, _ = run_partial(Partial([0, 3], number=number), steps=2)
     for found, logged in zip(keep.rollouts, keep.logged, strict=True):

@@ -146,6 +146,8 @@ def test_whole_numbers_lists_and_graphs_are_scores_too():
         (replace(SCORES, details=()), r"got \[2\], \[2\] and 0"),
         (replace(SCORES, details=({"judge": "good"},) * 2), "details of numbers by name"),
         (replace(SCORES, values=["good", "bad"]), "expected numbers"),
+        (replace(SCORES, values=torch.ones(2, dtype=torch.complex64)), "expected real numbers"),
+        (replace(SCORES, details=({}, {"kl": 9.0})), r"details are called \['kl'\]"),
     ],
 )
 def test_what_is_not_one_number_for_each_answer_is_refused_by_the_scorer_s_name(scores, match):

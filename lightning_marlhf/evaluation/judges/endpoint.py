@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_marlhf.evaluation.judges import access
 from lightning_marlhf.evaluation.judges.base import JudgeError
 from lightning_marlhf.evaluation.judges.parsing import SCHEMA
-from lightning_marlhf.ranges import NonNegative, NonNegativeInt, Positive, PositiveInt, checked
+from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, Seconds, checked
 
 if TYPE_CHECKING:
     import openai
@@ -87,7 +87,7 @@ class Endpoint:
         key_variable: str | None = None,
         temperature: NonNegative | None = 0.0,
         max_tokens: PositiveInt = 512,
-        timeout_s: Positive = 120.0,
+        timeout_s: Seconds = 120.0,
         retries: NonNegativeInt = 5,
     ) -> None:
         self.model = model
