@@ -49,10 +49,10 @@ def what_is_there(run_dir: Path) -> str:
 
 
 def what_is_wrong(path: Path) -> str | None:
-    """Say why a file is no whole checkpoint of a run; None where it is one. Sharded ones, folders, are
-    hardly looked at.
+    """Say why a file is no whole checkpoint of a run; None where it is one.
 
-    Each record of the file has a checksum, which PyTorch writes and does not check.
+    Sharded ones, folders, are hardly looked at. Each record of a file has a checksum, which PyTorch writes and
+    does not check.
     """
     if path.is_dir():
         parts = any((path / name).exists() for name in _OF_SHARDED)

@@ -310,14 +310,16 @@ def test_a_checkpoint_without_a_part_of_the_run_is_refused(run, folder, part):
     torch.save(checkpoint, path)
     ended, said = run("--ckpt_path=last", "--trainer.max_steps=8")
     assert ended == 1
-    assert "last.ckpt" in said and part in said
+    assert "last.ckpt" in said
+    assert part in said
 
 
 def test_a_folder_that_is_no_checkpoint_is_told(run, folder):
     assert run()[0] == 0
     ended, said = run(f"--ckpt_path={folder}", "--trainer.max_steps=8")
     assert ended == 1
-    assert "no checkpoint" in said and "last.ckpt" in said
+    assert "no checkpoint" in said
+    assert "last.ckpt" in said
 
 
 # --- nobody reads what a run says
