@@ -146,3 +146,16 @@ def test_make_help_names_every_target() -> None:
     assert {"help", "demo", "test", "lint"} <= set(targets)
     for target in set(targets) - {"help"}:
         assert f'@echo "make {target} ' in makefile
+
+
+def test_every_test_that_the_page_of_kinds_names_exists() -> None:
+    named = 0
+    for line in (ROOT / "tests/README.md").read_text(encoding="utf-8").splitlines():
+        text = ""
+        for path, test in re.findall(r"`(?:(tests/[\w/.]+))?(?:::(\w+)\*?)?`", line):
+            if path:
+                file = ROOT / path
+                text = file.read_text(encoding="utf-8") if file.suffix == ".py" else ""
+            assert test in text, f"{path}::{test}"
+            named += bool(test)
+    assert named > 100

@@ -4,6 +4,7 @@ A scorer is asked with `submit` and answers in `Pending.result`, so that slow ju
 run, servers to ask) work while the models run their passes.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.hub import chat
 from lightning_marlhf.hub.reward_input import RewardInput
-from lightning_marlhf.hub.tokenizer import load_tokenizer
+from lightning_marlhf.hub.tokenizer import Tokens, load_tokenizer
 from lightning_marlhf.models.backbone import context_length
 from lightning_marlhf.models.placement import Placement
 from lightning_marlhf.ranges import PositiveInt, checked
@@ -177,26 +178,53 @@ class RewardModelScorer(Scorer):
         """
         unknown = (None,) * len(prompts)
         rows = zip(prompts, responses, ended, messages or unknown, ids or unknown, strict=True)
-        return self._score_answers(list(starmap(Answered, rows)))
+        padded, mask = self._pad(self.reader.read(list(starmap(Answered, rows))))
+        longest = padded.shape[1]
+        if longest > self._context:
+            raise ValueError(
+                f"a prompt with its response has {longest} tokens, and {self.model} reads {self._context}: shorten them"
+            )
+        return self._forward(padded, mask)
 
     def _score(self, rollout: Rollout) -> Float[Tensor, " batch"]:
-        """Score ids where both models mean the same by them; a dialogue that the template refuses gets NaN."""
-        prompts = rollout.prompts
-        by_ids = torch.tensor([self._shares_ids(messages) for messages in prompts.messages])
-        if by_ids.all():
-            return self._forward(rollout.input_ids, rollout.attention_mask)
-        rows = zip(
-            prompts.texts, rollout.texts, rollout.ended.tolist(), prompts.messages, strict=True
-        )
-        answered = list(starmap(Answered, rows))
-        scores = torch.full((len(rollout),), torch.nan, device=self.device)
-        if by_ids.any():
-            part = rollout.rows(by_ids.nonzero().flatten().tolist())
-            scores[by_ids] = self._forward(part.input_ids, part.attention_mask)
-        by_text = ~by_ids & ~torch.tensor([self.reader.refuses(row) for row in answered])
-        if by_text.any():
-            scores[by_text] = self._score_answers(list(compress(answered, by_text)))
-        return scores
+        """Score ids where both models mean the same by them, texts elsewhere.
+
+        A dialogue that the reward model's template refuses, or that is longer than its context, gets NaN. Rows of every
+        kind go through one pass together: where the network is sharded, all processes have to make as many.
+        """
+        by_ids = [self._shares_ids(messages) for messages in rollout.prompts.messages]
+        ids, mask = rollout.input_ids, rollout.attention_mask
+        if not all(by_ids):
+            ids, mask = self._pad(self._tokens(rollout, by_ids))
+        lengths = mask.sum(dim=1)
+        unread = (lengths == 0) | (lengths > self._context)
+        if unread.any():
+            warnings.warn(
+                f"{int(unread.sum())} of {len(rollout)} dialogues have no score: the chat template of {self.model} "
+                f"refuses them, or they are longer than the {self._context} tokens that it reads",
+                stacklevel=2,
+            )
+            mask = mask & ~unread.unsqueeze(1)
+            mask[unread, 0] = True  # any token
+            shown = mask.any(dim=0)
+            ids, mask = ids[:, shown], mask[:, shown]
+        return self._forward(ids, mask).masked_fill(unread.to(self.device), torch.nan)
+
+    def _tokens(self, rollout: Rollout, by_ids: Sequence[bool]) -> list[Tokens]:
+        """Take the ids of rows that share them, and make those of the others; none for refused dialogues."""
+        prompts, ended = rollout.prompts, rollout.ended.tolist()
+        rows = list(map(Answered, prompts.texts, rollout.texts, ended, prompts.messages))
+        read = [
+            not shared and not self.reader.refuses(row)
+            for shared, row in zip(by_ids, rows, strict=True)
+        ]
+        anew = iter(self.reader.read(list(compress(rows, read))))
+        return [
+            ids[mask].tolist() if shared else next(anew) if readable else []
+            for ids, mask, shared, readable in zip(
+                rollout.input_ids, rollout.attention_mask, by_ids, read, strict=True
+            )
+        ]
 
     def _shares_ids(self, messages: Messages | None) -> bool:
         """Tell whether the reward model can be shown the policy's ids of a prompt and its response."""
@@ -205,21 +233,20 @@ class RewardModelScorer(Scorer):
         )
         return self.same_tokenizer and same_format
 
-    def _score_answers(self, rows: Sequence[Answered]) -> Float[Tensor, " batch"]:
-        read = [torch.tensor(tokens) for tokens in self.reader.read(rows)]
-        lengths = torch.tensor([len(tokens) for tokens in read])
-        ids = pad_sequence(read, batch_first=True, padding_value=self.tokenizer.pad_token_id or 0)
-        return self._forward(ids, torch.arange(ids.shape[1]) < lengths.unsqueeze(1))
+    def _pad(self, rows: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
+        """Pad rows on the right: ids and mask [batch, longest]; at least one column, which is padding for no tokens."""
+        ids = [torch.tensor(tokens or [0]) for tokens in rows]
+        lengths = torch.tensor([len(tokens) for tokens in rows])
+        padded = pad_sequence(ids, batch_first=True, padding_value=self.tokenizer.pad_token_id or 0)
+        return padded, torch.arange(padded.shape[1]) < lengths.unsqueeze(1)
+
+    @property
+    def _context(self) -> float:
+        """The tokens that the reward model has positions for."""
+        return context_length(self.network.classifier)
 
     @torch.no_grad()
     def _forward(self, ids: Tensor, mask: Tensor) -> Float[Tensor, " batch"]:
-        classifier = self.network.classifier
-        limit = context_length(classifier)
-        longest = int(mask.sum(dim=1).max())
-        if longest > limit:
-            raise ValueError(
-                f"a prompt with its response has {longest} tokens, and {self.model} reads {limit}: shorten them"
-            )
         scores: Tensor = self.network(ids.to(self.device), mask.to(self.device))
         return scores.float()
 

@@ -1,6 +1,7 @@
 """Every way in which a source can fail gives one line that says what to do."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -128,7 +129,9 @@ def test_code_in_weights_is_not_run_and_named(make_lm, tokenizer, tmp_path):
     assert not (tmp_path / "marker").exists()
 
 
-@pytest.mark.parametrize("load", [load_tokenizer, lambda source: load_causal_lm(source, None)])
+@pytest.mark.parametrize(
+    "load", [load_tokenizer, partial(load_causal_lm, tokenizer=None)], ids=["tokenizer", "model"]
+)
 def test_code_that_comes_with_a_model_is_never_run(tmp_path, monkeypatch, load):
     monkeypatch.setattr("builtins.input", lambda prompt: "y")  # to transformers' question
     code = f"import os\nos.mkdir({str(tmp_path / 'marker')!r})\nclass Own: pass\n"
@@ -137,5 +140,5 @@ def test_code_that_comes_with_a_model_is_never_run(tmp_path, monkeypatch, load):
     settings = {"model_type": "own", "auto_map": files}
     for name in ("config.json", "tokenizer_config.json"):
         (tmp_path / name).write_text(json.dumps(settings))
-    assert "code of its own (auto_map)" in refused(load, str(tmp_path))
+    assert "code of its own" in refused(load, str(tmp_path))
     assert not (tmp_path / "marker").exists()

@@ -1,5 +1,6 @@
 """Scorers: what they read, and when they have to tokenise again."""
 
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -176,7 +177,8 @@ def test_a_dialogue_that_the_reward_model_s_template_refuses_has_no_score_and_co
     fine, refused = ([USER], [system, USER])
     one = chat_rollout(tokenizer, messages=fine).rows([0, 0, 0])
     mixed = replace(one, prompts=replace(one.prompts, messages=(fine, refused, None)))
-    scores = scorer.submit(mixed).result().values
+    with pytest.warns(UserWarning, match="1 of 3 dialogues have no score"):
+        scores = scorer.submit(mixed).result().values
     assert scores.isnan().tolist() == [False, True, False]
     alone = [
         scorer.submit(chat_rollout(tokenizer, messages=each)).result().values.item()
@@ -201,3 +203,34 @@ def test_a_text_beyond_the_model_s_context_is_refused(tmp_path):
     scorer = published_scorer(publish(tmp_path, "reward_model"))
     with pytest.raises(ValueError, match=r"has 203 tokens, and .* reads 128: shorten them"):
         scorer.score_texts(["x" * 200], ["y"], [True])
+
+
+@pytest.mark.parametrize("other_tokenizer", [False, True])
+@pytest.mark.parametrize("long", [[False, True], [True, True], [False, False]])
+def test_a_response_beyond_the_context_has_no_score_and_costs_no_other_and_no_pass(
+    tmp_path, long, other_tokenizer
+):
+    scorer = RewardModelScorer(reward_model(tmp_path / "rm", "ab"))
+    tokenizer = character_tokenizer("ba" if other_tokenizer else "ab")
+    scorer.prepare(tokenizer=tokenizer, device=torch.device("cpu"))
+    alone = scorer.submit(rollout(tokenizer)).result().values.item()
+    passes = []
+    scorer.network.register_forward_hook(lambda *_: passes.append(1))
+    scorer.network.classifier.config.max_position_embeddings = 8
+    both = rollout(tokenizer, response="ab" * 9).rows([0, 0])
+    mask = both.response_mask.clone()
+    ids = both.response_ids.clone()
+    texts = list(both.texts)
+    for row in (row for row in (0, 1) if not long[row]):
+        short = rollout(tokenizer)
+        texts[row], mask[row, 3:], ids[row, :3] = "ab", False, short.response_ids[0]
+    both = replace(both, response_mask=mask, response_ids=ids, texts=tuple(texts))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        scores = scorer.submit(both).result().values
+    assert scores.isnan().tolist() == long
+    assert scores[~scores.isnan()].tolist() == pytest.approx([alone] * long.count(False), abs=1e-6)
+    assert len(said) == any(long)
+    assert (
+        len(passes) == 1
+    )  # in every process, whatever its rows: a sharded network's passes are taken together
