@@ -76,6 +76,11 @@ def _complain(name: str) -> int:
 
 def _run(arguments: list[str]) -> int:
     try:
+        os.getcwd()
+    except FileNotFoundError:  # libraries end in ways of their own without one
+        sys.stderr.write("error: the working directory was removed: change into another one\n")
+        return 1
+    try:
         module = importlib.import_module(f"lightning_marlhf.commands.{COMMANDS[arguments[0]][0]}")
         return int(module.main(arguments))
     except KeyboardInterrupt:

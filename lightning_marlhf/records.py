@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import re
+import sys
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -74,17 +75,26 @@ def _hints(record: type) -> dict[str, tuple[Any, bool]]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Tell whether a value from JSON, or a record made of one, is of a type; of a list one item of each type."""
+    """Tell whether a value from JSON, or a record made of one, is of a type; of a list one item of each type.
+
+    Whole numbers that no float can hold are of none.
+    """
     kind, inner = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
         return any(_fits(value, each) for each in inner)
     if kind in (list, tuple):
-        samples = {type(each): each for each in value} if isinstance(value, list | tuple) else None
-        return samples is not None and all(_fits(each, inner[0]) for each in samples.values())
+        if not isinstance(value, list | tuple):
+            return False
+        samples = {type(each): each for each in value}
+        if int in samples:
+            samples[int] = max((each for each in value if type(each) is int), key=abs)
+        return all(_fits(each, inner[0]) for each in samples.values())
     if kind is dict:
         return isinstance(value, Mapping) and all(_fits(each, inner[1]) for each in value.values())
     if hint in (int, float):
-        return isinstance(value, int | hint) and not isinstance(value, bool)
+        if not isinstance(value, int | hint) or isinstance(value, bool):
+            return False
+        return isinstance(value, float) or abs(value) <= sys.float_info.max
     return hint is Any or isinstance(value, hint)
 
 

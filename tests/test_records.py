@@ -127,6 +127,8 @@ VERDICT = {"pair_id": "p", "fingerprint": "f", "order": "ab", "winner": "a", "ju
         ({"usage": {"tokens": "many"}}, "`usage`"),
         ({"p_a": "0.5"}, "`p_a`"),
         ({"seconds": True}, "`seconds`"),
+        ({"seconds": 10**400}, "`seconds`"),
+        ({"usage": {"tokens": -(10**400)}}, "`usage`"),
     ],
 )
 def test_a_record_of_other_types_is_told_by_file_row_and_key(tmp_path, change, said):

@@ -5,7 +5,9 @@ from typing import Any
 
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
-from lightning_marlhf.models.checkpoint_data import read_checkpoint, write_data
+from lightning_marlhf.models.checkpoint_data import broken, read_checkpoint, write_data
+
+_PARTS = {"state_dict": dict, "optimizer_states": list, "loops": dict, "callbacks": dict}
 
 
 class StraightToDisk(TorchCheckpointIO):
@@ -32,6 +34,11 @@ class StraightToDisk(TorchCheckpointIO):
         """Read it onto the CPU, as data alone, whatever the arguments say.
 
         Raises:
-            BrokenCheckpointError: it cannot be read, or holds something else than data.
+            BrokenCheckpointError: it cannot be read, or holds something else than data, or not all of a run's state.
         """
-        return read_checkpoint(Path(path))
+        state = read_checkpoint(Path(path))
+        for name, kind in _PARTS.items():
+            part = state.get(name)
+            if not isinstance(part, kind) or not part:
+                raise broken(path, f"is not whole: no {name}")
+        return state

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 FOLDER = "checkpoints"
+_OF_SHARDED = (".metadata", "meta.pt")
 _MARK = b"pytorch-lightning_version"  # a key of every checkpoint that Lightning saves
 
 
@@ -48,12 +49,14 @@ def what_is_there(run_dir: Path) -> str:
 
 
 def what_is_wrong(path: Path) -> str | None:
-    """Say why a file is no whole checkpoint of a run; None where it is one. Sharded ones, folders, are not looked at.
+    """Say why a file is no whole checkpoint of a run; None where it is one.
 
-    Each record of the file has a checksum, which PyTorch writes and does not check.
+    Sharded ones, folders, are hardly looked at. Each record of a file has a checksum, which PyTorch writes and
+    does not check.
     """
     if path.is_dir():
-        return None
+        parts = any((path / name).exists() for name in _OF_SHARDED)
+        return None if parts else "is no checkpoint, but another folder"
     try:
         with zipfile.ZipFile(path) as file:
             damaged = file.testzip()

@@ -47,6 +47,7 @@ from lightning_marlhf.commands.config_check import Group
 from lightning_marlhf.commands.config_parser import RunParser
 from lightning_marlhf.commands.evaluated_step import EvaluatedStep
 from lightning_marlhf.commands.finished_run import updates_of_finished
+from lightning_marlhf.commands.lasting_output import lasting_output
 from lightning_marlhf.commands.raw_config import ConfigError
 from lightning_marlhf.commands.run_lock import alone_in
 from lightning_marlhf.commands.saved_config import SaveConfig, changes, dump
@@ -271,9 +272,9 @@ class RunCLI(LightningCLI):
         if config.get("logger") in (None, True):
             config["logger"] = [MetricsCSV(self.run_dir), TensorBoard(self.run_dir)]
         tasks = tasks_without_srun()
-        if tasks:
+        if tasks is not None:
             config["plugins"] = [LightningEnvironment(), *as_list(config.get("plugins"))]
-        if tasks > 1:
+        if tasks is not None and tasks > 1:
             say(
                 f"SLURM has room for {tasks} tasks, but srun has not started this process: it runs by itself, on "
                 "trainer.devices; `srun python -m lightning_marlhf fit ...` starts all tasks"
@@ -349,6 +350,10 @@ def refuse_no_interval(trainer: Namespace) -> None:
     """
     for name in ("val_check_interval", "check_val_every_n_epoch"):
         value = trainer.get(name)
+        if name == "val_check_interval" and isinstance(value, float) and value > 1:
+            raise ConfigError(
+                f"trainer.{name}: expected a share of an epoch, or a whole number of batches, got {value}"
+            )
         if isinstance(value, int | float) and not value > 0:
             raise ConfigError(
                 f"trainer.{name}: expected more than 0, got {value}; limit_val_batches: 0 switches validation off"
@@ -385,7 +390,7 @@ def main(arguments: Sequence[str]) -> int:
         began = cli and arguments[0] == "fit" and cli[0].trainer and cli[0].trainer.global_step
         return what_is_there(cli[0].run_dir) if began else ""
 
-    with Signals() as signals, quiet_threads():
+    with Signals() as signals, quiet_threads(), lasting_output():
         try:
             return errors.call(run, and_then=and_then)
         except Interrupted as end:

@@ -144,9 +144,11 @@ def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:
 
 def _open_file(checkpoint: Path) -> tuple[int, Any]:
     """Read updates and weights of a checkpoint of one file."""
-    from lightning_marlhf.models.checkpoint_data import read_checkpoint
+    from lightning_marlhf.models.checkpoint_data import broken, read_checkpoint
 
     state = read_checkpoint(checkpoint)
+    if not isinstance(state.get("state_dict"), dict):
+        raise broken(checkpoint, "holds no weights")
     return state["global_step"], state["state_dict"]
 
 

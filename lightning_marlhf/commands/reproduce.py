@@ -15,6 +15,7 @@ from lightning_marlhf.commands import errors, plan_checks
 from lightning_marlhf.commands.check import check_all
 from lightning_marlhf.commands.costs import cost_lines, plan_costs
 from lightning_marlhf.commands.jobs import Job, State, inspect_job, make_jobs, start_command
+from lightning_marlhf.commands.lasting_output import lasting_output
 from lightning_marlhf.commands.monitor import Monitor, duration
 from lightning_marlhf.commands.plan_report import write_report
 from lightning_marlhf.commands.raw_config import ConfigError
@@ -33,7 +34,8 @@ def main(arguments: Sequence[str]) -> int:
         0 all stages are finished, 1 a stage failed, 2 the plan or the command line is wrong, 130 interrupted.
     """
     options = _parser().parse_args(arguments[1:])
-    return errors.call(lambda: _main(options, arguments))
+    with lasting_output():
+        return errors.call(lambda: _main(options, arguments))
 
 
 def _main(options: argparse.Namespace, arguments: Sequence[str]) -> int:

@@ -25,7 +25,8 @@ _NOTE = "# "
 class SaveConfig(Callback):
     """Saves the resolved config when a run begins, and shows it to the loggers.
 
-    A test or validation in the directory of a fit leaves the fit's config alone.
+    A run that goes on with other settings saves them when it trains: where it does not come to that, the directory
+    still holds the run that it held. A test or validation in the directory of a fit leaves the fit's config alone.
 
     Args:
         command: "fit", "validate", ...
@@ -37,23 +38,31 @@ class SaveConfig(Callback):
         self._command = command
         self._text = dump(parser, config)
         self._saved = False
+        self._resumed_from: str | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Save, once the run directory is ours."""
+        if trainer.ckpt_path and self._command == "fit" and stage == "fit":
+            self._resumed_from = str(trainer.ckpt_path)
+        else:
+            self._save(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save, once a run goes on."""
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
         folder = Path(trainer.default_root_dir)
         if self._saved or not trainer.is_global_zero or trainer.fast_dev_run:
             return
         self._saved = True
         if self._command != "fit" and _is_of_fit(folder / CONFIG_FILE):
             return
-        resumed_from = (
-            str(trainer.ckpt_path) if trainer.ckpt_path and self._command == "fit" else None
-        )
         save(
             folder,
             self._text,
             header=f"lightning_marlhf {__version__} {self._command}",
-            resumed_from=resumed_from,
+            resumed_from=self._resumed_from,
         )
         for logger in trainer.loggers:
             logger.log_hyperparams(yaml.safe_load(self._text))

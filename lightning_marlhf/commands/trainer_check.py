@@ -13,6 +13,7 @@ from lightning_marlhf.sandbox.pool import available_cpus
 PROCESSES_PER_CORE = 4  # more only take each other's memory and time
 RANGES = {
     "check_val_every_n_epoch": Range(at_least=1),
+    "fast_dev_run": Range(at_least=0),
     "log_every_n_steps": Range(at_least=0),
     "max_epochs": Range(at_least=-1),
     "max_steps": Range(at_least=-1),

@@ -251,7 +251,8 @@ def response_ends(lm: PreTrainedModel) -> list[int]:
     turn in its chat template.
     """
     ends = lm.generation_config.eos_token_id
-    return [ends] if isinstance(ends, int) else list(ends or [])
+    ends = ends if isinstance(ends, list | tuple) else [ends]
+    return [end for end in ends if isinstance(end, int)]  # a stranger's file may name them as text
 
 
 def context_length(model: PreTrainedModel) -> float:

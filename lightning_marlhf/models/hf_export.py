@@ -1,6 +1,7 @@
 """Hugging Face folders: what every stage leaves behind, and what the next one starts from."""
 
 import contextlib
+import os
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -75,7 +76,7 @@ def export(
                 write_adapter(adapted, model, lora, new / "adapter", base=base)
         tokenizer.save_pretrained(new)
         (new / "README.md").write_text(model_card(model, card), encoding="utf-8")
-        if folder.exists():
+        if os.path.lexists(folder):
             folder.rename(Path(scratch) / "old")
         new.rename(folder)
 

@@ -382,7 +382,8 @@ class TrainingModule(LightningModule):
     def _validate_over_epochs(self) -> None:
         """Count the batches between two validations over epochs that have less, which Lightning refuses."""
         trainer = self.trainer
-        interval, share = trainer.val_check_interval, trainer.limit_train_batches
+        interval = getattr(trainer, "val_check_interval", None)  # not there where it is a time
+        share = trainer.limit_train_batches
         if isinstance(interval, int):
             batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
             batches = min(batches, share) if isinstance(share, int) else int(batches * share)

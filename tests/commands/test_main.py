@@ -79,3 +79,12 @@ def test_ctrl_c_while_a_command_is_imported_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(importlib, "import_module", interrupted)
     assert __main__.main(["fit"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_working_directory_that_was_removed_is_one_line(tmp_path, monkeypatch, capsys):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert __main__.main(["report", "runs"]) == 1
+    assert "directory was removed" in capsys.readouterr().err

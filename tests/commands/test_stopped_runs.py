@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -192,6 +194,16 @@ def test_a_run_without_an_update_is_a_mistake_and_leaves_no_result(run, folder, 
     assert not (folder / "export").exists()
 
 
+def test_a_validation_may_be_due_by_the_clock(run):
+    assert run("--trainer.limit_val_batches=1", "--trainer.val_check_interval=00:00:10:00")[0] == 0
+
+
+def test_a_share_of_an_epoch_above_1_is_refused(run):
+    ended, said = run("--trainer.val_check_interval=1.5")
+    assert ended == 2
+    assert "trainer.val_check_interval" in said
+
+
 @pytest.mark.parametrize("name", ["val_check_interval", "check_val_every_n_epoch"])
 @pytest.mark.parametrize("value", ["0", "-1", "0.0"])
 def test_an_interval_of_nothing_is_refused(run, folder, name, value):
@@ -262,9 +274,63 @@ def test_tasks_of_srun_and_torchrun_are_left_to_lightning():
     job = {**BATCH, "SLURM_NTASKS": "4"}
     assert tasks_without_srun(job) == 4
     assert tasks_without_srun({**job, "SLURM_STEP_ID": "4294967290"}) == 4  # an salloc's shell
-    assert tasks_without_srun({**job, "SLURM_STEP_ID": "0"}) == 0
-    assert tasks_without_srun({**job, "TORCHELASTIC_RUN_ID": "x"}) == 0
-    assert tasks_without_srun({}) == 0
+    assert tasks_without_srun({**job, "SLURM_STEP_ID": "0"}) is None
+    assert tasks_without_srun({**job, "TORCHELASTIC_RUN_ID": "x"}) is None
+    assert tasks_without_srun({}) is None
+
+
+@pytest.mark.parametrize("tasks", ["", "four", "0"])
+def test_a_number_of_tasks_that_is_none_is_no_matter_to_one_process(run, monkeypatch, tasks):
+    monkeypatch.setenv("SLURM_NTASKS", tasks)
+    assert run()[0] == 0
+
+
+# --- a run that is to go on, and does not come to it
+
+
+def test_an_extension_that_is_stopped_while_it_loads_is_no_finished_run(
+    run, toy, folder, monkeypatch
+):
+    assert run()[0] == 0
+    before, longer = updates_saved(folder), ["--ckpt_path=last", "--trainer.max_steps=8"]
+    with monkeypatch.context() as patch:
+        patch.setattr(toy, "configure_model", kills_itself(signal.SIGTERM, lambda self: None))
+        assert run(*longer)[0] == 75
+    ended, said = run(*longer)
+    assert (ended, "is finished" in said) == (0, False)
+    assert updates_saved(folder) == 2 * before
+
+
+@pytest.mark.parametrize("part", ["state_dict", "optimizer_states", "loops", "callbacks"])
+def test_a_checkpoint_without_a_part_of_the_run_is_refused(run, folder, part):
+    assert run()[0] == 0
+    path = folder / "checkpoints/last.ckpt"
+    checkpoint = torch.load(path, weights_only=False)
+    del checkpoint[part]
+    torch.save(checkpoint, path)
+    ended, said = run("--ckpt_path=last", "--trainer.max_steps=8")
+    assert ended == 1
+    assert "last.ckpt" in said
+    assert part in said
+
+
+def test_a_folder_that_is_no_checkpoint_is_told(run, folder):
+    assert run()[0] == 0
+    ended, said = run(f"--ckpt_path={folder}", "--trainer.max_steps=8")
+    assert ended == 1
+    assert "no checkpoint" in said
+    assert "last.ckpt" in said
+
+
+# --- nobody reads what a run says
+
+
+def test_a_run_outlives_the_reader_of_its_output(toy_yaml, folder, monkeypatch):
+    here, before = str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [here, before])))
+    command = f"{sys.executable} -m lightning_marlhf fit --config {toy_yaml} 2>&1 | true"
+    subprocess.run(["bash", "-o", "pipefail", "-c", command], check=True)
+    assert (folder / "done.json").exists()
 
 
 # --- a run that is only tried out

@@ -146,6 +146,19 @@ def test_an_older_export_is_replaced_whole_and_nothing_is_left_beside_it(
     assert torch.equal(again.lm_head.weight, make_lm(seed=2).lm_head.weight)
 
 
+def test_an_export_takes_the_place_of_a_link_to_nowhere(make_lm, tokenizer, tmp_path):
+    folder = tmp_path / "export"
+    folder.symlink_to(tmp_path / "nowhere")
+    export(make_lm("llama"), tokenizer, folder, card={})
+    assert (folder / "config.json").is_file()
+
+
+def test_an_end_that_is_a_text_is_none(make_lm):
+    lm = make_lm("llama")
+    lm.generation_config.eos_token_id = "<eos>"
+    assert response_ends(lm) == []
+
+
 def test_an_export_that_fails_leaves_the_older_one(make_lm, tokenizer, tmp_path):
     export(make_lm(), tokenizer, tmp_path / "export", card={})
 
