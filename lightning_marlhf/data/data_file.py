@@ -73,9 +73,8 @@ def _convert(file: Path, cached: Path) -> None:
             os.replace(new, cached)
     except (ValueError, OSError) as error:
         said = first_line(error)
-        if (
-            getattr(error, "errno", None) is None
-        ):  # broken content; pyarrow tells some of it as an OSError, too
+        # pyarrow tells broken content as an OSError, too, but without a number
+        if getattr(error, "errno", None) is None:
             raise SourceError(
                 said if str(file) in said else f"{file} cannot be read: {said}"
             ) from None
