@@ -5,7 +5,6 @@ import gzip
 import json
 import os
 import re
-import sys
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,6 +30,7 @@ METRICS_FILE = (
 DONE_FILE = "done.json"
 PROGRESS_FILE = "progress.json"
 BLANK = " \t\n\r\v\f"  # a line of nothing else holds no row
+_MOST_BITS = 64  # of whole numbers; JSON knows no limit
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half of a pair of escapes, or one of two halves
 
 
@@ -51,9 +51,12 @@ class Record:
             raise ValueError(f"{cls.__name__}: no {', '.join(map(repr, missing))}")
         known = {name: row[name] for name in hints if name in row}
         for name, value in known.items():
-            if not _fits(value, hints[name][0]):
-                got = type(value).__name__
-                raise ValueError(f"{cls.__name__}: `{name}` holds something else, of type {got}")
+            hint = hints[name][0]
+            if not _fits(value, hint):
+                expected = hint if get_origin(hint) else hint.__name__
+                long = type(value) is int and value.bit_length() > _MOST_BITS
+                got = f"more than {_MOST_BITS} bits" if long else f"type {type(value).__name__}"
+                raise ValueError(f"{cls.__name__}: `{name}`: expected {expected}, got {got}")
         return cls(**known)
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,9 +95,8 @@ def _fits(value: Any, hint: Any) -> bool:
     if kind is dict:
         return isinstance(value, Mapping) and all(_fits(each, inner[1]) for each in value.values())
     if hint in (int, float):
-        if not isinstance(value, int | hint) or isinstance(value, bool):
-            return False
-        return isinstance(value, float) or abs(value) <= sys.float_info.max
+        fits = isinstance(value, int | hint) and not isinstance(value, bool)
+        return fits and not (isinstance(value, int) and value.bit_length() > _MOST_BITS)
     return hint is Any or isinstance(value, hint)
 
 

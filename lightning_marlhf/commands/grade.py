@@ -182,6 +182,10 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"--out {out}: expected a file")
     for name in ("problems", "completions"):
         given: Path = getattr(options, name)
+        if given.is_fifo():
+            raise ValueError(
+                f"--{name} {given}: expected a file, which can be read again, not a pipe"
+            )
         if out.exists() and given.exists() and out.samefile(given):
             raise ValueError(f"--out and --{name} are one file, {out}")
 

@@ -67,7 +67,7 @@ def find_completions(path: Path) -> Path:
     if path.is_file():
         return path
     folder = path / "completions" if (path / "completions").is_dir() else path
-    files = sorted(folder.glob("*.jsonl"), key=lambda file: (file.stat().st_mtime, file.name))
+    files = sorted(folder.glob("[!.]*.jsonl"), key=lambda file: (file.stat().st_mtime, file.name))
     if not files:
         raise ValueError(f"no rollouts: {path} is no .jsonl file and has no completions/*.jsonl")
     return files[-1]

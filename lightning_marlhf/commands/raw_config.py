@@ -22,6 +22,23 @@ class ConfigError(ValueError):
     """A wrong key or value on the command line or in a YAML: one line, exit status 2."""
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML readers keep the last without a word."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """Read a mapping, before what `<<` names is merged into it."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        there: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            name = (key.tag, str(key.value))
+            if name in there:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark
+                )
+            there.add(name)
+        return node
+
+
 @dataclass(frozen=True)
 class Source:
     """One file or option of the command line, in order."""
@@ -63,7 +80,7 @@ def read_yaml(path: Path) -> Tree:
     if not path.is_file():
         raise ConfigError(f"no config file {str(path)!r}{_similar_file(path)}")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
@@ -100,7 +117,7 @@ def merge(
         old = {"init_args": {k: v for k, v in (old.get("init_args") or {}).items() if k in known}}
     merged = dict(old)
     for key, value in new.items():
-        if key.endswith("+"):
+        if isinstance(key, str) and key.endswith("+"):
             before = merged.get(key[:-1]) or []
             merged[key[:-1]] = [*before, *(value if isinstance(value, list) else [value])]
         else:
@@ -170,6 +187,7 @@ def _similar_file(path: Path) -> str:
     if not folder.is_dir():
         return f" (there is no folder {str(folder)!r})"
     match = nearest(
-        path.name, [file.name for file in folder.iterdir() if file.suffix in (".yaml", ".yml")]
+        path.name,
+        [f.name for f in folder.iterdir() if f.suffix in (".yaml", ".yml") and f.is_file()],
     )
     return f", did you mean {str(folder / match)!r}?" if match else ""

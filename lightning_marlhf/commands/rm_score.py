@@ -134,11 +134,14 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _is_file(source: str) -> bool:
-    return source.endswith(".jsonl")
+    return source.endswith((".jsonl", ".jsonl.gz"))
 
 
 def _file_name(label: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", label.removesuffix(".jsonl")).strip("-.") or "policy"
+    return (
+        re.sub(r"[^\w.-]+", "-", label.removesuffix(".gz").removesuffix(".jsonl")).strip("-.")
+        or "policy"
+    )
 
 
 def _prompts(options: argparse.Namespace) -> list[Prompt]:

@@ -32,12 +32,16 @@ def load_file(file: Path) -> Dataset:
     """
     if not file.name.endswith(SUFFIXES):
         raise SourceError(f"{file}: expected a file that ends with {', '.join(SUFFIXES)}")
+    if not file.is_file():
+        raise SourceError(
+            f"{file}: expected a file, which can be read again, not a pipe or a device"
+        )
     cached = cache_folder() / f"{_content_hash(file)}.arrow"
     if not cached.is_file():
         _convert(file, cached)
     try:
         rows = Dataset.from_file(str(cached))
-    except ValueError as error:  # a type of Parquet that `datasets` does not know
+    except (ValueError, KeyError) as error:  # columns that `datasets` does not know, or of one name
         raise SourceError(f"{file} cannot be read: {first_line(error)}") from None
     if not len(rows):
         raise SourceError(f"{file} is empty: expected one row a line")
@@ -67,12 +71,15 @@ def _convert(file: Path, cached: Path) -> None:
                 for batch in rows:
                     writer.write_batch(batch)
             os.replace(new, cached)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         said = first_line(error)
-        raise SourceError(said if str(file) in said else f"{file} cannot be read: {said}") from None
-    except OSError as error:
+        # pyarrow tells broken content as an OSError, too, but without a number
+        if getattr(error, "errno", None) is None:
+            raise SourceError(
+                said if str(file) in said else f"{file} cannot be read: {said}"
+            ) from None
         raise SourceError(
-            f"{file}: its rows cannot be kept in {cached.parent}: {first_line(error)}; free some space "
+            f"{file}: its rows cannot be kept in {cached.parent}: {said}; free some space "
             "there, or name another folder with HF_DATASETS_CACHE"
         ) from error
 

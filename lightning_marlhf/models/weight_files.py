@@ -31,7 +31,7 @@ class WeightFiles:
 
     def __enter__(self) -> "WeightFiles":
         """Open the files."""
-        paths = sorted(Path(self.folder).glob("*.safetensors"))
+        paths = sorted(Path(self.folder).glob("[!.]*.safetensors"))
         if not paths:
             raise SourceError(
                 f"{self.folder} has no *.safetensors, from which sharded models are read: expected such a folder; "

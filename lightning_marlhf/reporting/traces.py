@@ -45,7 +45,7 @@ def _kept_responses(runs: Sequence[Run]) -> list[KeptResponse]:
     if kept:
         return kept
     for run in runs:
-        for path in sorted(run.folder.glob("completions/*-*.jsonl"), reverse=True):
+        for path in sorted(run.folder.glob("completions/[!.]*-*.jsonl"), reverse=True):
             if kept := _with_trace(run, read_answers(path, [])):
                 return kept
     return []

@@ -8,6 +8,7 @@ program that is wrong stays so.
 import ast
 import keyword
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
@@ -24,14 +25,16 @@ _OPENING_TAG = re.compile(
 )  # as Code Llama marks its programs
 _CLOSING_TAG = re.compile(r"\n?[ \t]*\[/PYTHON\]")
 _SPECIAL_TOKEN = re.compile(  # at the end of a text with which it was decoded
-    r"(?:<\|[\w.-]+\|>|<\uff5c[^\uff5c\n]+\uff5c>|</s>|<(?:eos|pad|end_of_turn)>)\Z"
+    r"(?:<\|[\w./-]+\|>|<\uff5c[^\uff5c\n]+\uff5c>|</?\w+>|\[/INST\])\Z"
 )
 _LONGEST_TOKEN = 40
 _NEXT_QUESTION = re.compile(r"^QUESTION:", re.MULTILINE)
 _ANSWER = re.compile(r"^ANSWER:", re.MULTILINE)
 
-# Those of CommonMark, but for fences deep in lists, which look like those in a function's docstring
-_FENCE = re.compile(r"(?P<indent> {0,3})(?:`{3,}|~{3,})[ \t]*(?P<label>[^`]*)")
+_FENCE = re.compile(r"(?P<indent>[ \t]*)(?:`{3,}|~{3,})[ \t]*(?P<label>[^`]*)")
+_DEEPEST_FENCE = 3  # spaces before it, but in lists
+_LONG_STRING = re.compile(r"\"\"\"|'''")
+_FENCE_AFTER_CODE = re.compile(r"^(?![ \t]*`{3})(.*[^\s`])`{3,}\s*\Z", re.MULTILINE)
 _PYTHON = re.compile(r"[{.]*py(thon)?[\d.]*\b", re.IGNORECASE)
 
 # A rule, something bold, or, perhaps in a list, two words that no statement has side by side, or one word as a heading
@@ -181,7 +184,7 @@ def _without_special_tokens(text: str) -> str:
 
 def _blocks(section: str) -> list[str]:
     """List the fenced blocks that are marked as Python or, if there are none, those without a mark."""
-    blocks = _fenced_blocks(section.split("\n"))
+    blocks = _fenced_blocks(_FENCE_AFTER_CODE.sub(r"\1", section).split("\n"))
     marked = [block.body for block in blocks if _PYTHON.match(block.label)]
     return marked or [block.body for block in blocks if not block.label]
 
@@ -205,16 +208,19 @@ def _fenced_blocks(lines: list[str]) -> list[_Block]:
 
 
 def _fences(lines: list[str]) -> list[_Fence]:
+    """List the fences; a deep one after quotes may stand in a docstring, before them only in a list."""
+    strings = next((n for n, line in enumerate(lines) if _LONG_STRING.search(line)), len(lines))
     return [
         _Fence(number, len(fence["indent"]), fence["label"].strip())
         for number, line in enumerate(lines)
         if (fence := _FENCE.fullmatch(line))
+        and (len(fence["indent"]) <= _DEEPEST_FENCE or number < strings)
     ]
 
 
 def _body(lines: list[str], opening: _Fence, end: _Fence) -> str:
     """Cut out what is between two fences, without the indentation of the first."""
-    margin = re.compile(f" {{0,{opening.indent}}}")
+    margin = re.compile(f"[ \\t]{{0,{opening.indent}}}")
     return _join([margin.sub("", line, count=1) for line in lines[opening.line + 1 : end.line]])
 
 
@@ -267,10 +273,7 @@ def _fits_calls(function: str) -> Callable[[str], bool]:
 def _fits_scripts(blocks: Sequence[str]) -> Callable[[str], bool]:
     """Tell which programs need no function or class that is defined in other blocks alone."""
     definitions = {
-        each.name
-        for block in blocks
-        for each in _statements(block) or ()
-        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        name for block in blocks for each in _statements(block) or () for name in _callables(each)
     }
 
     def fits(program: str) -> bool:
@@ -280,15 +283,27 @@ def _fits_scripts(blocks: Sequence[str]) -> Callable[[str], bool]:
     return fits
 
 
+def _callables(statement: ast.stmt) -> list[str]:
+    """Name the function, class or lambda that a statement defines."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [statement.name]
+    if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Lambda):
+        return [each.id for each in statement.targets if isinstance(each, ast.Name)]
+    return []
+
+
 def _names(program: str) -> tuple[set[str], set[str]]:
-    """Give the names that a program binds somewhere, and those that it looks up."""
+    """Give the names that a program binds somewhere, and those that it looks up, also in a module of its author's."""
     defined, used = set(), set()
     nodes = (node for each in _statements(program) or () for node in ast.walk(each))
     for node in nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             defined.add(node.name)
-        elif isinstance(node, ast.alias):
-            defined.add(node.asname or node.name)
+        elif isinstance(node, ast.ImportFrom):
+            ours = (node.module or "").partition(".")[0] in sys.stdlib_module_names
+            (defined if ours else used).update(each.asname or each.name for each in node.names)
+        elif isinstance(node, ast.Import):
+            defined.update(each.asname or each.name for each in node.names)
         elif isinstance(node, ast.arg):
             defined.add(node.arg)
         elif isinstance(node, ast.Name):

@@ -4,6 +4,7 @@ import codecs
 import errno
 import gzip
 import json
+import os
 import re
 from concurrent.futures import Future
 from pathlib import Path
@@ -516,6 +517,17 @@ def test_wrong_completions_are_one_line(files, capsys, content, said):
     assert run(files) == 1
     error = capsys.readouterr().err
     assert said in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["problems", "completions"])
+def test_a_pipe_is_refused_as_it_would_be_read_twice(files, capsys, name):
+    path = getattr(files, name)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    assert run(files) == 1
+    error = capsys.readouterr().err
+    assert f"--{name} {path}: expected a file" in error
     assert error.count("\n") == 1
 
 

@@ -54,6 +54,12 @@ def test_a_run_directory_shows_its_newest_rollouts(run_dir, capsys):
     assert "row 1  d" in text
 
 
+def test_what_a_system_leaves_beside_the_rollouts_is_none(run_dir, capsys):
+    (run_dir / "completions" / "._rollouts-000080.jsonl").write_bytes(b"\0\x05\x16\x07")
+    assert inspect.main(["inspect", str(run_dir), "--plain"]) == 0
+    assert "rollouts-000080.jsonl: 2 rows" in capsys.readouterr().out
+
+
 def test_plain_text_has_bars_between_macro_actions_and_numbers_below_tokens():
     lines = shown(completion(), plain=True).splitlines()
     assert "gold 2.5, KL 0.1, 4 tokens, 2 macro actions, update 40" in lines

@@ -103,6 +103,24 @@ def test_yaml_that_cannot_be_built_is_one_line(tmp_path, content):
         read_yaml(path)
 
 
+@pytest.mark.parametrize("content", ["a: 1\nb: 2\na: 3\n", "c: {a: 1, a: 1}\n"])
+def test_a_key_that_is_there_twice_is_named_with_its_place(tmp_path, content):
+    path = tmp_path / "x.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=r"x\.yaml:\d:\d+: .*'a' is there twice"):
+        read_yaml(path)
+
+
+def test_what_is_merged_into_a_mapping_is_not_there_twice(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("a: &a {x: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: *b, x: 3}\n")
+    assert read_yaml(path) == {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 3}}
+
+
+def test_a_key_that_is_no_text_is_left_to_the_check_of_keys():
+    assert merge({"a": 1}, {1: 2, None: 3}) == {"a": 1, 1: 2, None: 3}
+
+
 @pytest.mark.parametrize("text", ["2020-99-99", "[" * 20_000])
 def test_an_option_that_is_no_yaml_is_text(text):
     assert tree_of(f"--a={text}") == {"a": text}

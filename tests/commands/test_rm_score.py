@@ -1,5 +1,6 @@
 """Policies compared by scores: models, files, differences, what is drawn and what is kept."""
 
+import gzip
 import json
 import statistics
 
@@ -84,6 +85,14 @@ def test_files_of_completions_are_policies_too(models, tmp_path):
     assert second.difference.low is None  # one prompt
     assert files[1].read_bytes() == content
     assert found.settings == {}
+
+
+def test_a_packed_file_of_completions_is_a_policy_too(models, tmp_path):
+    file = write(tmp_path / "a.jsonl", [completion("it", "is"), completion("a", "cat")])
+    packed = tmp_path / "b.jsonl.gz"
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    assert run(file, packed, "--reward-model", models["rm"], "--out", tmp_path / "out") == 0
+    assert [p.num_answers for p in result(tmp_path / "out").policies] == [2, 2]
 
 
 def test_nothing_is_asked_twice(models, prompts, tmp_path, monkeypatch):

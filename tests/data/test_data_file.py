@@ -126,6 +126,28 @@ def test_a_column_that_cannot_be_kept_is_one_line(tmp_path):
         rows_of(tmp_path / "rows.parquet")
 
 
+def test_a_damaged_page_of_parquet_is_no_want_of_space(tmp_path):
+    pq.write_table(pa.table({"n": ["a", "b"]}), tmp_path / "rows.parquet")
+    content = bytearray((tmp_path / "rows.parquet").read_bytes())
+    content[20:40] = b"\xff" * 20
+    (tmp_path / "rows.parquet").write_bytes(content)
+    with pytest.raises(SourceError, match=r"rows.parquet cannot be read: "):
+        rows_of(tmp_path / "rows.parquet")
+
+
+def test_a_column_that_is_there_twice_is_one_line(tmp_path):
+    table = pa.Table.from_arrays([pa.array(["a"])] * 2, names=["n", "n"])
+    pq.write_table(table, tmp_path / "rows.parquet")
+    with pytest.raises(SourceError, match=r"rows.parquet cannot be read: .*\bn\b.*2 times"):
+        rows_of(tmp_path / "rows.parquet")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "rows.jsonl")
+    with pytest.raises(SourceError, match=r"rows.jsonl: expected a file"):
+        load_file(tmp_path / "rows.jsonl")
+
+
 def test_categories_of_pandas_are_texts(tmp_path):
     table = pa.table({"n": pa.array(["a", "b", "a"]).dictionary_encode()})
     pq.write_table(table, tmp_path / "rows.parquet")

@@ -310,6 +310,20 @@ SCRIPTS = [
     ),
     Right("reads the null device", "print(open('/dev/null').read() == '')", "", "True"),
     Right(
+        "reads its input by a path",
+        "print(sum(map(int, open('/dev/stdin').read().split())))",
+        "1\n2\n",
+        "3",
+    ),
+    Right(
+        "opens its streams by their paths",
+        "import os, sys\nsys.stdin = open('/dev/stdin')\nn = int(input())\nwith open('/dev/stderr', 'w') as f:\n"
+        "  f.write('x')\nwith open('/dev/stdout', 'w') as f:\n  print(n, file=f)\n"
+        "os.write(os.open('/dev/stdout', os.O_WRONLY), b'4\\n')\nprint(5)",
+        "3",
+        "3\n4\n5",
+    ),
+    Right(
         "runs an event loop",
         "import asyncio, sys\nasync def main():\n  await asyncio.sleep(0.001)\n"
         "  return sum(map(int, sys.stdin.read().split()))\nprint(asyncio.run(main()))",

@@ -127,6 +127,7 @@ def test_a_worker_that_is_killed_during_a_program_is_replaced():
         lost = made.submit(SLEEP, sums(1))
         assert eventually(lambda: alive() - idle)
         kill_workers(before)
+        assert eventually(lambda: not (idle - before) & alive())
         assert lost.result().results == (ERROR,)
         assert made.submit(ADD, sums(1)).result().passed
 

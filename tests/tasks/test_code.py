@@ -206,6 +206,32 @@ def test_of_several_blocks_the_last_that_defines_what_the_tests_call_is_taken(pr
     assert extract_program(answer, function="add") == program
 
 
+@pytest.mark.parametrize("module", ["solution", "my.solution", "."])
+def test_what_a_demonstration_imports_from_a_file_of_ours_is_defined_elsewhere(module):
+    doubles = "def double(x):\n    return 2 * x\n\nprint(double(int(input())))\n"
+    test = f"from {module} import double\nprint(double(2))\n"
+    answer = f"So:\n{fenced(doubles)}Test:\n{fenced(test)}"
+    assert extract_program(answer) == doubles
+    assert extract_program(answer, function="double") == doubles
+
+
+def test_a_demonstration_may_use_a_lambda_of_the_program():
+    doubles = "double = lambda x: 2 * x\nprint(double(int(input())))\n"
+    test = "print(double(2))\n"
+    assert extract_program(f"{fenced(doubles)}Test:\n{fenced(test)}") == doubles
+
+
+@pytest.mark.parametrize("indent", ["    ", "\t", "      "])
+def test_a_block_deep_in_a_list_is_a_block(indent):
+    block = "".join(f"{indent}{line}\n" for line in fenced(PROGRAM).splitlines())
+    assert extract_program(f"1. Double it:\n\n{block}\n2. Done.\n") == PROGRAM
+
+
+def test_a_fence_may_close_behind_the_last_line_of_a_program():
+    assert extract_program(f"So:\n```python\n{PROGRAM.rstrip()}```") == PROGRAM
+    assert extract_program("```python print(1)```") == "```python print(1)```"
+
+
 def test_where_no_block_defines_what_the_tests_call_the_last_is_taken():
     answer = f"So:\n{fenced(PROGRAM)}Or:\n{fenced(OTHER)}"
     assert extract_program(answer, function="add") == OTHER
@@ -227,6 +253,8 @@ def test_what_a_model_thinks_aloud_is_no_answer_unless_it_is_all_there_is():
         f"[PYTHON]{PROGRAM.rstrip()}[/PYTHON]</s>",
         f"[PYTHON]\n{PROGRAM}",
         f"{PROGRAM}<|endoftext|>",
+        f"{PROGRAM}<bos>",
+        f"{PROGRAM}<unk>\n<|/s|>[/INST]",
         f"{PROGRAM.rstrip()}</s></s>\n",
         f"{PROGRAM}<\uff5cend\u2581of\u2581sentence\uff5c>",
         f"So:\n{fenced(PROGRAM).rstrip()}<|im_end|>",

@@ -240,16 +240,27 @@ class Endpoint:
     def _read(self, completion: Any, seconds: float) -> Reply:
         try:
             choice, usage = completion.choices[0], completion.usage
-            said = (choice.message.content, getattr(choice.message, "refusal", None))
+            said = (_text(choice.message.content), getattr(choice.message, "refusal", None))
             finish = str(choice.finish_reason or "")
         except (AttributeError, TypeError, LookupError):
-            why = "the answer is no chat completion"
-            raise NoReplyError(why, servers_fault=True) from None
+            error = getattr(completion, "error", None)  # as some servers say it with status 200
+            why = f": {self._quote(str(error))}" if error else ""
+            raise NoReplyError(
+                f"the answer is no chat completion{why}", servers_fault=True
+            ) from None
         text = next((each for each in said if each and isinstance(each, str)), "")
         text = text.encode(errors="replace").decode()  # without halves of surrogate pairs
         if len(text) > _LONGEST_REPLY:
             text, finish = text[:_LONGEST_REPLY], TOO_LONG
         return Reply(text, finish, _counted(usage), round(seconds, 3))
+
+
+def _text(content: Any) -> Any:
+    """Join what is given in parts; a thought is a part of another type."""
+    if not isinstance(content, list):
+        return content
+    texts = [part.get("text") for part in content if isinstance(part, Mapping)]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _counted(usage: Any) -> dict[str, int]:

@@ -48,7 +48,13 @@ def read_preference(reply: str, shown: Sequence[str] = ()) -> str | None:
 
 
 def _without_thought(reply: str) -> str:
-    """Give what follows a thought; a thought that never ends is followed by nothing."""
+    """Give what follows a thought; a thought that never ends is followed by nothing.
+
+    A reply that is an object from end to end may quote the mark of one.
+    """
+    whole = next(_objects(reply), None)
+    if whole and whole[0] == reply.strip():
+        return reply
     if end := _END_OF_THOUGHT.search(reply):
         return reply[end.end() :]
     return "" if _THOUGHT.match(reply) else reply

@@ -1,7 +1,7 @@
-"""Two things that right programs use, made of what the confinement leaves: the null device, and asyncio's event loop.
+"""What right programs use and the confinement forbids: the null device, streams by their paths, asyncio's event loop.
 
-No system call is allowed for them: opening the null device opens nothing, and the event loop wakes itself by a pipe
-where the library would make two sockets.
+No system call is allowed for them: opening the null device opens nothing, `/dev/stdin` is descriptor 0, and the event
+loop wakes itself by a pipe where the library would make two sockets.
 """
 
 import builtins
@@ -12,6 +12,11 @@ from asyncio.selector_events import BaseSelectorEventLoop
 from typing import Any
 
 _open, _os_open = io.open, os.open
+_STREAMS = {
+    path: descriptor
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr"))
+    for path in (f"/dev/{name}", f"/dev/fd/{descriptor}", f"/proc/self/fd/{descriptor}")
+}
 _make_self_pipe: Any = BaseSelectorEventLoop._make_self_pipe  # type: ignore[attr-defined]
 
 
@@ -65,12 +70,12 @@ class PipeEnd:
 
 def install() -> None:
     """Put the stand-ins in place, in the process that becomes the program."""
-    builtins.open = io.open = open_or_null
-    os.open = _os_open_or_stderr
+    builtins.open = io.open = open_or_stand_in
+    os.open = _os_open_or_stand_in
     BaseSelectorEventLoop._make_self_pipe = _make_pipe_of_pipes  # type: ignore[attr-defined]
 
 
-def open_or_null(
+def open_or_stand_in(
     file: Any,
     mode: str = "r",
     buffering: int = -1,
@@ -80,15 +85,19 @@ def open_or_null(
     closefd: bool = True,
     opener: Any = None,
 ) -> Any:
-    """Open as `open` does, but for the null device."""
+    """Open as `open` does, but for the null device and the standard streams."""
+    if (stream := _stream(file)) is not None:
+        return _open(stream, mode, buffering, encoding, errors, newline, closefd=False)
     if not _is_null(file):
         return _open(file, mode, buffering, encoding, errors, newline, closefd, opener)
     buffer: Any = io.BufferedRWPair(Null(), Null())
     return buffer if "b" in mode else io.TextIOWrapper(buffer, encoding, errors, newline)
 
 
-def _os_open_or_stderr(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+def _os_open_or_stand_in(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
     """Open as `os.open` does; what would write to the null device complains: nobody compares that."""
+    if (stream := _stream(path)) is not None:
+        return os.dup(stream)
     if _is_null(path) and flags & (os.O_WRONLY | os.O_RDWR):
         return os.dup(2)
     return _os_open(path, flags, *arguments, **options)
@@ -96,6 +105,11 @@ def _os_open_or_stderr(path: Any, flags: int, *arguments: Any, **options: Any) -
 
 def _is_null(file: Any) -> bool:
     return isinstance(file, str | os.PathLike) and os.fspath(file) == os.devnull
+
+
+def _stream(file: Any) -> int | None:
+    """Give the descriptor of a standard stream that is named by a path."""
+    return _STREAMS.get(os.fspath(file)) if isinstance(file, str | os.PathLike) else None  # type: ignore[call-overload, no-any-return]
 
 
 def _make_pipe_of_pipes(loop: Any) -> None:

@@ -274,7 +274,14 @@ def with_usage(usage):
     ("answer", "winner", "error"),
     [
         (message(content=None, reasoning_content='{"preferred": "B"}'), "invalid", "is empty"),
-        (message(content=[{"type": "text"}]), "invalid", "is empty"),
+        (message(content=[{"type": "text"}, 7]), "invalid", "is empty"),
+        (
+            message(content=[{"type": "thinking", "thinking": []}, {"type": "text", "text": "{"}]),
+            "invalid",
+            "no verdict",
+        ),
+        (message(content=[{"type": "text", "text": '{"preferred": "A"}'}]), "a", ""),
+        ((200, {"error": {"message": "overloaded"}}), "invalid", "overloaded"),
         (message(content=7), "invalid", "is empty"),
         (message(content=None, refusal="I cannot."), "invalid", "no verdict"),
         (message(content=json.dumps({"preferred": "A"}) + " " * 200_000), "invalid", "too long"),
