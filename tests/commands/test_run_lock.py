@@ -83,15 +83,14 @@ def test_a_second_run_in_a_folder_changes_nothing_there(toy_yaml, tmp_path, caps
     with alone_in(tmp_path / "run"):
         for command in (
             ["fit", "--overwrite"],
-            ["fit", "--ckpt_path=last"],
+            ["fit", "--ckpt_path=last", "--trainer.max_steps=8"],
             ["test"],
             ["validate"],
         ):
             capsys.readouterr()
             assert cli.main([*command, "--config", str(toy_yaml)]) == 1
-            said = capsys.readouterr().err
+            *_, said = capsys.readouterr().err.splitlines()
             assert f"run is in use by process {os.getpid()}" in said
-            assert said.count("\n") == 1
         into_it = ["--out", str(tmp_path / "run/export"), "--overwrite"]
         assert export.main(["export", str(tmp_path / "run"), *into_it]) == 1
         assert "is in use by process" in capsys.readouterr().err
