@@ -53,12 +53,14 @@ def _check_processes(accelerator: Any, devices: Any) -> None:
         accelerator in ("auto", None) and not torch.accelerator.is_available()
     )
     cores = available_cpus()
-    try:
-        count = int(devices)
-    except (TypeError, ValueError):  # a list, or "auto"
+    if devices is None or devices == "auto" or isinstance(devices, list):
         return
+    try:
+        count: int | None = int(devices)
+    except ValueError:
+        count = None
     most = PROCESSES_PER_CORE * cores
-    if on_cpu and not 1 <= count <= most:
+    if on_cpu and (count is None or not 1 <= count <= most):
         raise ConfigError(
             f"trainer.devices: expected 1 to {most} processes on the {cores} cores of this machine, got {devices}"
         )

@@ -141,6 +141,7 @@ def test_a_baseline_that_is_missing_is_told_before_the_run_begins(toy_yaml, tmp_
             "trainer.devices: expected 1 to ",
         ),
         (["--trainer.accelerator=cpu", "--trainer.devices=0"], "trainer.devices: expected 1 to "),
+        (["--trainer.accelerator=cpu", "--trainer.devices=abc"], "trainer.devices: expected 1 to "),
         (["--data.class_path=toy_run.ToyDate"], "did you mean 'toy_run.ToyData'?"),
         (["bogus"], "'bogus' is not an option"),
     ],
