@@ -16,6 +16,7 @@ from lightning_marlhf.commands.scored_folder import (
     open_folder,
     scores_by_prompt,
 )
+from lightning_marlhf.display.text import printable
 from lightning_marlhf.records import BestOfN, Completion, read_completions, write_json
 
 if TYPE_CHECKING:
@@ -194,4 +195,4 @@ def _write(found: BestOfN, out: Path) -> None:
     title = f"Best of N answers of {found.model}" if found.model else "Best of N answers"
     write_sheet(out, NAME, title=title, table=table, pictures=best_of_n_pictures(found))
     sys.stdout.write("".join(f"{line}\n" for line in plain_lines(table)))
-    sys.stdout.write(f"{out / NAME}.{{json,md,png,svg}}\n")
+    sys.stdout.write(printable(f"{out / NAME}.{{json,md,png,svg}}\n"))

@@ -59,7 +59,7 @@ def _run(options: argparse.Namespace) -> int:
         conversation = Conversation(answerer, settings, system=options.system, seed=options.seed)
         if sys.stdin.isatty():
             form = "its chat template" if answerer.chat_template else "HH-RLHF's format"
-            sys.stderr.write(f"{options.model}, in {form}. {_KEYS}.\n")
+            sys.stderr.write(printable(f"{options.model}, in {form}. {_KEYS}.\n"))
         for line in _lines():
             if not _obey(line.strip(), conversation):
                 break

@@ -12,6 +12,7 @@ from lightning_marlhf.commands.checkpoints import find_checkpoint
 from lightning_marlhf.commands.model_folder import EXPORT, find_export
 from lightning_marlhf.commands.raw_config import read_yaml
 from lightning_marlhf.commands.run_lock import InUseError, alone_in
+from lightning_marlhf.display.text import printable
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -65,7 +66,7 @@ def _run(options: argparse.Namespace) -> int:
     if checkpoint is not None:
         with _reading(options.run_dir, writes=folder):
             step = export_checkpoint(options.run_dir, checkpoint, folder)
-        sys.stdout.write(f"{folder}: the model of {checkpoint} after {step} updates\n")
+        sys.stdout.write(printable(f"{folder}: the model of {checkpoint} after {step} updates\n"))
     if repository is not None:
         sys.stdout.write(f"{publish.upload(folder, repository)}: published {folder}\n")
     return 0

@@ -79,7 +79,7 @@ def _run(options: argparse.Namespace) -> int:
     anew = options.out is None or options.overwrite
     wanted: Sequence[Wanted] = job.wanted() if anew else job.missing(options.out)
     if not wanted:
-        sys.stdout.write(f"{options.out}: all answers are there\n")
+        sys.stdout.write(printable(f"{options.out}: all answers are there\n"))
         return 0
     with job.load() as model:
         wanted = job.fitting(model, wanted)
@@ -104,7 +104,7 @@ def _keep(made: Iterator[list[Completion]], total: int, options: argparse.Namesp
             f"interrupted: {options.out} lacks {left} answers; the same command makes them\n"
         )
         return errors.INTERRUPTED
-    sys.stdout.write(f"{options.out}: {done} answers of {options.model}\n")
+    sys.stdout.write(printable(f"{options.out}: {done} answers of {options.model}\n"))
     return 0
 
 

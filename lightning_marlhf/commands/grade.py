@@ -13,6 +13,7 @@ from typing import get_args
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.counter import Counter
 from lightning_marlhf.commands.grading import Attempt, Job, Problems, grade, read_attempts
+from lightning_marlhf.display.text import printable
 from lightning_marlhf.records import (
     GradedProgram,
     append_jsonl,
@@ -199,10 +200,11 @@ def _count(completions: Path) -> Counts[int]:
         if not is_utf8(each.completion):
             halves.append(each.row)
     if halves:
-        sys.stderr.write(
+        told = (
             f"{completions}: row {halves[0]}: half of a surrogate pair, as in a text cut within an emoji: no program "
             f"that compiles ({len(halves)} such rows)\n"
         )
+        sys.stderr.write(printable(told))
     return counts
 
 
@@ -320,6 +322,6 @@ def _writing(out: Path) -> Iterator[None]:
 def _report(out: Path, ks: Sequence[int]) -> None:
     from lightning_marlhf.commands.grade_table import summarize
 
-    sys.stdout.write(f"{out}\n")
+    sys.stdout.write(printable(f"{out}\n"))
     for line in summarize(read_records(out, GradedProgram), ks):
-        sys.stdout.write(f"{line}\n")
+        sys.stdout.write(printable(f"{line}\n"))

@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace) -> int:
     console = Console(
         highlight=False, no_color=options.plain, color_system=None if options.plain else "auto"
     )
-    console.print(Text(f"{path}: {len(rows)} rows"), soft_wrap=True)
+    console.print(Text(printable(f"{path}: {len(rows)} rows")), soft_wrap=True)
     if options.plain or not (console.is_terminal and sys.stdin.isatty()) or len(rows) == 1:
         for number, row in rows:
             show(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_marlhf.commands.checkpoints import FOLDER as CHECKPOINTS
+from lightning_marlhf.display.text import printable
 from lightning_marlhf.records import DONE_FILE, read_json
 
 EXPORT = "export"
@@ -55,7 +56,7 @@ def model_folder(model: str) -> Iterator[ModelFolder]:
         )
     else:
         if sys.stderr.isatty() and not path.exists():
-            sys.stderr.write(f"{model}: from the Hugging Face Hub, or its cache\n")
+            sys.stderr.write(printable(f"{model}: from the Hugging Face Hub, or its cache\n"))
         yield ModelFolder(model, None)
 
 

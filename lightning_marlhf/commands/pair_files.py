@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_marlhf.commands.answers_file import read_answers
+from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.pairs import Pair, Pairing, digest, pair_completions
 
 _SUBREDDIT = re.compile(r"^Subreddit: r/(\S+)", re.MULTILINE)
@@ -25,9 +26,8 @@ def read_pairs(a: Path, b: Path) -> Pairing:
         )
     for path, alone in ((a, pairing.only_a), (b, pairing.only_b)):
         if alone:
-            sys.stderr.write(
-                f"{path}: rows left out: {len(alone)} (no such prompt, or fewer answers to it, in the other file)\n"
-            )
+            why = "no such prompt, or fewer answers to it, in the other file"
+            sys.stderr.write(printable(f"{path}: rows left out: {len(alone)} ({why})\n"))
     return pairing
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_marlhf.display.text import printable
 from lightning_marlhf.records import decode_line, read_jsonl, read_lines
 from lightning_marlhf.tasks import dialogue, prompts
 from lightning_marlhf.tasks.dialogue import Turn
@@ -101,7 +102,9 @@ def _read_rows(file: Path, form: str) -> list[Prompt]:
             f"{file}: expected different `sample_id`s, got {names.most_common(1)[0][0]} twice"
         )
     for why, rows in left_out.items():
-        sys.stderr.write(f"{file}: rows left out: {len(rows)} ({why}; the first is {rows[0]})\n")
+        sys.stderr.write(
+            printable(f"{file}: rows left out: {len(rows)} ({why}; the first is {rows[0]})\n")
+        )
     return found
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.rm_score import short_labels
 from lightning_marlhf.commands.suggest import did_you_mean
+from lightning_marlhf.display.text import printable
 from lightning_marlhf.records import DONE_FILE, METRICS_FILE, PROGRESS_FILE
 
 _OF_A_RUN = (DONE_FILE, METRICS_FILE, PROGRESS_FILE, "completions", "config.yaml")
@@ -63,7 +64,7 @@ def _run(options: argparse.Namespace) -> int:
 
     text = compare_runs(rows, title=options.title, folder=options.out, shown_from=Path())
     page, markdown = options.out / "report.html", options.out / "report.md"
-    sys.stdout.write(f"{first_table(text)}\nreport: {page}, {markdown}\n")
+    sys.stdout.write(printable(f"{first_table(text)}\nreport: {page}, {markdown}\n"))
     return 0
 
 

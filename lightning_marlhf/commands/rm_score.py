@@ -18,6 +18,7 @@ from lightning_marlhf.commands.scored_folder import (
     open_folder,
     scores_by_prompt,
 )
+from lightning_marlhf.display.text import printable
 from lightning_marlhf.records import (
     Completion,
     PolicyScores,
@@ -148,7 +149,7 @@ def _prompts(options: argparse.Namespace) -> list[Prompt]:
     """Draw the prompts as the paper's evaluation did."""
     found = read_prompts([], options.prompts, options.format)
     if len(found) < options.n:
-        sys.stderr.write(f"{options.prompts} has {len(found)} prompts: all are taken\n")
+        sys.stderr.write(printable(f"{options.prompts} has {len(found)} prompts: all are taken\n"))
     from lightning_marlhf.data.splits import evaluation_subset
 
     rows = evaluation_subset(
@@ -232,4 +233,4 @@ def _write(found: RMScores, answers: Mapping[str, Sequence[Completion]], out: Pa
         pictures=distribution_pictures(scores),
     )
     sys.stdout.write("".join(f"{line}\n" for line in plain_lines(table)))
-    sys.stdout.write(f"{out / NAME}.{{json,md,png,svg}}\n")
+    sys.stdout.write(printable(f"{out / NAME}.{{json,md,png,svg}}\n"))

@@ -15,7 +15,7 @@ from lightning_marlhf.commands.model_folder import (
     device_and_dtype,
 )
 from lightning_marlhf.commands.prompting import batches
-from lightning_marlhf.display.text import printable_json
+from lightning_marlhf.display.text import printable, printable_json
 from lightning_marlhf.records import write_text
 
 _BINS, _BAR_WIDTH = 10, 40
@@ -114,10 +114,10 @@ def _report(rows: Sequence[Row], scores: Sequence[float], options: argparse.Name
     summary = "".join(f"{line}\n" for line in summarize(scores, options.name))
     if options.out is None:
         sys.stdout.write(lines)
-        sys.stderr.write(summary)
+        sys.stderr.write(printable(summary))
     else:
         write_text(options.out, lines)
-        sys.stdout.write(f"{options.out}\n{summary}")
+        sys.stdout.write(printable(f"{options.out}\n{summary}"))
 
 
 def _scored(row: Row, name: str, score: float) -> Row:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lightning_marlhf.commands.model_folder import model_folder
+from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.pairs import kept_ids
 from lightning_marlhf.records import Completion
 from lightning_marlhf.rollout.reward_reading import Answered
@@ -40,7 +41,7 @@ def reward_model(
         )
         scorer.load(device)
         if scorer.tokenizer.chat_template and not chat_template:
-            sys.stderr.write(f"{model} has a chat template; --chat-template uses it\n")
+            sys.stderr.write(printable(f"{model} has a chat template; --chat-template uses it\n"))
         yield scorer
 
 

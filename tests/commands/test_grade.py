@@ -531,6 +531,15 @@ def test_a_pipe_is_refused_as_it_would_be_read_twice(files, capsys, name):
     assert error.count("\n") == 1
 
 
+def test_names_of_files_and_levels_steer_no_terminal(files, capsys):
+    files.out = files.folder / "g\x1b[31m.jsonl"
+    write(files.problems, [row | {"difficulty": "\x1b]0;x\x07"} for row in PROBLEMS])
+    write(files.completions, [{"problem_id": PROBLEMS[0]["problem_id"], "completion": "\0"}])
+    assert run(files) == 0
+    said = "".join(capsys.readouterr())
+    assert not {"\x1b", "\x07"} & set(said)
+
+
 def without(column):
     return json.dumps({key: value for key, value in PROBLEMS[0].items() if key != column})
 

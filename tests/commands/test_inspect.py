@@ -60,6 +60,13 @@ def test_what_a_system_leaves_beside_the_rollouts_is_none(run_dir, capsys):
     assert "rollouts-000080.jsonl: 2 rows" in capsys.readouterr().out
 
 
+def test_the_name_of_a_file_steers_no_terminal(run_dir, capsys):
+    newest = run_dir / "completions" / "rollouts-000080.jsonl"
+    newest.rename(newest.with_name("rollouts-\x1b[2J.jsonl"))
+    assert inspect.main(["inspect", str(run_dir), "--plain", "--num", "1"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
 def test_plain_text_has_bars_between_macro_actions_and_numbers_below_tokens():
     lines = shown(completion(), plain=True).splitlines()
     assert "gold 2.5, KL 0.1, 4 tokens, 2 macro actions, update 40" in lines
