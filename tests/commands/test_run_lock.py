@@ -88,7 +88,8 @@ def test_a_second_run_in_a_folder_changes_nothing_there(toy_yaml, tmp_path, caps
             ["validate"],
         ):
             capsys.readouterr()
-            assert cli.main([*command, "--config", str(toy_yaml)]) == 1
+            name, *options = command
+            assert cli.main([name, "--config", str(toy_yaml), *options]) == 1
             *_, said = capsys.readouterr().err.splitlines()
             assert f"run is in use by process {os.getpid()}" in said
         into_it = ["--out", str(tmp_path / "run/export"), "--overwrite"]
