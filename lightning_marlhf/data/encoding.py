@@ -13,6 +13,7 @@ from lightning_marlhf.data.tokenizers import vocabulary
 from lightning_marlhf.hub.tokenizer import Pair, Tokens, encode_pairs, encode_prompts
 
 Truncate = Literal["response", "prompt", "drop"]
+_LONGEST_TEXT = 1_000_000  # characters: no context holds more, and a word of 50 million takes a tokenizer many minutes
 _IDS = ListOf(Value("int32"))
 _COLUMNS = {
     "row": Value("int64"),
@@ -103,7 +104,8 @@ def _encode_batch(
 ) -> dict[str, list[Any]]:
     plain = {"messages": ""}
     texts = (
-        plain | dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+        _without_endless_text(plain | dict(zip(columns, row, strict=True)))
+        for row in zip(*columns.values(), strict=True)
     )
     rows, answers = zip(
         *(pair for text in texts for pair in _with_answers(text, stage)), strict=True
@@ -132,6 +134,15 @@ def _encode_batch(
         for row, ids in zip(rows, encoded, strict=True)
     ]
     return {name: [row[name] for row in done] for name in (*_COLUMNS, *_IDS_OF_STAGE[stage])}
+
+
+def _without_endless_text(row: dict[str, Any]) -> dict[str, Any]:
+    """Drop a row, before it is tokenised, one of whose texts is longer than any context."""
+    texts = (row["prompt"], row["rejected"], *(row["answers"] or ()))
+    if all(len(text or "") <= _LONGEST_TEXT for text in texts):
+        return row
+    problem = row["unusable"] or f"a text of more than {_LONGEST_TEXT:,} characters"
+    return {**row, "prompt": "", "rejected": "", "answers": [""], "unusable": problem}
 
 
 def _with_answers(

@@ -131,3 +131,13 @@ def test_a_joined_row_gives_the_token_over_the_border_to_the_answer(encoded):
 
 def test_texts_of_a_chat_template_get_no_second_bos(encoded):
     assert encoded("ppo", "ab", special_tokens=False)[0]["prompt_ids"] == [A, B]
+
+
+@pytest.mark.parametrize("long", ["prompt", "answer", "rejected"])
+def test_a_text_beyond_any_context_is_dropped_before_it_is_tokenised(encoded, long):
+    endless = "a" * 1_000_001
+    texts = {name: endless if name == long else "a" for name in ("prompt", "answer", "rejected")}
+    (row,) = encoded("reward_model", texts["prompt"], texts["answer"], rejected=texts["rejected"])
+    assert "1,000,000 characters" in row["unusable"]
+    assert row["length"] < 10
+    assert row["prompt"] in ("", "a")
