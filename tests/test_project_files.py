@@ -31,6 +31,8 @@ DEPENDENCIES = [
     "pandas",
     "matplotlib",
     "rich",
+    "psutil",
+    "pyarrow",
 ]
 EXTRAS = {
     "peft": ["peft"],
