@@ -40,6 +40,10 @@ from lightning_marlhf.modules.sharded_strategy import ShardedStrategy
 from lightning_marlhf.ranges import PositiveInt, checked
 
 
+class NothingLearntError(ValueError):
+    """No weight was changed by any update of a run."""
+
+
 @dataclass
 class Skipped:
     """What a run left out because it went wrong; checkpoints hold it."""
@@ -48,6 +52,7 @@ class Skipped:
     in_a_row: int = 0  # of them, the last ones
     rollouts: int = 0  # the scorer failed
     rollouts_in_a_row: int = 0
+    steps: int = 0  # of the optimizer, for whichever of these reasons: no weight was changed
 
     def metrics(self) -> dict[str, float]:
         """Give what is to be logged: nothing as long as nothing went wrong."""
@@ -165,6 +170,18 @@ class TrainingModule(LightningModule):
         ids = torch.full(shape, self.tokenizer.eos_token_id, device=self.device)
         self.manual_backward(0.0 * self.rehearse(ids, torch.ones_like(ids, dtype=torch.bool)))
         self.zero_grad()
+
+    def on_train_end(self) -> None:
+        """Refuse to call a run trained in which nothing was learnt; its last checkpoint is saved by now.
+
+        Raises:
+            NothingLearntError: every update of the run was skipped.
+        """
+        if 0 < self.global_step == self.skipped.steps:
+            raise NothingLearntError(
+                f"all {self.global_step} updates of the run were skipped, so there is nothing to export: the warnings "
+                "above say why"
+            )
 
     @property
     def streams_export(self) -> bool:
@@ -415,6 +432,7 @@ class TrainingModule(LightningModule):
         weights = ((name, weight.data) for name, weight in self.named_parameters())
         broken, culprit = find_non_finite(weights), find_non_finite(gradients)
         self.skipped.updates += 1
+        self.skipped.steps += 1
         self.skipped.in_a_row += 1
         update, in_a_row = self.global_step + 1, self.skipped.in_a_row
         resume = "lower the learning rate"

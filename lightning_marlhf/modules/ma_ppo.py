@@ -394,6 +394,7 @@ class MAPPO(TrainingModule):
     def _skip_rollout(self, error: ScoringError) -> None:
         """Let the updates of a rollout without scores pass without a change."""
         self._count_unscored(error)
+        self.skipped.steps += self.updates_per_batch
         for _ in range(self.updates_per_batch):
             rates = self.step_optimizer()
         self.log_metrics(
@@ -415,6 +416,7 @@ class MAPPO(TrainingModule):
         macro_total = self.share(masking.count(minibatch.macro_mask, reduction=reduction))
         if not total:  # no row of any rank has a valid score
             self.skipped.updates += 1
+            self.skipped.steps += 1
             for name, rate in self.step_optimizer().items():
                 means.add(name, rate)
             return

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lightning_marlhf.callbacks.guards import KLGuard, NaNGuard
+from lightning_marlhf.modules.base import NothingLearntError
 from lightning_marlhf.modules.control import KLControl
 from lightning_marlhf.modules.settings import PPO
 from lightning_marlhf.rollout.persistence import Patience, ScoringError
@@ -146,18 +147,21 @@ def test_rows_without_a_score_count_in_no_denominator(make_ppo, tmp_path, level,
     )
 
 
-@pytest.mark.parametrize("minibatches", [1, 8])
-def test_a_minibatch_without_any_score_changes_nothing_and_is_counted(run_partial, minibatches):
-    rows = range(8 if minibatches == 1 else 5)
-    ppo = PPO(minibatches=minibatches)
-    settings = {"steps": 5 * minibatches, "ppo": ppo, "kl": KLControl(target=1.0)}
-    module, keep, trainer = run_partial(Partial(rows, says_so=True), **settings)
-    assert trainer.callback_metrics["skipped/updates"] == 5 * len(rows) / 8 * minibatches
-    assert trainer.global_step == 5 * minibatches
+def test_a_minibatch_without_any_score_changes_nothing_and_is_counted(run_partial):
+    settings = {"steps": 5 * 8, "ppo": PPO(minibatches=8), "kl": KLControl(target=1.0)}
+    module, keep, trainer = run_partial(Partial(range(5), says_so=True), **settings)
+    assert trainer.callback_metrics["skipped/updates"] == 5 * 5
+    assert trainer.global_step == 5 * 8
     assert all(math.isfinite(x) for logged in keep.logged for x in logged.values())
     steps = {int(state["step"]) for state in trainer.optimizers[0].state.values()}
-    assert steps == (set() if minibatches == 1 else {5 * 3})
+    assert steps == {5 * 3}
     assert module.episodes == 5 * 8
+
+
+@pytest.mark.parametrize("says_so", [False, True])
+def test_a_run_in_which_nothing_was_learnt_is_a_mistake(run_partial, says_so):
+    with pytest.raises(NothingLearntError, match="all 2 updates of the run were skipped"):
+        run_partial(Partial(range(8), says_so=says_so), steps=2)
 
 
 def test_rollouts_without_one_finite_score_end_the_run_and_say_whose_they_were(run_partial):
@@ -167,9 +171,6 @@ def test_rollouts_without_one_finite_score_end_the_run_and_say_whose_they_were(r
         match=r"gave nan for the answer to tiny-tldr/.* 8 of 8 answers.*; 3 rollouts in a row",
     ):
         run_partial(Partial(range(8)), steps=3, patience=patience)
-    _, keep, _ = run_partial(Partial(range(8)), steps=2, patience=patience)
-    assert not any(keep.rollouts)
-    assert keep.logged[-1]["skipped/rollouts"] == 2
 
 
 def test_a_monitor_s_missing_numbers_are_counted_and_nothing_else_changes(run_partial):
