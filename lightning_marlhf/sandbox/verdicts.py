@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal
-
-from lightning_marlhf.ranges import PositiveInt, Range, checked
+from typing import Any, ClassVar, Literal
 
 Match = Literal["strict", "apps"]
 
@@ -31,7 +29,6 @@ class Verdict(StrEnum):
         return self not in (Verdict.PASSED, Verdict.WRONG_ANSWER)
 
 
-@checked
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What a program may use on one test.
@@ -43,10 +40,24 @@ class Limits:
         output_bytes: bytes of standard output, of standard error, and of a result.
     """
 
-    cpu_s: Annotated[float, Range(at_least=0.1, at_most=10**6)] = 4.0
-    wall_factor: Annotated[float, Range(at_least=1, at_most=1000)] = 3.0
-    memory_mb: Annotated[int, Range(at_least=16, at_most=10**9)] = 512
-    output_bytes: PositiveInt = 1_000_000
+    cpu_s: float = 4.0
+    wall_factor: float = 3.0
+    memory_mb: int = 512
+    output_bytes: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        # Not by `ranges`: a confined worker can import nothing but the sandbox.
+        bounds = {
+            "cpu_s": (0.1, 10**6),
+            "wall_factor": (1, 1000),
+            "memory_mb": (16, 10**9),
+            "output_bytes": (1, 10**12),
+        }
+        for name, (least, most) in bounds.items():
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(
+                    f"{name}: expected at least {least:,} and at most {most:,}, got {getattr(self, name)}"
+                )
 
     @property
     def wall_s(self) -> float:

@@ -20,12 +20,7 @@ from tests.sandbox.attacks.every import ATTACKS
 from tests.sandbox.attacks.leaks import FRAMES, MEMORY, NOTES, READ_NOTES
 
 ROOT = Path(__file__).parents[2]
-NEEDED = (
-    "lightning_marlhf/__init__.py",
-    "lightning_marlhf/ranges.py",
-    "lightning_marlhf/sandbox",
-    "tests/sandbox",
-)
+NEEDED = ("lightning_marlhf/__init__.py", "lightning_marlhf/sandbox", "tests/sandbox")
 SOMEBODY = 12345
 # What does no harm where nothing stops it.
 HARMLESS = """read a public file; list a folder; read the users; import a module from outside; write a new file

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import shutil
+import subprocess
 
 import pytest
 
@@ -51,6 +52,19 @@ def test_without_bubblewrap_level_a_is_not_offered(monkeypatch):
     assert "A" in {level.name for level in candidates()}
     monkeypatch.setenv("PATH", "/nowhere")
     assert "A" not in {level.name for level in candidates()}
+
+
+def bubblewrap_works():
+    """Tell whether it makes namespaces here: then a lower level is a fault of the sandbox."""
+    bare = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"]
+    return bool(shutil.which("bwrap")) and subprocess.run(bare, capture_output=True).returncode == 0
+
+
+@needs_landlock
+@pytest.mark.skipif(not bubblewrap_works(), reason="no working bubblewrap on this machine")
+def test_where_bubblewrap_works_it_is_level_a():
+    with Sandbox(workers=1) as sandbox:
+        assert sandbox.isolation == "A"
 
 
 @needs_landlock
