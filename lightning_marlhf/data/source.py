@@ -5,7 +5,7 @@ guessed.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,12 @@ def _local(path: Path) -> Mapping[str, Dataset]:
         saved = _reading(str(path), lambda: datasets.load_from_disk(str(path)))
         return saved if isinstance(saved, DatasetDict) else {"train": saved}
     files = sorted(file for file in path.iterdir() if _is_data(file))
-    named = {file.name.partition(".")[0]: file for file in reversed(files) if _is_plain(file)}
-    held_out = next((name for name in _HELD_OUT if name in named), None)
-    if "train" in named:
-        return {name: load_file(named[name]) for name in ("train", held_out) if name is not None}
+    named = {
+        name: [file for file in files if _is_plain(file, name)] for name in ("train", *_HELD_OUT)
+    }
+    held_out = next((name for name in _HELD_OUT if named[name]), "train")
+    if named["train"]:
+        return {name: load_file(_the_one(named[name])) for name in ("train", held_out)}
     if len(files) == 1:
         return {"train": load_file(files[0])}
     found = ", ".join(file.name for file in files[:5]) or "no data file"
@@ -89,9 +91,20 @@ def _is_data(file: Path) -> bool:
     return file.name.endswith(SUFFIXES) and not file.name.startswith(".") and file.is_file()
 
 
-def _is_plain(file: Path) -> bool:
+def _is_plain(file: Path, name: str) -> bool:
     """Tell train.jsonl from train.raw.jsonl."""
-    return f".{file.name.partition('.')[2]}" in SUFFIXES
+    stem, _, suffix = file.name.partition(".")
+    return stem == name and f".{suffix}" in SUFFIXES
+
+
+def _the_one(files: Sequence[Path]) -> Path:
+    """Refuse a split that is there in several formats, of which one may be stale."""
+    if len(files) > 1:
+        raise SourceError(
+            f"data source {files[0].parent}: {' and '.join(file.name for file in files)} are both there: keep one, or "
+            "give the file that is meant"
+        )
+    return files[0]
 
 
 def _from_hub(repository: str, config: str | None) -> Mapping[str, Dataset]:

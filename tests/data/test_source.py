@@ -114,3 +114,10 @@ def test_without_network_one_way_is_tried(monkeypatch):
     asked = hub(monkeypatch, [ConnectionError("no network")])
     assert "(as published: no network): check the id, the network" in refused("someone/things")
     assert len(asked) == 1
+
+
+def test_a_split_in_two_formats_is_refused(write):
+    folder = write("train.jsonl", [{"a": "x"}])
+    write("train.jsonl.gz", [{"a": "y"}])
+    with pytest.raises(SourceError, match=r"train\.jsonl and train\.jsonl\.gz are both there"):
+        load_source(folder, hub=HUB)
