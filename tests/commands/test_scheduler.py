@@ -199,11 +199,7 @@ study.run(study.jobs(study.stage("a", steps=40), study.stage("b", inputs=["a"]))
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_stage_that_outlives_a_killed_reproduce_is_waited_for(study, overwrite):
-    root = str(Path(__file__).parents[2])
-    first = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(study.folder)],
-        env={**os.environ, "PYTHONPATH": root},
-    )
+    first = subprocess.Popen([sys.executable, "-c", KILLED, str(study.folder)])
     jobs = study.jobs(study.stage("a", steps=40), study.stage("b", inputs=["a"]))
     deadline = time.monotonic() + 60
     while not jobs[0].log.exists() and time.monotonic() < deadline:
