@@ -10,7 +10,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
-from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.environments import LightningEnvironment
@@ -48,7 +47,6 @@ from lightning_marlhf.commands.config_parser import RunParser
 from lightning_marlhf.commands.evaluated_step import EvaluatedStep
 from lightning_marlhf.commands.finished_run import updates_of_finished
 from lightning_marlhf.commands.lasting_output import lasting_output
-from lightning_marlhf.commands.raw_config import ConfigError
 from lightning_marlhf.commands.run_lock import alone_in
 from lightning_marlhf.commands.saved_config import SaveConfig, changes, dump
 from lightning_marlhf.commands.slurm import tasks_without_srun
@@ -175,7 +173,6 @@ class RunCLI(LightningCLI):
         if "--print_config" in args:
             sys.stdout.write(dump(parser, self.config))
             sys.exit(0)
-        refuse_no_interval(self.config.trainer)
 
     @property
     def run_dir(self) -> Path:
@@ -340,24 +337,6 @@ def say(text: str) -> None:
 def as_list(value: Any) -> list[Any]:
     """Give what the Trainer takes as one object, several, or none."""
     return list(value) if isinstance(value, list | tuple) else [value] if value else []
-
-
-def refuse_no_interval(trainer: Namespace) -> None:
-    """Refuse to validate every 0 batches or epochs, by which Lightning divides.
-
-    Raises:
-        ConfigError: names the setting.
-    """
-    for name in ("val_check_interval", "check_val_every_n_epoch"):
-        value = trainer.get(name)
-        if name == "val_check_interval" and isinstance(value, float) and value > 1:
-            raise ConfigError(
-                f"trainer.{name}: expected a share of an epoch, or a whole number of batches, got {value}"
-            )
-        if isinstance(value, int | float) and not value > 0:
-            raise ConfigError(
-                f"trainer.{name}: expected more than 0, got {value}; limit_val_batches: 0 switches validation off"
-            )
 
 
 def constructor_error(error: BaseException) -> BaseException:

@@ -39,12 +39,26 @@ def check_trainer(settings: Mapping[str, Any], *, here: bool) -> None:
         number = settings.get(name)
         if isinstance(number, int | float) and number not in allowed:
             raise ConfigError(f"trainer.{name}: expected {allowed}, got {number}")
+    _check_interval(settings.get("val_check_interval"))
     try:
         check_precision(settings.get("precision"))
     except ValueError as mistake:
         raise ConfigError(str(mistake)) from None
     if here:
         _check_processes(settings.get("accelerator"), settings.get("devices"))
+
+
+def _check_interval(interval: Any) -> None:
+    """Refuse to validate every 0 batches, by which Lightning divides, or after more than an epoch's share."""
+    if isinstance(interval, float) and interval > 1:
+        raise ConfigError(
+            f"trainer.val_check_interval: expected a share of an epoch, or a whole number of batches, got {interval}"
+        )
+    if isinstance(interval, int | float) and not interval > 0:
+        raise ConfigError(
+            f"trainer.val_check_interval: expected more than 0, got {interval}; limit_val_batches: 0 switches "
+            "validation off"
+        )
 
 
 def _check_processes(accelerator: Any, devices: Any) -> None:
