@@ -1,9 +1,8 @@
 """Is a run finished? What a job that is requeued asks, since it may be started once more than needed."""
 
-import json
 from pathlib import Path
 
-from lightning_marlhf.records import DONE_FILE, RunSummary
+from lightning_marlhf.records import DONE_FILE, RunSummary, read_json
 
 
 def updates_of_finished(run_dir: Path, *, max_steps: int, changed: bool) -> int | None:
@@ -16,8 +15,8 @@ def updates_of_finished(run_dir: Path, *, max_steps: int, changed: bool) -> int 
             the epochs, the time, early stopping, a guard.
     """
     try:
-        done = RunSummary.from_dict(json.loads((run_dir / DONE_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError):
+        done = RunSummary.from_dict(read_json(run_dir / DONE_FILE))
+    except (OSError, ValueError):
         return None
     enough = not changed or 0 <= max_steps <= done.step
     lost = done.export is not None and not (run_dir / done.export).is_dir()
