@@ -28,12 +28,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from benchmarks.gpu_table import GB, PHASES, Case, Result, line, put, section
 from benchmarks.random_rows import RandomRows
 from lightning_marlhf.callbacks.environment import git_commit
-from lightning_marlhf.commands import cli, estimate
-from lightning_marlhf.commands.planned_run import read_run
+from lightning_marlhf.commands import run as cli
 from lightning_marlhf.models.architectures import PUBLISHED
 from lightning_marlhf.models.backbone import ModelConfig, load_sequence_classifier
 from lightning_marlhf.models.hf_export import export
 from lightning_marlhf.modules import ma_ppo
+from lightning_marlhf.planning import estimate
+from lightning_marlhf.planning.planned_run import read_run
 from lightning_marlhf.rollout.stopwatch import Stopwatch
 
 README = Path(__file__).with_name("README.md")
@@ -106,7 +107,7 @@ def settings(case: Case, reward_model: Path) -> dict[str, Any]:
     optimization = {"lr": 1e-6, "schedule": "constant"}
     module: dict[str, Any] = {
         "optimization": optimization,
-        "rows_per_pass": case.rows_per_pass,
+        "micro_batch_size": case.micro_batch_size,
         "checkpoint_activations": True,
         "dtype": case.dtype,
     }
@@ -114,7 +115,7 @@ def settings(case: Case, reward_model: Path) -> dict[str, Any]:
         scoring = {
             "model": str(reward_model),
             "dtype": case.dtype,
-            "batch_size": case.rows_per_pass,
+            "batch_size": case.micro_batch_size,
         }
         module |= {
             "policy": model,
@@ -251,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = []
         for stage in options.stages:
             for rows in options.rows:
-                asked = replace(case, stage=stage, rows_per_pass=rows)
+                asked = replace(case, stage=stage, micro_batch_size=rows)
                 with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                     results.append(process.submit(measure, asked, reward_model, capacity).result())
                 print(line(results[-1]), flush=True)

@@ -16,7 +16,7 @@ class Case:
     """What is measured."""
 
     stage: str
-    rows_per_pass: int
+    micro_batch_size: int
     shape: dict[str, Any]
     batch_size: int = 16
     prompt: int = 512
@@ -51,7 +51,7 @@ class Result:
 def line(result: Result) -> str:
     """Write a result as a row of the table."""
     case = result.case
-    head = f"| {NAMES[case.stage]} | {case.rows_per_pass} |"
+    head = f"| {NAMES[case.stage]} | {case.micro_batch_size} |"
     if result.failure:
         return f"{head} {result.failure} " + "| - " * (2 + len(PHASES)) + "|"
     generated = f"{result.generated_per_s:,.0f}" if case.stage == "ppo" else "-"

@@ -14,7 +14,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_marlhf.commands import cli
+from lightning_marlhf.commands import run as cli
 from tests.modules.tiny_runs import write_exports
 from tests.soak import UPDATES_PER_KILL, Soak
 

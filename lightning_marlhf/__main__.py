@@ -9,10 +9,10 @@ from lightning_marlhf import __version__
 
 # command -> (module in lightning_marlhf.commands, one line of help)
 COMMANDS = {
-    "fit": ("cli", "train what a YAML describes; resume with --ckpt_path last"),
-    "validate": ("cli", "evaluate on the validation prompts"),
-    "test": ("cli", "evaluate on the held-out prompts and keep the completions"),
-    "predict": ("cli", "run the predict loop"),
+    "fit": ("run", "train what a YAML describes; resume with --ckpt_path last"),
+    "validate": ("run", "evaluate on the validation prompts"),
+    "test": ("run", "evaluate on the held-out prompts and keep the completions"),
+    "predict": ("run", "run the predict loop"),
     "preview": ("preview", "show what the model will see: texts, tokens, masks, counts"),
     "plan": ("plan", "say what a run would take: updates, memory per GPU, hours"),
     "reproduce": ("reproduce", "run all stages of a plan, and write its report"),
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(name: str) -> int:
-    from lightning_marlhf.commands.suggest import did_you_mean
+    from lightning_marlhf.config.suggest import did_you_mean
 
     expected = f"expected one of: {', '.join(COMMANDS)}"
     sys.stderr.write(f"error: no command {name!r}{did_you_mean(name, COMMANDS)}; {expected}\n")

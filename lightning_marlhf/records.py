@@ -24,11 +24,6 @@ from typing import (
     get_type_hints,
 )
 
-METRICS_FILE = (
-    "metrics.csv"  # long format: step,name,value,seconds; the only one that can be appended to
-)
-DONE_FILE = "done.json"
-PROGRESS_FILE = "progress.json"
 BLANK = " \t\n\r\v\f"  # a line of nothing else holds no row
 _MOST_BITS = 64  # of whole numbers; JSON knows no limit
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half of a pair of escapes, or one of two halves

@@ -35,7 +35,7 @@ SIGNS = {
     "saved": "checkpoints/last.ckpt",
     "exporting": ".export-*",
 }
-PRELOADED = ["lightning_marlhf.commands.cli", "tests.modules.tiny_runs"]
+PRELOADED = ["lightning_marlhf.commands.run", "tests.modules.tiny_runs"]
 
 
 class SoakError(AssertionError):
@@ -125,7 +125,7 @@ def fork(function: Callable[..., None], *arguments: Any) -> BaseProcess:
 
 def fit(log: Path, arguments: Sequence[str]) -> None:
     """Run `fit` in this process."""
-    from lightning_marlhf.commands import cli
+    from lightning_marlhf.commands import run as cli
 
     with log.open("w") as file:
         os.dup2(file.fileno(), 1)

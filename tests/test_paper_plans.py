@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_marlhf.commands.jobs import make_jobs
-from lightning_marlhf.commands.study import read_plan
 from lightning_marlhf.reporting.paper import SHOWS
+from lightning_marlhf.studies.jobs import make_jobs
+from lightning_marlhf.studies.plan import read_plan
 
 ROOT = Path(__file__).parents[1]
 PAPER = ROOT / "experiments/paper"
@@ -103,7 +103,7 @@ def test_a_run_of_the_paper_is_set_as_its_own_file_says_but_for_what_it_starts_f
     plan = read_plan(PAPER / "table2_rm_scores.yaml")
     allowed = {
         *("model.init_args.policy", "model.init_args.critic", "model.init_args.model"),
-        *("model.init_args.scorer.init_args.model", "model.init_args.monitors"),
+        *("model.init_args.scorer.init_args.model", "model.init_args.auxiliary_scorers"),
         *("test_after_fit", "seed_everything", "trainer.default_root_dir"),
     }
     for job in make_jobs(plan):

@@ -8,12 +8,12 @@ import pytest
 
 from lightning_marlhf.callbacks.guards import KLGuard
 from lightning_marlhf.callbacks.watchdog import Watchdog
-from lightning_marlhf.commands.estimate import Machine
 from lightning_marlhf.data import TinyTLDR
 from lightning_marlhf.models.lora import LoRA
 from lightning_marlhf.modules.control import KLControl
 from lightning_marlhf.modules.optimization import Optimization
 from lightning_marlhf.modules.settings import PPO
+from lightning_marlhf.planning.estimate import Machine
 from lightning_marlhf.ranges import (
     NonNegative,
     PositiveInt,
@@ -23,7 +23,7 @@ from lightning_marlhf.ranges import (
     find_outside,
 )
 from lightning_marlhf.rollout.generation import SamplingSettings
-from lightning_marlhf.rollout.persistence import Patience
+from lightning_marlhf.rollout.retries import RetryPolicy
 from lightning_marlhf.rollout.settings import Credit, Shaping
 from lightning_marlhf.rollout.termination import FixedNGram, RandomizedNGram
 from lightning_marlhf.sandbox.verdicts import Limits
@@ -114,7 +114,7 @@ def test_what_is_in_range_or_no_number_is_none_of_its_business(value, hint):
         (lambda: Shaping(logprob_temperature=1e-40), "^logprob_temperature: .* got 1e-40"),
         (lambda: Optimization(eps=1e-300), "^eps: .* got 1e-300"),
         (lambda: RandomizedNGram(repeat_times=10**9), "^repeat_times: .* 10,000, got 1000000000"),
-        (lambda: Patience(wait_s=-1), "^wait_s: expected at least 0, got -1"),
+        (lambda: RetryPolicy(wait_s=-1), "^wait_s: expected at least 0, got -1"),
         (lambda: LoRA(r=0), "^r: expected at least 1, got 0"),
         (lambda: LoRA(alpha=math.inf), "^alpha: .* got inf"),
         (lambda: Machine(mfu=math.nan), "^mfu: expected at least 0 and at most 1, got nan"),

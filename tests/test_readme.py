@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from lightning_marlhf.commands import cli
+from lightning_marlhf.commands import run as cli
 from lightning_marlhf.records import read_completions
 
 ROOT = Path(__file__).parents[1]

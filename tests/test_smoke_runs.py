@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from lightning.pytorch import Trainer
 
-from lightning_marlhf.commands import cli
+from lightning_marlhf.commands import run as cli
 from lightning_marlhf.commands.smoke_run import shorten
 from lightning_marlhf.modules.optimization import Optimization
 from tests.modules.tiny_runs import write_exports

@@ -10,7 +10,6 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from lightning_marlhf.callbacks.rollouts import (
-    FOLDER,
     experience_of,
     gather_rows,
     records_of,
@@ -18,6 +17,7 @@ from lightning_marlhf.callbacks.rollouts import (
 )
 from lightning_marlhf.evaluation.pairs import asked
 from lightning_marlhf.records import Completion, read_completions, write_jsonl
+from lightning_marlhf.run_folder import COMPLETIONS
 
 
 class Baseline:
@@ -40,7 +40,7 @@ class Baseline:
 
     def settle(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the answers, or let the policy make them if it has not learnt yet; all ranks have to call this."""
-        path = Path(trainer.default_root_dir) / FOLDER / "baseline.jsonl"
+        path = Path(trainer.default_root_dir) / COMPLETIONS / "baseline.jsonl"
         if not self.rows and trainer.training and trainer.global_step == 0:
             self.rows = self._answer(trainer, pl_module)
         elif not self.rows and path.exists():

@@ -12,9 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_marlhf.callbacks.place_in_epoch import settle
 from lightning_marlhf.ranges import PositiveInt, Range, checked
-
-FOLDER = "checkpoints"
-LAST = "last.ckpt"
+from lightning_marlhf.run_folder import BEST_CHECKPOINT, CHECKPOINTS, LAST
 
 
 @checked
@@ -46,7 +44,7 @@ class Checkpoint(ModelCheckpoint):
     ) -> None:
         super().__init__(
             dirpath=dirpath,
-            filename="best-{step:06d}",
+            filename=BEST_CHECKPOINT,
             monitor=monitor,
             mode=mode,
             save_top_k=save_top_k if monitor else 0,
@@ -157,7 +155,7 @@ class Checkpoint(ModelCheckpoint):
         return set() if path is None else {str(path)}
 
     def _folder(self, trainer: Trainer) -> str:
-        folder = self.dirpath or Path(trainer.default_root_dir) / FOLDER
+        folder = self.dirpath or Path(trainer.default_root_dir) / CHECKPOINTS
         return os.path.realpath(folder)
 
 

@@ -8,8 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning_marlhf.callbacks.checkpoint import save_last
 from lightning_marlhf.callbacks.environment import describe_environment
 from lightning_marlhf.callbacks.pace import finite_metrics
-
-FOLDER = "export"
+from lightning_marlhf.run_folder import CONFIG_FILE, EXPORT
 
 
 class ExportError(ValueError):
@@ -40,7 +39,7 @@ class ExportHF(Callback):
         folder = Path(trainer.default_root_dir)
         saved = save_last(trainer)
         try:
-            pl_module.export(folder / FOLDER, card=model_card(trainer, folder))  # type: ignore[operator]
+            pl_module.export(folder / EXPORT, card=model_card(trainer, folder))  # type: ignore[operator]
         except Exception as error:
             again = f"; {saved} holds all updates: `export {folder}` tries again" if saved else ""
             raise ExportError(
@@ -52,7 +51,7 @@ class ExportHF(Callback):
 def model_card(trainer: Trainer, folder: Path) -> dict[str, Any]:
     """Return what the model card says: metrics, where the model comes from, and the resolved config."""
     environment = describe_environment()
-    config = folder / "config.yaml"
+    config = folder / CONFIG_FILE
     card: dict[str, Any] = {
         "metrics": finite_metrics(trainer),
         "run": {

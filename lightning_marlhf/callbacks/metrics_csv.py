@@ -15,7 +15,8 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from lightning_marlhf.records import METRICS_FILE, write_text
+from lightning_marlhf.records import write_text
+from lightning_marlhf.run_folder import METRICS_FILE
 
 HEADER = "step,name,value,seconds\n"
 CUT_FILE = "metrics.cut.csv"  # rows of updates that were taken back when a run was resumed from before them

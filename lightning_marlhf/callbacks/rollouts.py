@@ -12,9 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning_marlhf.callbacks.completions import experience_to_completions
 from lightning_marlhf.ranges import NonNegativeInt, checked
 from lightning_marlhf.records import Completion, write_jsonl
+from lightning_marlhf.run_folder import COMPLETIONS
 from lightning_marlhf.types import Experience
-
-FOLDER = "completions"
 
 
 @checked
@@ -176,4 +175,4 @@ def gather_rows(rows: list[Completion], trainer: Trainer) -> list[Completion]:
 
 
 def _folder(trainer: Trainer) -> Path:
-    return Path(trainer.default_root_dir) / FOLDER
+    return Path(trainer.default_root_dir) / COMPLETIONS

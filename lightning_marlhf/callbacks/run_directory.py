@@ -7,25 +7,32 @@ from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_marlhf.callbacks.checkpoint import FOLDER as CHECKPOINTS
 from lightning_marlhf.callbacks.environment import describe_environment
-from lightning_marlhf.callbacks.export import FOLDER as EXPORT
 from lightning_marlhf.callbacks.pace import Pace, finite_metrics, metric, total_updates
-from lightning_marlhf.records import DONE_FILE, PROGRESS_FILE, RunSummary, read_json, write_json
+from lightning_marlhf.records import RunSummary, read_json, write_json
+from lightning_marlhf.run_folder import (
+    CHECKPOINTS,
+    COMPLETIONS,
+    CONFIG_FILE,
+    DONE_FILE,
+    ENVIRONMENT_FILE,
+    EXPORT,
+    PROGRESS_FILE,
+    VERDICTS,
+)
 
-ENVIRONMENT_FILE = "environment.json"
 Status = Literal["running", "done", "failed", "interrupted"]
 # What a run writes; with `overwrite` these go and all else in the folder stays.
 OF_A_RUN = (
     *(
         CHECKPOINTS,
         EXPORT,
-        "completions",
-        "verdicts",
+        COMPLETIONS,
+        VERDICTS,
         DONE_FILE,
         PROGRESS_FILE,
         ENVIRONMENT_FILE,
-        "config.yaml",
+        CONFIG_FILE,
     ),
     *("metrics*.csv", "events.out.tfevents.*", "report.*"),
 )

@@ -17,8 +17,8 @@ from lightning_marlhf.evaluation.pairs import Pair, asked, pair_completions
 from lightning_marlhf.evaluation.win_rate import summarize
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.records import Completion, Verdict, WinRate, write_jsonl
+from lightning_marlhf.run_folder import VERDICTS
 
-FOLDER = "verdicts"
 TAG = "win_rate/examples"
 _OUTCOMES = {"a": "the policy wins", "b": "the baseline wins", "tie": "a tie"}
 _LONGEST = 2_000  # characters of a text that are shown
@@ -127,7 +127,7 @@ class WinRateCallback(Callback):
                 f"update {trainer.global_step}: no win rate, as the judge failed ({why}); training goes on"
             )
             return {}
-        path = Path(trainer.default_root_dir) / FOLDER / f"step-{trainer.global_step:06d}.jsonl"
+        path = Path(trainer.default_root_dir) / VERDICTS / f"step-{trainer.global_step:06d}.jsonl"
         write_jsonl(path, verdicts)
         self._show(pairs, verdicts, trainer)
         return metrics_of(found)

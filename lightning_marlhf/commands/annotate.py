@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from lightning_marlhf.annotation.criteria import CRITERIA
+from lightning_marlhf.annotation.selection import Selection, select
+from lightning_marlhf.annotation.session import Session
+from lightning_marlhf.annotation.store import VerdictFile
+from lightning_marlhf.annotation.summary import summarize
 from lightning_marlhf.commands import errors
-from lightning_marlhf.commands.annotation.criteria import CRITERIA
-from lightning_marlhf.commands.annotation.selection import Selection, select
-from lightning_marlhf.commands.annotation.session import Session
-from lightning_marlhf.commands.annotation.store import VerdictFile
-from lightning_marlhf.commands.annotation.summary import summarize
-from lightning_marlhf.commands.pair_files import read_pairs
+from lightning_marlhf.evaluation.pair_files import read_pairs
 
 _PORT = 8420
 _INSTALL = "pip install 'lightning_marlhf[annotate]'"
@@ -106,8 +106,8 @@ def _check(options: argparse.Namespace) -> None:
 
 def _serve(options: argparse.Namespace, selection: Selection, verdicts: VerdictFile) -> None:
     try:
-        from lightning_marlhf.commands.annotation.server import Server
-        from lightning_marlhf.commands.annotation.serving import ADDRESS, listen, serve
+        from lightning_marlhf.annotation.server import Server
+        from lightning_marlhf.annotation.serving import ADDRESS, listen, serve
     except ModuleNotFoundError as error:
         raise ValueError(f"the page needs {error.name}: {_INSTALL}") from error
     criteria = CRITERIA[options.task]

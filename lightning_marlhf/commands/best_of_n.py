@@ -7,20 +7,20 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_marlhf.commands.model_folder import MODEL_HELP, device_and_dtype
-from lightning_marlhf.commands.prompting import add_format_option, read_prompts
-from lightning_marlhf.commands.sampling_options import add_sampling_options
-from lightning_marlhf.commands.scored_folder import (
+from lightning_marlhf.display.text import printable
+from lightning_marlhf.evaluation.scored_folder import (
     add_folder_options,
     call,
     open_folder,
     scores_by_prompt,
 )
-from lightning_marlhf.display.text import printable
+from lightning_marlhf.inference.model_folder import MODEL_HELP, device_and_dtype
+from lightning_marlhf.inference.prompts import add_format_option, read_prompts
+from lightning_marlhf.inference.sampling_options import add_sampling_options
 from lightning_marlhf.records import BestOfN, Completion, read_completions, write_json
 
 if TYPE_CHECKING:
-    from lightning_marlhf.commands.answer_job import AnswerJob
+    from lightning_marlhf.inference.answer_job import AnswerJob
 
 NAME = "best_of_n"
 _NS = (1, 2, 4, 8, 16, 32, 64)
@@ -114,7 +114,7 @@ def _check(options: argparse.Namespace) -> None:
 def _jobs(options: argparse.Namespace, device: str, dtype: str) -> Mapping[str, "AnswerJob"]:
     """Say which answers are wanted, by the names of their files."""
     prompts = read_prompts([], options.file, options.format)
-    from lightning_marlhf.commands.answer_job import AnswerJob
+    from lightning_marlhf.inference.answer_job import AnswerJob
     from lightning_marlhf.rollout.generation import SamplingSettings
 
     return {
@@ -186,13 +186,13 @@ def _score_names(rows: Sequence[Completion], options: argparse.Namespace) -> lis
 
 def _write(found: BestOfN, out: Path) -> None:
     """Leave the result as JSON, Markdown and pictures, and print it."""
-    from lightning_marlhf.commands.columns import plain_lines
+    from lightning_marlhf.display.columns import plain_lines
     from lightning_marlhf.reporting.best_of_n import best_of_n_pictures, best_of_n_table
-    from lightning_marlhf.reporting.sheet import write_sheet
+    from lightning_marlhf.reporting.sheet import write_table_and_figure
 
     write_json(out / f"{NAME}.json", found.to_dict())
     table = best_of_n_table(found)
     title = f"Best of N answers of {found.model}" if found.model else "Best of N answers"
-    write_sheet(out, NAME, title=title, table=table, pictures=best_of_n_pictures(found))
+    write_table_and_figure(out, NAME, title=title, table=table, pictures=best_of_n_pictures(found))
     sys.stdout.write("".join(f"{line}\n" for line in plain_lines(table)))
     sys.stdout.write(printable(f"{out / NAME}.{{json,md,png,svg}}\n"))

@@ -7,13 +7,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lightning_marlhf.commands import errors
-from lightning_marlhf.commands.model_folder import MODEL_HELP, device_and_dtype, model_folder
-from lightning_marlhf.commands.prompting import CHAT
-from lightning_marlhf.commands.sampling_options import add_sampling_options, sampling_settings
 from lightning_marlhf.display.text import printable
+from lightning_marlhf.inference.model_folder import MODEL_HELP, device_and_dtype, model_folder
+from lightning_marlhf.inference.prompts import CHAT
+from lightning_marlhf.inference.sampling_options import add_sampling_options, sampling_settings
 
 if TYPE_CHECKING:
-    from lightning_marlhf.commands.conversation import Conversation
+    from lightning_marlhf.inference.dialogue import Conversation
 
 HH = "hh_rlhf"
 _PROMPT = "> "
@@ -51,8 +51,8 @@ def _run(options: argparse.Namespace) -> int:
     settings = sampling_settings(options)
     device, dtype = device_and_dtype(options.dtype)
     with model_folder(options.model) as model:
-        from lightning_marlhf.commands.answering import Answerer
-        from lightning_marlhf.commands.conversation import Conversation
+        from lightning_marlhf.inference.answering import Answerer
+        from lightning_marlhf.inference.dialogue import Conversation
 
         template = None if options.format is None else options.format == CHAT
         answerer = Answerer(model.source, device=device, dtype=dtype, chat_template=template)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning_marlhf.commands import errors
-from lightning_marlhf.commands.checkpoints import find_checkpoint
-from lightning_marlhf.commands.model_folder import EXPORT, find_export
-from lightning_marlhf.commands.raw_config import read_yaml
-from lightning_marlhf.commands.run_lock import InUseError, alone_in
+from lightning_marlhf.config.raw_config import read_yaml
 from lightning_marlhf.display.text import printable
+from lightning_marlhf.inference.model_folder import EXPORT, find_export
+from lightning_marlhf.models.checkpoints import find_checkpoint
+from lightning_marlhf.run_folder import CONFIG_FILE
+from lightning_marlhf.run_lock import InUseError, alone_in
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -122,7 +123,7 @@ def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:
     Raises:
         ValueError: no config.yaml, a broken checkpoint, or weights that are not this module's.
     """
-    config = run_dir / "config.yaml"
+    config = run_dir / CONFIG_FILE
     if not config.is_file():
         raise ValueError(f"{run_dir} has no config.yaml, so its model cannot be rebuilt")
     read_yaml(config)
@@ -163,7 +164,7 @@ def _open_sharded(checkpoint: Path) -> tuple[int, Any]:
 
 def _build(run_dir: Path, config: Path) -> Any:
     """Make the module of a run, on the CPU; networks it has none yet."""
-    from lightning_marlhf.commands.cli import RunCLI, quieten_lightning
+    from lightning_marlhf.commands.run import RunCLI, quieten_lightning
 
     quieten_lightning()
     here = ["accelerator=cpu", "devices=1", "num_nodes=1", "strategy=auto", "precision=32-true"]

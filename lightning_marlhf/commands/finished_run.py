@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from lightning_marlhf.records import DONE_FILE, RunSummary, read_json
+from lightning_marlhf.records import RunSummary, read_json
+from lightning_marlhf.run_folder import DONE_FILE
 
 
 def updates_of_finished(run_dir: Path, *, max_steps: int, changed: bool) -> int | None:

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_marlhf.commands import errors
-from lightning_marlhf.commands.counter import Counter
-from lightning_marlhf.commands.model_folder import MODEL_HELP, device_and_dtype
-from lightning_marlhf.commands.prompting import add_format_option, read_prompts
-from lightning_marlhf.commands.sampling_options import add_sampling_options, sampling_settings
+from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.display.text import printable, printable_json
+from lightning_marlhf.inference.model_folder import MODEL_HELP, device_and_dtype
+from lightning_marlhf.inference.prompts import add_format_option, read_prompts
+from lightning_marlhf.inference.sampling_options import add_sampling_options, sampling_settings
 from lightning_marlhf.records import Completion, append_jsonl
 
 if TYPE_CHECKING:
-    from lightning_marlhf.commands.completing import Wanted
+    from lightning_marlhf.inference.completing import Wanted
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -63,7 +63,7 @@ def _run(options: argparse.Namespace) -> int:
             )
     prompts = read_prompts(options.prompts, options.file, options.format)
     device, dtype = device_and_dtype(options.dtype)
-    from lightning_marlhf.commands.answer_job import AnswerJob
+    from lightning_marlhf.inference.answer_job import AnswerJob
 
     job = AnswerJob(
         model=options.model,

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import get_args
 
 from lightning_marlhf.commands import errors
-from lightning_marlhf.commands.counter import Counter
-from lightning_marlhf.commands.grading import Attempt, Job, Problems, grade, read_attempts
+from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.display.text import printable
+from lightning_marlhf.evaluation.grading import Attempt, Job, Problems, grade, read_attempts
 from lightning_marlhf.records import (
     GradedProgram,
     append_jsonl,
@@ -320,7 +320,7 @@ def _writing(out: Path) -> Iterator[None]:
 
 
 def _report(out: Path, ks: Sequence[int]) -> None:
-    from lightning_marlhf.commands.grade_table import summarize
+    from lightning_marlhf.evaluation.grade_table import summarize
 
     sys.stdout.write(printable(f"{out}\n"))
     for line in summarize(read_records(out, GradedProgram), ks):

@@ -13,6 +13,7 @@ from rich.text import Text
 from lightning_marlhf.commands import errors
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.records import Completion, read_completions
+from lightning_marlhf.run_folder import COMPLETIONS
 
 COLOURS = ("black on bright_cyan", "black on bright_yellow")  # of macro actions in turn
 ROWS = ("values", "rewards", "advantages", "kl")
@@ -66,7 +67,7 @@ def find_completions(path: Path) -> Path:
     """
     if path.is_file():
         return path
-    folder = path / "completions" if (path / "completions").is_dir() else path
+    folder = path / COMPLETIONS if (path / COMPLETIONS).is_dir() else path
     files = sorted(folder.glob("[!.]*.jsonl"), key=lambda file: (file.stat().st_mtime, file.name))
     if not files:
         raise ValueError(f"no rollouts: {path} is no .jsonl file and has no completions/*.jsonl")

@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lightning_marlhf.commands import errors, estimate
-from lightning_marlhf.commands.estimate import LAUNCH_S_PER_LAYER, Machine
+from lightning_marlhf.commands import errors
+from lightning_marlhf.planning import estimate
+from lightning_marlhf.planning.estimate import LAUNCH_S_PER_LAYER, Machine
 
 if TYPE_CHECKING:
-    from lightning_marlhf.commands.planned_run import PlannedRun
+    from lightning_marlhf.planning.planned_run import PlannedRun
 
 _GB = (
     1e9  # less than the 2**30 bytes by which GPUs are sold: 7 % are left for CUDA and the allocator
@@ -84,8 +85,8 @@ def _run(options: argparse.Namespace, run_arguments: Sequence[str]) -> int:
             f"--mean-length: expected more than 0 and at most 1, got {options.mean_length}"
         )
     configs = [word for path in options.config for word in ("--config", str(path))]
-    from lightning_marlhf.commands import cli
-    from lightning_marlhf.commands.planned_run import read_run
+    from lightning_marlhf.commands import run as cli
+    from lightning_marlhf.planning.planned_run import read_run
 
     cli.quieten_lightning()
     run = read_run([*configs, *run_arguments], config_files=options.config)
@@ -132,7 +133,7 @@ def facts(
         "updates": run.updates,
         "tokens_per_row": row,
         "tokens": round(run.batches * run.rows_trained * row * mean_length),
-        "rows_per_pass": run.update.rows,
+        "micro_batch_size": run.update.rows,
         "checkpoint_activations": run.update.checkpoint,
         "parameters": {name: network.shape.parameters for name, network in run.networks.items()},
         "memory": {
@@ -175,7 +176,7 @@ def summary(found: dict[str, Any]) -> dict[str, str]:
         "processes": f"{found['processes']}{sharded}; {found['precision']}",
         "data": f"{found['train_rows']:,} rows to train on; {batches}, {found['updates']:,} updates",
         "tokens": f"{found['tokens']:,}; {found['tokens_per_row']:,} in the longest row",
-        "passes": f"{found['rows_per_pass']} rows, {kept}",
+        "passes": f"{found['micro_batch_size']} rows, {kept}",
         "memory": f"{_size(memory['peak'])} per process at its height: {_verdict(memory)}",
         "time": "not estimated on a CPU" if hours is None else f"{sum(hours.values()):,.1f} h",
     }
@@ -188,7 +189,7 @@ def _verdict(memory: dict[str, Any]) -> str:
     if memory["fits"]:
         return f"fits into {size}"
     phase = max(memory["peaks"], key=memory["peaks"].get)
-    less = "" if phase == "generation" else ", lower rows_per_pass, set checkpoint_activations"
+    less = "" if phase == "generation" else ", lower micro_batch_size, set checkpoint_activations"
     return f"does NOT fit into {size} ({phase}): take more GPUs{less}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lightning_marlhf.commands import errors
-from lightning_marlhf.commands.raw_config import ConfigError
+from lightning_marlhf.config.raw_config import ConfigError
 from lightning_marlhf.display.text import printable_json
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def load(config: Sequence[str]) -> "tuple[RLHFDataModule, Mapping[str, Any]]":
     """
     from jsonargparse import Namespace
 
-    from lightning_marlhf.commands import cli
+    from lightning_marlhf.commands import run as cli
     from lightning_marlhf.data.base import RLHFDataModule
 
     cli.quieten_lightning()

@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_marlhf.data.base import RLHFDataModule, Split, Stage
 from lightning_marlhf.data.examples import Demonstration, Preference, Question
 from lightning_marlhf.data.mixture import Mixture
-from lightning_marlhf.data.tally import take_tally
+from lightning_marlhf.data.row_counts import count_rows
 from lightning_marlhf.data.text import TextData
 from lightning_marlhf.hub.sources import SourceError
 from lightning_marlhf.types import PreferencePairs, Prompts, SupervisedBatch
@@ -70,7 +70,7 @@ def texts(data: RLHFDataModule, num: int) -> Iterator[dict[str, Any]]:
 def left_out(data: RLHFDataModule) -> list[str]:
     """Say which rows `texts` leaves out or finds odd, and why."""
     split = split_of(data)
-    return take_tally(data.texts(split)).lines() if isinstance(data, TextData) else []
+    return count_rows(data.texts(split)).lines() if isinstance(data, TextData) else []
 
 
 def row_of(data: RLHFDataModule, index: int) -> int:

@@ -13,7 +13,7 @@ from lightning_marlhf.callbacks.console import console
 from lightning_marlhf.commands import preview_rows
 from lightning_marlhf.commands.preview_rows import Block
 from lightning_marlhf.data.base import RLHFDataModule, Split
-from lightning_marlhf.data.tally import take_tally
+from lightning_marlhf.data.row_counts import count_rows
 from lightning_marlhf.data.text import TextData
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.hub.tokenizer import decode_answers
@@ -91,7 +91,7 @@ def _split(data: RLHFDataModule, split: Split, as_tokens: bool) -> list[str]:
     if not isinstance(data, TextData):
         rows: Any = data.examples(split)
         return [f"{len(rows):,} rows"]
-    tally = data.tally(split) if as_tokens else take_tally(data.texts(split))
+    tally = data.tally(split) if as_tokens else count_rows(data.texts(split))
     return [f"{tally.rows:,} rows, {tally.kept:,} used", *tally.lines()]
 
 

@@ -8,11 +8,17 @@ from pathlib import Path
 
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.rm_score import short_labels
-from lightning_marlhf.commands.suggest import did_you_mean
+from lightning_marlhf.config.suggest import did_you_mean
 from lightning_marlhf.display.text import printable
-from lightning_marlhf.records import DONE_FILE, METRICS_FILE, PROGRESS_FILE
+from lightning_marlhf.run_folder import (
+    COMPLETIONS,
+    CONFIG_FILE,
+    DONE_FILE,
+    METRICS_FILE,
+    PROGRESS_FILE,
+)
 
-_OF_A_RUN = (DONE_FILE, METRICS_FILE, PROGRESS_FILE, "completions", "config.yaml")
+_OF_A_RUN = (DONE_FILE, METRICS_FILE, PROGRESS_FILE, COMPLETIONS, CONFIG_FILE)
 _SEED = re.compile(r"seed-(\d+)")
 _ONE_SEED = 1  # of a run whose folder names none
 
@@ -59,8 +65,8 @@ def _run(options: argparse.Namespace) -> int:
     rows = _labelled(gather(options.runs), options.label)
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out}: expected a folder")
-    from lightning_marlhf.commands.plan_report import first_table
     from lightning_marlhf.reporting import compare_runs
+    from lightning_marlhf.studies.report import first_table
 
     text = compare_runs(rows, title=options.title, folder=options.out, shown_from=Path())
     page, markdown = options.out / "report.html", options.out / "report.md"

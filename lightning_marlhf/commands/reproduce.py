@@ -11,20 +11,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lightning_marlhf.commands import errors, plan_checks
-from lightning_marlhf.commands.check import check_all
-from lightning_marlhf.commands.costs import cost_lines, plan_costs
-from lightning_marlhf.commands.jobs import Job, State, inspect_job, make_jobs, start_command
+from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.lasting_output import lasting_output
-from lightning_marlhf.commands.monitor import Monitor, duration
-from lightning_marlhf.commands.plan_report import write_report
-from lightning_marlhf.commands.raw_config import ConfigError
-from lightning_marlhf.commands.run_lock import InUseError, alone_in
-from lightning_marlhf.commands.scheduler import Outcome, Scheduler
-from lightning_marlhf.commands.study import Plan, read_plan
-from lightning_marlhf.records import DONE_FILE
-
-LOCK_FILE = ".reproduce.lock"
+from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.run_folder import DONE_FILE, STUDY_LOCK_FILE
+from lightning_marlhf.run_lock import InUseError, alone_in
+from lightning_marlhf.studies import plan_checks
+from lightning_marlhf.studies.check import check_all
+from lightning_marlhf.studies.costs import cost_lines, plan_costs
+from lightning_marlhf.studies.jobs import Job, State, inspect_job, make_jobs, start_command
+from lightning_marlhf.studies.plan import Plan, read_plan
+from lightning_marlhf.studies.progress import Monitor, duration
+from lightning_marlhf.studies.report import write_report
+from lightning_marlhf.studies.scheduler import Outcome, Scheduler
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -204,7 +203,7 @@ def _alone(output: Path) -> Iterator[None]:
     """
     with ExitStack() as stack:
         try:
-            stack.enter_context(alone_in(output, name=LOCK_FILE))
+            stack.enter_context(alone_in(output, name=STUDY_LOCK_FILE))
         except InUseError as error:
             said = f"another `reproduce` is running in {output}: {error.holder}"
             raise ValueError(said) from None

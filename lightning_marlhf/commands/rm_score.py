@@ -8,17 +8,17 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_marlhf.commands.model_folder import EXPORT, MODEL_HELP, device_and_dtype
-from lightning_marlhf.commands.prompting import Prompt, add_format_option, read_prompts
-from lightning_marlhf.commands.sampling_options import add_sampling_options, sampling_settings
-from lightning_marlhf.commands.scored_folder import (
+from lightning_marlhf.display.text import printable
+from lightning_marlhf.evaluation.scored_folder import (
     ScoredFolder,
     add_folder_options,
     call,
     open_folder,
     scores_by_prompt,
 )
-from lightning_marlhf.display.text import printable
+from lightning_marlhf.inference.model_folder import EXPORT, MODEL_HELP, device_and_dtype
+from lightning_marlhf.inference.prompts import Prompt, add_format_option, read_prompts
+from lightning_marlhf.inference.sampling_options import add_sampling_options, sampling_settings
 from lightning_marlhf.records import (
     Completion,
     PolicyScores,
@@ -28,7 +28,7 @@ from lightning_marlhf.records import (
 )
 
 if TYPE_CHECKING:
-    from lightning_marlhf.commands.answer_job import AnswerJob
+    from lightning_marlhf.inference.answer_job import AnswerJob
 
 NAME = "rm_score"
 _IN_ORDER = "webgpt"  # of whose held-out rows the paper takes the first, unshuffled
@@ -161,7 +161,7 @@ def _prompts(options: argparse.Namespace) -> list[Prompt]:
 def _job(
     model: str, prompts: Sequence[Prompt], options: argparse.Namespace, *, device: str, dtype: str
 ) -> "AnswerJob":
-    from lightning_marlhf.commands.answer_job import AnswerJob
+    from lightning_marlhf.inference.answer_job import AnswerJob
 
     return AnswerJob(
         model=model,
@@ -215,9 +215,9 @@ def _summarize(
 
 def _write(found: RMScores, answers: Mapping[str, Sequence[Completion]], out: Path) -> None:
     """Leave the result as JSON, Markdown and pictures, and print it."""
-    from lightning_marlhf.commands.columns import plain_lines
+    from lightning_marlhf.display.columns import plain_lines
     from lightning_marlhf.reporting.rm_score import distribution_pictures, rm_score_table
-    from lightning_marlhf.reporting.sheet import write_sheet
+    from lightning_marlhf.reporting.sheet import write_table_and_figure
 
     write_json(out / f"{NAME}.json", found.to_dict())
     table = rm_score_table(found)
@@ -225,7 +225,7 @@ def _write(found: RMScores, answers: Mapping[str, Sequence[Completion]], out: Pa
         name: {label: [row.scores[name] for row in rows] for label, rows in answers.items()}
         for name in found.scorers
     }
-    write_sheet(
+    write_table_and_figure(
         out,
         NAME,
         title="Reward-model scores",

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lightning_marlhf.commands import errors
-from lightning_marlhf.commands.answers_file import Row, read_rows, to_completion
-from lightning_marlhf.commands.counter import Counter
-from lightning_marlhf.commands.model_folder import (
+from lightning_marlhf.display.counter import Counter
+from lightning_marlhf.display.text import printable, printable_json
+from lightning_marlhf.inference.completions_file import Row, read_rows, to_completion
+from lightning_marlhf.inference.model_folder import (
     REWARD_MODEL_HELP,
     add_dtype_option,
     device_and_dtype,
 )
-from lightning_marlhf.commands.prompting import batches
-from lightning_marlhf.display.text import printable, printable_json
+from lightning_marlhf.inference.prompts import batches
 from lightning_marlhf.records import write_text
 
 _BINS, _BAR_WIDTH = 10, 40
@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace) -> int:
     rows = _read_rows(options)
     answers = [to_completion(row, n, options.completions) for n, row in enumerate(rows)]
     device, dtype = device_and_dtype(options.dtype)
-    from lightning_marlhf.commands.scoring import answered, reward_model, score_rows
+    from lightning_marlhf.evaluation.scoring import answered, reward_model, score_rows
 
     scores: list[float] = []
     with (

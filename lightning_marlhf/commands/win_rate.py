@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_marlhf.commands import errors, judge_options
-from lightning_marlhf.commands.counter import Counter
-from lightning_marlhf.commands.pair_files import draw, read_pairs
-from lightning_marlhf.commands.verdict_file import VerdictFile, complete
+from lightning_marlhf.commands import errors
+from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.judges import instructions
+from lightning_marlhf.evaluation.judges import options as judge_options
 from lightning_marlhf.evaluation.judges.base import Judge, JudgeError
 from lightning_marlhf.evaluation.judges.budget import Budget, BudgetSpent
 from lightning_marlhf.evaluation.judges.human import HumanJudge
+from lightning_marlhf.evaluation.pair_files import draw, read_pairs
 from lightning_marlhf.evaluation.pairs import Pair
+from lightning_marlhf.evaluation.verdict_file import VerdictFile, complete
 from lightning_marlhf.records import Verdict, read_json
 
 VERDICTS, RESULTS, PAGE = "verdicts.jsonl", "win_rate.json", "win_rate.md"
@@ -232,7 +233,7 @@ def _say_spent(budget: Budget) -> None:
 def _report(
     options: argparse.Namespace, pairs: Sequence[Pair], judged: Sequence[Judged], stopped: str
 ) -> int:
-    from lightning_marlhf.commands import win_rate_report
+    from lightning_marlhf.evaluation import win_rate_report
 
     report = win_rate_report.make(judged, pairs, seed=options.seed)
     settings = {

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning_marlhf.types import Messages
 
-NOBODY_KNOWS = float("nan")
+UNKNOWN_AGREEMENT = float("nan")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Preference:
     prompt: str
     chosen: str
     rejected: str
-    agreement: float = NOBODY_KNOWS  # how often people agree with this label at best
+    agreement: float = UNKNOWN_AGREEMENT  # how often people agree with this label at best
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class TokenizedPreference:
 
     chosen_ids: Sequence[int]
     rejected_ids: Sequence[int]
-    agreement: float = NOBODY_KNOWS
+    agreement: float = UNKNOWN_AGREEMENT
 
 
 @dataclass(frozen=True)

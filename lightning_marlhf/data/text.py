@@ -16,8 +16,8 @@ from lightning_marlhf.data.collate import Padder
 from lightning_marlhf.data.encoding import Encoding, Truncate, encode
 from lightning_marlhf.data.phases import Phases
 from lightning_marlhf.data.reading import Reader, read_texts
+from lightning_marlhf.data.row_counts import RowCounts, count_rows
 from lightning_marlhf.data.source import HubData, load_source
-from lightning_marlhf.data.tally import Tally, take_tally
 from lightning_marlhf.data.tokenized import TokenizedRows
 from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.hub.tokenizer import load_tokenizer
@@ -220,9 +220,9 @@ class TextData(RLHFDataModule):
             self._encoded[split] = self._encode(self.texts(split), self.stage, where=where)
         return self._encoded[split]
 
-    def tally(self, split: Split) -> Tally:
+    def tally(self, split: Split) -> RowCounts:
         """Count what was dropped and cut."""
-        return take_tally(self.encoded(split))
+        return count_rows(self.encoded(split))
 
     def shared_posts(self) -> tuple[int, int]:
         """Count the posts of this stage's training rows, and those of them that other phases have too."""

@@ -47,7 +47,7 @@ def _append(buffer: Tensor, states: Tensor, start: int) -> Tensor:
     return buffer[..., :end, :]
 
 
-def roomy_cache(lm: PreTrainedModel, *, capacity: int) -> Cache | None:
+def preallocated_cache(lm: PreTrainedModel, *, capacity: int) -> Cache | None:
     """Make an empty cache for one batch; layers with sliding windows keep their own kind.
 
     Args:

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from lightning_marlhf.hub.sources import SourceError, first_line
 from lightning_marlhf.models.backbone import as_for_generation, body
-from lightning_marlhf.models.cache import roomy_cache
+from lightning_marlhf.models.cache import preallocated_cache
 from lightning_marlhf.types import TokenLogprobs
 
 _ROW, _NEW, _PADDING = 9, 3, 4  # tokens
@@ -114,7 +114,7 @@ def check_logprobs(policy: _Policy, lm: PreTrainedModel) -> None:
             do_sample=False,
             pad_token_id=0,
             prefix_allowed_tokens_fn=lambda row, before: [int(ids[row, len(before)])],
-            past_key_values=roomy_cache(lm, capacity=ids.shape[1]),
+            past_key_values=preallocated_cache(lm, capacity=ids.shape[1]),
             return_dict_in_generate=True,
             output_logits=True,
         )

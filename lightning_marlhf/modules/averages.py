@@ -19,10 +19,10 @@ class WeightedMeans:
         return list(self._sums)
 
     def mark(self) -> None:
-        """Remember this state, for `take_back`."""
+        """Remember this state, for `rollback`."""
         self._marked = dict(self._sums)
 
-    def take_back(self) -> None:
+    def rollback(self) -> None:
         """Forget what was added since the last `mark`."""
         self._sums = dict(self._marked)
 

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lightning_marlhf.models.backbone import ModelSource, context_length
 from lightning_marlhf.models.hf_export import export
 from lightning_marlhf.models.lora import LoRA
-from lightning_marlhf.models.placement import Placement
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
 from lightning_marlhf.models.streaming import weights_in
 from lightning_marlhf.modules import random_state
@@ -66,7 +66,7 @@ class TrainingModule(LightningModule):
 
     Args:
         optimization: how weights are updated.
-        rows_per_pass: rows per forward and backward pass; memory grows with it, results do not change (in half
+        micro_batch_size: rows per forward and backward pass; memory grows with it, results do not change (in half
             precision by 0.2 % or so: layers round the gradients of their matrices to it once in each pass).
         checkpoint_activations: keep a layer's input alone, and run the layer again in the backward pass: less memory,
             a third more time, the same results.
@@ -86,7 +86,7 @@ class TrainingModule(LightningModule):
         self,
         *,
         optimization: Optimization,
-        rows_per_pass: PositiveInt,
+        micro_batch_size: PositiveInt,
         checkpoint_activations: bool,
         lora: LoRA | None = None,
         starts_from: ModelSource = "",
@@ -94,7 +94,7 @@ class TrainingModule(LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.optimization = optimization
-        self.rows_per_pass = rows_per_pass
+        self.micro_batch_size = micro_batch_size
         self.checkpoint_activations = checkpoint_activations
         self.lora = lora
         self.starts_from = starts_from
@@ -113,7 +113,7 @@ class TrainingModule(LightningModule):
         """Write the result as a Hugging Face folder; ``weights`` are those of a checkpoint, if not the module's own."""
 
     @abstractmethod
-    def rehearse(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+    def dry_run_loss(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Give a loss of rows [batch, sequence] of the largest shape, through every network that learns."""
 
     def describe(self) -> dict[str, str]:
@@ -164,11 +164,11 @@ class TrainingModule(LightningModule):
             self.lr_schedulers(),  # type: ignore[arg-type]
             self.optimization,
         )
-        width = self.rehearsal_width()
+        width = self.max_row_tokens()
         self._check_positions(width)
-        shape = (min(self.rows_per_pass, self.rows_per_update()), width)
+        shape = (min(self.micro_batch_size, self.rows_per_update()), width)
         ids = torch.full(shape, self.tokenizer.eos_token_id, device=self.device)
-        self.manual_backward(0.0 * self.rehearse(ids, torch.ones_like(ids, dtype=torch.bool)))
+        self.manual_backward(0.0 * self.dry_run_loss(ids, torch.ones_like(ids, dtype=torch.bool)))
         self.zero_grad()
 
     def on_train_end(self) -> None:
@@ -211,14 +211,14 @@ class TrainingModule(LightningModule):
         return {name for name, weight in weights if not weight.requires_grad}
 
     @property
-    def placement(self) -> Placement:
+    def placement(self) -> NetworkFactory:
         """Where the networks of this run live."""
         if self.only_shapes:
-            return Placement(torch.device("meta"))
+            return NetworkFactory(torch.device("meta"))
         strategy = self.trainer.strategy
         if isinstance(strategy, ShardedStrategy):
-            return Placement(strategy.root_device, strategy.sharding)
-        return Placement(self.device)
+            return NetworkFactory(strategy.root_device, strategy.sharding)
+        return NetworkFactory(self.device)
 
     def counted(self, batch_idx: int) -> int:
         """Count the rows of a held-out batch that count; those after them only fill up the share of a rank."""
@@ -234,7 +234,7 @@ class TrainingModule(LightningModule):
         """Count the updates of the run before ``network`` learns, and its schedule begins."""
         return 0
 
-    def rehearsal_width(self) -> int:
+    def max_row_tokens(self) -> int:
         """Count the tokens of the longest row that a pass may see."""
         return self.trainer.datamodule.longest  # type: ignore[attr-defined, no-any-return]
 
@@ -297,7 +297,9 @@ class TrainingModule(LightningModule):
 
     def passes(self, size: int) -> Iterator[slice]:
         """Cut ``size`` rows into the rows of single passes."""
-        return (slice(at, at + self.rows_per_pass) for at in range(0, size, self.rows_per_pass))
+        return (
+            slice(at, at + self.micro_batch_size) for at in range(0, size, self.micro_batch_size)
+        )
 
     def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Take gradients outside autocast, in which Lightning's steps run: it would round those of fp32 parts."""
@@ -325,7 +327,7 @@ class TrainingModule(LightningModule):
                     nn.utils.clip_grads_with_norm_(network.parameters(), limit, norms[name])
         else:
             self._skip_update()
-            means.take_back()
+            means.rollback()
             norms = {}
         rates = self.step_optimizer()
         for name, value in (rates | {f"{name}/grad_norm": x for name, x in norms.items()}).items():

@@ -15,7 +15,8 @@ from lightning_marlhf.models.backbone import ModelSource, response_ends
 from lightning_marlhf.models.lora import LoRA, WithoutAdapter
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
-from lightning_marlhf.modules import exchange, metrics
+from lightning_marlhf.modules import gather as exchange
+from lightning_marlhf.modules import metrics
 from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.base import TrainingModule
 from lightning_marlhf.modules.control import KLControl, KLController, ScoreNormalizer
@@ -25,10 +26,10 @@ from lightning_marlhf.ops import losses, macro, masking
 from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.rollout.experience import Actors, Execution, collect_experience
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
-from lightning_marlhf.rollout.persistence import (
+from lightning_marlhf.rollout.retries import (
     RESERVED_NAMES,
-    Patience,
-    PersistentScorer,
+    RetryingScorer,
+    RetryPolicy,
     ScoringError,
 )
 from lightning_marlhf.rollout.scoring import Scorer
@@ -55,13 +56,13 @@ class MAPPO(TrainingModule):
         sampling: how the policy samples.
         optimization: how weights are updated.
         reference: what KL is measured against; null takes ``policy``.
-        monitors: scorers that are only reported.
+        auxiliary_scorers: scorers that are only reported.
         credit: how credit is assigned to macro actions.
         shaping: how scores and KL become rewards.
         kl: the price of KL.
         ppo: how experience is learnt from.
         patience: with scorers that raise.
-        rows_per_pass: rows per forward and backward pass; memory grows with it, results do not change (in half
+        micro_batch_size: rows per forward and backward pass; memory grows with it, results do not change (in half
             precision by the rounding of each pass's gradients, about 0.2 %).
         checkpoint_activations: less memory, more time, the same results: layers run again in the backward pass.
         lora: adapters of policy and critic learn, beside frozen weights; the reference is the policy without its
@@ -84,13 +85,13 @@ class MAPPO(TrainingModule):
         optimization: Optimization,
         critic: ModelSource | None = None,
         reference: ModelSource | None = None,
-        monitors: Sequence[Scorer] = (),
+        auxiliary_scorers: Sequence[Scorer] = (),
         credit: Credit = Credit(),  # noqa: B008 - frozen
         shaping: Shaping = Shaping(),  # noqa: B008
         kl: KLControl = KLControl(),  # noqa: B008
         ppo: PPO = PPO(),  # noqa: B008
-        patience: Patience = Patience(),  # noqa: B008
-        rows_per_pass: PositiveInt = 64,
+        patience: RetryPolicy = RetryPolicy(),  # noqa: B008
+        micro_batch_size: PositiveInt = 64,
         checkpoint_activations: bool = False,
         lora: LoRA | None = None,
         dtype: str = "float32",
@@ -98,12 +99,12 @@ class MAPPO(TrainingModule):
     ) -> None:
         super().__init__(
             optimization=optimization,
-            rows_per_pass=rows_per_pass,
+            micro_batch_size=micro_batch_size,
             checkpoint_activations=checkpoint_activations,
             lora=lora,
             starts_from=policy,
         )
-        names = [judge.name for judge in (scorer, *monitors)]
+        names = [judge.name for judge in (scorer, *auxiliary_scorers)]
         if len(set(names)) < len(names) or set(names) & RESERVED_NAMES:
             raise ValueError(
                 f"scorers are called {names}: expected different names, none of {sorted(RESERVED_NAMES)}; "
@@ -113,7 +114,7 @@ class MAPPO(TrainingModule):
         self.critic_source = critic
         self.reference_source = policy if reference is None else reference
         self.scorer = scorer
-        self.monitors = monitors
+        self.auxiliary_scorers = auxiliary_scorers
         self.termination = termination
         self.sampling = sampling
         self.credit = credit
@@ -170,11 +171,11 @@ class MAPPO(TrainingModule):
         """Count the rows of this rank in one minibatch."""
         return super().rows_per_update() // self.ppo.minibatches
 
-    def rehearsal_width(self) -> int:
+    def max_row_tokens(self) -> int:
         """Count the tokens of the longest prompt with the longest response."""
-        return super().rehearsal_width() + self.sampling.max_new_tokens
+        return super().max_row_tokens() + self.sampling.max_new_tokens
 
-    def rehearse(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+    def dry_run_loss(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Take a loss of one pass of policy and critic of the largest shape."""
         size = self.sampling.max_new_tokens
         output = self.policy(input_ids, mask, num_targets=size, temperature=1.0)
@@ -235,7 +236,7 @@ class MAPPO(TrainingModule):
         metrics.add_rollout(means, experience)
         with stopwatch("update"):
             ranks, rank = self.trainer.world_size, self.trainer.global_rank
-            everything = exchange.rows_of_all_ranks(experience, ranks)
+            everything = exchange.all_gather_rows(experience, ranks)
             for rows in self._minibatches(len(everything)):
                 self._learn(everything.rows(rows[rank::ranks]), means)
         self._after_rollout(experience, means, stopwatch)
@@ -285,7 +286,7 @@ class MAPPO(TrainingModule):
     @property
     def _scorers(self) -> tuple[Scorer, ...]:
         """The scorer that training maximises, and those that are only reported."""
-        return (self.scorer, *self.monitors)
+        return (self.scorer, *self.auxiliary_scorers)
 
     def _prepare(self) -> None:
         """Load reference, scorers and parser; outside the module's children, so that no checkpoint holds them."""
@@ -299,8 +300,10 @@ class MAPPO(TrainingModule):
             policy=self.policy,
             reference=self._reference(),
             critic=self.critic,
-            scorer=PersistentScorer(self.scorer, self.patience),
-            monitors=[PersistentScorer(monitor, self.patience) for monitor in self.monitors],
+            scorer=RetryingScorer(self.scorer, self.patience),
+            auxiliary_scorers=[
+                RetryingScorer(monitor, self.patience) for monitor in self.auxiliary_scorers
+            ],
             termination=self.termination,
             tokenizer=self.tokenizer,
         )
@@ -338,7 +341,7 @@ class MAPPO(TrainingModule):
             kl_coefficient=self.kl_controller.coefficient.item(),
             seeds=seeds.to(self.device),
             execution=Execution(
-                rows_per_pass=self.rows_per_pass,
+                micro_batch_size=self.micro_batch_size,
                 all_reduce_sum=self.all_reduce_sum,
                 normalize_scores=partial(self._normalize, observe=not evaluating),
                 stopwatch=stopwatch,

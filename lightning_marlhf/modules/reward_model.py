@@ -28,7 +28,7 @@ class RewardModel(TrainingModule):
         loss: "last" compares the scores of the last tokens (paper); "tokens" those of all tokens from the first that
             differs (DeepSpeed-Chat, which the released code uses).
         center_rows: demonstrations whose mean score becomes 0 when training ends; 0 leaves the scores as they are.
-        rows_per_pass: pairs per forward and backward pass; memory grows with it, results do not change (in half
+        micro_batch_size: pairs per forward and backward pass; memory grows with it, results do not change (in half
             precision by the rounding of each pass's gradients, about 0.2 %).
         checkpoint_activations: less memory, more time, the same results: layers run again in the backward pass.
         lora: adapters learn, beside frozen weights; null: all weights learn.
@@ -46,7 +46,7 @@ class RewardModel(TrainingModule):
         optimization: Optimization,
         loss: Literal["last", "tokens"] = "last",
         center_rows: NonNegativeInt = 256,
-        rows_per_pass: PositiveInt = 32,
+        micro_batch_size: PositiveInt = 32,
         checkpoint_activations: bool = False,
         lora: LoRA | None = None,
         dtype: str = "float32",
@@ -54,7 +54,7 @@ class RewardModel(TrainingModule):
     ) -> None:
         super().__init__(
             optimization=optimization,
-            rows_per_pass=rows_per_pass,
+            micro_batch_size=micro_batch_size,
             checkpoint_activations=checkpoint_activations,
             lora=lora,
             starts_from=model,
@@ -144,7 +144,7 @@ class RewardModel(TrainingModule):
         self.trainer.datamodule.reward_input.write(model.config)  # type: ignore[attr-defined]
         self.write_export(model, "network.classifier.", folder, card=card, weights=weights)
 
-    def rehearse(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+    def dry_run_loss(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Take the loss of one pass of the largest shape."""
         pairs = PreferencePairs(
             chosen_ids=input_ids,

@@ -31,7 +31,7 @@ class SFT(TrainingModule):
         prompt_weight: of prompt tokens in the loss; 0 learns the response only, 1 is the released code's.
         padding_weight: of padding in the loss; the paper's runs had 1, on rows padded to their limit
             (``data.init_args.pad_to_max_length``), which is a defect.
-        rows_per_pass: rows per forward and backward pass; memory grows with it, results do not change (in half
+        micro_batch_size: rows per forward and backward pass; memory grows with it, results do not change (in half
             precision by the rounding of each pass's gradients, about 0.2 %).
         checkpoint_activations: less memory, more time, the same results: layers run again in the backward pass.
         lora: adapters learn, beside frozen weights; null: all weights learn.
@@ -49,7 +49,7 @@ class SFT(TrainingModule):
         optimization: Optimization,
         prompt_weight: NonNegative = 0.0,
         padding_weight: NonNegative = 0.0,
-        rows_per_pass: PositiveInt = 64,
+        micro_batch_size: PositiveInt = 64,
         checkpoint_activations: bool = False,
         lora: LoRA | None = None,
         dtype: str = "float32",
@@ -57,7 +57,7 @@ class SFT(TrainingModule):
     ) -> None:
         super().__init__(
             optimization=optimization,
-            rows_per_pass=rows_per_pass,
+            micro_batch_size=micro_batch_size,
             checkpoint_activations=checkpoint_activations,
             lora=lora,
             starts_from=model,
@@ -125,7 +125,7 @@ class SFT(TrainingModule):
         """Write the language model as a Hugging Face folder."""
         self.write_export(self.policy.lm, "policy.lm.", folder, card=card, weights=weights)
 
-    def rehearse(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+    def dry_run_loss(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Take the loss of one pass of the largest shape."""
         batch = SupervisedBatch(
             input_ids=input_ids,

@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from lightning_marlhf.display.blocks import Cell, Pictures, Table
 from lightning_marlhf.records import BestOfN, BestOfNPoint
-from lightning_marlhf.reporting.blocks import Cell, Pictures, Table
 from lightning_marlhf.reporting.plots import add_legend
 from lightning_marlhf.reporting.style import RowStyle, in_style, nth_style, to_picture
 from lightning_marlhf.reporting.text import MISSING, mean_with_interval, number

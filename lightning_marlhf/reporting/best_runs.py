@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from lightning_marlhf.display.blocks import Block, Cell, Note, Picture, Pictures, Table
 from lightning_marlhf.records import BestOfN, BestOfNPoint
-from lightning_marlhf.reporting.blocks import Block, Cell, Note, Picture, Pictures, Table
 from lightning_marlhf.reporting.evaluations import read_results
 from lightning_marlhf.reporting.plots import add_legend
 from lightning_marlhf.reporting.statistics import Estimate, t_interval

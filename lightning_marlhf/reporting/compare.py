@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lightning_marlhf.reporting.blocks import Note, Pictures, Section
+from lightning_marlhf.display.blocks import Note, Pictures, Section
 from lightning_marlhf.reporting.load import Run, Study, load_run
 from lightning_marlhf.reporting.plots import diagnostics_picture
 from lightning_marlhf.reporting.report import build_sections, write_report

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from lightning_marlhf.reporting.blocks import Picture
+from lightning_marlhf.display.blocks import Picture
 from lightning_marlhf.reporting.load import Study
 from lightning_marlhf.reporting.plots import add_legend
 from lightning_marlhf.reporting.style import RowStyle, in_style, row_styles, to_picture

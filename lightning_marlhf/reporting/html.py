@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from functools import singledispatch
 from html import escape as escape_html
 
-from lightning_marlhf.display.text import printable
-from lightning_marlhf.reporting.blocks import (
+from lightning_marlhf.display.blocks import (
     Answer,
     Block,
     Bullets,
@@ -19,6 +18,7 @@ from lightning_marlhf.reporting.blocks import (
     Table,
     Text,
 )
+from lightning_marlhf.display.text import printable
 
 # Nothing is loaded and nothing runs, even if some text slipped through unescaped.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

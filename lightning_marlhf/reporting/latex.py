@@ -1,7 +1,7 @@
 """Tables -> LaTeX with booktabs. Every text is escaped."""
 
+from lightning_marlhf.display.blocks import Cell, Table
 from lightning_marlhf.display.text import printable
-from lightning_marlhf.reporting.blocks import Cell, Table
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",

@@ -8,19 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lightning_marlhf.records import (
+from lightning_marlhf.records import Completion, RunSummary, read_completions, read_json
+from lightning_marlhf.reporting.spec import ReportSpec
+from lightning_marlhf.run_folder import (
     DONE_FILE,
+    ENVIRONMENT_FILE,
     METRICS_FILE,
     PROGRESS_FILE,
-    Completion,
-    RunSummary,
-    read_completions,
-    read_json,
+    TEST_COMPLETIONS,
 )
-from lightning_marlhf.reporting.spec import ReportSpec
 
-TEST_COMPLETIONS = "completions/test.jsonl"
-ENVIRONMENT_FILE = "environment.json"
 _METRIC_COLUMNS = ["step", "name", "value"]
 
 

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lightning_marlhf.reporting.blocks import Picture
+from lightning_marlhf.display.blocks import Picture
 from lightning_marlhf.reporting.curves import SeedCurves, score_metric, seed_curves
 from lightning_marlhf.reporting.load import Study
 from lightning_marlhf.reporting.plots import UPDATES, add_legend

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lightning_marlhf.display.blocks import Block, Note, Pictures, Sample, Section, Text
 from lightning_marlhf.reporting import best_runs, pass_at_k, wins
-from lightning_marlhf.reporting.blocks import Block, Note, Pictures, Sample, Section, Text
 from lightning_marlhf.reporting.distributions import distribution_picture
 from lightning_marlhf.reporting.load import Study, load_study
 from lightning_marlhf.reporting.optimisation import optimisation_picture

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lightning_marlhf.reporting.blocks import Block, Cell, Note, Table
+from lightning_marlhf.display.blocks import Block, Cell, Note, Table
 from lightning_marlhf.reporting.curves import score_metric
 from lightning_marlhf.reporting.parity import interval_caption, parity_shares, share_cell
 from lightning_marlhf.reporting.statistics import median_interval

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightning_marlhf.reporting.blocks import Block, Cell, Note, Pictures, Table
+from lightning_marlhf.display.blocks import Block, Cell, Note, Pictures, Table
 from lightning_marlhf.reporting.statistics import Estimate, Measure, score_measures
 from lightning_marlhf.reporting.style import in_style, row_styles, to_picture
 from lightning_marlhf.reporting.systems import INTERVALS, System, over_seeds

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from lightning_marlhf.reporting.blocks import Cell, Table, cells
+from lightning_marlhf.display.blocks import Cell, Table, cells
 from lightning_marlhf.reporting.curves import final_level, score_metric, updates_to_reach
 from lightning_marlhf.reporting.load import Study
 from lightning_marlhf.reporting.statistics import median_interval

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from lightning_marlhf.reporting.blocks import Block, Cell, Note, Pictures, Table
+from lightning_marlhf.display.blocks import Block, Cell, Note, Pictures, Table
 from lightning_marlhf.reporting.load import Run
 from lightning_marlhf.reporting.programs import kinds_picture
 from lightning_marlhf.reporting.statistics import Estimate

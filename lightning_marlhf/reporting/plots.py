@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from lightning_marlhf.reporting.blocks import Picture
+from lightning_marlhf.display.blocks import Picture
 from lightning_marlhf.reporting.curves import KL_METRIC, SeedCurves, score_metric, seed_curves
 from lightning_marlhf.reporting.load import Study
 from lightning_marlhf.reporting.statistics import (

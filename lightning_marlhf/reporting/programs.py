@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from lightning_marlhf.reporting.blocks import Cell, Picture, Table
+from lightning_marlhf.display.blocks import Cell, Picture, Table
 from lightning_marlhf.reporting.curves import seed_curves
 from lightning_marlhf.reporting.load import Run, Study
 from lightning_marlhf.reporting.plots import UPDATES

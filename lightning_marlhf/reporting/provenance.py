@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_marlhf.reporting.blocks import Table, cells
+from lightning_marlhf.display.blocks import Table, cells
 from lightning_marlhf.reporting.load import Study
 from lightning_marlhf.reporting.text import MISSING, duration
+from lightning_marlhf.run_folder import CONFIG_FILE
 
 _DIFFERS_BY_STAGE = {"command", "started"}  # what a stage was called with is in its config
 _MAX_VARIANTS = 4
@@ -19,7 +20,7 @@ def stage_table(study: Study) -> Table:
     for run in study.runs.values():
         summary = run.summary
         total += summary.seconds if summary else 0.0
-        config = run.folder / "config.yaml"
+        config = run.folder / CONFIG_FILE
         rows.append(
             cells(
                 run.stage,

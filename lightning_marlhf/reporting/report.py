@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_marlhf.records import write_text
-from lightning_marlhf.reporting.blocks import (
+from lightning_marlhf.display.blocks import (
     Block,
     Bullets,
     Note,
@@ -15,11 +14,12 @@ from lightning_marlhf.reporting.blocks import (
     Table,
     Text,
 )
+from lightning_marlhf.display.markdown import render_markdown
+from lightning_marlhf.records import write_text
 from lightning_marlhf.reporting.findings import findings
 from lightning_marlhf.reporting.html import render_html
 from lightning_marlhf.reporting.latex import render_latex
 from lightning_marlhf.reporting.load import Study, load_study
-from lightning_marlhf.reporting.markdown import render_markdown
 from lightning_marlhf.reporting.parity import parity_table
 from lightning_marlhf.reporting.plots import curve_pictures, diagnostics_picture, frontier_pictures
 from lightning_marlhf.reporting.programs import kinds_picture, pass_at_k_table

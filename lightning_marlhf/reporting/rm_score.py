@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lightning_marlhf.display.blocks import Cell, Pictures, Table
 from lightning_marlhf.records import PolicyScores, RMScores
-from lightning_marlhf.reporting.blocks import Cell, Pictures, Table
 from lightning_marlhf.reporting.plots import add_legend
 from lightning_marlhf.reporting.style import in_style, nth_style, to_picture
 from lightning_marlhf.reporting.text import mean_with_interval, number

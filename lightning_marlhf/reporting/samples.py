@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from lightning_marlhf.display.blocks import Answer, Sample
 from lightning_marlhf.records import Completion
-from lightning_marlhf.reporting.blocks import Answer, Sample
 from lightning_marlhf.reporting.load import Run, Study
 from lightning_marlhf.reporting.text import number
 

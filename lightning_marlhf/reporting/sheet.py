@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from lightning_marlhf.display.blocks import Pictures, Section, Table
+from lightning_marlhf.display.markdown import render_markdown
 from lightning_marlhf.records import write_text
-from lightning_marlhf.reporting.blocks import Pictures, Section, Table
-from lightning_marlhf.reporting.markdown import render_markdown
 
 
-def write_sheet(folder: Path, name: str, *, title: str, table: Table, pictures: Pictures) -> None:
+def write_table_and_figure(
+    folder: Path, name: str, *, title: str, table: Table, pictures: Pictures
+) -> None:
     """Write ``name.md`` and the pictures into ``folder``."""
     for picture in pictures.pictures:
         (folder / f"{picture.name}.png").write_bytes(picture.png)

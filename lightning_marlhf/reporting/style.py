@@ -6,11 +6,11 @@ from io import BytesIO
 
 from matplotlib.figure import Figure
 
+from lightning_marlhf.display.blocks import Picture
 from lightning_marlhf.display.style import COLORS
 from lightning_marlhf.display.style import (
     in_style as in_style,
 )  # where pictures are made, both are needed
-from lightning_marlhf.reporting.blocks import Picture
 from lightning_marlhf.reporting.spec import ReportSpec
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lightning_marlhf.reporting.blocks import Cell
+from lightning_marlhf.display.blocks import Cell
 from lightning_marlhf.reporting.load import Run, Study
 from lightning_marlhf.reporting.statistics import Estimate, Measure, post_values, t_interval
 from lightning_marlhf.reporting.tables import answered

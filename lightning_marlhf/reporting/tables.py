@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from lightning_marlhf.reporting.blocks import Cell, Table, cells
+from lightning_marlhf.display.blocks import Cell, Table, cells
 from lightning_marlhf.reporting.load import Run, Study
 from lightning_marlhf.reporting.spec import RowSpec
 from lightning_marlhf.reporting.statistics import (

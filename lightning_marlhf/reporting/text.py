@@ -2,8 +2,8 @@
 
 import math
 
+from lightning_marlhf.display.blocks import Cell
 from lightning_marlhf.records import MeanInterval
-from lightning_marlhf.reporting.blocks import Cell
 from lightning_marlhf.reporting.statistics import Estimate
 
 MISSING = "–"  # noqa: RUF001

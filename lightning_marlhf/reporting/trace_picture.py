@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from lightning_marlhf.display.blocks import Picture
 from lightning_marlhf.display.trace_picture import draw_trace
-from lightning_marlhf.reporting.blocks import Picture
 from lightning_marlhf.reporting.load import Study
 from lightning_marlhf.reporting.style import in_style, row_styles, to_picture
 from lightning_marlhf.reporting.text import number

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 from lightning_marlhf.records import Completion, TokenTrace
 from lightning_marlhf.reporting.load import Run, Study, read_answers
+from lightning_marlhf.run_folder import COMPLETIONS
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def _kept_responses(runs: Sequence[Run]) -> list[KeptResponse]:
     if kept:
         return kept
     for run in runs:
-        for path in sorted(run.folder.glob("completions/[!.]*-*.jsonl"), reverse=True):
+        for path in sorted(run.folder.glob(f"{COMPLETIONS}/[!.]*-*.jsonl"), reverse=True):
             if kept := _with_trace(run, read_answers(path, [])):
                 return kept
     return []

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lightning_marlhf.reporting.blocks import Block, Cell, Note, Table
+from lightning_marlhf.display.blocks import Block, Cell, Note, Table
 from lightning_marlhf.reporting.evaluations import judge_label, read_results
 from lightning_marlhf.reporting.statistics import Estimate, t_interval
 from lightning_marlhf.reporting.systems import NOT_FOUND, System, percentages

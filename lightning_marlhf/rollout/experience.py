@@ -16,7 +16,7 @@ from lightning_marlhf.models.lora import WithoutAdapter
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.ops import gae, kl, macro, masking, segmentation
 from lightning_marlhf.rollout.generation import SamplingSettings, generate
-from lightning_marlhf.rollout.persistence import wait_for_all
+from lightning_marlhf.rollout.retries import wait_for_all
 from lightning_marlhf.rollout.scoring import Scorer, Scores
 from lightning_marlhf.rollout.settings import Credit, Shaping
 from lightning_marlhf.rollout.stopwatch import Stopwatch
@@ -35,7 +35,7 @@ class Actors:
     reference: Policy | WithoutAdapter
     critic: Critic
     scorer: Scorer
-    monitors: Sequence[Scorer]  # scores for people to read; no reward comes from them
+    auxiliary_scorers: Sequence[Scorer]  # scores for people to read; no reward comes from them
     termination: Termination
     tokenizer: PreTrainedTokenizerBase
 
@@ -44,7 +44,7 @@ class Actors:
 class Execution:
     """How a rollout is run; the defaults are right for one process."""
 
-    rows_per_pass: int = 64  # rows per forward pass of policy, reference and critic
+    micro_batch_size: int = 64  # rows per forward pass of policy, reference and critic
     all_reduce_sum: TensorFunction = lambda x: x  # over ranks
     normalize_scores: NormalizeScores = lambda scores, valid: scores
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
@@ -80,7 +80,7 @@ def collect_experience(
     Raises:
         ScoringError: a scorer failed, on this rank or another one.
     """
-    time, rows_per_pass = execution.stopwatch, execution.rows_per_pass
+    time, micro_batch_size = execution.stopwatch, execution.micro_batch_size
     # 2. The policy samples responses; scorer and termination start to work on them.
     with time("generation"):
         rollout = generate(
@@ -89,21 +89,21 @@ def collect_experience(
     with time("termination"):
         actors.termination.begin(rollout)
     with time("scoring"):
-        pending = [scorer.submit(rollout) for scorer in (actors.scorer, *actors.monitors)]
+        pending = [scorer.submit(rollout) for scorer in (actors.scorer, *actors.auxiliary_scorers)]
 
     # 3. Log-probabilities under policy and reference, and the critic's values, of the state before each token.
     with time("logprobs"):
         temperature = shaping.temperature(sampling)
         logprobs = policy_logprobs(
-            actors.policy, rollout, temperature=temperature, rows_per_pass=rows_per_pass
+            actors.policy, rollout, temperature=temperature, micro_batch_size=micro_batch_size
         )
         ref_logprobs = policy_logprobs(
-            actors.reference, rollout, temperature=temperature, rows_per_pass=rows_per_pass
+            actors.reference, rollout, temperature=temperature, micro_batch_size=micro_batch_size
         )
-        values = state_values(actors.critic, rollout, rows_per_pass=rows_per_pass)
+        values = state_values(actors.critic, rollout, micro_batch_size=micro_batch_size)
         if actors.termination.needs_logprobs:
             at_one = policy_logprobs(
-                actors.reference, rollout, temperature=1.0, rows_per_pass=rows_per_pass
+                actors.reference, rollout, temperature=1.0, micro_batch_size=micro_batch_size
             )
             rollout = replace(rollout, perplexity_logprobs=at_one)
 
@@ -167,7 +167,7 @@ def collect_experience(
 
 
 def policy_logprobs(
-    policy: Policy | WithoutAdapter, rollout: Rollout, *, temperature: float, rows_per_pass: int
+    policy: Policy | WithoutAdapter, rollout: Rollout, *, temperature: float, micro_batch_size: int
 ) -> Float[Tensor, "batch response"]:
     """Read off the log-probabilities of the sampled tokens; 0 on padding."""
     width = rollout.response_ids.shape[1]
@@ -179,19 +179,19 @@ def policy_logprobs(
             temperature=temperature,
             with_entropy=False,
         ).logprobs
-        for part in _passes(rollout, rows_per_pass)
+        for part in _passes(rollout, micro_batch_size)
     ]
     return masking.zero_padding(torch.cat(parts), rollout.response_mask)
 
 
 def state_values(
-    critic: Critic, rollout: Rollout, *, rows_per_pass: int
+    critic: Critic, rollout: Rollout, *, micro_batch_size: int
 ) -> Float[Tensor, "batch response"]:
     """Ask the critic for the value of the state before each sampled token; 0 on padding."""
     width = rollout.response_ids.shape[1]
     parts = [
         critic(part.input_ids, part.attention_mask, num_targets=width)
-        for part in _passes(rollout, rows_per_pass)
+        for part in _passes(rollout, micro_batch_size)
     ]
     return masking.zero_padding(torch.cat(parts).float(), rollout.response_mask)
 

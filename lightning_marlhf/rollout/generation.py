@@ -31,7 +31,7 @@ from transformers.generation.streamers import BaseStreamer
 from lightning_marlhf.hub import vocabulary
 from lightning_marlhf.hub.tokenizer import decode_answers
 from lightning_marlhf.models.backbone import as_for_generation, context_length, response_ends
-from lightning_marlhf.models.cache import roomy_cache
+from lightning_marlhf.models.cache import preallocated_cache
 from lightning_marlhf.models.fsdp import gathered
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.ops import random
@@ -115,7 +115,7 @@ def generate(
             generation_config=config,
             logits_processor=processors,
             stopping_criteria=[stops] if settings.stop else [],
-            past_key_values=roomy_cache(policy.lm, capacity=width + settings.max_new_tokens),
+            past_key_values=preallocated_cache(policy.lm, capacity=width + settings.max_new_tokens),
             streamer=streamer,
             synced_gpus=in_step,
         )

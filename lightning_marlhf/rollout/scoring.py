@@ -21,7 +21,7 @@ from lightning_marlhf.hub import chat
 from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.hub.tokenizer import Tokens, load_tokenizer
 from lightning_marlhf.models.backbone import context_length
-from lightning_marlhf.models.placement import Placement
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.rollout.generation import unpadded
 from lightning_marlhf.rollout.reward_reading import Answered, RewardReader, TokenIds, speak_alike
@@ -70,7 +70,7 @@ class Scorer(ABC):
 
     name: str
     evaluating: bool = False
-    placement: Placement | None = None
+    placement: NetworkFactory | None = None
 
     def prepare(self, *, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:  # noqa: B027
         """Load what is needed, once, before the first rollout; many scorers need nothing.
@@ -136,7 +136,7 @@ class RewardModelScorer(Scorer):
     def load(self, device: torch.device | str) -> None:
         """Load the reward model, which is enough to score texts."""
         self.device = torch.device(device)
-        placement = self.placement or Placement(self.device)
+        placement = self.placement or NetworkFactory(self.device)
         self.tokenizer = load_tokenizer(self.model, for_training=False, for_answers=False)
         if self.chat_template:
             chat.require_template(self.tokenizer)

@@ -17,9 +17,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from lightning_marlhf.annotation.server import TOKEN_HEADER
+from lightning_marlhf.annotation.serving import listen
 from lightning_marlhf.commands import annotate
-from lightning_marlhf.commands.annotation.server import TOKEN_HEADER
-from lightning_marlhf.commands.annotation.serving import listen
 from lightning_marlhf.records import read_verdicts
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -151,7 +151,7 @@ def test_mistakes_are_one_line(files, capsys):
 
 def test_without_the_extra_the_line_says_what_to_install(files, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "lightning_marlhf.commands.annotation.serving", raising=False)
+    monkeypatch.delitem(sys.modules, "lightning_marlhf.annotation.serving", raising=False)
     assert "pip install 'lightning_marlhf[annotate]'" in refusal(capsys, files)
 
 

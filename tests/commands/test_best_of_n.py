@@ -6,7 +6,8 @@ import statistics
 
 import pytest
 
-from lightning_marlhf.commands import best_of_n, scored_files, scored_folder
+from lightning_marlhf.commands import best_of_n
+from lightning_marlhf.evaluation import scored_files, scored_folder
 from lightning_marlhf.records import BestOfN, append_jsonl, read_completions
 from tests.commands.scored import FACTS, completion, opposite, read, scores_of, write
 from tests.published import publish

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from lightning_marlhf.commands import chat
-from lightning_marlhf.commands.answering import Answerer
-from lightning_marlhf.commands.conversation import Conversation, TextStream
 from lightning_marlhf.hub.sources import SourceError
 from lightning_marlhf.hub.tokenizer import encode_pairs
+from lightning_marlhf.inference.answering import Answerer
+from lightning_marlhf.inference.dialogue import Conversation, TextStream
 from lightning_marlhf.rollout.generation import SamplingSettings
 from tests.published import GEMMA_TEMPLATE, byte_tokenizer, publish, spaced_tokenizer
 

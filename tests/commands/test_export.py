@@ -4,7 +4,8 @@ import pytest
 import torch
 from huggingface_hub import HfApi
 
-from lightning_marlhf.commands import cli, export
+from lightning_marlhf.commands import export
+from lightning_marlhf.commands import run as cli
 from tests.strangers import Payload
 
 

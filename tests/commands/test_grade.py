@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lightning_marlhf.commands import grade, grade_table, grading
+from lightning_marlhf.commands import grade
+from lightning_marlhf.evaluation import grade_table, grading
 from lightning_marlhf.records import Completion, GradedProgram, append_jsonl, write_jsonl
 from lightning_marlhf.sandbox.pool import Sandbox
 from lightning_marlhf.sandbox.verdicts import Limits, Report, SandboxError, Verdict

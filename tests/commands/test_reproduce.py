@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lightning_marlhf.commands import jobs, plan_report, reproduce
+from lightning_marlhf.commands import reproduce
+from lightning_marlhf.studies import jobs
+from lightning_marlhf.studies import report as plan_report
 
 PROGRAM = (sys.executable, str(Path(__file__).with_name("fake_run.py")))
 PLAN = """

@@ -7,7 +7,8 @@ import statistics
 import numpy as np
 import pytest
 
-from lightning_marlhf.commands import rm_score, scored_files, scored_folder
+from lightning_marlhf.commands import rm_score
+from lightning_marlhf.evaluation import scored_files, scored_folder
 from lightning_marlhf.records import RMScores
 from tests.commands.scored import FACTS, completion, opposite, read, scores_of, write
 from tests.published import publish

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_marlhf.commands import cli
+from lightning_marlhf.commands import run as cli
 from lightning_marlhf.commands.slurm import tasks_without_srun
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGHUP, 75)]

@@ -18,13 +18,13 @@ from lightning_marlhf.models import fsdp
 from lightning_marlhf.models import policy as policy_module
 from lightning_marlhf.models.fsdp import Sharding
 from lightning_marlhf.models.lora import LoRA
-from lightning_marlhf.models.placement import Placement
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.models.weight_files import WeightFiles
 from lightning_marlhf.modules import ShardedStrategy
 from lightning_marlhf.modules.optimization import Optimization
 from lightning_marlhf.rollout.generation import SamplingSettings, generate, row_seeds
-from lightning_marlhf.rollout.persistence import ScoringError
+from lightning_marlhf.rollout.retries import ScoringError
 from tests.distributed.runs import Stop, epochs, losses, make, part, unscored
 from tests.modules.tiny_runs import data, fit
 
@@ -40,9 +40,9 @@ def sharded(**settings: Any) -> dict[str, Any]:
     return {"strategy": strategy, "devices": RANKS}
 
 
-def place(**settings: Any) -> Placement:
+def place(**settings: Any) -> NetworkFactory:
     """Place networks on a mesh of all processes."""
-    return Placement(CPU, Sharding(init_device_mesh("cpu", (RANKS,)), **settings))
+    return NetworkFactory(CPU, Sharding(init_device_mesh("cpu", (RANKS,)), **settings))
 
 
 def sft_losses(folder: Path) -> list[Any]:

@@ -14,7 +14,7 @@ from lightning_marlhf.modules import MAPPO, SFT, RewardModel
 from lightning_marlhf.modules.control import KLControl
 from lightning_marlhf.modules.settings import PPO
 from lightning_marlhf.rollout.generation import SamplingSettings
-from lightning_marlhf.rollout.persistence import Patience
+from lightning_marlhf.rollout.retries import RetryPolicy
 from lightning_marlhf.rollout.scoring import Ready, RewardModelScorer, TinyTLDRGold
 from lightning_marlhf.rollout.settings import Shaping
 from lightning_marlhf.rollout.termination import FixedNGram
@@ -28,19 +28,23 @@ def make(stage: str, exports: Path, **settings: Any) -> Any:
     """Build a module that starts from the folders of ``exports``."""
     if stage != "ppo":
         maker, start = (SFT, "policy") if stage == "sft" else (RewardModel, "reward")
-        defaults = {"model": str(exports / start), "optimization": OPTIMIZATION, "rows_per_pass": 2}
+        defaults = {
+            "model": str(exports / start),
+            "optimization": OPTIMIZATION,
+            "micro_batch_size": 2,
+        }
         return maker(**defaults | settings)
     defaults = {
         "policy": str(exports / "policy"),
         "critic": str(exports / "reward"),
         "scorer": RewardModelScorer(str(exports / "reward")),
-        "monitors": [TinyTLDRGold()],
+        "auxiliary_scorers": [TinyTLDRGold()],
         "termination": FixedNGram(n=3),
         "sampling": SamplingSettings(max_new_tokens=8),
         "shaping": Shaping(normalize=True),
         "optimization": OPTIMIZATION,
         "ppo": PPO(epochs=2, minibatches=2),
-        "rows_per_pass": 1,
+        "micro_batch_size": 1,
         "checkpoint_activations": True,
     }
     return MAPPO(**defaults | settings)
@@ -106,9 +110,9 @@ def losses(module: Any, stage: str, folder: Path, **settings: Any) -> list[dict[
 
 def unscored(exports: Path, folder: Path, **settings: Any) -> list[dict[str, float]]:
     """Train MA-PPO where some answers have no score; return the logs."""
-    once, control = Patience(attempts=1), KLControl(target=1.0, horizon=100)
+    once, control = RetryPolicy(attempts=1), KLControl(target=1.0, horizon=100)
     scorer = ScoresSome(**{k: settings.pop(k) for k in ("broken", "rollout") if k in settings})
-    module = make("ppo", exports, scorer=scorer, monitors=[], patience=once, kl=control)
+    module = make("ppo", exports, scorer=scorer, auxiliary_scorers=[], patience=once, kl=control)
     return losses(module, "ppo", folder, **settings)
 
 
@@ -123,7 +127,7 @@ def part(
 ) -> list[dict[str, float]]:
     """Train MA-PPO of 4 batches until ``stop`` updates, with a checkpoint after every batch; return the logs."""
     log, checkpoints = Log(), folder / "checkpoints"
-    module = make("ppo", exports, rows_per_pass=8)
+    module = make("ppo", exports, micro_batch_size=8)
     saving = Checkpoint(every_n_train_steps=4, dirpath=str(checkpoints))
     last = checkpoints / "last.ckpt" if resume else None
     settings |= {"enable_checkpointing": True, "callbacks": [log, saving, Stop(stop)]}

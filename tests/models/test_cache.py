@@ -3,13 +3,13 @@
 import torch
 from transformers import DynamicCache
 
-from lightning_marlhf.models.cache import RoomyLayer, roomy_cache
+from lightning_marlhf.models.cache import RoomyLayer, preallocated_cache
 
 
 def test_a_step_by_step_pass_equals_one_with_the_growing_cache(family, make_lm, make_rows):
     lm = make_lm(family)
     ids, mask = make_rows()
-    caches = roomy_cache(lm, capacity=10), DynamicCache(config=lm.config)
+    caches = preallocated_cache(lm, capacity=10), DynamicCache(config=lm.config)
     with torch.no_grad():
         for start, end in ((0, 5), (5, 6), (6, 7), (7, 10)):
             roomy, growing = (
@@ -29,5 +29,7 @@ def test_steps_write_into_one_buffer(make_lm):
 
 
 def test_layers_with_a_sliding_window_keep_their_own_kind(make_lm):
-    kinds = [type(layer).__name__ for layer in roomy_cache(make_lm("gemma2"), capacity=10).layers]
+    kinds = [
+        type(layer).__name__ for layer in preallocated_cache(make_lm("gemma2"), capacity=10).layers
+    ]
     assert sorted(kinds) == ["DynamicSlidingWindowLayer", "RoomyLayer"]

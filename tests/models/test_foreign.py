@@ -26,7 +26,7 @@ from lightning_marlhf.models.backbone import (
 )
 from lightning_marlhf.models.configs import build_config
 from lightning_marlhf.models.heads import Critic
-from lightning_marlhf.models.placement import Placement
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.models.policy import Policy
 
 SIZES = {
@@ -186,7 +186,7 @@ def test_an_encoder_is_refused_where_it_would_have_to_learn(door, tokenizer, tmp
     for labels in (1, 2):
         config = BertConfig(**settings, num_labels=labels)
         AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
-        said = refused(getattr(Placement(torch.device("cpu")), door), str(tmp_path), tokenizer)
+        said = refused(getattr(NetworkFactory(torch.device("cpu")), door), str(tmp_path), tokenizer)
         assert str(tmp_path) in said
         assert ("BertForSequenceClassification" in said) or ("2 scores" in said)
 

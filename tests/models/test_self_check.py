@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 from lightning_marlhf.hub.sources import SourceError
 from lightning_marlhf.models.backbone import position_ids
 from lightning_marlhf.models.heads import Critic, RewardNetwork
-from lightning_marlhf.models.placement import Placement
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.models.policy import Policy
 
 DECODER = {
@@ -161,4 +161,4 @@ def test_a_placed_network_is_checked(make_lm, tokenizer, tmp_path):
     lm = build("recurrent_gemma", PADDING["recurrent_gemma"])
     lm.save_pretrained(tmp_path)
     with pytest.raises(SourceError, match=f"{tmp_path} .*RecurrentGemma.*left"):
-        Placement(torch.device("cpu")).policy(str(tmp_path), tokenizer)
+        NetworkFactory(torch.device("cpu")).policy(str(tmp_path), tokenizer)

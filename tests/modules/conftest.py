@@ -20,14 +20,14 @@ def exports(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture
 def make_ppo(exports):
-    """Build MA-PPO on the random policy: make_ppo(ppo=PPO(...), rows_per_pass=4, ...)."""
+    """Build MA-PPO on the random policy: make_ppo(ppo=PPO(...), micro_batch_size=4, ...)."""
 
     def make(**settings):
         defaults = {
             "policy": str(exports["policy"]),
             "critic": str(exports["reward"]),
             "scorer": RewardModelScorer(str(exports["reward"])),
-            "monitors": [TinyTLDRGold()],
+            "auxiliary_scorers": [TinyTLDRGold()],
             "termination": FixedNGram(n=3),
             "sampling": SamplingSettings(max_new_tokens=8),
             "optimization": FAST,

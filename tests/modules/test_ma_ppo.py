@@ -268,7 +268,7 @@ def test_a_run_that_ends_within_a_rollout_is_refused(make_ppo, tmp_path):
 def test_scorers_need_names_of_their_own(make_ppo, names):
     scorer, monitor = (TinyTLDRGold(name) for name in names)
     with pytest.raises(ValueError, match="expected different names"):
-        make_ppo(scorer=scorer, monitors=[monitor])
+        make_ppo(scorer=scorer, auxiliary_scorers=[monitor])
 
 
 @pytest.mark.parametrize(

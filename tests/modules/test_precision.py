@@ -63,7 +63,7 @@ def test_under_mixed_precision_rows_per_pass_changes_no_more_than_the_rounding_o
 ):
     """Layers round the gradients of their matrices to bf16 in each pass; heads, embeddings and norms do not."""
     together, one_by_one = (
-        gradients(make(stage, rows_per_pass=rows), stage, tmp_path, precision="bf16-mixed")
+        gradients(make(stage, micro_batch_size=rows), stage, tmp_path, precision="bf16-mixed")
         for rows in (8, 1)
     )
     for name, expected in together.items():

@@ -20,7 +20,7 @@ def loss(make_sft, tmp_path, monkeypatch):
     def run(mask, **settings):
         rows = [TokenizedDemonstration(ids, 2) for ids in ([2, 5, 6, 7, 1], [2, 8, 1])]
         batch = Padder(0, width=8).demonstrations(rows)
-        module = make_sft(rows_per_pass=1, **settings)
+        module = make_sft(micro_batch_size=1, **settings)
         losses = []
         fit(module, data("sft"), tmp_path, steps=1)
         monkeypatch.setattr(module, "manual_backward", lambda term: losses.append(term.item()))

@@ -53,7 +53,7 @@ def test_eight_rows_at_once_or_one_by_one_make_the_same_update(make, stage, redu
     settings = {"ppo": PPO(minibatches=1, loss_reduction=reduction)} if stage == "ppo" else {}
     results = []
     for rows in (8, 1):
-        module = make(stage, rows_per_pass=rows, **settings)
+        module = make(stage, micro_batch_size=rows, **settings)
         fit(module, data(stage), tmp_path, steps=2)
         results.append(weights(module))
     torch.testing.assert_close(*results, atol=2e-5, rtol=1e-4)
@@ -68,7 +68,7 @@ def test_checkpointed_activations_change_memory_and_no_weight(make, stage, tmp_p
         results.append(weights(module))
         ids = torch.ones(4, 50, dtype=torch.long)
         with SavedTensors() as saved:
-            module.train().rehearse(ids, ids.bool())
+            module.train().dry_run_loss(ids, ids.bool())
         kept.append(saved.bytes)
     torch.testing.assert_close(*results, atol=1e-7, rtol=0)
     assert kept[1] < 0.6 * kept[0]

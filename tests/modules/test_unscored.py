@@ -10,7 +10,7 @@ from lightning_marlhf.callbacks.guards import KLGuard, NaNGuard
 from lightning_marlhf.modules.base import NothingLearntError
 from lightning_marlhf.modules.control import KLControl
 from lightning_marlhf.modules.settings import PPO
-from lightning_marlhf.rollout.persistence import Patience, ScoringError
+from lightning_marlhf.rollout.retries import RetryPolicy, ScoringError
 from lightning_marlhf.rollout.scoring import Ready, TinyTLDRGold
 from lightning_marlhf.rollout.settings import Shaping
 from tests.modules.tiny_runs import Keep, data, fit
@@ -36,8 +36,8 @@ class Judge(TinyTLDRGold):
 @pytest.fixture
 def run(make_ppo, tmp_path):
     def fit_with(*failing, rollouts=4, **patience):
-        once = Patience(attempts=1, wait_s=0, **patience)
-        module = make_ppo(scorer=Judge(*failing), monitors=[], patience=once)
+        once = RetryPolicy(attempts=1, wait_s=0, **patience)
+        module = make_ppo(scorer=Judge(*failing), auxiliary_scorers=[], patience=once)
         trainer = fit(module, data("ppo"), tmp_path, steps=2 * rollouts)
         return module, trainer
 
@@ -83,9 +83,12 @@ class Partial(TinyTLDRGold):
 
 @pytest.fixture
 def run_partial(make_ppo, tmp_path):
-    def fit_with(scorer, *, steps=1, monitors=(), validate=0, **settings):
-        settings = {"ppo": PPO(minibatches=1), "patience": Patience(attempts=1)} | settings
-        module, keep = make_ppo(scorer=scorer, monitors=list(monitors), **settings), Keep()
+    def fit_with(scorer, *, steps=1, auxiliary_scorers=(), validate=0, **settings):
+        settings = {"ppo": PPO(minibatches=1), "patience": RetryPolicy(attempts=1)} | settings
+        module, keep = (
+            make_ppo(scorer=scorer, auxiliary_scorers=list(auxiliary_scorers), **settings),
+            Keep(),
+        )
         guards = [keep, NaNGuard(), KLGuard()]
         options = {"limit_val_batches": validate, "val_check_interval": 1 if validate else None}
         trainer = fit(module, data("ppo"), tmp_path, steps=steps, callbacks=guards, **options)
@@ -120,12 +123,12 @@ def test_an_answer_without_a_finite_score_is_left_out_of_every_mean(run_partial,
 def test_what_is_learnt_is_what_the_valid_rows_alone_teach(run_partial):
     """Whatever stands in the place of a score, in passes that hold valid rows and in passes that hold none."""
     nowhere = {"kl": KLControl(target=1.0, horizon=100), "shaping": Shaping(normalize=True)}
-    whole, _, _ = run_partial(Partial([0, 1, 5]), rows_per_pass=8, steps=2, **nowhere)
+    whole, _, _ = run_partial(Partial([0, 1, 5]), micro_batch_size=8, steps=2, **nowhere)
     for scorer, rows in (
         (Partial([0, 1, 5]), 2),
         (Partial([0, 1, 5], number=99.0, says_so=True), 8),
     ):
-        module, _, _ = run_partial(scorer, rows_per_pass=rows, steps=2, **nowhere)
+        module, _, _ = run_partial(scorer, micro_batch_size=rows, steps=2, **nowhere)
         torch.testing.assert_close(weights(module), weights(whole), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(module.score_normalizer.var, whole.score_normalizer.var)
     assert whole.score_normalizer.count == 2 * 5
@@ -136,7 +139,7 @@ def test_what_is_learnt_is_what_the_valid_rows_alone_teach(run_partial):
 def test_rows_without_a_score_count_in_no_denominator(make_ppo, tmp_path, level, reduction):
     def learn(minibatches):
         settings = PPO(minibatches=1, ratio_level=level, loss_reduction=reduction)
-        module = make_ppo(scorer=Partial([0, 3]), monitors=[], ppo=settings)
+        module = make_ppo(scorer=Partial([0, 3]), auxiliary_scorers=[], ppo=settings)
         if minibatches:
             module._minibatches = minibatches
         fit(module, data("ppo"), tmp_path, steps=1)
@@ -165,7 +168,7 @@ def test_a_run_in_which_nothing_was_learnt_is_a_mistake(run_partial, says_so):
 
 
 def test_rollouts_without_one_finite_score_end_the_run_and_say_whose_they_were(run_partial):
-    patience = Patience(attempts=1, max_skips_in_a_row=2)
+    patience = RetryPolicy(attempts=1, max_skips_in_a_row=2)
     with pytest.raises(
         ScoringError,
         match=r"gave nan for the answer to tiny-tldr/.* 8 of 8 answers.*; 3 rollouts in a row",
@@ -175,7 +178,7 @@ def test_rollouts_without_one_finite_score_end_the_run_and_say_whose_they_were(r
 
 def test_a_monitor_s_missing_numbers_are_counted_and_nothing_else_changes(run_partial):
     scorer, monitor = TinyTLDRGold("judge"), Partial([0, 3], name="watch")
-    module, keep, _ = run_partial(scorer, monitors=[monitor])
+    module, keep, _ = run_partial(scorer, auxiliary_scorers=[monitor])
     alone, _, _ = run_partial(scorer)
     (logged,), (found,) = keep.logged, keep.rollouts
     assert found.valid.all()

@@ -1,4 +1,4 @@
-from lightning_marlhf.reporting.blocks import Cell, Table, cells
+from lightning_marlhf.display.blocks import Cell, Table, cells
 from lightning_marlhf.reporting.latex import escape, render_latex
 
 

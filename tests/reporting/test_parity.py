@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from lightning_marlhf.reporting.blocks import Cell, cells
+from lightning_marlhf.display.blocks import Cell, cells
 from lightning_marlhf.reporting.load import load_study
 from lightning_marlhf.reporting.parity import parity_table, share_cell, updates_to_parity
 from lightning_marlhf.reporting.spec import ReportSpec

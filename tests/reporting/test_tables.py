@@ -1,6 +1,6 @@
 import pytest
 
-from lightning_marlhf.reporting.blocks import Cell, cells
+from lightning_marlhf.display.blocks import Cell, cells
 from lightning_marlhf.reporting.load import load_study
 from lightning_marlhf.reporting.spec import ReportSpec
 from lightning_marlhf.reporting.tables import (

@@ -60,14 +60,18 @@ def collect(tokenizer, make_lm, make_classifier):
         return collect_experience(
             batch,
             Actors(
-                policy=policy, critic=critic, monitors=(), tokenizer=tokenizer, **defaults | actors
+                policy=policy,
+                critic=critic,
+                auxiliary_scorers=(),
+                tokenizer=tokenizer,
+                **defaults | actors,
             ),
             sampling=SamplingSettings(max_new_tokens=12),
             credit=credit,
             shaping=shaping,
             kl_coefficient=beta,
             seeds=row_seeds(1, batch.sample_ids, visit=0),
-            execution=Execution(rows_per_pass=size),
+            execution=Execution(micro_batch_size=size),
         )
 
     collect.policy = policy

@@ -116,7 +116,7 @@ class Endpoint:
         """All that decides a reply besides the messages."""
         return {"temperature": self.temperature, "max_tokens": self.max_tokens}
 
-    def knock(self) -> None:
+    def check_reachable(self) -> None:
         """Find out whether there is a server, without the patience that a lost connection gets later.
 
         Raises:

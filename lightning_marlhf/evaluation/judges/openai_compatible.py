@@ -128,7 +128,7 @@ class OpenAICompatibleJudge:
             else:
                 new.append(question)
         if new and not self._offline:
-            self._endpoint.knock()
+            self._endpoint.check_reachable()
             yield from as_they_come(self._ask, new, workers=self._concurrency)
 
     def _questions(self, pairs: Sequence[Pair]) -> list[Question]:

@@ -23,22 +23,22 @@ def test_an_address_that_holds_a_secret_is_refused_without_saying_it(url):
 
 def test_a_missing_key_is_named():
     with pytest.raises(JudgeError, match="set the environment variable OPENAI_API_KEY"):
-        Endpoint("m").knock()
+        Endpoint("m").check_reachable()
     with pytest.raises(JudgeError, match="set the environment variable MINE"):
-        Endpoint("m", base_url="http://host/v1", key_variable="MINE").knock()
+        Endpoint("m", base_url="http://host/v1", key_variable="MINE").check_reachable()
 
 
 def test_a_key_that_cannot_be_one_is_not_repeated(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret\nmore")
     with pytest.raises(JudgeError, match="OPENAI_API_KEY holds characters") as error:
-        Endpoint("m").knock()
+        Endpoint("m").check_reachable()
     assert "secret" not in str(error.value)
 
 
 def test_a_client_that_is_not_installed_is_named_with_the_way_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(JudgeError, match=r"pip install 'lightning_marlhf\[judge\]'"):
-        Endpoint("m", base_url="http://host/v1").knock()
+        Endpoint("m", base_url="http://host/v1").check_reachable()
 
 
 def test_openais_own_name_is_the_models_alone():

@@ -1,0 +1,212 @@
+"""The options of a command as a dataclass: its fields are the schema, its docstring is the help.
+
+    @dataclass(frozen=True, kw_only=True)
+    class GenerateOptions:
+        '''Sample responses to prompts.
+
+Args:
+            model: A run, an export or a Hub id.
+            prompts: Texts; without them, lines of standard input.
+            num_samples: Responses per prompt.
+            sampling: Flattened: its fields are options of the command, too.
+        '''
+
+        model: str = positional()
+        prompts: list[str] = positional(many=True)
+        num_samples: PositiveInt = 1
+        sampling: SamplingOptions = SamplingOptions()
+
+    options = read_options(GenerateOptions, ["runs/mine", "Hello", "--num-samples", "4"], command="generate")
+
+Reading and type checks are jsonargparse's. A field `num_samples` is the option `--num-samples`; a bool that is False by
+default is a switch; a list takes several words, or the option several times.
+"""
+
+import dataclasses
+import json
+import re
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar, get_args, get_origin
+
+import docstring_parser
+from jsonargparse import ArgumentParser, Namespace
+
+from lightning_marlhf.config.messages import one_line
+from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config.suggest import did_you_mean
+from lightning_marlhf.ranges import find_outside
+
+Options = TypeVar("Options")
+_POSITIONAL = "positional"
+
+
+def positional(*, many: bool = False, default: Any = dataclasses.MISSING) -> Any:
+    """Declare a field that is given by its place, not by `--name`.
+
+    Args:
+        many: Any number of words, as a list.
+        default: Makes a single word optional.
+    """
+    if many:
+        return dataclasses.field(default_factory=list, metadata={_POSITIONAL: True})
+    return dataclasses.field(default=default, metadata={_POSITIONAL: True})
+
+
+def read_options(options: type[Options], arguments: Sequence[str], *, command: str) -> Options:
+    """Read a command line.
+
+    Args:
+        options: A dataclass; fields that are dataclasses are flattened.
+        arguments: The words after the command.
+        command: Its name, for the help.
+
+    Raises:
+        ConfigError: An unknown or missing option, a wrong type, or a number out of range; names the option, what was
+            expected and what was given.
+        SystemExit: `--help` was printed.
+    """
+    fields = list(_fields(options))
+    parser = _parser(options, fields, command)
+    parsed = parser.parse_args(_spell_out(arguments, fields))
+    for field in fields:
+        mistake = find_outside(parsed[field.name], field.hint, field.word)
+        if mistake:
+            raise ConfigError(mistake)
+    return _build(options, parsed)
+
+
+@dataclass(frozen=True)
+class _Field:
+    """One option, wherever it stands among nested dataclasses."""
+
+    name: str
+    hint: Any
+    default: Any  # MISSING: required
+    help: str
+    positional: bool
+
+    @property
+    def word(self) -> str:
+        """As it is given on the command line."""
+        return self.name if self.positional else f"--{self.name.replace('_', '-')}"
+
+    @property
+    def item(self) -> Any:
+        """The type of a list's items; None where it is no list."""
+        is_list = get_origin(self.hint) in (list, tuple)
+        return get_args(self.hint)[0] if is_list else None
+
+
+class _Parser(ArgumentParser):
+    """Complains in one line."""
+
+    words: tuple[str, ...] = ()
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise a `ConfigError` that names the option, what was expected and what was given."""
+        raise ConfigError(_one_line(message, self.words)) from None
+
+
+def _fields(options: type, default: Any = dataclasses.MISSING) -> Iterator[_Field]:
+    hints = typing.get_type_hints(options, include_extras=True)
+    parsed = docstring_parser.parse(options.__doc__ or "")
+    helps = {each.arg_name: each.description or "" for each in parsed.params}
+    for field in dataclasses.fields(options):
+        value = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            value = field.default_factory()
+        if default is not dataclasses.MISSING:
+            value = getattr(default, field.name)
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            yield from _fields(hint, value)
+        else:
+            words = " ".join(helps.get(field.name, "").split())
+            yield _Field(field.name, hint, value, words, _POSITIONAL in field.metadata)
+
+
+def _parser(options: type, fields: Sequence[_Field], command: str) -> _Parser:
+    parser = _Parser(
+        prog=f"python -m lightning_marlhf {command}",
+        description=docstring_parser.parse(options.__doc__ or "").description,
+        allow_abbrev=False,
+    )
+    parser.words = tuple(field.word for field in fields)
+    for field in fields:
+        _add(parser, field)
+    return parser
+
+
+def _add(parser: _Parser, field: _Field) -> None:
+    given: dict[str, Any] = {"help": field.help}
+    required = field.default is dataclasses.MISSING
+    if field.positional and field.item:
+        given |= {"nargs": "*", "type": field.item, "default": []}
+    elif field.positional:
+        given |= {"type": field.hint} | (
+            {} if required else {"nargs": "?", "default": field.default}
+        )
+    elif field.hint is bool and field.default is False:
+        given |= {"action": "store_true"}
+    elif field.item:
+        given |= {"type": list[field.item], "default": [] if required else list(field.default)}  # type: ignore[name-defined]
+    else:
+        given |= {"type": field.hint, "default": None if required else field.default}
+    if required and not field.positional:
+        given["required"] = True
+    parser.add_argument(field.word, **given)
+
+
+def _spell_out(arguments: Sequence[str], fields: Sequence[_Field]) -> list[str]:
+    """Write `--k 1 5` as `--k+=1 --k+=5`, which jsonargparse appends to a list.
+
+    Where words without a name follow, an option takes one word each time.
+    """
+    lists = {field.word: field for field in fields if field.item and not field.positional}
+    one_word = any(field.positional and field.item for field in fields)
+    words, spelt = list(arguments), []
+    while words:
+        name, given, value = words.pop(0).partition("=")
+        if name not in lists:
+            spelt.append(name + given + value)
+            continue
+        values = [value] if given else []
+        while not given and words and not words[0].startswith("--"):
+            values.append(words.pop(0))
+            if one_word:
+                break
+        if not values:
+            raise ConfigError(f"{name}: expected a value")
+        quote = lists[name].item is str
+        spelt += [f"{name}+={json.dumps([each]) if quote else each}" for each in values]
+    return spelt
+
+
+def _one_line(message: str, words: Sequence[str]) -> str:
+    """Name the option as it is given, and the nearest one to one that does not exist."""
+    unknown = re.match(r"unrecognized arguments: (\S+)", message)
+    if unknown:
+        name = unknown[1].partition("=")[0]
+        near = did_you_mean(name, words) or f"; expected one of: {', '.join(words)}"
+        return f"{name}: no such option{near}"
+    line = one_line(
+        message.replace("argument ", "", 1) if message.startswith("argument ") else message, {}
+    )
+    key, _, rest = line.partition(":")
+    name = next((word for word in words if word.lstrip("-").replace("-", "_") == key), key)
+    return f"{name}:{rest}" if rest else line
+
+
+def _build(options: type[Options], parsed: Namespace) -> Options:
+    hints = typing.get_type_hints(options, include_extras=True)
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(options):  # type: ignore[arg-type]
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            values[field.name] = _build(hint, parsed)  # type: ignore[arg-type]
+        else:
+            value = parsed[field.name]
+            values[field.name] = tuple(value) if get_origin(hint) is tuple else value
+    return options(**values)

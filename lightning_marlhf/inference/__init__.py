@@ -1,0 +1,1 @@
+"""A trained model responds: models, prompts, completions, dialogues."""

@@ -1,0 +1,1 @@
+"""A run on paper: updates, FLOPs, hours, memory per GPU."""

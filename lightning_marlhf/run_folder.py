@@ -1,0 +1,26 @@
+"""The names inside a run's folder, for all who write or read them. Standard library only."""
+
+CONFIG_FILE = "config.yaml"  # the resolved configuration
+ENVIRONMENT_FILE = "environment.json"  # git commit, versions, hardware, command
+METRICS_FILE = (
+    "metrics.csv"  # long format: step,name,value,seconds; the only one that can be appended to
+)
+PROGRESS_FILE = "progress.json"  # how far a run is, while it runs
+DONE_FILE = "done.json"  # of a finished run: its metrics
+LOCK_FILE = ".run.lock"  # who writes to the folder
+
+CHECKPOINTS = "checkpoints"
+LAST = "last.ckpt"
+LAST_CHECKPOINT = f"{CHECKPOINTS}/{LAST}"
+PREVIOUS_CHECKPOINT = f"{CHECKPOINTS}/last-previous.ckpt"  # while the last one is replaced
+BEST_CHECKPOINT = "best-{step:06d}"  # Lightning's template, without suffix
+EXPORT = "export"  # a Hugging Face folder
+
+COMPLETIONS = "completions"
+TEST_COMPLETIONS = f"{COMPLETIONS}/test.jsonl"
+VERDICTS = "verdicts"
+
+# Written by `reproduce` beside what the run itself leaves
+STAGE_FILE = "stage.json"  # what the run was asked to do, with which inputs
+LOG_FILE = "log.txt"  # the output of its process
+STUDY_LOCK_FILE = ".reproduce.lock"  # in the folder of a whole study

@@ -1,0 +1,1 @@
+"""Many runs: plan files, their jobs, who runs them, and progress."""

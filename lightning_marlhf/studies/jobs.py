@@ -1,0 +1,167 @@
+"""A plan's stages as jobs: what to run for one stage and seed, and what was done of it before."""
+
+import enum
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lightning_marlhf.config.raw_config import read_yaml
+from lightning_marlhf.records import RunSummary, read_json, write_json
+from lightning_marlhf.run_folder import (
+    DONE_FILE,
+    LAST_CHECKPOINT,
+    LOG_FILE,
+    PROGRESS_FILE,
+    STAGE_FILE,
+)
+from lightning_marlhf.studies.plan import Plan
+from lightning_marlhf.studies.stages import EVALUATIONS, Folders, Stage
+
+
+class State(enum.Enum):
+    """What the run directory of a job holds."""
+
+    NEW = "new"
+    FINISHED = "finished"
+    STALE = "finished with other settings or inputs"
+    CUT_OFF = "cut off"
+    CUT_OFF_STALE = "cut off, with other settings or inputs"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage with one seed."""
+
+    stage: str
+    seed: int
+    folder: Path
+    command: tuple[str, ...]  # starts it from scratch
+    needs: tuple["Job", ...] = ()
+    settings: str = ""  # hash of what was asked for
+    evaluates: bool = False  # its command leaves results, but no mark that it is finished
+
+    @property
+    def name(self) -> str:
+        """The job in words."""
+        return f"{self.stage} (seed {self.seed})"
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes."""
+        return self.folder / LOG_FILE
+
+
+def make_jobs(
+    plan: Plan, *, program: Sequence[str] = (sys.executable, "-m", "lightning_marlhf")
+) -> list[Job]:
+    """List the plan's jobs, every job after those that it needs."""
+    jobs: dict[tuple[str, int], Job] = {}
+    for stage in plan.stages:
+        for seed in plan.seeds:
+            folder_of = partial(_folder, plan.output, seed=seed)
+            needs = tuple(jobs[name, seed] for name in stage.needs)
+            options = _options(stage, folder_of, seed=seed)
+            jobs[stage.name, seed] = Job(
+                stage=stage.name,
+                seed=seed,
+                folder=folder_of(stage.name),
+                command=(*program, stage.command, *config_words(stage), *options),
+                needs=needs,
+                settings=_hash([stage.command, *map(read_yaml, stage.configs), options]),
+                evaluates=stage.config is None,
+            )
+    return list(jobs.values())
+
+
+def config_words(stage: Stage) -> list[str]:
+    """Return the `--config FILE` words of a run; none for an evaluation."""
+    files = (*stage.configs, *stage.hardware)
+    return [word for file in files for word in ("--config", str(file))]
+
+
+def inspect_job(job: Job) -> State:
+    """Look at what a job's run directory holds, given that all its inputs are finished."""
+    same = _same_as_before(job)
+    if (job.folder / DONE_FILE).is_file():
+        return State.FINISHED if same else State.STALE
+    if (job.folder / LAST_CHECKPOINT).exists():
+        return State.CUT_OFF if same else State.CUT_OFF_STALE
+    return State.NEW
+
+
+def start_command(job: Job, *, state: State) -> tuple[str, ...]:
+    """Return the command that resumes a job that was cut off, or else starts it anew; evaluations resume themselves."""
+    if state is State.CUT_OFF:
+        return (*job.command, "--ckpt_path", "last")
+    anew = state is State.STALE if job.evaluates else job.folder.exists()
+    return (*job.command, "--overwrite") if anew else job.command
+
+
+def note_start(job: Job) -> None:
+    """Leave beside the run what it was asked to do, with which inputs, and when."""
+    write_json(job.folder / STAGE_FILE, {**_asked(job), "started": time.time()})
+
+
+def note_end(job: Job, *, seconds: float) -> None:
+    """Mark an evaluation as finished, as a run does itself."""
+    command = next(word for word in job.command if word in EVALUATIONS)
+    summary = RunSummary(command=command, step=0, seconds=round(seconds, 2))
+    write_json(job.folder / DONE_FILE, summary.to_dict())
+
+
+def read_progress(job: Job) -> dict[str, Any]:
+    """Read how far a run is; empty where it has not said."""
+    return _read(job.folder / PROGRESS_FILE)
+
+
+def read_summary(job: Job) -> dict[str, Any]:
+    """Read what a finished run found; empty before."""
+    return _read(job.folder / DONE_FILE)
+
+
+def _folder(output: Path, stage: str, *, seed: int) -> Path:
+    return output / stage / f"seed-{seed}"
+
+
+def _options(stage: Stage, folder_of: Folders, *, seed: int) -> list[str]:
+    options = stage.options(folder_of)
+    if stage.config is None:
+        return options
+    return [
+        *options,
+        f"--seed_everything={seed + stage.seed_offset}",
+        f"--trainer.default_root_dir={folder_of(stage.name)}",
+    ]
+
+
+def _asked(job: Job) -> dict[str, Any]:
+    return {"settings": job.settings, "inputs": {need.stage: _identity(need) for need in job.needs}}
+
+
+def _identity(job: Job) -> str:
+    """Tell this finished run from another one with the same settings."""
+    started = _read(job.folder / STAGE_FILE).get("started")
+    return _hash(started if started else (job.folder / DONE_FILE).read_text(encoding="utf-8"))
+
+
+def _same_as_before(job: Job) -> bool:
+    """Compare with what the run was started for; a run that was started by hand counts as the same."""
+    before = _read(job.folder / STAGE_FILE)
+    return not before or {key: before.get(key) for key in ("settings", "inputs")} == _asked(job)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        return {}
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]

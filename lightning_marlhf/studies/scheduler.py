@@ -1,0 +1,254 @@
+"""Runs jobs as subprocesses, those whose inputs are ready side by side; one failing job does not lose the others."""
+
+import enum
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Protocol
+
+from lightning_marlhf.run_folder import DONE_FILE
+from lightning_marlhf.run_lock import VARIABLE, InUseError, holder, say_who, take
+from lightning_marlhf.studies.jobs import (
+    Job,
+    State,
+    inspect_job,
+    note_end,
+    note_start,
+    start_command,
+)
+
+_POLL_S = 0.2
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Outcome(enum.Enum):
+    """What became of a job."""
+
+    DONE = "done"
+    KEPT = "finished before"  # possibly with other settings: `Listener.kept` was told
+    FAILED = "failed"
+    BLOCKED = "not run"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A job and its process."""
+
+    job: Job
+    process: "subprocess.Popen[bytes]"
+    started: float  # monotonic seconds
+    threads: int
+
+
+class Listener(Protocol):
+    """What the scheduler tells as it goes."""
+
+    def kept(self, job: Job, state: State) -> None:
+        """A job is not run since it was finished before."""
+
+    def started(self, running: Running, state: State) -> None:
+        """A job's process was started."""
+
+    def ended(self, running: Running, outcome: Outcome) -> None:
+        """A job's process ended."""
+
+    def waits(self, job: Job, holder: str) -> None:
+        """Another process writes to the job's folder: its end is waited for."""
+
+    def blocked(self, job: Job, reason: str) -> None:
+        """A job cannot run."""
+
+    def tick(self, running: Sequence[Running]) -> None:
+        """Some time has passed."""
+
+    def stopping(self, running: Sequence[Running]) -> None:
+        """The user asked to stop; the processes were told, and are waited for."""
+
+
+class Scheduler:
+    """Runs jobs.
+
+    Args:
+        jobs: every job after those that it needs.
+        workers: how many may run at the same time.
+        overwrite: redo jobs that were finished or cut off with other settings or inputs.
+        force: jobs to redo whatever they were made with.
+        listener: is told what happens.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        *,
+        workers: int,
+        overwrite: bool = False,
+        force: Collection[Job] = (),
+        listener: Listener,
+    ) -> None:
+        self._waiting = list(jobs)
+        self._running: list[Running] = []
+        self._workers = workers
+        self._overwrite = overwrite
+        self._force = frozenset(force)
+        self._listener = listener
+        self._held: set[Job] = set()  # others run them
+        self._signals = 0
+        self._cores = (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
+        self.outcomes: dict[Job, Outcome] = {}
+
+    def run(self) -> dict[Job, Outcome]:
+        """Run until every job is done, has failed or cannot run; return what became of each."""
+        with _on_signal(self._stop):
+            while (self._waiting or self._running) and not (self._signals and not self._running):
+                if not self._signals:
+                    self._settle_waiting()
+                    self._start_ready()
+                self._reap()
+                self._listener.tick(self._running)
+                if self._running or self._held:
+                    time.sleep(_POLL_S)
+        for job in self._waiting:
+            self.outcomes[job] = Outcome.INTERRUPTED
+        return self.outcomes
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the user asked to stop."""
+        return self._signals > 0
+
+    def _settle_waiting(self) -> None:
+        """Strike out the jobs that need not or cannot run."""
+        for job in list(self._waiting):
+            lost = [
+                n for n in job.needs if self.outcomes.get(n) in (Outcome.FAILED, Outcome.BLOCKED)
+            ]
+            if lost:
+                self._block(job, f"{lost[0].name} is missing")
+            elif self._is_ready(job):
+                self._settle(job)
+
+    def _settle(self, job: Job) -> None:
+        missing = [need for need in job.needs if not (need.folder / DONE_FILE).is_file()]
+        if missing:  # only some stages were asked for
+            self._block(job, f"it needs {missing[0].name}, which is not finished")
+            return
+        state = inspect_job(job)
+        if job in self._force:
+            return
+        if state is State.FINISHED or (state is State.STALE and not self._overwrite):
+            self._waiting.remove(job)
+            self.outcomes[job] = Outcome.KEPT
+            self._listener.kept(job, state)
+        elif state is State.CUT_OFF_STALE and not self._overwrite:
+            self._block(job, f"it was {state.value}; --overwrite starts it anew ({job.folder})")
+
+    def _block(self, job: Job, reason: str) -> None:
+        self._waiting.remove(job)
+        self.outcomes[job] = Outcome.BLOCKED
+        self._listener.blocked(job, reason)
+
+    def _is_ready(self, job: Job) -> bool:
+        pending = {*self._waiting, *(running.job for running in self._running)}
+        return not any(need in pending for need in job.needs) and not self._is_held(job)
+
+    def _is_held(self, job: Job) -> bool:
+        """Tell whether a process runs the job already: one of a `reproduce` that was killed, or of a user."""
+        who = holder(job.folder)
+        if who is None:
+            self._held.discard(job)
+        elif job not in self._held:
+            self._held.add(job)
+            self._listener.waits(job, who)
+        return who is not None
+
+    def _start_ready(self) -> None:
+        ready = [job for job in self._waiting if self._is_ready(job)]
+        busy = len(self._running) + len(self._held)
+        side_by_side = min(self._workers, len(ready) + busy)
+        for job in ready[: max(0, self._workers - busy)]:
+            self._start(job, threads=max(1, self._cores // max(1, side_by_side)))
+
+    def _start(self, job: Job, *, threads: int) -> None:
+        state = State.STALE if job in self._force else inspect_job(job)
+        command = start_command(job, state=state)
+        try:
+            lock = take(job.folder)  # for the process, which holds it even if this one is killed
+        except InUseError:  # just now: it is waited for
+            return
+        self._waiting.remove(job)
+        if state is not State.CUT_OFF:
+            (job.folder / DONE_FILE).unlink(missing_ok=True)  # or a failure would look finished
+            note_start(job)
+        environment = {
+            **os.environ,
+            **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+            "PYTHONUNBUFFERED": "1",
+            VARIABLE: str(lock),
+        }
+        with job.log.open("ab" if state is State.CUT_OFF else "wb") as log:
+            log.write(f"$ {' '.join(command)}\n".encode())
+            log.flush()
+            process = subprocess.Popen(  # noqa: S603
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                pass_fds=[lock],
+                start_new_session=True,  # Ctrl-C reaches it through us alone, once
+            )
+        say_who(lock, pid=process.pid, command=command)
+        os.close(lock)
+        running = Running(job, process, started=time.monotonic(), threads=threads)
+        self._running.append(running)
+        self._listener.started(running, state)
+
+    def _reap(self) -> None:
+        for running in list(self._running):
+            status = running.process.poll()
+            if status is None:
+                continue
+            self._running.remove(running)
+            holder(running.job.folder)  # removes the file of the lock that ended with the process
+            if status == 0 and running.job.evaluates:
+                note_end(running.job, seconds=time.monotonic() - running.started)
+            finished = status == 0 and (running.job.folder / DONE_FILE).is_file()
+            stopped = Outcome.INTERRUPTED if self._signals else Outcome.FAILED
+            self.outcomes[running.job] = Outcome.DONE if finished else stopped
+            self._listener.ended(running, self.outcomes[running.job])
+
+    def _stop(self) -> None:
+        """Pass the first signal on as Ctrl-C, the second as a request to end, further ones as a kill."""
+        self._signals += 1
+        passed_on = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL][min(self._signals, 3) - 1]
+        for running in self._running:
+            if running.process.poll() is None:
+                running.process.send_signal(passed_on)
+        if self._signals == 1:
+            self._listener.stopping(self._running)
+
+
+@contextmanager
+def _on_signal(stop: Callable[[], None]) -> Iterator[None]:
+    """Call ``stop`` for Ctrl-C, a polite kill and a closed terminal."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop()
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,88 @@
+"""Which pairs are judged."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from lightning_marlhf.evaluation.pair_files import draw, read_pairs
+from lightning_marlhf.evaluation.pairs import Pair
+from lightning_marlhf.inference.completions_file import read_answers
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_rows_of_other_programs_need_a_prompt_and_a_response_alone(tmp_path):
+    path = write(tmp_path / "a.jsonl", [{"prompt": "p", "response": "r", "mine": 1}])
+    row = read_answers(path)[0]
+    assert (row.prompt, row.response, row.reference) == ("p", "r", None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ([], "no completions in"),
+        ([{"prompt": "p", "response": "r"}, {"prompt": "p"}], "row 2: expected `response`"),
+        ([{"prompt": 1, "response": "r"}], "row 1: expected `prompt` with a text"),
+    ],
+)
+def test_a_file_that_holds_no_answers_is_one_line(tmp_path, rows, line):
+    with pytest.raises(ValueError, match=line):
+        read_answers(write(tmp_path / "a.jsonl", rows))
+
+
+def test_rows_without_a_partner_are_counted_by_file(tmp_path, capsys):
+    a = write(tmp_path / "a.jsonl", [{"prompt": p, "response": "1"} for p in "pq"])
+    b = write(tmp_path / "b.jsonl", [{"prompt": p, "response": "2"} for p in "qrs"])
+    assert [pair.prompt for pair in read_pairs(a, b).pairs] == ["q"]
+    said = capsys.readouterr().err
+    assert f"{a}: rows left out: 1" in said
+    assert f"{b}: rows left out: 2" in said
+
+
+def test_files_of_other_prompts_are_refused(tmp_path):
+    a = write(tmp_path / "a.jsonl", [{"prompt": "p", "response": "1"}])
+    b = write(tmp_path / "b.jsonl", [{"prompt": "q", "response": "1"}])
+    with pytest.raises(ValueError, match="have no prompt in common"):
+        read_pairs(a, b)
+
+
+def pairs_of(subreddits):
+    return [
+        Pair(f"{n}-0", f"POST\nSubreddit: r/{name}\nText {n}.\nTL;DR: ", "a", "b")
+        for n, name in enumerate(subreddits)
+    ]
+
+
+def names(pairs):
+    return Counter(pair.prompt.split("r/")[1].split("\n")[0] for pair in pairs)
+
+
+def test_a_larger_draw_holds_the_smaller_and_order_in_the_file_does_not_matter():
+    pairs = pairs_of("a" * 40)
+    small, large = (draw(pairs, n, seed=1, by_subreddit=False) for n in (10, 20))
+    assert (len(small), len(large)) == (10, 20)
+    assert set(small) < set(large)
+    assert set(draw(pairs[::-1], 10, seed=1, by_subreddit=False)) == set(small)
+    assert set(draw(pairs, 10, seed=2, by_subreddit=False)) != set(small)
+
+
+def test_all_answers_to_a_prompt_are_drawn_together():
+    pairs = [Pair(f"{n}-{k}", f"p{n}", "a", "b") for n in range(6) for k in range(3)]
+    drawn = draw(pairs, 2, seed=0, by_subreddit=False)
+    assert sorted(Counter(pair.prompt for pair in drawn).values()) == [3, 3]
+
+
+def test_every_subreddit_gets_its_share():
+    # of 10 from 50, 33 and 17 %: 5, 3.3 and 1.7, so 5, 3 and 1, and the last place to the largest remainder
+    pairs = pairs_of(["x"] * 30 + ["y"] * 20 + ["z"] * 10)
+    assert names(draw(pairs, 10, seed=42, by_subreddit=True)) == {"x": 5, "y": 3, "z": 2}
+
+
+def test_articles_without_a_subreddit_are_a_stratum_of_their_own():
+    articles = [Pair(f"n{n}-0", f"ARTICLE\n{n}\nTL;DR: ", "a", "b") for n in range(10)]
+    drawn = draw([*pairs_of("x" * 10), *articles], 4, seed=0, by_subreddit=True)
+    assert sum(pair in articles for pair in drawn) == 2
