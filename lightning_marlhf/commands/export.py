@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_marlhf.commands import errors
-from lightning_marlhf.config.raw_config import read_yaml
+from lightning_marlhf.config.yaml_files import read_yaml
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.inference.model_folder import EXPORT, find_export
 from lightning_marlhf.models.checkpoints import find_checkpoint

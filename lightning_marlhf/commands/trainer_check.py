@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.modules.precision import check_precision
 from lightning_marlhf.ranges import Range
 from lightning_marlhf.sandbox.pool import available_cpus

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_marlhf.config.raw_config import look_up, read_yaml
+from lightning_marlhf.config.yaml_files import look_up, read_yaml
 from lightning_marlhf.studies.jobs import config_words
 from lightning_marlhf.studies.plan import Plan
 from lightning_marlhf.studies.stages import Stage

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightning_marlhf.config.raw_config import read_yaml
+from lightning_marlhf.config.yaml_files import read_yaml
 from lightning_marlhf.records import RunSummary, read_json, write_json
 from lightning_marlhf.run_folder import (
     DONE_FILE,

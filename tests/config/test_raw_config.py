@@ -1,6 +1,6 @@
 import pytest
 
-from lightning_marlhf.config.raw_config import (
+from lightning_marlhf.config.yaml_files import (
     ConfigError,
     find_paths,
     look_up,
