@@ -6,19 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_marlhf import __version__
 from lightning_marlhf.records import write_text
 from lightning_marlhf.run_folder import CONFIG_FILE
 
-OF_ONE_SESSION = (
-    "config",
-    "ckpt_path",
-    "overwrite",
-    "debug",
-)  # who reuses a config does not mean these
 _NOTE = "# "
 
 
@@ -30,13 +23,12 @@ class SaveConfig(Callback):
 
     Args:
         command: "fit", "validate", ...
-        parser: the parser that made ``config``.
-        config: the resolved config.
+        config: The resolved config as YAML.
     """
 
-    def __init__(self, command: str, parser: ArgumentParser, config: Namespace) -> None:
+    def __init__(self, command: str, config: str) -> None:
         self._command = command
-        self._text = dump(parser, config)
+        self._text = config
         self._saved = False
         self._resumed_from: str | None = None
 
@@ -66,14 +58,6 @@ class SaveConfig(Callback):
         )
         for logger in trainer.loggers:
             logger.log_hyperparams(yaml.safe_load(self._text))
-
-
-def dump(parser: ArgumentParser, config: Namespace) -> str:
-    """Write a resolved config as YAML, without what belongs to one session and what `seed_everything` sets."""
-    kept = Namespace(
-        {key: value for key, value in vars(config).items() if key not in OF_ONE_SESSION}
-    )
-    return str(parser.dump(kept, skip_link_targets=True, skip_unset=False, skip_validation=True))
 
 
 def save(folder: Path, config: str, *, header: str, resumed_from: str | None) -> None:

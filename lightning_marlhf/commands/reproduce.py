@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lightning_marlhf.commands import errors
-from lightning_marlhf.commands.lasting_output import lasting_output
+from lightning_marlhf.commands.terminal import lasting_output
 from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.run_folder import DONE_FILE, STUDY_LOCK_FILE
 from lightning_marlhf.run_lock import InUseError, alone_in

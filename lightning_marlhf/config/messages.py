@@ -12,9 +12,10 @@ to the text on its way up.
 """
 
 import importlib
+import itertools
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -28,13 +29,17 @@ _LEVEL = re.compile(
 )
 _UNKNOWN = re.compile(r"(?:Group '([^']+)' does not accept option|Option) '([^']+)'")
 _UNRECOGNIZED = re.compile(r"unrecognized arguments: (\S+)")
+_VALUELESS = re.compile(r"argument --(\S+): expected one argument")
 _MISSING = re.compile(r"the following arguments are required: ([^\n]+)")
 _NO_CLASS = re.compile(r"has no attribute|No module named|Unexpected import path format")
 _NO_CLASS_OF_NAME = re.compile(r"Expected a dot import path string: (\S+)")
+_IMPORT_PATH = re.compile(r"Import path (\S+) does not")
 _OTHER_CLASS = re.compile(r"does not (?:correspond to a subclass of|implement protocol) (\w+)")
+_GOT = re.compile(r"(?:Got value|Given value): (.+)")
 _NOT_A_PATH = re.compile(r"^ *- Expected a path but .*$\n?", re.MULTILINE)
 _HINT = re.compile(r" \[hint: (.*?)\]$", re.MULTILINE)
 _CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+_CONFIG = ("--config", "-c")
 _LISTED = 12  # more settings, classes or values than this are not listed
 _MAX_LENGTH = 300
 
@@ -44,6 +49,7 @@ class _Complaint:
     """The deepest level of a message."""
 
     path: str  # of the setting
+    inside: str  # path of the settings of its value, where that is a class
     cls: str | None  # class path of its value, where that is what the level is about
     detail: str
     end: int  # of the detail in the message
@@ -60,8 +66,10 @@ def one_line(message: str, arguments: Sequence[str] = ()) -> str:
     found = _deepest(message)
     hint = next(iter(_HINT.findall(found.detail)), "")
     detail = _NOT_A_PATH.sub("", _HINT.sub("", found.detail)).strip()
-    unknown = _unknown_key(detail)
-    missing = _MISSING.search(detail)
+    unknown, missing = _unknown_key(detail), _MISSING.search(detail)
+    valueless = _VALUELESS.match(detail)
+    if valueless:
+        return f"{valueless[1]}: expected a value"
     if unknown:
         path, line = _about_key(found, unknown, hint, arguments)
     elif missing:
@@ -71,8 +79,9 @@ def one_line(message: str, arguments: Sequence[str] = ()) -> str:
     else:
         path, line = found.path, _about_value(detail)
     given = find_given(arguments, path) if path else None
-    parts = [given[0] if given else "", path, line]
-    return ": ".join(filter(None, parts))[:_MAX_LENGTH]
+    source = f"{given[0]}: " if given and given[0] else ""
+    key = f"{path} " if line.startswith("is missing") else f"{path}: " if path else ""
+    return f"{source}{key}{line}"[:_MAX_LENGTH]
 
 
 def with_hint(message: str, options: Sequence[str], hints: Mapping[str, Any]) -> str:
@@ -105,18 +114,33 @@ def find_given(arguments: Sequence[str], path: str) -> tuple[str, Any] | None:
     """
     wanted = path.replace(".init_args", "")
     found: tuple[str, Any] | None = None
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        key, equals, value = word.partition("=")
-        value = value if equals else following
-        if key in ("--config", "-c"):
+    for key, value in _options_of(arguments):
+        if key in _CONFIG:
             try:
-                part = read_yaml(Path(value))
+                tree = read_yaml(Path(value))
             except ConfigError:
                 continue
-            found = next(((value, v) for p, v in _paths(part) if p == wanted), found)
-        elif key.startswith("--") and key[2:].replace(".init_args", "").rstrip("+") == wanted:
+            found = next(((value, v) for p, v in _paths(tree) if p == wanted), found)
+            continue
+        option = key[2:].replace(".init_args", "").rstrip("+")
+        if option == wanted:
             found = ("", value)
+        elif wanted.startswith(f"{option}."):  # replaces the whole section
+            found = None
     return found
+
+
+def config_files(arguments: Sequence[str]) -> list[Path]:
+    """Return the files of `--config`, in their order."""
+    return [Path(value) for key, value in _options_of(arguments) if key in _CONFIG]
+
+
+def _options_of(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield `--key value` and `--key=value`."""
+    for word, following in itertools.pairwise([*arguments, ""]):
+        key, equals, value = word.partition("=")
+        if key.startswith("-"):
+            yield key, value if equals else following
 
 
 def _paths(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -137,18 +161,30 @@ def _deepest(message: str) -> _Complaint:
         outer.append(level)
         levels = list(outer) if len(outer) > len(levels) else levels
     if not levels:
-        return _Complaint("", None, message, len(message.partition("\n")[0]), 0)
-    keys = [level["key"] or "init_args" for level in levels]
-    path = ".".join(keys[:-1] if levels[-1]["cls"] else keys)
+        return _Complaint("", "", None, message, len(message.partition("\n")[0]), 0)
     start, indent = levels[-1].end(), len(levels[-1]["indent"])
     first, *rest = message[start:].splitlines(keepends=True) or [""]
     inside = [first]
     for line in rest:
-        if line.strip() and len(line) - len(line.lstrip()) <= indent:
+        dedented = line.strip() and len(line) - len(line.lstrip()) <= indent
+        if dedented and "".join(inside).strip():
             break
         inside.append(line)
     detail = "".join(inside).rstrip()
-    return _Complaint(path, levels[-1]["cls"], detail, start + len(detail), len(levels))
+    path = _path(message, levels[:-1] if levels[-1]["cls"] else levels)
+    inside = _path(message, levels)
+    return _Complaint(path, inside, levels[-1]["cls"], detail, start + len(detail), len(levels))
+
+
+def _path(message: str, levels: Sequence[re.Match[str]]) -> str:
+    """Join the keys of nested levels; `init_args` follows a class that is not implied."""
+    parts: list[str] = []
+    for level in levels:
+        if level["key"]:
+            parts += [] if parts[-1:] == [level["key"]] else [level["key"]]
+        elif f"<class '{level['cls']}'>" not in message[: level.start()]:
+            parts.append("init_args")
+    return ".".join(parts)
 
 
 def _unknown_key(detail: str) -> str | None:
@@ -159,9 +195,7 @@ def _unknown_key(detail: str) -> str | None:
     return unrecognized[1].partition("=")[0] if unrecognized else None
 
 
-def _about_key(
-    found: _Complaint, key: str, hint: str, arguments: Sequence[str]
-) -> tuple[str, str]:
+def _about_key(found: _Complaint, key: str, hint: str, arguments: Sequence[str]) -> tuple[str, str]:
     """Name the first unknown part of a key, and what may have been meant."""
     if found.num_levels == 0 and not key.startswith("--") and key in arguments:
         return "", f"{key!r} is not an option (options look like --key value)"
@@ -171,10 +205,12 @@ def _about_key(
         near = did_you_mean(str(beside[0]), _CLASS_KEYS)
         near = near or "; settings stand under init_args"
         return f"{found.path}.{beside[0]}", f"unexpected beside class_path{near}"
-    inside = f"{found.path}.init_args." if found.cls else ""
+    inside = f"{found.inside}." if found.cls else ""
     wrong, similar, known = (hint or f"{key}||").split("|")
-    said = f"{_owner(found)} has no {wrong.rpartition('.')[2]!r}"
-    if similar and similar.rpartition(".")[0] == wrong.rpartition(".")[0]:
+    section, _, word = wrong.lstrip("-").rpartition(".")
+    owner = section.rpartition(".")[2] or _owner(found) or "the configuration"
+    said = f"{owner} has no {word!r}"
+    if similar and similar.rpartition(".")[0] == section:
         said += f", did you mean {similar.rpartition('.')[2]!r}?"
     elif similar:
         said += f", did you mean {inside + similar!r}?"
@@ -184,7 +220,7 @@ def _about_key(
 
 
 def _owner(found: _Complaint) -> str:
-    return found.cls.rpartition(".")[2] if found.cls else "the configuration"
+    return (found.cls or "").rpartition(".")[2]
 
 
 def _similar_key(key: str, options: Sequence[str]) -> str:
@@ -206,7 +242,7 @@ def _about_missing(found: _Complaint, keys: Sequence[str]) -> tuple[str, str]:
     if not found.cls:
         key = "model" if "model" in keys else keys[0]
         return key, "is missing: give --config FILE (see experiments/)"
-    first, *rest = (f"{found.path}.init_args.{key}" for key in keys)
+    first, *rest = (f"{found.inside}.{key}" for key in keys)
     also = f" (also missing: {', '.join(rest)})" if rest else ""
     return first, f"is missing: {_owner(found)} needs it{also}"
 
@@ -218,9 +254,10 @@ def _is_about_class(found: _Complaint) -> bool:
 
 
 def _class_name(found: _Complaint) -> str:
-    named = _NO_CLASS_OF_NAME.search(found.detail)
-    other = re.search(r"Import path (\S+) does not", found.detail)
-    return found.cls or (named[1] if named else other[1] if other else "")
+    """Return the class path that was given; in the errors of a union jsonargparse leaves it out."""
+    detail = _HINT.sub("", found.detail)
+    named = _NO_CLASS_OF_NAME.search(detail) or _IMPORT_PATH.search(detail) or _GOT.search(detail)
+    return found.cls or (named[1] if named else "")
 
 
 def _about_class(found: _Complaint, detail: str, hint: str) -> tuple[str, str]:
@@ -250,7 +287,7 @@ def _similar_class(name: str, hint: Any) -> str:
     module, _, wrong = name.rpartition(".")
     kinds = {cls for base in _classes(hint) for cls in _subclasses(base)}
     there = vars(sys.modules[module]) if module in sys.modules else {}
-    match = nearest(wrong, [n for n, value in there.items() if value in kinds]) if module else None
+    match = nearest(wrong, [n for n, c in there.items() if isinstance(c, type) and c in kinds])
     if match:
         return f", did you mean {f'{module}.{match}'!r}?"
     public = {c.__name__ for c in kinds if not c.__name__.startswith("_")}
@@ -275,7 +312,10 @@ def _subclasses(base: type) -> Iterator[type]:
 
 def _about_value(detail: str) -> str:
     """Say what was expected, what was given, and the nearest of a choice of words."""
-    got = re.search(r"(?:Got value|Given value): (.+)", detail)
+    no_mapping = re.match(r"Unable to load config ['\"](.+?)['\"]\s", f"{detail}\n")
+    if no_mapping:
+        return f"expected settings, or a YAML file with them, got {no_mapping[1]!r}"
+    got = _GOT.search(detail)
     options = list(_options(detail))
     if not options or not got:
         return " ".join(detail.split())
@@ -286,7 +326,7 @@ def _about_value(detail: str) -> str:
     return f"expected {' or '.join(options)}, got {value!r}{near}"
 
 
-def _options(detail: str) -> Iterable[str]:
+def _options(detail: str) -> Iterator[str]:
     """Yield readable names of the types and words that a value could have been."""
     found = re.search(r"Subtypes: \[(.+)\]", detail)
     found = found or re.search(r"Expected an? (.+?)(?:\. Got value|$)", detail, re.MULTILINE)

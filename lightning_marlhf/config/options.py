@@ -34,8 +34,8 @@ import docstring_parser
 from jsonargparse import ArgumentParser, Namespace
 
 from lightning_marlhf.config.messages import one_line
-from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.config.suggest import did_you_mean
+from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.ranges import find_outside
 
 Options = TypeVar("Options")
@@ -191,9 +191,7 @@ def _one_line(message: str, words: Sequence[str]) -> str:
         name = unknown[1].partition("=")[0]
         near = did_you_mean(name, words) or f"; expected one of: {', '.join(words)}"
         return f"{name}: no such option{near}"
-    line = one_line(
-        message.replace("argument ", "", 1) if message.startswith("argument ") else message, {}
-    )
+    line = one_line(message.removeprefix("argument "))
     key, _, rest = line.partition(":")
     name = next((word for word in words if word.lstrip("-").replace("-", "_") == key), key)
     return f"{name}:{rest}" if rest else line

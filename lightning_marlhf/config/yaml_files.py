@@ -31,7 +31,7 @@ def read_yaml(path: Path) -> Tree:
     """Read one YAML file that holds a mapping.
 
     Raises:
-        ConfigError: The file is missing, is not YAML, holds a key twice or holds no mapping; names file, line and column.
+        ConfigError: The file is missing, is not YAML, has a key twice or holds no mapping; names the place.
     """
     if not path.is_file():
         raise ConfigError(f"no config file {str(path)!r}{_similar_file(path)}")

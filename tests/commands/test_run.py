@@ -60,7 +60,7 @@ def test_a_baseline_that_is_missing_is_told_before_the_run_begins(toy_yaml, tmp_
     [
         (
             ["--trainer.maxsteps=3"],
-            "trainer.maxsteps: Trainer has no 'maxsteps', did you mean 'max_steps'?",
+            "trainer.maxsteps: trainer has no 'maxsteps', did you mean 'max_steps'?",
         ),
         (
             ["--traner.max_steps=3"],
@@ -81,9 +81,9 @@ def test_a_baseline_that_is_missing_is_told_before_the_run_begins(toy_yaml, tmp_
         ),
         (
             ["--checkpoint.evry_n_train_steps=3"],
-            "Checkpoint has no 'evry_n_train_steps', did you mean",
+            "checkpoint.evry_n_train_steps: checkpoint has no 'evry_n_train_steps', did you mean",
         ),
-        (["--kl_guard.limt=3"], "kl_guard.limt: KLGuard has no 'limt', did you mean 'limit'?"),
+        (["--kl_guard.limt=3"], "kl_guard.limt: kl_guard has no 'limt', did you mean 'limit'?"),
         (
             ["--win_rate.judge.class_path=toy_run.Judgee"],
             "win_rate.judge.class_path: no class 'toy_run.Judgee'",

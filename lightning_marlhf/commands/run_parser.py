@@ -1,0 +1,86 @@
+"""The parser of a run: jsonargparse's, with errors of one line, ranges of numbers, and classes known by their names."""
+
+import importlib
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from jsonargparse import Namespace
+from lightning.pytorch.cli import LightningArgumentParser
+
+from lightning_marlhf.config.messages import config_files, one_line, with_hint
+from lightning_marlhf.config.yaml_files import ConfigError, read_yaml
+from lightning_marlhf.ranges import find_outside
+
+OF_ONE_SESSION = ("config", "ckpt_path", "overwrite", "debug")  # not part of a saved config
+# Packages whose classes can be named without their path
+NAMED_CLASSES = (
+    "lightning_marlhf.modules",
+    "lightning_marlhf.data",
+    "lightning_marlhf.rollout.scoring",
+    "lightning_marlhf.rollout.code_tests",
+    "lightning_marlhf.rollout.termination",
+    "lightning_marlhf.evaluation.judges.configurable",
+    "lightning_marlhf.evaluation.judges.gold",
+)
+_NOT_SETTINGS = ("help", "config", "print_config")
+
+
+class RunParser(LightningArgumentParser):
+    """The parser of a run and, inside it, of each class that a YAML names."""
+
+    args: Sequence[str] = ()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def parse_args(
+        self, args: Sequence[str] | None = None, *more: Any, **options: Any
+    ) -> Namespace:
+        """Parse a command line.
+
+        `null` for a setting of a class arrives here as `--n=None`: jsonargparse 4.53 writes the parsed value out again.
+        """
+        words = sys.argv[1:] if args is None else args
+        words = [re.sub(r"^(--[\w.]+)=None$", r"\1=null", word) for word in words]
+        return super().parse_args(words, *more, **options)
+
+    def validate(self, namespace: Namespace, *args: Any, **options: Any) -> None:
+        """Check types, required settings, and the ranges of numbers that type hints state."""
+        super().validate(namespace, *args, **options)
+        for name, hint in self._hints().items():
+            mistake = find_outside(namespace.get(name), hint, name)
+            if mistake:
+                raise TypeError(f'Parser key "{name}":\n  {mistake.partition(": ")[2]}')
+
+    def dump(self, namespace: Namespace, *args: Any, **options: Any) -> str:
+        """Write a config as YAML, without what belongs to one session alone."""
+        if self.exit_on_error:  # the parser of a run, not of a class in it
+            kept = vars(namespace).items()
+            namespace = Namespace({k: v for k, v in kept if k not in OF_ONE_SESSION})
+        return str(super().dump(namespace, *args, **options))
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Say what is wrong in one line: the whole key, the nearest right one, and what was expected.
+
+        Raises:
+            ConfigError: By the parser of a run. Parsers of classes only add what they know.
+        """
+        settings = [a.dest for a in self._actions if a.dest.rpartition(".")[2] not in _NOT_SETTINGS]
+        message = with_hint(message, settings, self._hints())
+        if not self.exit_on_error:
+            super().error(message, ex)
+        for path in config_files(self.args):
+            read_yaml(path)  # names file, line and column
+        raise ConfigError(one_line(message, self.args)) from None
+
+    def _hints(self) -> dict[str, Any]:
+        return {a.dest: a._typehint for a in self._actions if hasattr(a, "_typehint")}
+
+
+def import_named_classes() -> None:
+    """Import the classes that a YAML may name without their path; data sets are imported when they are looked up."""
+    for package in map(importlib.import_module, NAMED_CLASSES):
+        for name in dir(package):
+            getattr(package, name)
