@@ -1,6 +1,7 @@
 """The parser of a run: jsonargparse's, with errors of one line, ranges of numbers, and classes known by their names."""
 
 import importlib
+import itertools
 import re
 import sys
 from collections.abc import Sequence
@@ -9,7 +10,14 @@ from typing import Any, NoReturn
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
-from lightning_marlhf.config.messages import config_files, one_line, with_hint
+from lightning_marlhf.config import program_name
+from lightning_marlhf.config.messages import (
+    class_names,
+    config_files,
+    one_line,
+    readable_types,
+    with_hint,
+)
 from lightning_marlhf.config.yaml_files import ConfigError, read_yaml
 from lightning_marlhf.ranges import find_outside
 
@@ -33,7 +41,7 @@ class RunParser(LightningArgumentParser):
     args: Sequence[str] = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+        super().__init__(*args, allow_abbrev=False, **{"prog": program_name(), **kwargs})
 
     def parse_args(
         self, args: Sequence[str] | None = None, *more: Any, **options: Any
@@ -43,6 +51,12 @@ class RunParser(LightningArgumentParser):
         `null` for a setting of a class arrives here as `--n=None`: jsonargparse 4.53 writes the parsed value out again.
         """
         words = sys.argv[1:] if args is None else args
+        for word, following in itertools.pairwise([*words, "--"]):
+            key = word.removeprefix("--").removesuffix(".help")
+            if word == f"--{key}.help" and following.startswith("--") and key in self._hints():
+                names = ", ".join(class_names(self._hints()[key]))
+                sys.stdout.write(f"{word} CLASS shows the settings of one of: {names}\n")
+                self.exit()
         words = [re.sub(r"^(--[\w.]+)=None$", r"\1=null", word) for word in words]
         return super().parse_args(words, *more, **options)
 
@@ -61,6 +75,10 @@ class RunParser(LightningArgumentParser):
             namespace = Namespace({k: v for k, v in kept if k not in OF_ONE_SESSION})
         return str(super().dump(namespace, *args, **options))
 
+    def format_help(self, *args: Any) -> str:
+        """Write the help, with ranges as words."""
+        return readable_types(super().format_help(*args))
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong in one line: the whole key, the nearest right one, and what was expected.
 
@@ -68,6 +86,7 @@ class RunParser(LightningArgumentParser):
             ConfigError: By the parser of a run. Parsers of classes only add what they know.
         """
         settings = [a.dest for a in self._actions if a.dest.rpartition(".")[2] not in _NOT_SETTINGS]
+        message = re.sub(r"^--(\S+)\.help: ", r'Parser key "\1":\n  ', message)
         message = with_hint(message, settings, self._hints())
         if not self.exit_on_error:
             super().error(message, ex)

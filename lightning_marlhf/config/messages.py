@@ -12,6 +12,7 @@ to the text on its way up.
 """
 
 import importlib
+import inspect
 import itertools
 import re
 import sys
@@ -122,12 +123,38 @@ def find_given(arguments: Sequence[str], path: str) -> tuple[str, Any] | None:
                 continue
             found = next(((value, v) for p, v in _paths(tree) if p == wanted), found)
             continue
-        option = key[2:].replace(".init_args", "").rstrip("+")
+        option = key[2:].replace(".init_args", "").removesuffix(".help").rstrip("+")
         if option == wanted:
             found = ("", value)
         elif wanted.startswith(f"{option}."):  # replaces the whole section
             found = None
     return found
+
+
+def class_names(hint: Any, *, foreign: bool = True) -> list[str]:
+    """Return the names of the classes that a setting takes, as far as they are imported.
+
+    Args:
+        hint: The type of the setting.
+        foreign: Those of Lightning and PyTorch, too.
+    """
+    others = () if foreign else ("lightning.", "torch.")
+    return sorted(
+        {
+            cls.__name__
+            for cls in _known(hint)
+            if not cls.__name__.startswith("_")
+            and not inspect.isabstract(cls)
+            and not cls.__module__.startswith(others)
+        }
+    )
+
+
+def readable_types(text: str) -> str:
+    """Write types in jsonargparse's help as words: `Annotated[int, at least 1]` as `int at least 1`."""
+    text = re.sub(r"Annotated\[(\w+),(\s+)([^\]]+)\]", r"\1\2\3", text)
+    text = re.sub(r"<class\s+'(?:\w+\.)*(\w+)'>", r"\1", text)
+    return re.sub(r"Optional\[((?:[^\[\]]|\[[^\[\]]*\])+)\]", r"\1 or null", text)
 
 
 def config_files(arguments: Sequence[str]) -> list[Path]:
@@ -285,16 +312,19 @@ def _missing_package(class_path: str) -> str | None:
 def _similar_class(name: str, hint: Any) -> str:
     """Name a similar class: of the module that was named, or of the kind that the setting takes."""
     module, _, wrong = name.rpartition(".")
-    kinds = {cls for base in _classes(hint) for cls in _subclasses(base)}
+    kinds = set(_known(hint))
     there = vars(sys.modules[module]) if module in sys.modules else {}
     match = nearest(wrong, [n for n, c in there.items() if isinstance(c, type) and c in kinds])
     if match:
         return f", did you mean {f'{module}.{match}'!r}?"
-    public = {c.__name__ for c in kinds if not c.__name__.startswith("_")}
-    ours = {c.__name__ for c in kinds if not c.__module__.startswith(("lightning.", "torch."))}
-    listed = sorted(ours & public)
-    few = f"; known: {', '.join(listed)}" if 0 < len(listed) <= _LISTED else ""
-    return did_you_mean(wrong, public) or few
+    ours = class_names(hint, foreign=False)
+    few = f"; known: {', '.join(ours)}" if 0 < len(ours) <= _LISTED else ""
+    return did_you_mean(wrong, class_names(hint)) or few
+
+
+def _known(hint: Any) -> Iterator[type]:
+    for base in _classes(hint):
+        yield from _subclasses(base)
 
 
 def _classes(hint: Any) -> Iterator[type]:
@@ -318,7 +348,7 @@ def _about_value(detail: str) -> str:
     got = _GOT.search(detail)
     options = list(_options(detail))
     if not options or not got:
-        return " ".join(detail.split())
+        return " ".join(detail.removeprefix("argument ").split())
     value = got[1].strip()
     near = did_you_mean(value, [option.strip("'") for option in options])
     if near and len(options) > _LISTED:

@@ -33,7 +33,8 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin
 import docstring_parser
 from jsonargparse import ArgumentParser, Namespace
 
-from lightning_marlhf.config.messages import one_line
+from lightning_marlhf.config import program_name
+from lightning_marlhf.config.messages import one_line, readable_types
 from lightning_marlhf.config.suggest import did_you_mean
 from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.ranges import find_outside
@@ -102,11 +103,15 @@ class _Field:
 class _Parser(ArgumentParser):
     """Complains in one line."""
 
-    words: tuple[str, ...] = ()
+    fields: Sequence["_Field"] = ()
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a `ConfigError` that names the option, what was expected and what was given."""
-        raise ConfigError(_one_line(message, self.words)) from None
+        raise ConfigError(_one_line(message, self.fields)) from None
+
+    def format_help(self, *args: Any) -> str:
+        """Write the help, with types as words and without jsonargparse's `--k+`."""
+        return re.sub(r", --[\w-]+\+ [^\n]*", "", readable_types(super().format_help(*args)))
 
 
 def _fields(options: type, default: Any = dataclasses.MISSING) -> Iterator[_Field]:
@@ -129,11 +134,11 @@ def _fields(options: type, default: Any = dataclasses.MISSING) -> Iterator[_Fiel
 
 def _parser(options: type, fields: Sequence[_Field], command: str) -> _Parser:
     parser = _Parser(
-        prog=f"python -m lightning_marlhf {command}",
+        prog=f"{program_name()} {command}",
         description=docstring_parser.parse(options.__doc__ or "").description,
         allow_abbrev=False,
     )
-    parser.words = tuple(field.word for field in fields)
+    parser.fields = fields
     for field in fields:
         _add(parser, field)
     return parser
@@ -151,7 +156,9 @@ def _add(parser: _Parser, field: _Field) -> None:
     elif field.hint is bool and field.default is False:
         given |= {"action": "store_true"}
     elif field.item:
-        given |= {"type": list[field.item], "default": [] if required else list(field.default)}  # type: ignore[name-defined]
+        default = [] if required else list(field.default)
+        metavar = f"{field.name.upper()} ..."
+        given |= {"type": list[field.item], "default": default, "metavar": metavar}  # type: ignore[name-defined]
     else:
         given |= {"type": field.hint, "default": None if required else field.default}
     if required and not field.positional:
@@ -184,17 +191,23 @@ def _spell_out(arguments: Sequence[str], fields: Sequence[_Field]) -> list[str]:
     return spelt
 
 
-def _one_line(message: str, words: Sequence[str]) -> str:
+def _one_line(message: str, fields: Sequence[_Field]) -> str:
     """Name the option as it is given, and the nearest one to one that does not exist."""
+    words = {field.name: field.word for field in fields}
     unknown = re.match(r"unrecognized arguments: (\S+)", message)
     if unknown:
         name = unknown[1].partition("=")[0]
-        near = did_you_mean(name, words) or f"; expected one of: {', '.join(words)}"
-        return f"{name}: no such option{near}"
-    line = one_line(message.removeprefix("argument "))
-    key, _, rest = line.partition(":")
-    name = next((word for word in words if word.lstrip("-").replace("-", "_") == key), key)
-    return f"{name}:{rest}" if rest else line
+        near = did_you_mean(name, words.values())
+        return f"{name}: no such option{near or '; expected one of: ' + ', '.join(words.values())}"
+    missing = re.match(r"the following arguments are required: ([^\n]+)", message)
+    if missing:
+        names = missing[1].split(", ")
+        helps = [f.help.partition(". ")[0].rstrip(".") for f in fields if f.name == names[0]]
+        said = f": {helps[0]}" if helps and helps[0] else ""
+        also = "".join(f", {words.get(name, name)}" for name in names[1:])
+        return f"{words.get(names[0], names[0])}{also} {'are' if also else 'is'} missing{said}"
+    key, _, rest = one_line(message).partition(":")
+    return f"{words.get(key.replace('-', '_'), key)}:{rest}" if rest else key
 
 
 def _build(options: type[Options], parsed: Namespace) -> Options:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lightning_marlhf.config.yaml_files import ConfigError, read_yaml
 from lightning_marlhf.config.suggest import did_you_mean
+from lightning_marlhf.config.yaml_files import ConfigError, read_yaml
 from lightning_marlhf.studies import plan_checks
 from lightning_marlhf.studies.plan_checks import check_keys, mapping
 from lightning_marlhf.studies.stages import Stage, read_stage

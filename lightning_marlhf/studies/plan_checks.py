@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.config.suggest import did_you_mean
+from lightning_marlhf.config.yaml_files import ConfigError
 
 
 def check_keys(

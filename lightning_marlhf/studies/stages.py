@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.config.suggest import did_you_mean
+from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.run_folder import EXPORT
 from lightning_marlhf.studies.plan_checks import (
     check_keys,
