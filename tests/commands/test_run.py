@@ -1,5 +1,7 @@
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -366,3 +368,24 @@ def test_weights_and_biases_logs_offline(toy_yaml, tmp_path, monkeypatch):
     assert run("--config", toy_yaml, *logger, "--trainer.logger.project=toy") == 0
     assert list((tmp_path / "wandb").rglob("*.wandb"))
     assert (tmp_path / "run/metrics.csv").exists()
+
+
+def test_trackio_takes_the_config_and_the_metrics_of_a_run(toy_yaml, monkeypatch):
+    """With a stand-in for the package, which is not among those of the tests."""
+    calls = []
+    tracked = SimpleNamespace(
+        log=lambda metrics, step: calls.append((metrics, step)),
+        finish=lambda: calls.append("finished"),
+    )
+
+    def init(project, *, config, **_):
+        calls.append((project, config))
+        return tracked
+
+    monkeypatch.setitem(sys.modules, "trackio", SimpleNamespace(init=init))
+    arguments = ["--trainer.logger=TrackioLogger", "--trainer.logger.project=toy"]
+    logger = cli.RunCLI("fit", ["--config", str(toy_yaml), *arguments]).trainer.loggers[-1]
+    logger.log_hyperparams({"lr": 1e-5})
+    logger.log_metrics({"loss": 0.5}, step=3)
+    logger.finalize("success")
+    assert calls == [("toy", {"lr": 1e-5}), ({"loss": 0.5}, 3), "finished"]
