@@ -58,7 +58,7 @@ def read_options(options: type[Options], arguments: Sequence[str], *, command: s
     """Read a command line.
 
     Args:
-        options: A dataclass; fields that are dataclasses are flattened.
+        options: A dataclass; fields that are dataclasses are flattened; a subclass need not repeat its base's `Args`.
         arguments: The words after the command.
         command: Its name, for the help.
 
@@ -111,8 +111,8 @@ class _Parser(ArgumentParser):
 
 def _fields(options: type, default: Any = dataclasses.MISSING) -> Iterator[_Field]:
     hints = typing.get_type_hints(options, include_extras=True)
-    parsed = docstring_parser.parse(options.__doc__ or "")
-    helps = {each.arg_name: each.description or "" for each in parsed.params}
+    inherited = [docstring_parser.parse(each.__doc__ or "") for each in reversed(options.__mro__)]
+    helps = {each.arg_name: each.description or "" for doc in inherited for each in doc.params}
     for field in dataclasses.fields(options):
         value = field.default
         if field.default_factory is not dataclasses.MISSING:
