@@ -7,6 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_marlhf.commands.export import export_checkpoint
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.scored_folder import (
     add_folder_options,
@@ -14,13 +15,13 @@ from lightning_marlhf.evaluation.scored_folder import (
     open_folder,
     scores_by_prompt,
 )
-from lightning_marlhf.inference.model_folder import MODEL_HELP, device_and_dtype
-from lightning_marlhf.inference.prompts import add_format_option, read_prompts
-from lightning_marlhf.inference.sampling_options import add_sampling_options
+from lightning_marlhf.inference.options import MODEL_HELP, device_and_dtype
+from lightning_marlhf.inference.prompts import read_prompts
+from lightning_marlhf.inference.sampling_options import add_format_option, add_sampling_options
 from lightning_marlhf.records import BestOfN, Completion, read_completions, write_json
 
 if TYPE_CHECKING:
-    from lightning_marlhf.inference.answer_job import AnswerJob
+    from lightning_marlhf.inference.completions import CompletionJob
 
 NAME = "best_of_n"
 _NS = (1, 2, 4, 8, 16, 32, 64)
@@ -81,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     _check(options)
     device, dtype = device_and_dtype(options.dtype)
-    folder = open_folder(options, device=device, dtype=dtype)
+    folder = open_folder(options, device=device, dtype=dtype, exporter=export_checkpoint)
     if options.completions is not None:
         files = [folder.take(options.completions, "given")]
     else:
@@ -111,14 +112,14 @@ def _check(options: argparse.Namespace) -> None:
         )
 
 
-def _jobs(options: argparse.Namespace, device: str, dtype: str) -> Mapping[str, "AnswerJob"]:
+def _jobs(options: argparse.Namespace, device: str, dtype: str) -> Mapping[str, "CompletionJob"]:
     """Say which answers are wanted, by the names of their files."""
     prompts = read_prompts([], options.file, options.format)
-    from lightning_marlhf.inference.answer_job import AnswerJob
+    from lightning_marlhf.inference.completions import CompletionJob
     from lightning_marlhf.rollout.generation import SamplingSettings
 
     return {
-        f"temperature-{temperature:g}": AnswerJob(
+        f"temperature-{temperature:g}": CompletionJob(
             model=options.model,
             prompts=prompts,
             num_samples=max(options.n or _NS),
@@ -130,10 +131,11 @@ def _jobs(options: argparse.Namespace, device: str, dtype: str) -> Mapping[str, 
                 stop=tuple(options.stop),
             ),
             seed=options.seed,
-            form=options.format,
+            format=options.format,
             batch_size=options.batch_size,
             device=device,
             dtype=dtype,
+            exporter=export_checkpoint,
         )
         for temperature in sorted(set(options.temperatures))
     }

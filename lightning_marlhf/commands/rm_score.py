@@ -8,6 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_marlhf.commands.export import export_checkpoint
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.scored_folder import (
     ScoredFolder,
@@ -16,9 +17,13 @@ from lightning_marlhf.evaluation.scored_folder import (
     open_folder,
     scores_by_prompt,
 )
-from lightning_marlhf.inference.model_folder import EXPORT, MODEL_HELP, device_and_dtype
-from lightning_marlhf.inference.prompts import Prompt, add_format_option, read_prompts
-from lightning_marlhf.inference.sampling_options import add_sampling_options, sampling_settings
+from lightning_marlhf.inference.options import MODEL_HELP, device_and_dtype
+from lightning_marlhf.inference.prompts import Prompt, read_prompts
+from lightning_marlhf.inference.sampling_options import (
+    add_format_option,
+    add_sampling_options,
+    sampling_settings,
+)
 from lightning_marlhf.records import (
     Completion,
     PolicyScores,
@@ -26,9 +31,10 @@ from lightning_marlhf.records import (
     read_completions,
     write_json,
 )
+from lightning_marlhf.run_folder import EXPORT
 
 if TYPE_CHECKING:
-    from lightning_marlhf.inference.answer_job import AnswerJob
+    from lightning_marlhf.inference.completions import CompletionJob
 
 NAME = "rm_score"
 _IN_ORDER = "webgpt"  # of whose held-out rows the paper takes the first, unshuffled
@@ -74,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     _check(options)
     device, dtype = device_and_dtype(options.dtype)
-    folder = open_folder(options, device=device, dtype=dtype)
+    folder = open_folder(options, device=device, dtype=dtype, exporter=export_checkpoint)
     labels = short_labels(options.sources)
     names = {source: f"{n}-{_file_name(label)}" for n, (source, label) in enumerate(labels.items())}
     models = [source for source in options.sources if not _is_file(source)]
@@ -160,19 +166,20 @@ def _prompts(options: argparse.Namespace) -> list[Prompt]:
 
 def _job(
     model: str, prompts: Sequence[Prompt], options: argparse.Namespace, *, device: str, dtype: str
-) -> "AnswerJob":
-    from lightning_marlhf.inference.answer_job import AnswerJob
+) -> "CompletionJob":
+    from lightning_marlhf.inference.completions import CompletionJob
 
-    return AnswerJob(
+    return CompletionJob(
         model=model,
         prompts=prompts,
         num_samples=1,
         sampling=sampling_settings(options),
         seed=options.seed,
-        form=options.format,
+        format=options.format,
         batch_size=options.batch_size,
         device=device,
         dtype=dtype,
+        exporter=export_checkpoint,
     )
 
 

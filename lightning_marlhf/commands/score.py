@@ -7,15 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lightning_marlhf.commands import errors
+from lightning_marlhf.commands.export import export_checkpoint
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.display.text import printable, printable_json
-from lightning_marlhf.inference.completions_file import Row, read_rows, to_completion
-from lightning_marlhf.inference.model_folder import (
-    REWARD_MODEL_HELP,
-    add_dtype_option,
-    device_and_dtype,
-)
-from lightning_marlhf.inference.prompts import batches
+from lightning_marlhf.inference.completions import Row, batches, read_rows, to_completion
+from lightning_marlhf.inference.options import REWARD_MODEL_HELP, device_and_dtype
+from lightning_marlhf.inference.sampling_options import add_dtype_option
 from lightning_marlhf.records import write_text
 
 _BINS, _BAR_WIDTH = 10, 40
@@ -76,6 +73,7 @@ def _run(options: argparse.Namespace) -> int:
             device=device,
             dtype=dtype,
             chat_template=options.chat_template,
+            exporter=export_checkpoint,
         ) as scorer,
         Counter("scores", len(rows), shown=len(rows) > options.batch_size) as counter,
     ):

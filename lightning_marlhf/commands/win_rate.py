@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_marlhf.commands import errors
+from lightning_marlhf.commands.export import export_checkpoint
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.judges import instructions
@@ -181,7 +182,9 @@ def _judge_all(
     with VerdictFile(options.out / VERDICTS) as file:
         for spec in options.judge:
             with ExitStack() as stack:
-                judge = judge_options.make_judge(spec, options, budget=budget, stack=stack)
+                judge = judge_options.make_judge(
+                    spec, options, budget=budget, stack=stack, exporter=export_checkpoint
+                )
                 found: list[Verdict] = []
                 try:
                     _judge(judge, pairs, file, found, anew=options.reparse)

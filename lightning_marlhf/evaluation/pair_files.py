@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.pairs import Pair, Pairing, digest, pair_completions
-from lightning_marlhf.inference.completions_file import read_answers
+from lightning_marlhf.inference.completions import read_responses
 
 _SUBREDDIT = re.compile(r"^Subreddit: r/(\S+)", re.MULTILINE)
 
@@ -19,7 +19,7 @@ def read_pairs(a: Path, b: Path) -> Pairing:
     Raises:
         ValueError: they have no prompt in common.
     """
-    pairing = pair_completions(read_answers(a), read_answers(b))
+    pairing = pair_completions(read_responses(a), read_responses(b))
     if not pairing.pairs:
         raise ValueError(
             f"{a} and {b} have no prompt in common: expected answers to the same prompts"

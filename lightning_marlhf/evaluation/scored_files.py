@@ -5,11 +5,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.evaluation.pairs import digest, kept_ids
-from lightning_marlhf.inference.model_folder import REWARD_MODEL_HELP
-from lightning_marlhf.inference.prompts import batches
+from lightning_marlhf.inference.completions import batches
+from lightning_marlhf.inference.options import REWARD_MODEL_HELP
 from lightning_marlhf.records import (
     Completion,
     Record,
@@ -20,6 +21,9 @@ from lightning_marlhf.records import (
     write_jsonl,
 )
 from lightning_marlhf.tasks.tiny_tldr import FACTS, gold_score
+
+if TYPE_CHECKING:
+    from lightning_marlhf.inference.loading import Exporter
 
 RM, HELD_OUT, GOLD = "rm", "held_out", "gold"
 CACHE_FILE = "scores.jsonl"
@@ -45,6 +49,7 @@ class Scorers:
     device: str
     dtype: str
     chat_template: bool  # show reward models dialogues in their own chat template
+    exporter: "Exporter"
 
     @property
     def sources(self) -> dict[str, str]:
@@ -92,6 +97,7 @@ class Scorers:
             "device": self.device,
             "dtype": self.dtype,
             "chat_template": self.chat_template,
+            "exporter": self.exporter,
         }
         with (
             reward_model(model, **settings) as scorer,
@@ -150,7 +156,9 @@ def add_scorer_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_scorers(options: argparse.Namespace, *, device: str, dtype: str) -> Scorers:
+def read_scorers(
+    options: argparse.Namespace, *, device: str, dtype: str, exporter: "Exporter"
+) -> Scorers:
     """Read the options that say who scores.
 
     Raises:
@@ -168,6 +176,7 @@ def read_scorers(options: argparse.Namespace, *, device: str, dtype: str) -> Sco
         device=device,
         dtype=dtype,
         chat_template=options.chat_template,
+        exporter=exporter,
     )
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_marlhf.commands import errors
-from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.evaluation.pairs import asked
 from lightning_marlhf.evaluation.scored_files import (
     CACHE_FILE,
@@ -16,11 +15,12 @@ from lightning_marlhf.evaluation.scored_files import (
     add_scorer_options,
     read_scorers,
 )
-from lightning_marlhf.inference.completions_file import read_answers
-from lightning_marlhf.records import Completion, append_jsonl, write_jsonl
+from lightning_marlhf.inference.completions import read_responses
+from lightning_marlhf.records import Completion, write_jsonl
 
 if TYPE_CHECKING:
-    from lightning_marlhf.inference.answer_job import AnswerJob
+    from lightning_marlhf.inference.completions import CompletionJob
+    from lightning_marlhf.inference.loading import Exporter
 
 
 class ScoredFolder:
@@ -42,7 +42,7 @@ class ScoredFolder:
         self.scorers = scorers
         self.overwrite = overwrite
 
-    def answer(self, jobs: Mapping[str, "AnswerJob"]) -> list[Path]:
+    def answer(self, jobs: Mapping[str, "CompletionJob"]) -> list[Path]:
         """Make the answers that are not there yet.
 
         Args:
@@ -53,7 +53,7 @@ class ScoredFolder:
         """
         files = {name: self._file(name) for name in jobs}
         wanted = {
-            name: job.wanted() if self.overwrite else job.missing(files[name])
+            name: job.requests() if self.overwrite else job.missing(files[name])
             for name, job in jobs.items()
         }
         if any(wanted.values()):
@@ -61,17 +61,14 @@ class ScoredFolder:
                 for name, job in jobs.items():
                     if self.overwrite:
                         files[name].unlink(missing_ok=True)
-                    fitting = job.fitting(model, wanted[name])
-                    with Counter(f"answers ({name})", len(fitting)) as counter:
-                        for made in job.make(model, fitting):
-                            append_jsonl(files[name], map(_without_trace, made))
-                            counter.add(len(made))
+                    requests = job.tokenize(model, wanted[name])
+                    job.append_to(files[name], model, requests, label=f"responses ({name})")
         return list(files.values())
 
     def take(self, completions: Path, name: str) -> Path:
         """Take over a file of completions; it stays as it is."""
         file = self._file(name)
-        write_jsonl(file, map(_without_trace, read_answers(completions)))
+        write_jsonl(file, map(_without_trace, read_responses(completions)))
         return file
 
     def score(self, files: Sequence[Path]) -> None:
@@ -101,11 +98,13 @@ def add_folder_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="begin --out anew")
 
 
-def open_folder(options: argparse.Namespace, *, device: str, dtype: str) -> ScoredFolder:
+def open_folder(
+    options: argparse.Namespace, *, device: str, dtype: str, exporter: "Exporter"
+) -> ScoredFolder:
     """Read the options that `add_folder_options` adds."""
     if options.batch_size < 1:
         raise ValueError(f"--batch-size: expected at least 1, got {options.batch_size}")
-    scorers = read_scorers(options, device=device, dtype=dtype)
+    scorers = read_scorers(options, device=device, dtype=dtype, exporter=exporter)
     return ScoredFolder(options.out, scorers, overwrite=options.overwrite)
 
 

@@ -4,11 +4,10 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.pairs import kept_ids
-from lightning_marlhf.inference.model_folder import model_folder
+from lightning_marlhf.inference.loading import Exporter, model_folder, split_label
 from lightning_marlhf.records import Completion
 from lightning_marlhf.rollout.reward_reading import Answered
 from lightning_marlhf.rollout.scoring import RewardModelScorer
@@ -19,23 +18,13 @@ def answered(row: Completion) -> Answered:
     return Answered(row.prompt, row.response, row.ended, row.messages, kept_ids(row))
 
 
-def split_label(model: str) -> tuple[str, str | None]:
-    """Take a reward model's label off its name: "MODEL#LABEL" names the label whose logit is the score.
-
-    >>> split_label("owner/name#POSITIVE"), split_label("owner/name")
-    (('owner/name', 'POSITIVE'), ('owner/name', None))
-    """
-    source, mark, label = model.rpartition("#")
-    return (source, label) if mark and not Path(model).exists() else (model, None)
-
-
 @contextmanager
 def reward_model(
-    model: str, *, name: str, device: str, dtype: str, chat_template: bool
+    model: str, *, name: str, device: str, dtype: str, chat_template: bool, exporter: Exporter
 ) -> Iterator[RewardModelScorer]:
     """Load a reward model, and point out a chat template that plain prompts are not shown in."""
     source, label = split_label(model)
-    with model_folder(source) as folder:
+    with model_folder(source, exporter=exporter) as folder:
         scorer = RewardModelScorer(
             folder.source, name=name, dtype=dtype, chat_template=chat_template, label=label
         )

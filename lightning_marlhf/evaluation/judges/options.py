@@ -3,7 +3,7 @@
 import argparse
 from contextlib import ExitStack
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from lightning_marlhf.config.suggest import did_you_mean
 from lightning_marlhf.evaluation.judges import instructions
@@ -14,11 +14,11 @@ from lightning_marlhf.evaluation.judges.endpoint import KEY_VARIABLE, Endpoint
 from lightning_marlhf.evaluation.judges.gold import GoldJudge
 from lightning_marlhf.evaluation.judges.human import HumanJudge
 from lightning_marlhf.evaluation.judges.openai_compatible import OpenAICompatibleJudge
-from lightning_marlhf.inference.model_folder import (
-    REWARD_MODEL_HELP,
-    add_dtype_option,
-    device_and_dtype,
-)
+from lightning_marlhf.inference.options import REWARD_MODEL_HELP, device_and_dtype
+from lightning_marlhf.inference.sampling_options import add_dtype_option
+
+if TYPE_CHECKING:
+    from lightning_marlhf.inference.loading import Exporter
 
 KINDS = ("openai", "rm", "gold", "human")
 _SPECS = "openai:MODEL[@BASE_URL], rm:MODEL, gold, or human:FILE"
@@ -158,14 +158,19 @@ def open_cache(options: argparse.Namespace) -> Cache:
 
 
 def make_judge(
-    spec: str, options: argparse.Namespace, *, budget: Budget, stack: ExitStack
+    spec: str,
+    options: argparse.Namespace,
+    *,
+    budget: Budget,
+    stack: ExitStack,
+    exporter: "Exporter",
 ) -> Judge:
     """Build a judge; ``stack`` holds the files that it needs."""
     kind, name = _split(spec)
     if kind == "openai":
         return make_language_model(spec, options, budget=budget, stack=stack)
     if kind == "rm":
-        return _make_reward_model(name, options, stack)
+        return _make_reward_model(name, options, stack, exporter)
     return GoldJudge() if kind == "gold" else HumanJudge(Path(name))
 
 
@@ -200,14 +205,23 @@ def is_language_model(spec: str) -> bool:
     return _split(spec)[0] == "openai"
 
 
-def _make_reward_model(name: str, options: argparse.Namespace, stack: ExitStack) -> Judge:
+def _make_reward_model(
+    name: str, options: argparse.Namespace, stack: ExitStack, exporter: "Exporter"
+) -> Judge:
     device, dtype = device_and_dtype(options.dtype)
     from lightning_marlhf.evaluation.judges.reward_model import RewardModelJudge
     from lightning_marlhf.evaluation.scoring import reward_model
 
     template = options.chat_template
     scorer = stack.enter_context(
-        reward_model(name, name="rm", device=device, dtype=dtype, chat_template=template)
+        reward_model(
+            name,
+            name="rm",
+            device=device,
+            dtype=dtype,
+            chat_template=template,
+            exporter=exporter,
+        )
     )
     return RewardModelJudge(
         scorer,
