@@ -7,7 +7,8 @@ import statistics
 import pytest
 
 from lightning_marlhf.commands import best_of_n
-from lightning_marlhf.evaluation import scored_files, scored_folder
+from lightning_marlhf.evaluation import scored_files
+from lightning_marlhf.inference import completions
 from lightning_marlhf.records import BestOfN, append_jsonl, read_completions
 from tests.commands.scored import FACTS, completion, opposite, read, scores_of, write
 from tests.published import publish
@@ -97,7 +98,7 @@ def test_an_interrupted_command_goes_on_and_ends_the_same(sample, tmp_path, caps
     whole = {path.name: path.read_bytes() for path in out.rglob("*.json*")}
     out.rename(tmp_path / "whole")
     for module, calls in (
-        (scored_folder, 3),
+        (completions, 3),
         (scored_files, 2),
     ):  # in the second pool; among the scores
         written = itertools.count(1)
@@ -125,7 +126,7 @@ def test_an_interrupted_command_goes_on_and_ends_the_same(sample, tmp_path, caps
 def test_what_is_there_is_not_made_again(sample, monkeypatch):
     assert sample("--n", 1, 2) == 0
     with monkeypatch.context() as patch:
-        patch.setattr(scored_folder, "append_jsonl", None)
+        patch.setattr(completions, "append_jsonl", None)
         patch.setattr(scored_files, "append_jsonl", None)
         assert sample("--n", 2) == 0
     assert sample("--n", 3) == 0  # a larger pool begins with the smaller one

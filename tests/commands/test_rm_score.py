@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lightning_marlhf.commands import rm_score
-from lightning_marlhf.evaluation import scored_files, scored_folder
+from lightning_marlhf.evaluation import scored_files
+from lightning_marlhf.inference import completions
 from lightning_marlhf.records import RMScores
 from tests.commands.scored import FACTS, completion, opposite, read, scores_of, write
 from tests.published import publish
@@ -103,7 +104,7 @@ def test_nothing_is_asked_twice(models, prompts, tmp_path, monkeypatch):
     given = (*arguments, "--reward-model", models["rm"], "--out", tmp_path / "out")
     assert run(*given) == 0
     before = (tmp_path / "out/rm_score.json").read_text()
-    monkeypatch.setattr(scored_folder, "append_jsonl", None)
+    monkeypatch.setattr(completions, "append_jsonl", None)
     monkeypatch.setattr(scored_files, "append_jsonl", None)
     assert run(*given) == 0
     assert (tmp_path / "out/rm_score.json").read_text() == before
