@@ -13,6 +13,7 @@ from lightning_marlhf.config.options import read_options
 from lightning_marlhf.config.raw_config import ConfigError
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.criteria import Task
+from lightning_marlhf.evaluation.judges.base import JudgeError
 from lightning_marlhf.evaluation.judges.budget import Budget
 from lightning_marlhf.evaluation.judges.options import (
     JudgeOptions,
@@ -88,22 +89,14 @@ class WinRateOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Compare two files of completions; see `win-rate --help`."""
-    kept: list[Path] = []  # verdicts that a mistake leaves
 
     def run() -> int:
         options = read_options(WinRateOptions, arguments[1:], command="win-rate")
         preset = _PRESETS[options.preset]
         unset = {name: value for name, value in preset.items() if getattr(options, name) is None}
-        options = replace(options, **unset)
-        if options.out is not None:
-            kept.append(options.out / VERDICTS)
-        return _run(options, arguments)
+        return _run(replace(options, **unset), arguments)
 
-    def and_then() -> str:
-        there = kept and kept[0].exists()
-        return f"{kept[0]} keeps what was judged: rerun to resume" if there else ""
-
-    return errors.call(run, and_then=and_then)
+    return errors.call(run)
 
 
 def _run(options: WinRateOptions, arguments: Sequence[str]) -> int:
@@ -119,22 +112,13 @@ def _run(options: WinRateOptions, arguments: Sequence[str]) -> int:
         _forecast(options, pairs, budget)
         return 0
     _prepare_folder(options)
-    judged = []
-    with (
-        errors.resumable(str(options.folder / VERDICTS), arguments),
-        VerdictLog(options.folder / VERDICTS) as log,
-    ):
-        for spec in options.judges.judge:
-            with ExitStack() as stack:
-                judge = make_judge(
-                    spec,
-                    options.judges,
-                    options.protocol,
-                    budget=budget,
-                    stack=stack,
-                    exporter=export_checkpoint,
-                )
-                judged.append(judge_pairs(judge, pairs, log, ask_again=options.judges.reparse))
+    verdicts = options.folder / VERDICTS
+    try:
+        with errors.resumable(str(verdicts), arguments), VerdictLog(verdicts) as log:
+            judged = _judge_all(options, pairs, log, budget)
+    except JudgeError as error:
+        kept = f"; {verdicts} keeps what was judged: rerun to resume" if verdicts.exists() else ""
+        raise JudgeError(f"{error}{kept}") from error
     if budget.calls:
         dollars = f", {budget.usd:.4f} dollars" if budget.usd else ""
         sys.stderr.write(
@@ -142,6 +126,24 @@ def _run(options: WinRateOptions, arguments: Sequence[str]) -> int:
             f"{budget.tokens['completion_tokens']:,} of replies{dollars}\n"
         )
     return _report(options, pairs, judged)
+
+
+def _judge_all(
+    options: WinRateOptions, pairs: Sequence[Pair], log: VerdictLog, budget: Budget
+) -> list[Judged]:
+    judged = []
+    for spec in options.judges.judge:
+        with ExitStack() as stack:
+            judge = make_judge(
+                spec,
+                options.judges,
+                options.protocol,
+                budget=budget,
+                stack=stack,
+                exporter=export_checkpoint,
+            )
+            judged.append(judge_pairs(judge, pairs, log, ask_again=options.judges.reparse))
+    return judged
 
 
 def _forecast(options: WinRateOptions, pairs: Sequence[Pair], budget: Budget) -> None:

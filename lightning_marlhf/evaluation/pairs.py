@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_marlhf.display.text import printable
-from lightning_marlhf.inference.completions_file import read_answers
+from lightning_marlhf.inference.completions import read_responses
 from lightning_marlhf.records import Completion
 from lightning_marlhf.tasks import dialogue
 from lightning_marlhf.tasks.dialogue import Turn
@@ -77,7 +77,7 @@ def read_pairs(a: Path, b: Path) -> Pairing:
     Raises:
         ValueError: They have no prompt in common.
     """
-    pairing = pair_completions(read_answers(a), read_answers(b))
+    pairing = pair_completions(read_responses(a), read_responses(b))
     if not pairing.pairs:
         raise ValueError(
             f"{a} and {b} have no prompt in common: expected responses to the same prompts"

@@ -7,31 +7,11 @@ import pytest
 
 from lightning_marlhf.evaluation.pair_files import draw, read_pairs
 from lightning_marlhf.evaluation.pairs import Pair
-from lightning_marlhf.inference.completions_file import read_answers
 
 
 def write(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
-
-
-def test_rows_of_other_programs_need_a_prompt_and_a_response_alone(tmp_path):
-    path = write(tmp_path / "a.jsonl", [{"prompt": "p", "response": "r", "mine": 1}])
-    row = read_answers(path)[0]
-    assert (row.prompt, row.response, row.reference) == ("p", "r", None)
-
-
-@pytest.mark.parametrize(
-    ("rows", "line"),
-    [
-        ([], "no completions in"),
-        ([{"prompt": "p", "response": "r"}, {"prompt": "p"}], "row 2: expected `response`"),
-        ([{"prompt": 1, "response": "r"}], "row 1: expected `prompt` with a text"),
-    ],
-)
-def test_a_file_that_holds_no_answers_is_one_line(tmp_path, rows, line):
-    with pytest.raises(ValueError, match=line):
-        read_answers(write(tmp_path / "a.jsonl", rows))
 
 
 def test_rows_without_a_partner_are_counted_by_file(tmp_path, capsys):
