@@ -269,7 +269,7 @@ class PolicyScores(Record):
     label: str
     source: str  # model, or file of completions
     num_prompts: int
-    num_answers: int
+    num_responses: int
     scores: dict[str, ScoreSummary]  # by scorer
 
     @classmethod

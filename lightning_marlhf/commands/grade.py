@@ -79,9 +79,7 @@ def _run(options: GradeOptions, arguments: Sequence[str]) -> int:
         options.tests,
         empty_is_error=not options.run_empty,
     )
-    num_rows, missing = (
-        (0, job.attempts()) if options.overwrite else find_missing(options.out, job)
-    )
+    num_rows, missing = (0, job.attempts()) if options.overwrite else find_missing(options.out, job)
     if total := counts.total() - num_rows:
         workers = options.workers or available_cpus()
         with (

@@ -58,7 +58,9 @@ class RMScoreOptions:
         if model is not None and self.prompts.prompts is None:
             raise ConfigError(f"--prompts is missing: what {model} responds to")
         if model is None and self.prompts.prompts is not None:
-            raise ConfigError("--prompts: files of completions have their prompts; no model is given")
+            raise ConfigError(
+                "--prompts: files of completions have their prompts; no model is given"
+            )
 
 
 def main(arguments: Sequence[str]) -> int:

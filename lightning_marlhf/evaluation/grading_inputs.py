@@ -29,7 +29,9 @@ from lightning_marlhf.tasks.rows import (
     wrong,
 )
 
-_CACHED_TESTS = 8  # problems whose tests stay in memory; the completions of one mostly come together
+_CACHED_TESTS = (
+    8  # problems whose tests stay in memory; the completions of one mostly come together
+)
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,27 @@ def count_gradable(completions: Path, problems: Problems, *, source: Path) -> Co
     Raises:
         ValueError: There are no completions, none can be graded, or one is of a problem that ``problems`` lacks.
     """
+    counts = _count_completions(completions, problems, source)
+    left_out: dict[str, list[int]] = {}
+    for problem_id in counts:
+        if why := problems[problem_id].unusable:
+            left_out.setdefault(why, []).append(problem_id)
+    if sum(map(len, left_out.values())) == len(counts):
+        first = next(iter(counts))
+        raise ValueError(
+            f"no problem of {completions} can be graded (problem {first}: {problems[first].unusable})"
+        )
+    if without := len(problems) - len(counts):
+        sys.stderr.write(f"problems without completions, not counted: {without}\n")
+    for why, ids in sorted(left_out.items()):
+        sys.stderr.write(
+            f"completions left out: {sum(counts.pop(each) for each in ids)}, of {len(ids)} problems ({why}; the first "
+            f"is problem {ids[0]})\n"
+        )
+    return counts
+
+
+def _count_completions(completions: Path, problems: Problems, source: Path) -> Counter[int]:
     counts: Counter[int] = Counter()
     halves = []
     for each in read_attempts(completions):
@@ -163,27 +186,7 @@ def count_gradable(completions: Path, problems: Problems, *, source: Path) -> Co
     if not counts:
         raise ValueError(f"no completions in {completions}")
     if halves:
-        sys.stderr.write(
-            printable(
-                f"{completions}: row {halves[0]}: half of a surrogate pair, as in a text cut within an emoji: no "
-                f"program that compiles ({len(halves)} such rows)\n"
-            )
-        )
-    left_out: dict[str, list[int]] = {}
-    for problem_id in counts:
-        if why := problems[problem_id].unusable:
-            left_out.setdefault(why, []).append(problem_id)
-    if sum(map(len, left_out.values())) == len(counts):
-        first = next(iter(counts))
-        raise ValueError(
-            f"no problem of {completions} can be graded (problem {first}: {problems[first].unusable})"
-        )
-    for why, ids in sorted(left_out.items()):
-        sys.stderr.write(
-            f"completions left out: {sum(counts.pop(each) for each in ids)}, of {len(ids)} problems ({why}; the first "
-            f"is problem {ids[0]})\n"
-        )
-    without = len(problems) - len(counts) - sum(map(len, left_out.values()))
-    if without:
-        sys.stderr.write(f"problems without completions, not counted: {without}\n")
+        why = "half of a surrogate pair, as in a text cut within an emoji: no program that compiles"
+        told = f"{completions}: row {halves[0]}: {why} ({len(halves)} such rows)\n"
+        sys.stderr.write(printable(told))
     return counts

@@ -15,7 +15,9 @@ from lightning_marlhf.evaluation.outcomes import INVALID, latest
 from lightning_marlhf.evaluation.pairs import Pair
 from lightning_marlhf.records import Verdict, append_jsonl, cut_unfinished_line, read_verdicts
 
-_WRITE_EVERY_S = 0.5  # a judge that only computes gives thousands a second; each write waits for the disk
+_WRITE_EVERY_S = (
+    0.5  # a judge that only computes gives thousands a second; each write waits for the disk
+)
 _Key = tuple[str, str, str]
 
 

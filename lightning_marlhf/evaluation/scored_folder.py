@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 RM, HELD_OUT, GOLD = "rm", "held_out", "gold"
 CACHE_FILE = "scores.jsonl"
 _GOLD_SOURCE = "exact score of tiny TL;DR"
-_Known = dict[tuple[str, str], float]  # by the reward model, with its settings, and the digest of the text
+_Known = dict[
+    tuple[str, str], float
+]  # by the reward model, with its settings, and the digest of the text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +122,9 @@ class ScoredFolder:
         """Copy a file of completions into the folder; the original stays as it is."""
         file = self._file(name)
         rows = read_responses(completions)
-        write_jsonl(file, (replace(row, trace=None) for row in rows))  # traces are large, and unused
+        write_jsonl(
+            file, (replace(row, trace=None) for row in rows)
+        )  # traces are large, and unused
         return file
 
     def score(self, files: Sequence[Path]) -> None:

@@ -125,11 +125,14 @@ def _length_controlled(
 
 
 def _rate_at_equal_lengths(scores: NDArray, relative: NDArray) -> float:
-    """Fit P(a wins) = sigmoid(level + slope * relative) by (lightly penalised) maximum likelihood; return sigmoid(level).
+    """Fit P(a wins) = sigmoid(level + slope * relative) by (lightly penalised) maximum likelihood.
 
     Args:
         scores: Outcome of each pair, from 0 (b wins) to 1 (a wins).
         relative: tanh of the difference of lengths (a - b) in standard deviations.
+
+    Returns:
+        sigmoid(level).
     """
 
     def loss(coefficients: NDArray) -> tuple[float, NDArray]:

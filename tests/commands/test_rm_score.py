@@ -74,7 +74,7 @@ def test_files_of_completions_are_policies_too(models, tmp_path):
     content = files[1].read_bytes()
     assert run(*files, "--reward-model", models["rm"], "--out", tmp_path / "out") == 0
     found = result(tmp_path / "out")
-    assert [(p.label, p.num_prompts, p.num_answers) for p in found.policies] == [
+    assert [(p.label, p.num_prompts, p.num_responses) for p in found.policies] == [
         ("a.jsonl", 3, 3),
         ("b.jsonl", 1, 2),
     ]
@@ -93,7 +93,7 @@ def test_a_packed_file_of_completions_is_a_policy_too(models, tmp_path):
     packed = tmp_path / "b.jsonl.gz"
     packed.write_bytes(gzip.compress(file.read_bytes()))
     assert run(file, packed, "--reward-model", models["rm"], "--out", tmp_path / "out") == 0
-    assert [p.num_answers for p in result(tmp_path / "out").policies] == [2, 2]
+    assert [p.num_responses for p in result(tmp_path / "out").policies] == [2, 2]
 
 
 def test_nothing_is_asked_twice(models, prompts, tmp_path, monkeypatch):

@@ -98,9 +98,7 @@ class Endpoint:
         retries: NonNegativeInt = 5,
     ) -> None:
         self.model = model
-        self.base_url = _plain_address(
-            base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
-        )
+        self.base_url = _plain_address(base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
         self.temperature = temperature
         self.max_tokens = max_tokens
         self.timeout_s = timeout_s

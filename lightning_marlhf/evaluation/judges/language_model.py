@@ -273,17 +273,23 @@ def run_concurrently(
     working = min(workers, waiting.qsize())
     for _ in range(working):
         threading.Thread(target=work, daemon=True).start()
-    first_error: Exception | None = None
     try:
-        while working:
-            found = done.get()
-            if found is None:
-                working -= 1
-            elif isinstance(found, Exception):
-                first_error = first_error or found
-            else:
-                yield from found
+        yield from _collect(done, working)
     finally:
         stop.set()
+
+
+def _collect(
+    done: "queue.SimpleQueue[list[Result] | Exception | None]", working: int
+) -> Iterator[Result]:
+    first_error: Exception | None = None
+    while working:
+        found = done.get()
+        if found is None:
+            working -= 1
+        elif isinstance(found, Exception):
+            first_error = first_error or found
+        else:
+            yield from found
     if first_error is not None:
         raise first_error
