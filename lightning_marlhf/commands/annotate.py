@@ -10,8 +10,7 @@ from typing import Annotated
 from lightning_marlhf.annotation.session import Selection, Session, select
 from lightning_marlhf.annotation.store import AnnotationFile, summarize
 from lightning_marlhf.commands import errors
-from lightning_marlhf.config.options import read_options
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config.options import ConfigError, read_options
 from lightning_marlhf.evaluation.criteria import CRITERIA, Task
 from lightning_marlhf.evaluation.pairs import read_pairs
 from lightning_marlhf.ranges import PositiveInt, Range, UnitInterval

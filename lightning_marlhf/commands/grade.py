@@ -7,8 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from lightning_marlhf.commands import errors
-from lightning_marlhf.config.options import read_options
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config.options import ConfigError, read_options
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.grading import GradingJob, find_missing, grade_into
 from lightning_marlhf.evaluation.grading_inputs import Problems, count_gradable

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.export import export_checkpoint
-from lightning_marlhf.config.options import positional, read_options
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config.options import ConfigError, positional, read_options
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.scored_folder import ScoredFolder, ScoringOptions
 from lightning_marlhf.inference.completions import CompletionJob

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.export import export_checkpoint
-from lightning_marlhf.config.options import positional, read_options
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config.options import ConfigError, positional, read_options
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.display.text import printable, printable_json
 from lightning_marlhf.inference.completions import Row, batches, read_rows, to_completion

@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.export import export_checkpoint
-from lightning_marlhf.config.options import read_options
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config.options import ConfigError, read_options
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.criteria import Task
 from lightning_marlhf.evaluation.judges.base import JudgeError

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, softmax
 
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config.options import ConfigError
 from lightning_marlhf.evaluation.bootstrap import interval
 from lightning_marlhf.evaluation.scored_folder import scores_by_prompt
 from lightning_marlhf.records import BestOfN, BestOfNPoint, Completion, MeanInterval

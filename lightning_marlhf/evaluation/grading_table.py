@@ -8,7 +8,7 @@ from lightning_marlhf.display.columns import align
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.pass_at_k import PassAtK
 from lightning_marlhf.records import GradedProgram
-from lightning_marlhf.sandbox.verdicts import Verdict
+from lightning_marlhf.sandbox.verdicts import ProgramVerdict
 
 _USUAL = ("introductory", "interview", "competition")  # APPS' names, the easiest first
 
@@ -18,7 +18,7 @@ class _Sample(NamedTuple):
     number: int
     passed: int
     total: int
-    verdict: Verdict
+    verdict: ProgramVerdict
 
 
 def summarize(rows: Iterable[GradedProgram], ks: Sequence[int]) -> Iterator[str]:
@@ -33,7 +33,9 @@ def summarize(rows: Iterable[GradedProgram], ks: Sequence[int]) -> Iterator[str]
     conditions: set[str] = set()
     for row in rows:
         total = row.passed + row.failed
-        sample = _Sample(str(row.problem_id), row.sample, row.passed, total, Verdict(row.verdict))
+        sample = _Sample(
+            str(row.problem_id), row.sample, row.passed, total, ProgramVerdict(row.verdict)
+        )
         every.append(sample)
         by_difficulty.setdefault(row.difficulty, []).append(sample)
         conditions.add(f"match {row.match}, isolation level {row.isolation}")
@@ -69,7 +71,7 @@ def _cells(samples: Sequence[_Sample], ks: Sequence[int]) -> dict[str, str]:
         "samples": f"{numbers['num_samples']:,}",
         **pass_at_k,
         "test-case average": _with_interval(numbers, "test_case_average"),
-        **{each.value: _percent(verdicts[each] / len(samples)) for each in Verdict},
+        **{each.value: _percent(verdicts[each] / len(samples)) for each in ProgramVerdict},
     }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config.options import ConfigError
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.evaluation.pairs import asked, digest, kept_ids
 from lightning_marlhf.inference.completions import batches, read_responses

@@ -17,7 +17,7 @@ from lightning_marlhf.evaluation import grading, grading_table
 from lightning_marlhf.evaluation.grading_inputs import Problems
 from lightning_marlhf.records import Completion, GradedProgram, append_jsonl, write_jsonl
 from lightning_marlhf.sandbox.pool import Sandbox
-from lightning_marlhf.sandbox.verdicts import Limits, Report, SandboxError, Verdict
+from lightning_marlhf.sandbox.verdicts import Limits, ProgramVerdict, Report, SandboxError
 
 DOUBLE, ADD, UNTESTED, BROKEN, UNEVEN, ODD = 7, 8, 9, 10, 11, 12
 
@@ -387,7 +387,7 @@ def test_no_more_programs_are_under_way_than_allowed(files):
     class Running(Future):
         def result(self, timeout=None):
             under_way.remove(self)
-            return Report((Verdict.PASSED,) * 3, "A", "strict")
+            return Report((ProgramVerdict.PASSED,) * 3, "A", "strict")
 
         def done(self):
             return False
@@ -445,7 +445,7 @@ def test_the_table_counts_problems_by_difficulty():
     assert table["passed"] == ["25.0 %", "50.0 %", "0.0 %"]
     assert table["wrong_answer"] == ["50.0 %", "50.0 %", "50.0 %"]
     assert table["time_limit"] == ["25.0 %", "0.0 %", "50.0 %"]
-    assert set(table) >= set(Verdict)
+    assert set(table) >= set(ProgramVerdict)
     assert lines[13].startswith(
         "match strict, isolation level A; match strict, isolation level B. In brackets: 95 % "
     )

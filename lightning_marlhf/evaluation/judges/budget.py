@@ -5,7 +5,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config.options import ConfigError
 from lightning_marlhf.evaluation.judges.base import JudgeError
 from lightning_marlhf.ranges import NonNegative, NonNegativeInt, checked
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config.options import ConfigError
 from lightning_marlhf.config.suggest import did_you_mean
 from lightning_marlhf.evaluation.criteria import Task
 from lightning_marlhf.evaluation.judges import instructions
