@@ -44,18 +44,23 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(options: ExportOptions) -> int:
+    from lightning_marlhf.hub import publish
+    from lightning_marlhf.inference.loading import find_export
+
     run_dir, repository = options.run_dir, options.push_to_hub
     if repository is not None and options.out is None:
         if options.ckpt is not None:
             raise ValueError("expected --out DIR beside --ckpt, or --push-to-hub OWNER/NAME alone")
-        folder, checkpoint = _finished(run_dir), None
+        folder, checkpoint = find_export(run_dir), None
+        if folder is None:
+            raise ValueError(
+                f"{run_dir} has no export/: --out DIR makes a Hugging Face directory from a checkpoint"
+            )
     else:
         folder = options.out or run_dir / EXPORT
         if folder.exists() and not options.overwrite:
             raise ValueError(f"{folder} exists; --overwrite replaces it")
         checkpoint = find_checkpoint(run_dir, options.ckpt or "last")
-    from lightning_marlhf.hub import publish
-
     if repository is not None:  # before the work, as this is where most goes wrong
         publish.create_repository(repository, private=options.private)
     if checkpoint is not None:
@@ -65,18 +70,6 @@ def _run(options: ExportOptions) -> int:
     if repository is not None:
         sys.stdout.write(f"{publish.upload(folder, repository)}: published {folder}\n")
     return 0
-
-
-def _finished(run_dir: Path) -> Path:
-    """Find the export that a finished run left."""
-    from lightning_marlhf.inference.loading import find_export
-
-    folder = find_export(run_dir)
-    if folder is None:
-        raise ValueError(
-            f"{run_dir} has no export/: --out DIR makes a Hugging Face directory from a checkpoint"
-        )
-    return folder
 
 
 @contextmanager

@@ -122,7 +122,9 @@ class CompletionJob:
         reasons: dict[str, str] = {}
         for name, prompt in {each.prompt.sample_id: each.prompt for each in requests}.items():
             try:
-                ids[name] = _prompt_ids(model, prompt)
+                ids[name] = model.tokenize(
+                    prompt.text if prompt.messages is None else prompt.messages
+                )
             except RefusedDialogueError as error:
                 reasons[name] = str(error)
             else:
@@ -201,13 +203,6 @@ class CompletionJob:
             response_ids=response_ids,
             messages=request.prompt.messages,
         )
-
-
-def _prompt_ids(model: "LanguageModel", prompt: Prompt) -> list[int]:
-    """Tokenise a prompt: its messages in the chat template, where it has some."""
-    if prompt.messages is None:
-        return model.tokenize(prompt.text)
-    return model.tokenize_turns(prompt.messages)
 
 
 def batches(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

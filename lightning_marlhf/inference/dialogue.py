@@ -81,9 +81,7 @@ class Conversation:
         self.turns = [*turns, {"role": "assistant", "content": stream.text.strip()}]
 
     def _tokenize(self, turns: Sequence[Turn]) -> list[int]:
-        if self.chat_template:
-            return self.model.tokenize_turns(turns)
-        return self.model.tokenize(dialogue.to_text(turns))
+        return self.model.tokenize(turns if self.chat_template else dialogue.to_text(turns))
 
 
 class TextStream(BaseStreamer):  # type: ignore[misc]

@@ -5,7 +5,7 @@ Nothing here rebuilds the module of a run: the caller gives the function that ex
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.records import read_json
 from lightning_marlhf.rollout.generation import SamplingSettings, generate
 from lightning_marlhf.run_folder import CHECKPOINTS, DONE_FILE, EXPORT, LAST
+from lightning_marlhf.tasks.dialogue import Turn
 from lightning_marlhf.types import Rollout
 
 Exporter = Callable[[Path, Path, Path], int]
@@ -110,18 +111,16 @@ class LanguageModel:
         """Maximum tokens of a prompt and its response together."""
         return context_length(self.policy.lm)
 
-    def tokenize(self, text: str) -> list[int]:
-        """Tokenise a prompt as it is, with one BOS where the tokenizer puts one."""
-        return encode_prompts(self.tokenizer, [text])[0]
-
-    def tokenize_turns(self, turns: Sequence[Mapping[str, str]]) -> list[int]:
-        """Tokenise a dialogue in the model's chat template.
+    def tokenize(self, prompt: str | Sequence[Turn]) -> list[int]:
+        """Tokenise a text as it is, with one BOS where the tokenizer puts one, or turns in the model's chat template.
 
         Raises:
             SourceError: The model has no chat template.
             RefusedDialogueError: The template refuses the dialogue.
         """
-        text = chat.render(self.tokenizer, turns, answer_follows=True)
+        if isinstance(prompt, str):
+            return encode_prompts(self.tokenizer, [prompt])[0]
+        text = chat.render(self.tokenizer, prompt, answer_follows=True)
         return encode_prompts(self.tokenizer, [text], special_tokens=False)[0]
 
     @torch.inference_mode()

@@ -20,7 +20,6 @@ class Parrot:
         self.prompts = []
 
     tokenize = LanguageModel.tokenize
-    tokenize_turns = LanguageModel.tokenize_turns
 
     def generate(self, rows, *, settings, seeds, streamer):
         self.prompts.append(self.tokenizer.decode(rows[0].prompt_ids))
