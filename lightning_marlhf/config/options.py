@@ -71,6 +71,8 @@ def read_options(options: type[Options], arguments: Sequence[str], *, command: s
     parser = _parser(options, fields, command)
     parsed = parser.parse_args(_spell_out(arguments, fields))
     for field in fields:
+        if field.item and field.default is dataclasses.MISSING and not parsed[field.name]:
+            raise ConfigError(f"{field.word}: required")
         mistake = find_outside(parsed[field.name], field.hint, field.word)
         if mistake:
             raise ConfigError(mistake)
@@ -160,13 +162,14 @@ def _add(parser: _Parser, field: _Field) -> None:
 
 
 def _spell_out(arguments: Sequence[str], fields: Sequence[_Field]) -> list[str]:
-    """Write `--k 1 5` as `--k+=1 --k+=5`, which jsonargparse appends to a list.
+    """Write `--k 1 5` as `--k=[1] --k+=[5]`: the first value replaces the default, the others are appended.
 
     Where words without a name follow, an option takes one word each time.
     """
     lists = {field.word: field for field in fields if field.item and not field.positional}
     one_word = any(field.positional and field.item for field in fields)
     words, spelt = list(arguments), []
+    given_before: set[str] = set()
     while words:
         name, given, value = words.pop(0).partition("=")
         if name not in lists:
@@ -180,7 +183,10 @@ def _spell_out(arguments: Sequence[str], fields: Sequence[_Field]) -> list[str]:
         if not values:
             raise ConfigError(f"{name}: expected a value")
         quote = lists[name].item is str
-        spelt += [f"{name}+={json.dumps([each]) if quote else each}" for each in values]
+        items = [json.dumps([each]) if quote else f"[{each}]" for each in values]
+        spelt += [f"{name}{'+=' if name in given_before else '='}{items[0]}"]
+        spelt += [f"{name}+={each}" for each in items[1:]]
+        given_before.add(name)
     return spelt
 
 
