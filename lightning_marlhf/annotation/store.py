@@ -10,13 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lightning_marlhf.evaluation.pairs import Pair
-from lightning_marlhf.records import (
-    Verdict,
-    append_jsonl,
-    cut_unfinished_line,
-    read_jsonl,
-    write_jsonl,
-)
+from lightning_marlhf.files import cut_unfinished_line, read_jsonl
+from lightning_marlhf.records import Verdict, append_jsonl, write_jsonl
 
 KIND = "human:"  # of judges
 

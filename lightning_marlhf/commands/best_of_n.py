@@ -14,10 +14,11 @@ from lightning_marlhf.evaluation.scored_folder import (
     open_folder,
     scores_by_prompt,
 )
+from lightning_marlhf.files import write_json
 from lightning_marlhf.inference.model_folder import MODEL_HELP, device_and_dtype
 from lightning_marlhf.inference.prompts import add_format_option, read_prompts
 from lightning_marlhf.inference.sampling_options import add_sampling_options
-from lightning_marlhf.records import BestOfN, Completion, read_completions, write_json
+from lightning_marlhf.records import BestOfN, Completion, read_completions
 
 if TYPE_CHECKING:
     from lightning_marlhf.inference.answer_job import AnswerJob

@@ -14,14 +14,8 @@ from lightning_marlhf.commands import errors
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.grading import Attempt, Job, Problems, grade, read_attempts
-from lightning_marlhf.records import (
-    GradedProgram,
-    append_jsonl,
-    cut_unfinished_line,
-    is_utf8,
-    read_jsonl,
-    read_records,
-)
+from lightning_marlhf.files import cut_unfinished_line, is_utf8, read_jsonl
+from lightning_marlhf.records import GradedProgram, append_jsonl, read_records
 from lightning_marlhf.sandbox.pool import Sandbox, available_cpus
 from lightning_marlhf.sandbox.verdicts import Limits, Match
 

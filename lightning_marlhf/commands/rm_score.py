@@ -16,16 +16,11 @@ from lightning_marlhf.evaluation.scored_folder import (
     open_folder,
     scores_by_prompt,
 )
+from lightning_marlhf.files import write_json
 from lightning_marlhf.inference.model_folder import EXPORT, MODEL_HELP, device_and_dtype
 from lightning_marlhf.inference.prompts import Prompt, add_format_option, read_prompts
 from lightning_marlhf.inference.sampling_options import add_sampling_options, sampling_settings
-from lightning_marlhf.records import (
-    Completion,
-    PolicyScores,
-    RMScores,
-    read_completions,
-    write_json,
-)
+from lightning_marlhf.records import Completion, PolicyScores, RMScores, read_completions
 
 if TYPE_CHECKING:
     from lightning_marlhf.inference.answer_job import AnswerJob

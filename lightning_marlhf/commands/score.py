@@ -9,6 +9,7 @@ from pathlib import Path
 from lightning_marlhf.commands import errors
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.display.text import printable, printable_json
+from lightning_marlhf.files import write_text
 from lightning_marlhf.inference.completions_file import Row, read_rows, to_completion
 from lightning_marlhf.inference.model_folder import (
     REWARD_MODEL_HELP,
@@ -16,7 +17,6 @@ from lightning_marlhf.inference.model_folder import (
     device_and_dtype,
 )
 from lightning_marlhf.inference.prompts import batches
-from lightning_marlhf.records import write_text
 
 _BINS, _BAR_WIDTH = 10, 40
 

@@ -20,7 +20,8 @@ from lightning_marlhf.evaluation.judges.human import HumanJudge
 from lightning_marlhf.evaluation.pair_files import draw, read_pairs
 from lightning_marlhf.evaluation.pairs import Pair
 from lightning_marlhf.evaluation.verdict_file import VerdictFile, complete
-from lightning_marlhf.records import Verdict, read_json
+from lightning_marlhf.files import read_json
+from lightning_marlhf.records import Verdict
 
 VERDICTS, RESULTS, PAGE = "verdicts.jsonl", "win_rate.json", "win_rate.md"
 _PRESETS: Mapping[str, Mapping[str, Any]] = {

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 
 from lightning_marlhf.data.cached_map import cache_folder
+from lightning_marlhf.files import read_lines
 from lightning_marlhf.hub.sources import SourceError, first_line
-from lightning_marlhf.records import read_lines
 
 LINE = "text"  # the one column of a file of JSON lines
 SUFFIXES = (".jsonl", ".parquet", ".jsonl.gz")

@@ -22,7 +22,7 @@ from lightning_marlhf.data.base import Stage
 from lightning_marlhf.data.cached_map import cached_map
 from lightning_marlhf.data.data_file import LINE
 from lightning_marlhf.data.tokenizers import vocabulary
-from lightning_marlhf.records import BLANK, parse_row
+from lightning_marlhf.files import BLANK, parse_row
 from lightning_marlhf.tasks import rows
 from lightning_marlhf.tasks.dialogue import Turn
 from lightning_marlhf.tasks.rows import MalformedRow, PreferenceText, UnusableRow

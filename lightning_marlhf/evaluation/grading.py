@@ -8,14 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lightning_marlhf.records import (
-    BLANK,
-    GradedProgram,
-    open_bytes,
-    parse_row,
-    read_jsonl,
-    read_lines,
-)
+from lightning_marlhf.files import BLANK, open_bytes, parse_row, read_jsonl, read_lines
+from lightning_marlhf.records import GradedProgram
 from lightning_marlhf.rollout.program_tests import reward_of, run_completion
 from lightning_marlhf.sandbox.pool import Sandbox
 from lightning_marlhf.sandbox.verdicts import Limits, Match, Report, Tests

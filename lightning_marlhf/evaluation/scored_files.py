@@ -8,13 +8,13 @@ from pathlib import Path
 
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.evaluation.pairs import digest, kept_ids
+from lightning_marlhf.files import cut_unfinished_line
 from lightning_marlhf.inference.model_folder import REWARD_MODEL_HELP
 from lightning_marlhf.inference.prompts import batches
 from lightning_marlhf.records import (
     Completion,
     Record,
     append_jsonl,
-    cut_unfinished_line,
     read_completions,
     read_records,
     write_jsonl,

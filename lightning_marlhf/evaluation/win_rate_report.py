@@ -14,7 +14,8 @@ from lightning_marlhf.evaluation import outcomes
 from lightning_marlhf.evaluation.agreement import Agreement, agreement, pairwise
 from lightning_marlhf.evaluation.pairs import Pair
 from lightning_marlhf.evaluation.win_rate import summarize
-from lightning_marlhf.records import WinRate, write_json, write_text
+from lightning_marlhf.files import write_json, write_text
+from lightning_marlhf.records import WinRate
 
 if TYPE_CHECKING:
     from lightning_marlhf.commands.win_rate import Judged

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_marlhf.display.text import printable
+from lightning_marlhf.files import cut_unfinished_line
 from lightning_marlhf.inference.answering import Answerer
 from lightning_marlhf.inference.completing import (
     Wanted,
@@ -19,7 +20,7 @@ from lightning_marlhf.inference.completing import (
 )
 from lightning_marlhf.inference.model_folder import model_folder
 from lightning_marlhf.inference.prompts import CHAT, Prompt
-from lightning_marlhf.records import Completion, cut_unfinished_line, read_completions
+from lightning_marlhf.records import Completion, read_completions
 from lightning_marlhf.rollout.generation import SamplingSettings
 
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_marlhf.records import Completion, read_jsonl
+from lightning_marlhf.files import read_jsonl
+from lightning_marlhf.records import Completion
 from lightning_marlhf.tasks.dialogue import to_plain
 from lightning_marlhf.tasks.messages import split_dialogue
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_marlhf.display.text import printable
-from lightning_marlhf.records import read_json
+from lightning_marlhf.files import read_json
 from lightning_marlhf.run_folder import CHECKPOINTS, DONE_FILE, EXPORT
 
 MODEL_HELP = (

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_marlhf.display.text import printable
-from lightning_marlhf.records import decode_line, read_jsonl, read_lines
+from lightning_marlhf.files import decode_line, read_jsonl, read_lines
 from lightning_marlhf.tasks import dialogue, prompts
 from lightning_marlhf.tasks.dialogue import Turn
 from lightning_marlhf.tasks.messages import split_dialogue

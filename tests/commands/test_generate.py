@@ -12,9 +12,10 @@ from transformers import (
 )
 
 from lightning_marlhf.commands import generate, grade
+from lightning_marlhf.files import read_jsonl, write_json
 from lightning_marlhf.inference.prompts import read_prompts
 from lightning_marlhf.models.hf_export import export
-from lightning_marlhf.records import append_jsonl, read_completions, read_jsonl, write_json
+from lightning_marlhf.records import append_jsonl, read_completions
 from tests.published import END, EOS, GEMMA_TEMPLATE, publish
 
 
