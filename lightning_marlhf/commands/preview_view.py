@@ -13,7 +13,7 @@ from lightning_marlhf.callbacks.console import console
 from lightning_marlhf.commands import preview_rows
 from lightning_marlhf.commands.preview_rows import Block
 from lightning_marlhf.data.base import RLHFDataModule, Split
-from lightning_marlhf.data.row_counts import count_rows
+from lightning_marlhf.data.encoding import count_rows
 from lightning_marlhf.data.text import TextData
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.hub.tokenizer import decode_answers

@@ -1,19 +1,30 @@
 """Texts -> tokens of one stage, with an explicit answer to rows that are too long."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from datasets import Dataset, Features, Value
 from datasets import List as ListOf
+from torch.utils.data import Dataset as TorchDataset
 from transformers import PreTrainedTokenizerBase
 
-from lightning_marlhf.data.cached_map import cached_map
-from lightning_marlhf.data.tokenizers import vocabulary
+from lightning_marlhf.data.base import Stage
+from lightning_marlhf.data.cache import cached_map
+from lightning_marlhf.data.examples import (
+    Example,
+    Question,
+    TokenizedDemonstration,
+    TokenizedPreference,
+    TokenizedQuestion,
+)
 from lightning_marlhf.hub.tokenizer import Pair, Tokens, encode_pairs, encode_prompts
+from lightning_marlhf.hub.vocabulary import fingerprint
 
 Truncate = Literal["response", "prompt", "drop"]
 _LONGEST_TEXT = 1_000_000  # characters: no context holds more, and a word of 50 million takes a tokenizer many minutes
+_EXAMPLES = 5  # rows that are named for each reason
 _IDS = ListOf(Value("int32"))
 _COLUMNS = {
     "row": Value("int64"),
@@ -86,7 +97,7 @@ def encode(
             "tokens of one BOS and one end",
             stage,
             repr(encoding),
-            vocabulary(tokenizer),
+            fingerprint(tokenizer),
             *_COLUMNS,
         ),
         processes=processes,
@@ -216,3 +227,85 @@ def _cut_answer(pair: Pair, room: int, keep_eos: bool) -> Pair:
         return pair
     end = pair.answer[-1:] if keep_eos else []
     return Pair(pair.prompt, [*pair.answer[: room - len(end)], *end])
+
+
+class TokenizedRows(TorchDataset[Example]):
+    """Rows that `encode` made and that are used.
+
+    Args:
+        rows: without those that are unusable.
+        stage: which kind of row they are.
+        name: of the data set and the stored split; with the row's number it names a sample for ever.
+        times: how often each question is asked, side by side, under names of their own (``.../0``, ``.../1``).
+    """
+
+    def __init__(self, rows: Dataset, *, stage: Stage, name: str, times: int = 1) -> None:
+        self.rows = rows
+        self.stage = stage
+        self.name = name
+        self.times = times
+
+    def __len__(self) -> int:
+        return len(self.rows) * self.times
+
+    def __getitem__(self, index: int) -> Example:
+        position, time = divmod(index, self.times)
+        row: dict[str, Any] = self.rows[position]
+        if self.stage == "sft":
+            return TokenizedDemonstration(row["input_ids"], row["response_start"])
+        if self.stage == "reward_model":
+            return TokenizedPreference(row["chosen_ids"], row["rejected_ids"])
+        reference = json.loads(row["reference"]) if row["reference"] else None
+        sample_id = f"{self.name}/{row['row']}" + (f"/{time}" if self.times > 1 else "")
+        messages = json.loads(row["messages"]) if row["messages"] else None
+        question = Question(sample_id, row["prompt"], reference, messages)
+        return TokenizedQuestion(question, row["prompt_ids"])
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """Counts of a tokenised split: by reason, the numbers of the rows in the source, from 0."""
+
+    rows: int
+    dropped: Mapping[str, Sequence[int]]
+    truncated: Mapping[str, Sequence[int]]  # used, but for one end
+    odd: Mapping[str, Sequence[int]]  # used
+
+    @property
+    def kept(self) -> int:
+        """Count the rows that are used."""
+        return self.rows - sum(len(rows) for rows in self.dropped.values())
+
+    def lines(self) -> list[str]:
+        """Say what was dropped, cut or odd, a reason a line, with the first row numbers (from 1, as a file's lines)."""
+        found = {"dropped": self.dropped, "cut": self.truncated, "kept, though": self.odd}
+        return [
+            f"{len(rows):,} of {self.rows:,} rows {what}: {reason} ({_numbers(rows)})"
+            for what, reasons in found.items()
+            for reason, rows in reasons.items()
+        ]
+
+
+def count_rows(encoded: Dataset) -> RowCounts:
+    """Count what `encode` says of its rows, or `read_texts`, which cuts none."""
+    uncut = {"truncated": [False] * len(encoded)}
+    names = ("row", "unusable", "remark", "truncated")
+    columns = (encoded[n][:] if n in encoded.column_names else uncut[n] for n in names)
+    dropped: dict[str, list[int]] = {}
+    truncated: dict[str, list[int]] = {}
+    odd: dict[str, list[int]] = {}
+    for row, unusable, remark, cut in zip(*columns, strict=True):
+        if unusable:
+            dropped.setdefault(unusable, []).append(row)
+        if remark and not unusable:
+            odd.setdefault(remark, []).append(row)
+        if cut and not unusable:
+            truncated.setdefault("longer than max_length", []).append(row)
+    return RowCounts(len(encoded), dropped, truncated, odd)
+
+
+def _numbers(rows: Sequence[int]) -> str:
+    different = list(dict.fromkeys(rows))
+    shown = ", ".join(f"{row + 1}" for row in different[:_EXAMPLES])
+    more = ", ..." if len(different) > _EXAMPLES else ""
+    return f"{'row' if len(different) == 1 else 'rows'} {shown}{more}"

@@ -70,7 +70,7 @@ class Texts:
             prompt = prompts[0]
         require_prompt(prompt)
         chosen, rejected = _two(answers if columns.answers else [])
-        return PreferenceText(prompt, chosen, rejected, post=fingerprint(prompt))
+        return PreferenceText(prompt, chosen, rejected, group=fingerprint(prompt))
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,9 @@ class Conversations:
             )
         except (MalformedRow, chat.RefusedDialogueError) as problem:
             raise UnusableRow(str(problem)) from None
-        return PreferenceText(prompt, chosen, rejected, post=fingerprint(prompt), messages=messages)
+        return PreferenceText(
+            prompt, chosen, rejected, group=fingerprint(prompt), messages=messages
+        )
 
 
 class Preferences(TextData):

@@ -25,7 +25,7 @@ class PreferenceText:
     prompt: str
     chosen: str
     rejected: str
-    post: str  # `fingerprint` of what several rows share: a post, a first turn, a question
+    group: str  # `fingerprint` of what several rows share: a post, a first turn, a question
     tie: bool = False  # people liked both answers equally; `chosen` is then the first of the row
     messages: Sequence[Turn] | None = None  # what a chat template wrote as `prompt`
 

@@ -29,7 +29,7 @@ def encoded():
             "prompt": prompt,
             "answers": list(answers),
             "rejected": rejected,
-            "post": "p",
+            "group": "p",
             "unusable": unusable,
             "remark": "",
             "reference": "",
