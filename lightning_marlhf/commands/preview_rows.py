@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from lightning_marlhf.data.base import RLHFDataModule, Split, Stage
+from lightning_marlhf.data.encoding import count_rows
 from lightning_marlhf.data.examples import Demonstration, Preference, Question
 from lightning_marlhf.data.mixture import Mixture
-from lightning_marlhf.data.encoding import count_rows
 from lightning_marlhf.data.text import TextData
 from lightning_marlhf.hub.sources import SourceError
 from lightning_marlhf.types import PreferencePairs, Prompts, SupervisedBatch

@@ -16,7 +16,7 @@ from lightning_marlhf.data.base import RLHFDataModule, Split
 from lightning_marlhf.data.encoding import count_rows
 from lightning_marlhf.data.text import TextData
 from lightning_marlhf.display.text import printable
-from lightning_marlhf.hub.tokenizer import decode_answers
+from lightning_marlhf.hub.tokenizer import decode_responses
 
 _BINS = 8
 _BAR = 40
@@ -81,7 +81,7 @@ def _summary(data: RLHFDataModule, *, as_tokens: bool) -> Table:
         ):
             table.add_row(name, Text(line))
     if isinstance(data, TextData) and data.stage != "evaluation":
-        posts, shared = data.shared_posts()
+        posts, shared = data.shared_groups()
         table.add_row("posts", f"{posts:,} of this phase, {shared:,} of them in other phases too")
     return table
 
@@ -109,7 +109,7 @@ def _show_tokens(data: RLHFDataModule, model_settings: Mapping[str, Any], num: i
 def _decode(data: RLHFDataModule, before: Sequence[int], block: Block) -> str:
     """Write tokens as text, special ones by their names; padding is one text over and over."""
     ids = block.ids[:1] if block.name == "padding" else block.ids
-    return decode_answers(data.tokenizer, [before], [list(ids)], skip_special_tokens=False)[0]
+    return decode_responses(data.tokenizer, [before], [list(ids)], skip_special_tokens=False)[0]
 
 
 def _show_title(data: RLHFDataModule, row: int) -> None:

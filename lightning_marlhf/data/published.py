@@ -57,17 +57,17 @@ class HHRLHF(TextData):
 
 
 class WebGPT(TextData):
-    """Questions with two answers each, found by browsing the web.
+    """Questions with two responses each, found by browsing the web.
 
     The paper's runs: ``split_by: row``, ``tokenize: joined``, ``ties: keep``, ``brackets: all``, phases 2,4,4 with seed
     1234 over 95 % of the rows; the other 5 % are held out. A source with a validation split of its own keeps it.
 
     Args:
         source: a Hub id, or a folder or file with rows of the same columns (``question``, ``answer_0``, ...).
-        ties: pairs of equal scores say nothing to a reward model: "drop" them there, or "keep" the first answer as the
-            better one, as the paper's runs did.
-        brackets: what is cut out of answers: "citations" such as [1], or "all" that stands in round or square brackets,
-            as in the paper's runs.
+        ties: Pairs of equal scores in reward modelling: "drop" them, or "keep" the first response as the better one, as
+            the paper's runs did.
+        brackets: What is removed from responses: "citations" such as [1], or "all" text in round or square brackets, as
+            in the paper's runs.
         **settings: of `TextData`.
     """
 
@@ -111,7 +111,7 @@ class ProblemReader:
         problem = apps.problem(row)
         return TextRow(
             prompt=problem.prompt,
-            answers=problem.solutions if self.every_solution else problem.solutions[:1],
+            responses=problem.solutions if self.every_solution else problem.solutions[:1],
             group=problem.group,
             unusable=self._problem_with(problem),
             reference=apps.reference(row),

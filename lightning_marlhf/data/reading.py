@@ -1,4 +1,4 @@
-"""Rows as they are stored -> texts, one for one: what is prompt, what is answer, and which rows cannot be used.
+"""Rows as they are stored -> texts, one for one: what is prompt, what is response, and which rows cannot be used.
 
 Nothing is dropped here, so that row numbers stay those of the source; unusable rows say why.
 """
@@ -24,8 +24,8 @@ class TextRow:
     """One row of any data set, as text before tokenisation."""
 
     prompt: str
-    answers: Sequence[str] = ()  # to imitate; the first is the one that people preferred
-    rejected: str = ""  # the answer that people liked less
+    responses: Sequence[str] = ()  # to imitate; the first is the one that people preferred
+    rejected: str = ""  # the response that people liked less
     group: str = ""  # what rows share that should not be in two phases: a post, a dialogue's start
     unusable: str = ""  # why this row teaches nothing in this stage; "" where it does
     remark: str = ""  # what is odd about a row that is used all the same
@@ -43,7 +43,7 @@ class PreferenceReader:
 
     Attributes:
         read: the data set's own reader.
-        stage: what the rows are for: a row may lack an answer that the stage does not read.
+        stage: what the rows are for: a row may lack a response that the stage does not read.
         drop_ties: ties are of no use to a reward model.
     """
 
@@ -52,11 +52,11 @@ class PreferenceReader:
     drop_ties: bool = False
 
     def __call__(self, row: Mapping[str, Any]) -> TextRow:
-        """Read one comparison; the better answer is the reference that judges compare with."""
+        """Read one comparison; the better response is the reference that judges compare with."""
         text = self.read(row)
         return TextRow(
             prompt=text.prompt,
-            answers=[text.chosen],
+            responses=[text.chosen],
             rejected=text.rejected,
             group=text.group,
             unusable=self._problem_with(text),
@@ -67,7 +67,7 @@ class PreferenceReader:
 
     def _problem_with(self, text: PreferenceText) -> str:
         if self.stage == "sft" and not text.chosen.strip():
-            return "empty answer"
+            return "empty response"
         if self.stage == "reward_model" and text.tie and self.drop_ties:
             return "a tie"
         return ""
@@ -75,14 +75,14 @@ class PreferenceReader:
     def _remark_on(self, text: PreferenceText) -> str:
         """Point out a preference over silence, which says something all the same."""
         both = text.chosen.strip() and text.rejected.strip()
-        return "an answer is empty" if self.stage == "reward_model" and not both else ""
+        return "a response is empty" if self.stage == "reward_model" and not both else ""
 
 
 _FEATURES = Features(
     {
         "row": Value("int64"),
         "prompt": Value("string"),
-        "answers": ListOf(Value("string")),
+        "responses": ListOf(Value("string")),
         "rejected": Value("string"),
         "group": Value("string"),
         "unusable": Value("string"),
@@ -141,7 +141,7 @@ def _read(stored: Mapping[str, Any], number: int, reader: Reader, where: str) ->
         name: "" if getattr(text, name) is None else json.dumps(getattr(text, name))
         for name in ("reference", "messages")
     }
-    return {**vars(text), **as_json, "row": number, "answers": list(text.answers)}
+    return {**vars(text), **as_json, "row": number, "responses": list(text.responses)}
 
 
 def _parse(stored: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -34,10 +34,10 @@ _log = logging.getLogger(__name__)
 
 @checked
 class TextData(RLHFDataModule):
-    """A data set of prompts with answers, cut into the phases of RLHF.
+    """A data set of prompts with responses, cut into the phases of RLHF.
 
     Args:
-        stage: "sft" gives the preferred answers, "reward_model" pairs, "ppo" prompts; "evaluation" gives the prompts on
+        stage: "sft" gives preferred responses, "reward_model" pairs, "ppo" prompts; "evaluation" gives the prompts on
             which the paper scores its models.
         tokenizer: the model's: a folder or a Hub id.
         pad_token: a token of the vocabulary that stands in no text; or ``<pad>``, which is added where it is missing:
@@ -47,7 +47,7 @@ class TextData(RLHFDataModule):
             ``save_to_disk``); or one data file.
         batch_size: rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks together.
         eval_batch_size: rows per evaluation batch, over all ranks together.
-        max_length: tokens of prompt, answer and EOS together (sft, reward_model).
+        max_length: tokens of prompt, response and EOS together (sft, reward_model).
         max_prompt_length: longer prompts are dropped and counted (ppo, evaluation); BOS counts.
         truncate: what happens to rows over ``max_length``: the end of the "response" is cut (the paper's runs), the
             beginning of the "prompt", or the row is dropped ("drop").
@@ -177,7 +177,7 @@ class TextData(RLHFDataModule):
             ValueError: none is left to train on, or to evaluate on.
         """
         stored = "train" if split == "train" else "held-out"
-        times = self.samples_per_prompt if split == "test" and self._answers else 1
+        times = self.samples_per_prompt if split == "test" and self._generates else 1
         name = f"{self.name}/{stored}"
         return TokenizedRows(self._used(split), stage=self.stage, name=name, times=times)
 
@@ -244,8 +244,8 @@ class TextData(RLHFDataModule):
         return self._stored_texts[stored].select(rows)
 
     @property
-    def _answers(self) -> bool:
-        """Tell whether the policy writes answers in this stage."""
+    def _generates(self) -> bool:
+        """Tell whether the policy writes responses in this stage."""
         return self.stage in ("ppo", "evaluation")
 
     @property

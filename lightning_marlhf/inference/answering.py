@@ -53,7 +53,7 @@ class Answerer:
 
     def tokenize_turns(self, turns: Sequence[Mapping[str, str]]) -> list[int]:
         """Tokenise a dialogue in the model's chat template."""
-        text = chat.render(self.tokenizer, turns, answer_follows=True)
+        text = chat.render(self.tokenizer, turns, response_follows=True)
         return encode_prompts(self.tokenizer, [text], special_tokens=False)[0]
 
     @torch.inference_mode()

@@ -24,7 +24,7 @@ def test_every_stored_row_keeps_its_number(read, tldr_row):
     texts = read([tldr_row(0), tldr_row(1, text=" "), "", tldr_row(2, choice=1)])
     assert texts["row"][:] == [0, 1, 2, 3]
     assert texts["unusable"][:] == ["", "empty prompt", "blank line", ""]
-    assert texts["answers"][3] == [" bad2"]
+    assert texts["responses"][3] == [" bad2"]
     assert texts["rejected"][3] == " good2"
 
 
@@ -50,9 +50,9 @@ def test_several_processes_read_the_same(read, write, tldr_row):
 
 @pytest.mark.parametrize(
     ("stage", "unusable", "remark"),
-    [("sft", "empty answer", ""), ("reward_model", "", "an answer is empty"), ("ppo", "", "")],
+    [("sft", "empty response", ""), ("reward_model", "", "a response is empty"), ("ppo", "", "")],
 )
-def test_an_empty_answer_matters_to_the_stages_that_read_it(
+def test_an_empty_response_matters_to_the_stages_that_read_it(
     read, tldr_row, stage, unusable, remark
 ):
     row = tldr_row(0)

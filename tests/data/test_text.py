@@ -219,11 +219,11 @@ def test_planned_rows_need_no_download_for_the_papers_data(tokenizer_folder):
     assert planned(APPS, "ppo") == 4000
 
 
-def webgpt_row(question, scores, answers=("a (b) [1].", "b")):
+def webgpt_row(question, scores, responses=("a (b) [1].", "b")):
     return {
         "question": {"full_text": question},
-        "answer_0": answers[0],
-        "answer_1": answers[1],
+        "answer_0": responses[0],
+        "answer_1": responses[1],
         "score_0": scores[0],
         "score_1": scores[1],
     }
@@ -249,8 +249,8 @@ def test_webgpt_holds_out_a_twentieth_and_drops_ties_for_the_reward_model(write,
     assert len(make("reward_model").examples("train")) == 38 - ties
     assert len(make("reward_model", ties="keep").examples("train")) == 38
     assert len(make("sft").examples("train")) == 38
-    assert make("sft").texts("train")["answers"][0] == [" a (b)."]
-    assert make("sft", brackets="all").texts("train")["answers"][0] == [" a."]
+    assert make("sft").texts("train")["responses"][0] == [" a (b)."]
+    assert make("sft", brackets="all").texts("train")["responses"][0] == [" a."]
 
 
 def apps_row(number, **columns):
@@ -293,7 +293,7 @@ def test_demonstrations_are_those_of_sft_in_every_stage(tldr):
     assert len(batch) == 3
     sft = tldr("sft").texts("train")
     text = tldr("sft").tokenizer.decode(batch.input_ids[0][batch.response_mask[0]])
-    assert text.replace(" ", "").removesuffix("<eos>") == sft["answers"][0][0].replace(" ", "")
+    assert text.replace(" ", "").removesuffix("<eos>") == sft["responses"][0][0].replace(" ", "")
 
 
 def test_without_phases_all_rows_are_planned(tokenizer_folder):
