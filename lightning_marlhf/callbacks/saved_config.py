@@ -9,7 +9,7 @@ import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_marlhf import __version__
-from lightning_marlhf.records import write_text
+from lightning_marlhf.files import write_text
 from lightning_marlhf.run_folder import CONFIG_FILE
 
 _NOTE = "# "

@@ -44,7 +44,7 @@ from lightning_marlhf.commands.run_checks import (
 from lightning_marlhf.commands.run_parser import RunParser, import_named_classes
 from lightning_marlhf.commands.terminal import lasting_output, quiet_threads, quieten_lightning
 from lightning_marlhf.config import program_name
-from lightning_marlhf.models.checkpoints import find_checkpoint, what_is_there
+from lightning_marlhf.models.checkpoints import find_checkpoint, resume_hint
 from lightning_marlhf.ranges import Range
 from lightning_marlhf.run_folder import CHECKPOINTS, DONE_FILE, LAST_CHECKPOINT
 from lightning_marlhf.run_lock import alone_in
@@ -357,7 +357,7 @@ def main(arguments: Sequence[str]) -> int:
 
     def and_then() -> str:
         began = cli and arguments[0] == "fit" and cli[0].trainer and cli[0].trainer.global_step
-        return what_is_there(cli[0].run_dir) if began else ""
+        return resume_hint(cli[0].run_dir) if began else ""
 
     with Signals() as signals, quiet_threads(), lasting_output():
         try:

@@ -17,9 +17,10 @@ from jsonargparse import Namespace
 
 from lightning_marlhf.config.messages import find_given
 from lightning_marlhf.config.yaml_files import ConfigError
+from lightning_marlhf.files import read_json
 from lightning_marlhf.modules.precision import check_precision
 from lightning_marlhf.ranges import Range
-from lightning_marlhf.records import RunSummary, read_json
+from lightning_marlhf.records import RunSummary
 from lightning_marlhf.run_folder import DONE_FILE
 from lightning_marlhf.sandbox.pool import available_cpus
 

@@ -30,7 +30,6 @@ NAMED_CLASSES = (
     "lightning_marlhf.rollout.code_tests",
     "lightning_marlhf.rollout.termination",
     "lightning_marlhf.evaluation.judges.configurable",
-    "lightning_marlhf.evaluation.judges.gold",
     "lightning_marlhf.callbacks.trackio",
 )
 _NOT_SETTINGS = ("help", "config", "print_config")
