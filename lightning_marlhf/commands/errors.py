@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from lightning_marlhf.config import program_name
 from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.display.text import printable
 
@@ -49,7 +50,7 @@ def resumable(kept: str, arguments: Sequence[str]) -> Iterator[None]:
 def command_line(arguments: Sequence[str]) -> str:
     """Write the command that resumes this one: the same without --overwrite."""
     words = [word for word in arguments if word != "--overwrite"]
-    return f"python -m lightning_marlhf {shlex.join(words)}"
+    return f"{program_name()} {shlex.join(words)}"
 
 
 def debugging() -> bool:

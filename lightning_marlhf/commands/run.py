@@ -37,6 +37,7 @@ from lightning_marlhf.callbacks.watchdog import Watchdog
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.run_checks import (
     check_run,
+    check_stage,
     shorten,
     tasks_without_srun,
     updates_of_finished,
@@ -154,6 +155,8 @@ class RunCLI(LightningCLI):
         """Parse, then check what types cannot say."""
         self.config = parser.parse_args(args)
         check_run(self.config, args, linked=SEEDED, here=self.build)
+        if self.command != "preview":  # which shows data of any stage
+            check_stage(self.config)
 
     @property
     def run_dir(self) -> Path:

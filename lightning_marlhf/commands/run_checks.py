@@ -51,7 +51,7 @@ _INTERACTIVE_STEP = "4294967290"  # the shell of an salloc
 def check_run(
     config: Namespace, arguments: Sequence[str], *, linked: Sequence[str], here: bool
 ) -> None:
-    """Check what types cannot say: the trainer, seeds, and whether data and module belong together.
+    """Check what types cannot say: the folder, the seeds, and the trainer.
 
     Args:
         config: The resolved configuration.
@@ -73,14 +73,17 @@ def check_run(
             raise ConfigError(
                 f"{path}: {given[1]} differs from seed_everything ({seed}), which sets it"
             )
-    _check_stage(config)
     _check_trainer(trainer)
     if here:
         _check_processes(trainer["accelerator"], trainer["devices"])
 
 
-def _check_stage(config: Namespace) -> None:
-    """Refuse data of another stage than the module reads."""
+def check_stage(config: Namespace) -> None:
+    """Refuse data of another stage than the module reads.
+
+    Raises:
+        ConfigError: Names the stages that the module reads.
+    """
     module = pydoc.locate(config.model.class_path)
     stages, stage = getattr(module, "stages", ()), config.get("data.init_args.stage")
     if stages and stage is not None and stage not in stages:

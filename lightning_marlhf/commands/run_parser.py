@@ -4,6 +4,7 @@ import importlib
 import itertools
 import re
 import sys
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -32,13 +33,18 @@ NAMED_CLASSES = (
     "lightning_marlhf.evaluation.judges.configurable",
     "lightning_marlhf.callbacks.trackio",
 )
-_NOT_SETTINGS = ("help", "config", "print_config")
+
+
+class _ParsingError(ConfigError):
+    """What jsonargparse found wrong below `parse_args`, which alone knows the files and their folder."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+        self.message = message
 
 
 class RunParser(LightningArgumentParser):
     """The parser of a run and, inside it, of each class that a YAML names."""
-
-    args: Sequence[str] = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **{"prog": program_name(), **kwargs})
@@ -58,7 +64,12 @@ class RunParser(LightningArgumentParser):
                 sys.stdout.write(f"{word} CLASS shows the settings of one of: {names}\n")
                 self.exit()
         words = [re.sub(r"^(--[\w.]+)=None$", r"\1=null", word) for word in words]
-        return super().parse_args(words, *more, **options)
+        try:
+            return super().parse_args(words, *more, **options)
+        except _ParsingError as mistake:
+            for path in config_files(words):
+                read_yaml(path)  # names file, line and column
+            raise ConfigError(one_line(mistake.message, words)) from None
 
     def validate(self, namespace: Namespace, *args: Any, **options: Any) -> None:
         """Check types, required settings, and the ranges of numbers that type hints state."""
@@ -83,16 +94,14 @@ class RunParser(LightningArgumentParser):
         """Say what is wrong in one line: the whole key, the nearest right one, and what was expected.
 
         Raises:
-            ConfigError: By the parser of a run. Parsers of classes only add what they know.
+            _ParsingError: By the parser of a run. Parsers of classes only add what they know.
         """
-        settings = [a.dest for a in self._actions if a.dest.rpartition(".")[2] not in _NOT_SETTINGS]
+        settings = [action.dest for action in self._actions if action.default != SUPPRESS]
         message = re.sub(r"^--(\S+)\.help: ", r'Parser key "\1":\n  ', message)
         message = with_hint(message, settings, self._hints())
         if not self.exit_on_error:
             super().error(message, ex)
-        for path in config_files(self.args):
-            read_yaml(path)  # names file, line and column
-        raise ConfigError(one_line(message, self.args)) from None
+        raise _ParsingError(message) from None
 
     def _hints(self) -> dict[str, Any]:
         return {a.dest: a._typehint for a in self._actions if hasattr(a, "_typehint")}

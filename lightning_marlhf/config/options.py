@@ -73,7 +73,7 @@ def read_options(options: type[Options], arguments: Sequence[str], *, command: s
     parsed = parser.parse_args(_spell_out(arguments, fields))
     for field in fields:
         if field.item and field.default is dataclasses.MISSING and not parsed[field.name]:
-            raise ConfigError(f"{field.word}: required")
+            raise ConfigError(_missing(field))
         mistake = find_outside(parsed[field.name], field.hint, field.word)
         if mistake:
             raise ConfigError(mistake)
@@ -235,12 +235,14 @@ def _one_line(message: str, fields: Sequence[_Field]) -> str:
     missing = re.match(r"the following arguments are required: ([^\n]+)", message)
     if missing:
         names = missing[1].split(", ")
-        helps = [f.help.partition(". ")[0].rstrip(".") for f in fields if f.name == names[0]]
-        said = f": {helps[0]}" if helps and helps[0] else ""
-        also = "".join(f", {words.get(name, name)}" for name in names[1:])
-        return f"{words.get(names[0], names[0])}{also} {'are' if also else 'is'} missing{said}"
+        return "; ".join(_missing(field) for field in fields if field.name in names)
     key, _, rest = one_line(message).partition(":")
     return f"{words.get(key.replace('-', '_'), key)}:{rest}" if rest else key
+
+
+def _missing(field: _Field) -> str:
+    what = field.help.partition(". ")[0].rstrip(".")
+    return f"{field.word} is missing{f' ({what})' if what else ''}"
 
 
 def _build(options: type[Options], parsed: Namespace) -> Options:

@@ -90,7 +90,8 @@ def _load(text: str) -> Any:
     if "\n" in text or "{" in text:
         refuse_duplicate_keys(text)
     value = _load_scalar_or_mapping(text)
-    return {} if value is None and text.lstrip().startswith("#") else value
+    empty = value is None and (not text.strip() or text.lstrip().startswith("#"))
+    return {} if empty else value
 
 
 set_loader("yaml", _load, exceptions=(yaml.YAMLError, ValueError, RecursionError))
