@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 the run failed, 2 the command line is wrong, 130 interrupted, 75
         interrupted by the machine: requeue with --ckpt_path last.
     """
+    if arguments is None and os.curdir not in sys.path:
+        sys.path.insert(0, os.curdir)  # `marlhf` finds a user's classes where `python -m` does
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(help_text())

@@ -58,11 +58,8 @@ class RunParser(LightningArgumentParser):
         """
         words = sys.argv[1:] if args is None else args
         for word, following in itertools.pairwise([*words, "--"]):
-            key = word.removeprefix("--").removesuffix(".help")
-            if word == f"--{key}.help" and following.startswith("--") and key in self._hints():
-                names = ", ".join(class_names(self._hints()[key]))
-                sys.stdout.write(f"{word} CLASS shows the settings of one of: {names}\n")
-                self.exit()
+            if word.endswith(".help") and following.startswith("--"):
+                self._help_of_section(word)
         words = [re.sub(r"^(--[\w.]+)=None$", r"\1=null", word) for word in words]
         try:
             return super().parse_args(words, *more, **options)
@@ -70,6 +67,22 @@ class RunParser(LightningArgumentParser):
             for path in config_files(words):
                 read_yaml(path)  # names file, line and column
             raise ConfigError(one_line(mistake.message, words)) from None
+
+    def _help_of_section(self, option: str) -> None:
+        """Show the settings of `--trainer.help`, or which classes `--model.help` takes, and exit."""
+        key = option.removeprefix("--").removesuffix(".help")
+        if key in self._hints():
+            names = ", ".join(class_names(self._hints()[key]))
+            text = f"{option} CLASS shows the settings of one of: {names}\n"
+        elif key in self.groups:
+            whole = self._action_groups, self.usage
+            self._action_groups, self.usage = [self.groups[key]], SUPPRESS
+            text = self.format_help()
+            self._action_groups, self.usage = whole
+        else:
+            return
+        sys.stdout.write(text)
+        self.exit()
 
     def validate(self, namespace: Namespace, *args: Any, **options: Any) -> None:
         """Check types, required settings, and the ranges of numbers that type hints state."""

@@ -323,15 +323,11 @@ def _similar_class(name: str, hint: Any) -> str:
 
 
 def _known(hint: Any) -> Iterator[type]:
-    for base in _classes(hint):
-        yield from _subclasses(base)
-
-
-def _classes(hint: Any) -> Iterator[type]:
+    """Yield the classes that a type stands for: the subclasses of each class in it, or the class itself."""
     for part in get_args(hint):
-        yield from _classes(part)
+        yield from _known(part)
     if isinstance(hint, type) and hint.__module__.partition(".")[0] not in sys.stdlib_module_names:
-        yield hint
+        yield from _subclasses(hint) if hint.__subclasses__() else [hint]
 
 
 def _subclasses(base: type) -> Iterator[type]:

@@ -297,6 +297,7 @@ def test_another_class_is_found_by_its_bare_name_and_takes_over_the_settings_it_
         (["--trainer.callbacks.help"], "LearningRateMonitor"),
         (["--trainer.callbacks.help", "LearningRateMonitor"], "logging_interval"),
         (["--trainer.logger.help=WandbLogger"], "--trainer.logger.project"),
+        (["--trainer.help"], "--trainer.max_steps"),
         (["--help"], "--checkpoint.every_n_train_steps"),
     ],
 )
