@@ -1,4 +1,4 @@
-"""Mistakes that a user can mend are one line; everything else keeps its traceback."""
+"""Errors that a user can fix are one line; all others keep their traceback."""
 
 import errno
 import os
@@ -65,8 +65,8 @@ def call(run: Callable[[], int], *, and_then: Callable[[], str] = lambda: "") ->
     `LIGHTNING_MARLHF_DEBUG=1` these keep their traceback too. A wrong command line or YAML gives status 2.
 
     Args:
-        run: returns the exit status.
-        and_then: says, after a mistake, from where one can go on.
+        run: Returns the exit status.
+        and_then: Says, after a mistake, how to resume.
     """
     try:
         return run()
@@ -96,7 +96,7 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, RecursionError):
         return f"a file or a setting is nested too deeply ({DEBUG_VARIABLE}=1 shows where)"
     if "DataLoader worker" in message:
-        cause = f"perhaps for want of memory ({message})"
+        cause = f"perhaps out of memory ({message})"
         return f"a process that prepares batches died, {cause}"
     files = FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError
     if isinstance(error, files) or (isinstance(error, OSError) and error.filename):

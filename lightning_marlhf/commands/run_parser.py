@@ -86,6 +86,11 @@ class RunParser(LightningArgumentParser):
 
     def validate(self, namespace: Namespace, *args: Any, **options: Any) -> None:
         """Check types, required settings, and the ranges of numbers that type hints state."""
+        for name in self.groups or ():
+            if name in namespace and not isinstance(namespace[name], Namespace):
+                raise TypeError(
+                    f'Parser key "{name}":\n  expected settings, got {namespace[name]!r}'
+                )
         super().validate(namespace, *args, **options)
         for name, hint in self._hints().items():
             mistake = find_outside(namespace.get(name), hint, name)

@@ -32,11 +32,14 @@ _UNKNOWN = re.compile(r"(?:Group '([^']+)' does not accept option|Option) '([^']
 _UNRECOGNIZED = re.compile(r"unrecognized arguments: (\S+)")
 _VALUELESS = re.compile(r"argument --(\S+): expected one argument")
 _MISSING = re.compile(r"the following arguments are required: ([^\n]+)")
-_NO_CLASS = re.compile(r"has no attribute|No module named|Unexpected import path format")
-_NO_CLASS_OF_NAME = re.compile(r"Expected a dot import path string: (\S+)")
+_NO_KEY = re.compile(
+    r"(?:Key must be a string, got:|Spaces not allowed in keys:|Empty nested key:) \"?(.*?)\"?\.?$"
+)
+_NO_CLASS = re.compile(r"module \S+ has no attribute|No module named|Unexpected import path format")
+_NO_CLASS_OF_NAME = re.compile(r"Expected a dot import path string: *(.*?) *$", re.MULTILINE)
 _IMPORT_PATH = re.compile(r"Import path (\S+) does not")
 _OTHER_CLASS = re.compile(r"does not (?:correspond to a subclass of|implement protocol) (\w+)")
-_GOT = re.compile(r"(?:Got value|Given value): (.+)")
+_GOT = re.compile(r"(?:Got value|Given value): ?(.*)")
 _NOT_A_PATH = re.compile(r"^ *- Expected a path but .*$\n?", re.MULTILINE)
 _HINT = re.compile(r" \[hint: (.*?)\]$", re.MULTILINE)
 _CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
@@ -68,9 +71,12 @@ def one_line(message: str, arguments: Sequence[str] = ()) -> str:
     hint = next(iter(_HINT.findall(found.detail)), "")
     detail = _NOT_A_PATH.sub("", _HINT.sub("", found.detail)).strip()
     unknown, missing = _unknown_key(detail), _MISSING.search(detail)
-    valueless = _VALUELESS.match(detail)
+    valueless, no_key = _VALUELESS.match(detail), _NO_KEY.match(detail)
     if valueless:
         return f"{valueless[1]}: expected a value"
+    if no_key:
+        files = [f for f in config_files(arguments) if no_key[1] in _keys(read_yaml(f))]
+        return f"{files[0] if files else 'a config file'}: {no_key[1]!r} cannot be a key"
     if unknown:
         path, line = _about_key(found, unknown, hint, arguments)
     elif missing:
@@ -121,7 +127,9 @@ def find_given(arguments: Sequence[str], path: str) -> tuple[str, Any] | None:
                 tree = read_yaml(Path(value))
             except ConfigError:
                 continue
-            found = next(((value, v) for p, v in _paths(tree) if p == wanted), found)
+            for path_there, given in _paths(tree):
+                whole = wanted.startswith(f"{path_there}.") and not isinstance(given, Mapping)
+                found = (value, given) if path_there == wanted or whole else found
             continue
         option = key[2:].replace(".init_args", "").removesuffix(".help").rstrip("+")
         if option == wanted:
@@ -159,7 +167,7 @@ def readable_types(text: str) -> str:
 
 def config_files(arguments: Sequence[str]) -> list[Path]:
     """Return the files of `--config`, in their order."""
-    return [Path(value) for key, value in _options_of(arguments) if key in _CONFIG]
+    return [Path(value) for key, value in _options_of(arguments) if key in _CONFIG and value]
 
 
 def _options_of(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -179,6 +187,10 @@ def _paths(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _paths(value, path)
 
 
+def _keys(tree: Any) -> Iterator[str]:
+    return (str(path).rpartition(".")[2] for path, _ in _paths(tree))
+
+
 def _deepest(message: str) -> _Complaint:
     """Read the deepest level of an indented message."""
     outer: list[re.Match[str]] = []
@@ -191,16 +203,20 @@ def _deepest(message: str) -> _Complaint:
         return _Complaint("", "", None, message, len(message.partition("\n")[0]), 0)
     start, indent = levels[-1].end(), len(levels[-1]["indent"])
     first, *rest = message[start:].splitlines(keepends=True) or [""]
-    inside = [first]
+    detail = first
     for line in rest:
         dedented = line.strip() and len(line) - len(line.lstrip()) <= indent
-        if dedented and "".join(inside).strip():
+        if dedented and detail.strip():
             break
-        inside.append(line)
-    detail = "".join(inside).rstrip()
-    path = _path(message, levels[:-1] if levels[-1]["cls"] else levels)
-    inside = _path(message, levels)
-    return _Complaint(path, inside, levels[-1]["cls"], detail, start + len(detail), len(levels))
+        detail += line
+    return _Complaint(
+        path=_path(message, levels[:-1] if levels[-1]["cls"] else levels),
+        inside=_path(message, levels),
+        cls=levels[-1]["cls"],
+        detail=detail.rstrip(),
+        end=start + len(detail.rstrip()),
+        num_levels=len(levels),
+    )
 
 
 def _path(message: str, levels: Sequence[re.Match[str]]) -> str:
@@ -292,6 +308,8 @@ def _about_class(found: _Complaint, detail: str, hint: str) -> tuple[str, str]:
     path = f"{found.path}.class_path"
     if other:
         return path, f"{name} is no {other[1]}{hint}"
+    if name.endswith((".yaml", ".yml")):
+        return found.path, f"no config file {name!r}"
     lacks = _missing_package(name)
     if lacks:
         return path, f"{name} needs the package {lacks!r}, which is not installed"
@@ -338,6 +356,8 @@ def _subclasses(base: type) -> Iterator[type]:
 
 def _about_value(detail: str) -> str:
     """Say what was expected, what was given, and the nearest of a choice of words."""
+    if "object has no attribute" in detail:  # jsonargparse reads `init_args: 5` as settings
+        return "init_args: expected settings"
     no_mapping = re.match(r"Unable to load config ['\"](.+?)['\"]\s", f"{detail}\n")
     if no_mapping:
         return f"expected settings, or a YAML file with them, got {no_mapping[1]!r}"
@@ -345,7 +365,7 @@ def _about_value(detail: str) -> str:
     options = list(_options(detail))
     if not options or not got:
         return " ".join(detail.removeprefix("argument ").split())
-    value = got[1].strip()
+    value = re.sub(r"NestedArg\(key='(.+?)', val=(.+)\)", r"\1: \2", got[1].strip())
     near = did_you_mean(value, [option.strip("'") for option in options])
     if near and len(options) > _LISTED:
         return f"got {value!r}{near}"

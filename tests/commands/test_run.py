@@ -148,6 +148,34 @@ def test_a_mistake_in_a_file_is_said_with_the_file(toy_yaml, tmp_path, capsys):
     assert error_of(capsys).startswith(f"{overlay}: model.init_args.sorce: Toy has no 'sorce'")
 
 
+@pytest.mark.parametrize("text", ["1: 2", "null: 2", "trainer: {1: 2}", "a b: 1"])
+def test_a_key_that_is_no_text_is_refused(toy_yaml, tmp_path, capsys, text):
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(text)
+    assert run("--config", toy_yaml, "--config", overlay) == 2
+    assert error_of(capsys).startswith(f"{overlay}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("trainer: null", "trainer"),
+        ("checkpoint: 3", "checkpoint"),
+        ("model: null", "model"),
+        ("model: {init_args: [1]}", "model"),
+        ("model: nofile.yaml", "model"),
+        ("data: 5", "data"),
+        ("model: {class_path: null}", "model"),
+        ("model: {init_args: {updates: null}}", "model.init_args.updates"),
+    ],
+)
+def test_a_section_that_holds_no_settings_is_refused(toy_yaml, tmp_path, capsys, text, key):
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(text)
+    assert run("--config", toy_yaml, "--config", overlay) == 2
+    assert error_of(capsys).startswith(f"{overlay}: {key}: ")
+
+
 def test_settings_beside_class_path_are_pointed_under_init_args(toy_yaml, capsys):
     toy_yaml.write_text(toy_yaml.read_text().replace("  init_args: {rows: 8}", "  rows: 16"))
     assert run("--config", toy_yaml) == 2
