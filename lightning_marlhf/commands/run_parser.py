@@ -86,7 +86,7 @@ class RunParser(LightningArgumentParser):
 
     def validate(self, namespace: Namespace, *args: Any, **options: Any) -> None:
         """Check types, required settings, and the ranges of numbers that type hints state."""
-        for name in self.groups or ():
+        for name in set(self.groups or ()) - set(self._hints()):
             if name in namespace and not isinstance(namespace[name], Namespace):
                 raise TypeError(
                     f'Parser key "{name}":\n  expected settings, got {namespace[name]!r}'

@@ -113,7 +113,7 @@ def with_hint(message: str, options: Sequence[str], hints: Mapping[str, Any]) ->
 
 
 def find_given(arguments: Sequence[str], path: str) -> tuple[str, Any] | None:
-    """Find who set a key: the file (empty for an option) and the value; None where it was not set.
+    """Find who set a key: the file (empty for an option) and the value, if that is in it; None where it was not set.
 
     Args:
         arguments: The command line.
@@ -128,8 +128,10 @@ def find_given(arguments: Sequence[str], path: str) -> tuple[str, Any] | None:
             except ConfigError:
                 continue
             for path_there, given in _paths(tree):
-                whole = wanted.startswith(f"{path_there}.") and not isinstance(given, Mapping)
-                found = (value, given) if path_there == wanted or whole else found
+                if path_there == wanted:
+                    found = (value, given)
+                elif wanted.startswith(f"{path_there}.") and not isinstance(given, Mapping):
+                    found = (value, None)
             continue
         option = key[2:].replace(".init_args", "").removesuffix(".help").rstrip("+")
         if option == wanted:
@@ -244,7 +246,7 @@ def _about_key(found: _Complaint, key: str, hint: str, arguments: Sequence[str])
         return "", f"{key!r} is not an option (options look like --key value)"
     if key in _CLASS_KEYS:
         given = find_given(arguments, found.path)
-        beside = [k for k in given[1] if k not in _CLASS_KEYS] if given else [key]
+        beside = [k for k in (given and given[1]) or () if k not in _CLASS_KEYS] or [key]
         near = did_you_mean(str(beside[0]), _CLASS_KEYS)
         near = near or "; settings stand under init_args"
         return f"{found.path}.{beside[0]}", f"unexpected beside class_path{near}"

@@ -173,7 +173,7 @@ def test_a_section_that_holds_no_settings_is_refused(toy_yaml, tmp_path, capsys,
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text(text)
     assert run("--config", toy_yaml, "--config", overlay) == 2
-    assert error_of(capsys).startswith(f"{overlay}: {key}: ")
+    assert error_of(capsys).startswith(f"{overlay}: {key}")
 
 
 def test_settings_beside_class_path_are_pointed_under_init_args(toy_yaml, capsys):
