@@ -136,8 +136,8 @@ def _parser(options: type, fields: Sequence[_Field], command: str) -> _Parser:
         allow_abbrev=False,
     )
     parser.words = tuple(field.word for field in fields)
-    for field in fields:
-        _add(parser, field)
+    for field in sorted(fields, key=lambda each: each.default is not dataclasses.MISSING):
+        _add(parser, field)  # required ones first
     return parser
 
 
