@@ -6,6 +6,13 @@ import json
 
 import pytest
 
+from lightning_marlhf.files import (
+    cut_unfinished_line,
+    open_bytes,
+    parse_row,
+    read_jsonl,
+    read_lines,
+)
 from lightning_marlhf.records import (
     BestOfN,
     BestOfNPoint,
@@ -16,11 +23,6 @@ from lightning_marlhf.records import (
     ScoreSummary,
     Verdict,
     append_jsonl,
-    cut_unfinished_line,
-    open_bytes,
-    parse_row,
-    read_jsonl,
-    read_lines,
     read_verdicts,
 )
 

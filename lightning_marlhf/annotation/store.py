@@ -12,13 +12,8 @@ from itertools import combinations
 from pathlib import Path
 
 from lightning_marlhf.evaluation.pairs import Pair
-from lightning_marlhf.records import (
-    Verdict,
-    append_jsonl,
-    cut_unfinished_line,
-    read_jsonl,
-    write_jsonl,
-)
+from lightning_marlhf.files import cut_unfinished_line, read_jsonl
+from lightning_marlhf.records import Verdict, append_jsonl, write_jsonl
 from lightning_marlhf.run_lock import InUseError, alone_in
 
 KIND = "human:"  # prefix of annotators' names in the records

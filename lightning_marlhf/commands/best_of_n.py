@@ -10,10 +10,11 @@ from lightning_marlhf.commands.export import export_checkpoint
 from lightning_marlhf.config.options import ConfigError, positional, read_options
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.scored_folder import ScoredFolder, ScoringOptions
+from lightning_marlhf.files import write_json
 from lightning_marlhf.inference.options import PromptOptions, SamplingLimits
 from lightning_marlhf.inference.prompts import read_prompts
 from lightning_marlhf.ranges import Positive, PositiveInt
-from lightning_marlhf.records import BestOfN, read_completions, write_json
+from lightning_marlhf.records import BestOfN, read_completions
 
 NAME = "best_of_n"
 _POOL_SIZE = 64  # responses per prompt where --n does not say

@@ -50,12 +50,11 @@ class GenerateOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Generate responses; see `generate --help`."""
-    return errors.call(
-        lambda: _run(read_options(GenerateOptions, arguments[1:], command="generate"))
-    )
+    return errors.call(lambda: _run(arguments))
 
 
-def _run(options: GenerateOptions) -> int:
+def _run(arguments: Sequence[str]) -> int:
+    options = read_options(GenerateOptions, arguments[1:], command="generate")
     prompts = read_prompts(options.texts, options.source.prompts, options.source.format)
     device, dtype = device_and_dtype(options.loading.dtype)
     job = CompletionJob(
@@ -83,14 +82,8 @@ def _run(options: GenerateOptions) -> int:
         requests = job.tokenize(model, requests)
         if options.overwrite:
             options.out.unlink(missing_ok=True)
-        try:
+        with errors.resumable(str(options.out), arguments):
             job.append_to(options.out, model, requests)
-        except KeyboardInterrupt:
-            again = "without --overwrite " if options.overwrite else ""
-            sys.stderr.write(
-                printable(f"interrupted: rerun {again}to generate what {options.out} lacks\n")
-            )
-            return errors.INTERRUPTED
     sys.stdout.write(printable(f"{options.out}: {len(requests)} responses of {options.model}\n"))
     return 0
 

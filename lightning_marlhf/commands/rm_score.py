@@ -12,10 +12,11 @@ from lightning_marlhf.commands.export import export_checkpoint
 from lightning_marlhf.config.options import ConfigError, positional, read_options
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.scored_folder import ScoredFolder, ScoringOptions
+from lightning_marlhf.files import write_json
 from lightning_marlhf.inference.options import PromptOptions, SamplingOptions
 from lightning_marlhf.inference.prompts import Prompt, read_prompts
 from lightning_marlhf.ranges import PositiveInt
-from lightning_marlhf.records import Completion, RMScores, read_completions, write_json
+from lightning_marlhf.records import Completion, RMScores, read_completions
 from lightning_marlhf.run_folder import EXPORT
 
 NAME = "rm_score"

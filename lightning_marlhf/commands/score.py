@@ -10,10 +10,10 @@ from lightning_marlhf.commands.export import export_checkpoint
 from lightning_marlhf.config.options import ConfigError, positional, read_options
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.display.text import printable, printable_json
+from lightning_marlhf.files import write_text
 from lightning_marlhf.inference.completions import Row, batches, read_rows, to_completion
 from lightning_marlhf.inference.options import LoadOptions, device_and_dtype
 from lightning_marlhf.ranges import PositiveInt
-from lightning_marlhf.records import write_text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ from lightning_marlhf.evaluation.judges.options import (
 )
 from lightning_marlhf.evaluation.judging import Judged, VerdictLog, judge_pairs
 from lightning_marlhf.evaluation.pairs import Pair, draw, read_pairs
+from lightning_marlhf.files import read_json
 from lightning_marlhf.ranges import PositiveInt
-from lightning_marlhf.records import read_json
 
 VERDICTS, RESULTS, PAGE = "verdicts.jsonl", "win_rate.json", "win_rate.md"
 _PRESETS: dict[str | None, dict[str, Any]] = {

@@ -79,6 +79,33 @@ def read_options(options: type[Options], arguments: Sequence[str], *, command: s
     return _build(options, parsed)
 
 
+def split_options(options: type, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separate a command's own options from the words of another parser, such as the settings of `fit`.
+
+    Args:
+        options: A dataclass, as for `read_options`.
+        arguments: The words after the command.
+
+    Returns:
+        The words for `read_options`, and the others in their order.
+    """
+    fields = {field.word: field for field in _fields(options)}
+    ours: list[str] = []
+    others: list[str] = []
+    words = list(arguments)
+    while words:
+        name, equals, _ = words[0].partition("=")
+        field = fields.get(name)
+        known = field is not None or name in ("-h", "--help")
+        taken = [words.pop(0)]
+        while field and not equals and field.hint is not bool and words:
+            if len(taken) > 1 and (not field.item or words[0].startswith("--")):
+                break
+            taken.append(words.pop(0))
+        (ours if known else others).extend(taken)
+    return ours, others
+
+
 @dataclass(frozen=True)
 class _Field:
     """One option, wherever it stands among nested dataclasses."""

@@ -10,7 +10,8 @@ from typing import Any
 
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.evaluation.grading_inputs import Attempt, Problems, read_attempts
-from lightning_marlhf.records import GradedProgram, append_jsonl, cut_unfinished_line, read_jsonl
+from lightning_marlhf.files import cut_unfinished_line, read_jsonl
+from lightning_marlhf.records import GradedProgram, append_jsonl
 from lightning_marlhf.rollout.program_tests import reward_of, run_completion
 from lightning_marlhf.sandbox.pool import Sandbox
 from lightning_marlhf.sandbox.verdicts import Limits, Match, Report, Tests

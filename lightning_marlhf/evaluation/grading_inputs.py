@@ -9,14 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_marlhf.display.text import printable
-from lightning_marlhf.records import (
-    BLANK,
-    is_utf8,
-    open_bytes,
-    parse_row,
-    read_jsonl,
-    read_lines,
-)
+from lightning_marlhf.files import BLANK, is_utf8, open_bytes, parse_row, read_jsonl, read_lines
 from lightning_marlhf.sandbox.verdicts import Tests
 from lightning_marlhf.tasks import apps
 from lightning_marlhf.tasks.rows import (

@@ -13,7 +13,8 @@ from lightning_marlhf.evaluation.judges.budget import BudgetSpent
 from lightning_marlhf.evaluation.judges.human import HumanJudge
 from lightning_marlhf.evaluation.outcomes import INVALID, latest
 from lightning_marlhf.evaluation.pairs import Pair
-from lightning_marlhf.records import Verdict, append_jsonl, cut_unfinished_line, read_verdicts
+from lightning_marlhf.files import cut_unfinished_line
+from lightning_marlhf.records import Verdict, append_jsonl, read_verdicts
 
 _WRITE_EVERY_S = (
     0.5  # a judge that only computes gives thousands a second; each write waits for the disk

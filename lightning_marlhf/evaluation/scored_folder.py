@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lightning_marlhf.config.options import ConfigError
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.evaluation.pairs import asked, digest, kept_ids
+from lightning_marlhf.files import cut_unfinished_line
 from lightning_marlhf.inference.completions import CompletionJob, batches, read_responses
 from lightning_marlhf.inference.options import LoadOptions, device_and_dtype
 from lightning_marlhf.ranges import PositiveInt
@@ -16,7 +17,6 @@ from lightning_marlhf.records import (
     Completion,
     Record,
     append_jsonl,
-    cut_unfinished_line,
     read_completions,
     read_records,
     write_jsonl,

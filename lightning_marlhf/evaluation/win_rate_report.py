@@ -15,7 +15,8 @@ from lightning_marlhf.evaluation.agreement import Agreement, agreement, pairwise
 from lightning_marlhf.evaluation.judging import Judged
 from lightning_marlhf.evaluation.pairs import Pair
 from lightning_marlhf.evaluation.win_rate import summarize
-from lightning_marlhf.records import WinRate, write_json, write_text
+from lightning_marlhf.files import write_json, write_text
+from lightning_marlhf.records import WinRate
 
 MOST_INVALID = 0.05  # share of pairs, above which the other numbers cannot be trusted
 _TRAINED_ON = (

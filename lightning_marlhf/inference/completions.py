@@ -12,14 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.display.text import printable
+from lightning_marlhf.files import cut_unfinished_line, read_jsonl
 from lightning_marlhf.inference.prompts import Prompt
-from lightning_marlhf.records import (
-    Completion,
-    append_jsonl,
-    cut_unfinished_line,
-    read_completions,
-    read_jsonl,
-)
+from lightning_marlhf.records import Completion, append_jsonl, read_completions
 from lightning_marlhf.tasks.dialogue import to_plain
 from lightning_marlhf.tasks.messages import split_dialogue
 
@@ -272,5 +267,5 @@ def _read_dialogue(row: Mapping[str, Any]) -> Row:
     found = row.get("messages") if is_text else row["prompt"]
     if found is None:
         return {}
-    turns, _ = split_dialogue({"prompt": found}, prompt="prompt", chosen="", answers=())
+    turns, _ = split_dialogue({"prompt": found}, prompt="prompt", chosen="", responses=())
     return {"messages": turns, "prompt": row["prompt"] if is_text else to_plain(turns)}

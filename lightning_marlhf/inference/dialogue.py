@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
 from lightning_marlhf.data.examples import Question, TokenizedQuestion
-from lightning_marlhf.hub.tokenizer import decode_answers, end_tokens
+from lightning_marlhf.hub.tokenizer import decode_responses, end_tokens
 from lightning_marlhf.inference.loading import LanguageModel
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
 from lightning_marlhf.tasks import dialogue
@@ -120,7 +120,7 @@ class TextStream(BaseStreamer):  # type: ignore[misc]
 
     def _decode(self) -> str:
         spoken = [token for token in self._ids if token not in self._ends]
-        (text,) = decode_answers(self.tokenizer, [self._prompt or []], [spoken])
+        (text,) = decode_responses(self.tokenizer, [self._prompt or []], [spoken])
         for stop in self.stop:
             text = text.partition(stop)[0]
         return text.lstrip()

@@ -18,11 +18,11 @@ from transformers.generation.streamers import BaseStreamer
 from lightning_marlhf.data.collate import Padder
 from lightning_marlhf.data.examples import TokenizedQuestion
 from lightning_marlhf.display.text import printable
+from lightning_marlhf.files import read_json
 from lightning_marlhf.hub import chat
 from lightning_marlhf.hub.tokenizer import encode_prompts, load_tokenizer
 from lightning_marlhf.models.backbone import context_length, load_causal_lm
 from lightning_marlhf.models.policy import Policy
-from lightning_marlhf.records import read_json
 from lightning_marlhf.rollout.generation import SamplingSettings, generate
 from lightning_marlhf.run_folder import CHECKPOINTS, DONE_FILE, EXPORT, LAST
 from lightning_marlhf.tasks.dialogue import Turn
@@ -120,7 +120,7 @@ class LanguageModel:
         """
         if isinstance(prompt, str):
             return encode_prompts(self.tokenizer, [prompt])[0]
-        text = chat.render(self.tokenizer, prompt, answer_follows=True)
+        text = chat.render(self.tokenizer, prompt, response_follows=True)
         return encode_prompts(self.tokenizer, [text], special_tokens=False)[0]
 
     @torch.inference_mode()

@@ -15,14 +15,6 @@ FORMATS = (TEXT, CHAT, *READERS)
 Format = Literal[FORMATS]  # type: ignore[valid-type]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-MODEL_HELP = (
-    "run directory, export/ folder, .ckpt of a run, Hugging Face folder, or Hub id (owner/name)"
-)
-REWARD_MODEL_HELP = (
-    f"sequence classifier: {MODEL_HELP}; MODEL#LABEL names the label whose logit is the score, where there are "
-    "several"
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:

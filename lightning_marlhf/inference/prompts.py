@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_marlhf.display.text import printable
+from lightning_marlhf.files import decode_line, read_jsonl, read_lines
 from lightning_marlhf.inference.options import CHAT, TEXT
-from lightning_marlhf.records import decode_line, read_jsonl, read_lines
 from lightning_marlhf.tasks import dialogue, prompts
 from lightning_marlhf.tasks.dialogue import Turn
 from lightning_marlhf.tasks.messages import split_dialogue
@@ -99,7 +99,7 @@ def _read_row(row: Mapping[str, Any], number: int, format: str) -> Prompt:
         return Prompt(name, prompts.READERS[format](row), reference)
     text = row.get("prompt")
     if format == CHAT and not isinstance(text, str):
-        turns, _ = split_dialogue(row, prompt="prompt", chosen="chosen", answers=())
+        turns, _ = split_dialogue(row, prompt="prompt", chosen="chosen", responses=())
         return Prompt(name, dialogue.to_plain(turns), row.get("reference"), turns)
     if not isinstance(text, str) or not text.strip():
         raise MalformedRow("expected a `prompt` with a text" + _hint(row, format))

@@ -21,6 +21,7 @@ from lightning_marlhf.tasks.rows import (
 
 HUB_ID = "openai/webgpt_comparisons"
 HUB_ROWS: Mapping[str, int] = {"train": 19_578}
+PROMPT_END = " Assistant:"
 
 Brackets = Literal["citations", "all"]
 
@@ -46,12 +47,28 @@ def preference(row: Row, *, brackets: Brackets = "citations") -> PreferenceText:
     answers = [f" {_clean(text(row, column), brackets)}" for column in ("answer_0", "answer_1")]
     better = 0 if scores[0] >= scores[1] else 1
     return PreferenceText(
-        prompt=f" Human: {question} Assistant:",
+        prompt=f" Human: {question}{PROMPT_END}",
         chosen=answers[better],
         rejected=answers[1 - better],
-        post=fingerprint(question),
+        group=fingerprint(question),
         tie=scores[0] == scores[1],
     )
+
+
+def read_prompt(row: Row) -> str:
+    """Read the prompt of a stored row."""
+    return preference(row).prompt
+
+
+def row_of(text: str) -> Row:
+    """Make a stored row that holds nothing but ``text``, so that it is framed as the data's own rows are."""
+    return {
+        "question": {"full_text": text},
+        "answer_0": "",
+        "answer_1": "",
+        "score_0": 0,
+        "score_1": 0,
+    }
 
 
 def _score(row: Row, column: str) -> float:

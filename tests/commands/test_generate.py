@@ -10,9 +10,10 @@ from transformers import (
 )
 
 from lightning_marlhf.commands import generate, grade
+from lightning_marlhf.files import read_jsonl, write_json
 from lightning_marlhf.inference import completions
 from lightning_marlhf.models.hf_export import export
-from lightning_marlhf.records import append_jsonl, read_completions, read_jsonl, write_json
+from lightning_marlhf.records import append_jsonl, read_completions
 from tests.published import END, EOS, GEMMA_TEMPLATE, publish
 
 
@@ -236,7 +237,7 @@ def test_an_interrupted_run_keeps_what_it_made_and_is_resumed(
     with monkeypatch.context() as patch:
         patch.setattr(completions, "append_jsonl", append_twice)
         assert run_into(out, published) == 130
-    assert "interrupted: rerun to generate what" in capsys.readouterr().err
+    assert "resume with:" in capsys.readouterr().err
     with out.open("a") as file:
         file.write('{"sample_id": "2", "pro')  # as a process that is killed leaves it
     assert run_into(out, published) == 0

@@ -105,7 +105,7 @@ def test_what_is_streamed_is_what_was_sampled():
     (pair,) = encode_pairs(tokenizer, ["Assistant:"], ["it  is\n    a \N{GRINNING FACE} cat"])
     stream = TextStream(tokenizer, said.append)
     stream.put(torch.tensor([pair.prompt]))
-    for token in pair.answer:
+    for token in pair.response:
         stream.put(torch.tensor([token]))
     stream.end()
     assert "".join(said) == stream.text == "it  is\n    a \N{GRINNING FACE} cat"
