@@ -70,14 +70,14 @@ def split_dialogue(
         UnusableRow: see `read_messages`; or prompt and responses do not belong together.
     """
     told = _read_prompt(row, prompt)
-    if _ends_answered(told) and tuple(responses) == (chosen,) and not has(row, chosen):
+    if _ends_with_assistant(told) and tuple(responses) == (chosen,) and not has(row, chosen):
         return _require_question(told[:-1]), [told[-1]["content"]]
     if not told and not responses and not has(row, chosen):
         return _require_question(_turns(value(row, prompt), prompt, speaker="user")), []
     wanted = responses if told or responses else (chosen,)
-    dialogues = [_read_answer(row, each, whole=not told) for each in wanted]
+    dialogues = [_read_response(row, each, whole=not told) for each in wanted]
     contents = [response for _, response in dialogues]
-    if _ends_answered(told) and (not wanted or _same_answer(told[-1]["content"], contents)):
+    if _ends_with_assistant(told) and (not wanted or _same_response(told[-1]["content"], contents)):
         told = told[:-1]
     prompts = [_join(told, context) for context, _ in dialogues] or [told]
     if any(each != prompts[0] for each in prompts):
@@ -93,13 +93,13 @@ def _read_prompt(row: Row, column: str) -> list[Turn]:
     return [] if found is None else _turns(value(row, found), found, speaker="user")
 
 
-def _read_answer(row: Row, column: str, *, whole: bool) -> tuple[list[Turn], str]:
+def _read_response(row: Row, column: str, *, whole: bool) -> tuple[list[Turn], str]:
     """Give what stands before a response in its column, and the response."""
     found = value(row, column)
     if whole and isinstance(found, str):
         found = to_turns(found)
     turns = _turns(found, column, speaker="assistant")
-    if not _ends_answered(turns):
+    if not _ends_with_assistant(turns):
         raise UnusableRow(f"column {column} does not end with a message of the assistant")
     return turns[:-1], turns[-1]["content"]
 
@@ -110,11 +110,11 @@ def _turns(found: Any, column: str, *, speaker: str) -> list[Turn]:
     return read_messages([{"role": speaker, "content": found}] if is_text else found, column)
 
 
-def _ends_answered(turns: Sequence[Turn]) -> bool:
+def _ends_with_assistant(turns: Sequence[Turn]) -> bool:
     return bool(turns) and turns[-1]["role"] == "assistant"
 
 
-def _same_answer(content: str, responses: Sequence[str]) -> bool:
+def _same_response(content: str, responses: Sequence[str]) -> bool:
     return content.strip() in [response.strip() for response in responses]
 
 
@@ -129,7 +129,7 @@ def _join(told: list[Turn], context: list[Turn]) -> list[Turn]:
 def _require_question(turns: list[Turn]) -> list[Turn]:
     if not turns:
         raise UnusableRow("empty prompt")
-    if _ends_answered(turns):
+    if _ends_with_assistant(turns):
         raise UnusableRow("the prompt ends with a message of the assistant")
     return turns
 
