@@ -30,8 +30,9 @@ from benchmarks.random_rows import RandomRows
 from lightning_marlhf.callbacks.environment import git_commit
 from lightning_marlhf.commands import run as cli
 from lightning_marlhf.models.architectures import PUBLISHED
-from lightning_marlhf.models.backbone import ModelConfig, load_sequence_classifier
+from lightning_marlhf.models.configs import ModelConfig
 from lightning_marlhf.models.hf_export import export
+from lightning_marlhf.models.loading import load_sequence_classifier
 from lightning_marlhf.modules import ma_ppo
 from lightning_marlhf.planning import estimate
 from lightning_marlhf.planning.planned_run import read_run

@@ -10,7 +10,8 @@ from lightning_marlhf.data.collate import Padder
 from lightning_marlhf.data.examples import TokenizedQuestion
 from lightning_marlhf.hub import chat
 from lightning_marlhf.hub.tokenizer import encode_prompts, load_tokenizer
-from lightning_marlhf.models.backbone import context_length, load_causal_lm
+from lightning_marlhf.models.backbone import context_length
+from lightning_marlhf.models.loading import load_causal_lm
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.rollout.generation import SamplingSettings, generate
 from lightning_marlhf.tasks.dialogue import to_turns

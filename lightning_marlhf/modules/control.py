@@ -1,4 +1,4 @@
-"""What PPO adapts while it runs, kept in buffers so that checkpoints hold it: the price of KL, the scale of scores."""
+"""What PPO adapts while it runs, kept in buffers so that checkpoints hold it: KL coefficient and scale of scores."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from lightning_marlhf.ranges import NonNegative, Positive, PositiveInt, checked
 @checked
 @dataclass(frozen=True)
 class KLControl:
-    """How the KL penalty is priced.
+    """The KL coefficient, and how it adapts.
 
     Attributes:
         coefficient: beta, reward per nat of KL; where it starts, if it adapts.

@@ -19,7 +19,8 @@ from lightning_marlhf.models.configs import ModelConfig, ModelSource
 from lightning_marlhf.models.lora import adapt
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.modules import MAPPO, SFT, RewardModel
-from lightning_marlhf.modules.base import TrainingModule, count_updates
+from lightning_marlhf.modules.base import TrainingModule
+from lightning_marlhf.modules.updates import count_updates
 from lightning_marlhf.planning.memory import Pass, Precision, Shape
 from lightning_marlhf.planning.planned_networks import precision_of, shape_of
 from lightning_marlhf.rollout.scoring import RewardModelScorer
@@ -192,13 +193,13 @@ def _networks(
         )
 
     if isinstance(module, SFT):
-        yield "policy", network(module.model, scalar=False)
+        yield "policy", network(module.starts_from, scalar=False)
     elif isinstance(module, RewardModel):
-        yield "reward_model", network(module.model, scalar=True)
+        yield "reward_model", network(module.starts_from, scalar=True)
     else:
-        yield "policy", network(module.policy_source, scalar=False)
-        yield "critic", network(module.critic_source or module.policy_source, scalar=True)
-        if module.lora is None or module.reference_source != module.policy_source:
+        yield "policy", network(module.starts_from, scalar=False)
+        yield "critic", network(module.critic_source or module.starts_from, scalar=True)
+        if module.lora is None or module.reference_source != module.starts_from:
             yield "reference", network(module.reference_source, scalar=False, learns=False)
         for scorer in (module.scorer, *module.auxiliary_scorers):
             if isinstance(scorer, RewardModelScorer):
@@ -215,7 +216,7 @@ def _build(
     exporter = _exporter(source, files) if isinstance(source, str) else None
     if exporter is not None:
         module, data, _ = _objects(["--config", str(exporter)])
-        start = module.policy_source if isinstance(module, MAPPO) else module.model
+        start = module.starts_from
         return _build(start, data, [exporter], scalar=scalar)
     rows = vocabulary.rows_needed(data.tokenizer) if isinstance(source, ModelConfig) else None
     return build_on_meta(source, classifier=scalar, vocab_size=rows)

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.ranges import PositiveInt, checked
+from lightning_marlhf.rollout.pending import Pending
 from lightning_marlhf.rollout.program_tests import parse_tests, reward_of, run_completion
-from lightning_marlhf.rollout.scoring import Pending, Scorer, Scores
+from lightning_marlhf.rollout.scoring import Scorer, Scores
 from lightning_marlhf.sandbox.pool import Sandbox, available_cpus
 from lightning_marlhf.sandbox.verdicts import Limits, Match, Report, Tests, Verdict
 from lightning_marlhf.types import Rollout
@@ -67,27 +69,26 @@ class CodeTestScorer(Scorer):
         self.unsafe = unsafe
         self._sandbox: Sandbox | None = None
 
-    def prepare(self, *, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
+    def prepare(
+        self, *, tokenizer: PreTrainedTokenizerBase, network_factory: NetworkFactory
+    ) -> None:
         """Start the sandbox, so that a machine without one is found out before the first rollout."""
         self._open()
 
-    def submit(self, rollout: Rollout) -> Pending:
-        """Start to run the programs."""
-        sandbox, stop_at_error = self._open(), not self.evaluating
-        reports = [
-            None
-            if tests is None
-            else run_completion(
-                text,
-                tests,
-                sandbox,
-                empty_is_error=self.empty_is_error,
-                stop_at_error=stop_at_error,
-            )
-            for text, tests in zip(
-                rollout.texts, map(self._tests, rollout.prompts.references), strict=True
-            )
-        ]
+    def submit(self, rollout: Rollout, *, evaluating: bool) -> Pending[Scores]:
+        """Start to run the programs: all tests of each in evaluations, no more than decide the reward in training."""
+        sandbox = self._open()
+        reports: list[Future[Report] | None] = []
+        for text, reference in zip(rollout.texts, rollout.prompts.references, strict=True):
+            tests = read_tests(reference)
+            if tests is None:
+                reports.append(None)
+                continue
+            if self.max_tests is not None and not evaluating:
+                first = slice(self.max_tests)
+                tests = Tests(tests.inputs[first], tests.outputs[first], tests.fn_name)
+            options = {"empty_is_error": self.empty_is_error, "stop_at_error": not evaluating}
+            reports.append(run_completion(text, tests, sandbox, **options))
         return _Running(self.name, reports, rollout.response_ids.device)
 
     def close(self) -> None:
@@ -107,13 +108,6 @@ class CodeTestScorer(Scorer):
                 unsafe=self.unsafe,
             )
         return self._sandbox
-
-    def _tests(self, reference: Any) -> Tests | None:
-        found = read_tests(reference)
-        if found is None or self.max_tests is None or self.evaluating:
-            return found
-        first = slice(self.max_tests)
-        return Tests(found.inputs[first], found.outputs[first], found.fn_name)
 
 
 def read_tests(reference: Any) -> Tests | None:

@@ -155,11 +155,11 @@ def _turns(row: Answered) -> list[Mapping[str, str]]:
     return [*row.messages, {"role": "assistant", "content": row.response.strip()}]
 
 
-def speak_alike(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
+def same_vocabulary(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
     """Tell whether both tokenizers have the same tokens with the same ids, special ones included, and add the same."""
 
-    def language(tokenizer: PreTrainedTokenizerBase) -> tuple[object, ...]:
+    def tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[object, ...]:
         ends = tokenizer.eos_token_id, tokenizer.bos_token_id
         return tokenizer.get_vocab(), ends, encode_prompts(tokenizer, ["x"])
 
-    return language(one) == language(other)
+    return tokens(one) == tokens(other)

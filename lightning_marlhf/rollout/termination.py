@@ -1,17 +1,17 @@
 """Where macro actions end: one class, one termination condition.
 
-A condition sees the whole rollout (token ids, texts, and, if it asks for them, the reference
-model's log-probabilities) and returns a partition of every row's response tokens. To write one's
-own: subclass `Termination` with one method, `__call__`, and name it in the YAML.
+A condition sees the whole rollout (token ids, texts, and, if it asks for them, the reference model's log-probabilities)
+and returns a partition of every row's response tokens. To write one's own: subclass `Termination` with one method,
+`__call__`, and name it in the YAML.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -19,6 +19,7 @@ from lightning_marlhf.ops import segmentation
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, Range, checked
 from lightning_marlhf.rollout.parser_pool import ParserPool
 from lightning_marlhf.rollout.parsing import Parser
+from lightning_marlhf.rollout.pending import Pending, Ready
 from lightning_marlhf.rollout.token_ends import token_ends
 from lightning_marlhf.types import MacroActions, Rollout
 
@@ -36,9 +37,6 @@ class Termination(ABC):
             tokenizer: the policy's.
         """
 
-    def begin(self, rollout: Rollout) -> None:  # noqa: B027
-        """Start slow work on the CPU when the responses are there; the models run before the cuts are asked for."""
-
     @abstractmethod
     def __call__(self, rollout: Rollout, *, seeds: Int[Tensor, " batch"]) -> MacroActions:
         """Cut every row of ``rollout``.
@@ -46,7 +44,14 @@ class Termination(ABC):
         Args:
             rollout: the responses.
             seeds: one number per row for random conditions; the same row and seed give the same cuts in any batch.
+
+        Returns:
+            The macro actions: every response token belongs to exactly one, and padding to none.
         """
+
+    def submit(self, rollout: Rollout, *, seeds: Int[Tensor, " batch"]) -> Pending[MacroActions]:
+        """Start to cut every row; a condition that is slow on the CPU works while the models run their passes."""
+        return Ready(self(rollout, seeds=seeds))
 
     def __repr__(self) -> str:
         """Name the condition and its settings."""
@@ -158,15 +163,28 @@ class Parsing(Termination):
         self._tokenizer = tokenizer
         self._pool.start()
 
-    def begin(self, rollout: Rollout) -> None:
+    def __call__(self, rollout: Rollout, *, seeds: Int[Tensor, " batch"]) -> MacroActions:
+        """Cut where phrases start."""
+        return self.submit(rollout, seeds=seeds).result()
+
+    def submit(self, rollout: Rollout, *, seeds: Int[Tensor, " batch"]) -> Pending[MacroActions]:
         """Send the responses to the processes."""
         ends = token_ends(rollout, self._tokenizer)
         self._pool.submit(list(zip(rollout.texts, ends, strict=True)))
+        return _Phrases(self._pool, rollout.response_mask, self.fallback_n)
 
-    def __call__(self, rollout: Rollout, *, seeds: Int[Tensor, " batch"]) -> MacroActions:
-        """Cut the rollout that `begin` was given."""
-        cuts = self._pool.collect()
-        mask = rollout.response_mask
+
+@dataclass(frozen=True)
+class _Phrases:
+    """Macro actions that the processes of a parser are looking for."""
+
+    pool: ParserPool
+    response_mask: Bool[Tensor, "batch response"]
+    fallback_n: int
+
+    def result(self) -> MacroActions:
+        """Wait for the cuts."""
+        cuts, mask = self.pool.collect(), self.response_mask
         starts = torch.zeros(mask.shape, dtype=torch.bool)
         fixed = list(range(0, mask.shape[1], self.fallback_n))
         for row, cut in enumerate(cuts):

@@ -11,7 +11,8 @@ from tokenizers import decoders
 from transformers import GenerationConfig
 
 from lightning_marlhf.hub.tokenizer import decode_answers, encode_pairs, load_tokenizer
-from lightning_marlhf.models.backbone import hidden_states, load_causal_lm
+from lightning_marlhf.models.backbone import hidden_states
+from lightning_marlhf.models.loading import load_causal_lm
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.rollout.generation import (
     InverseCdf,

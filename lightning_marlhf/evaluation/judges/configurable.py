@@ -11,6 +11,7 @@ from lightning_marlhf.evaluation.judges.cache import Cache, default_path
 from lightning_marlhf.evaluation.judges.endpoint import Endpoint
 from lightning_marlhf.evaluation.judges.openai_compatible import OpenAICompatibleJudge
 from lightning_marlhf.evaluation.judges.reward_model import RewardModelJudge
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.ranges import NonNegative, PositiveInt, checked
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 
@@ -49,7 +50,7 @@ class JudgeByRewardModel(RewardModelJudge):
 
     def prepare(self, device: torch.device) -> None:
         """Load the reward model."""
-        self._to_load.load(device)
+        self._to_load.load(NetworkFactory(device))
 
 
 @checked
