@@ -156,7 +156,7 @@ class MacroActions(TensorBatch):
 
 @dataclass(frozen=True)
 class TokenLogprobs(TensorBatch):
-    """What a policy's forward pass says about given response tokens."""
+    """What a policy's forward pass gives for response tokens."""
 
     logprobs: Float[Tensor, "batch response"]  # of the given tokens, under the given temperature
     entropy: Float[Tensor, "batch response"]  # of the whole next-token distribution, in nats

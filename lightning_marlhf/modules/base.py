@@ -41,16 +41,16 @@ class TrainingModule(UpdatingModule):
     """One stage of RLHF. A subclass says which networks learn, and from what.
 
     Args:
-        optimization: how weights are updated.
-        micro_batch_size: rows per forward and backward pass; memory grows with it, results do not change (in half
+        optimization: How weights are updated.
+        micro_batch_size: Rows per forward and backward pass. Memory grows with it; results do not change (in half
             precision by the rounding of each pass's gradients, about 0.2 %).
-        checkpoint_activations: keep a layer's input alone, and run the layer again in the backward pass: less memory,
-            a third more time, the same results.
-        lora: adapters learn, beside frozen weights; null: all weights learn. The reference of MA-PPO is then the policy
-            without its adapter, and takes no memory.
-        dtype: of the weights.
-        seed: of new heads and adapters, and of the random initialisation of an inline ``config:``; in MA-PPO also of
-            sampling, and of the order in which experience is learnt from.
+        checkpoint_activations: Keep only the input of each layer, and run the layer again in the backward pass: less
+            memory, a third more time, the same results.
+        lora: Train low-rank adapters beside frozen weights; null trains all weights. The reference of MA-PPO is then
+            the policy without its adapter, and takes no memory.
+        dtype: Dtype of the weights.
+        seed: Seed of new heads and adapters, and of the random initialisation of an inline ``config:``; in MA-PPO also
+            of sampling, and of the order in which experience is learnt from.
     """
 
     monitor: str
@@ -274,9 +274,9 @@ class TrainingModule(UpdatingModule):
         """
         if self.strict_loading:
             refuse_other_networks(checkpoint.get("state_dict", {}), self.state_dict())
-        states = checkpoint.get("random_state")
-        states = [states] if isinstance(states, dict) else states  # of one process, once
-        self._random_state = states and states[self.trainer.global_rank % len(states)]
+        if states := checkpoint.get("random_state"):
+            states = [states] if isinstance(states, dict) else states  # of one process, once
+            self._random_state = states[self.trainer.global_rank % len(states)]
         self.skipped = Skipped(**checkpoint.get("skipped", {}))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

@@ -15,9 +15,9 @@ class KLControl:
     """The KL coefficient, and how it adapts.
 
     Attributes:
-        coefficient: beta, reward per nat of KL; where it starts, if it adapts.
+        coefficient: Beta, the reward taken off per nat of KL; its first value, if it adapts.
         target: KL per response in nats that the coefficient is steered to; null keeps the coefficient.
-        horizon: episodes in which the coefficient changes by at most a fifth; smaller adapts faster. A rollout changes
+        horizon: Episodes in which the coefficient changes by at most a fifth; smaller adapts faster. A rollout changes
             it by no more.
     """
 

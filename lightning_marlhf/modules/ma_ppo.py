@@ -28,12 +28,7 @@ from lightning_marlhf.ops import masking
 from lightning_marlhf.ranges import checked
 from lightning_marlhf.rollout.experience import Actors, Execution, collect_experience
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
-from lightning_marlhf.rollout.retries import (
-    RESERVED_NAMES,
-    RetryingScorer,
-    RetryPolicy,
-    ScoringError,
-)
+from lightning_marlhf.rollout.retries import RetryingScorer, RetryPolicy, ScoringError, check_names
 from lightning_marlhf.rollout.scoring import Scorer
 from lightning_marlhf.rollout.settings import Credit, Shaping
 from lightning_marlhf.rollout.stopwatch import Stopwatch
@@ -48,24 +43,25 @@ class MAPPO(TrainingModule):
     """Trains a policy against a scorer by PPO over macro actions.
 
     Args:
-        policy: the model to train, usually an SFT export: folder or Hub id.
-        critic: where the critic starts: a reward model (its weights, with a value for every token); null takes
-            the policy's body with a head of zeros, for scorers that are no network of the policy's tokens.
-        scorer: scores whole responses; training maximises it.
-        termination: where macro actions end; fixed n = 1 is token-level PPO.
-        sampling: how the policy samples.
-        reference: what KL is measured against; null takes ``policy``.
-        auxiliary_scorers: scorers that are only reported.
-        credit: how credit is assigned to macro actions.
-        shaping: how scores and KL become rewards.
-        kl: the KL coefficient.
-        ppo: how experience is learnt from.
-        retry_policy: what is done about scorers that raise.
-        **shared: of `TrainingModule`.
+        policy: Model to train, usually an SFT export: folder or Hub id.
+        scorer: Scores whole responses; training maximises it.
+        termination: Where macro actions end; fixed n = 1 is token-level PPO.
+        sampling: How the policy samples.
+        critic: Reward model from which the critic starts (its weights, with a value for every token); null takes the
+            policy's body with a head of zeros, for scorers that are no network of the policy's tokens.
+        reference: Model that KL is measured against; null takes ``policy``.
+        auxiliary_scorers: Scorers whose scores are only reported.
+        credit: How credit is assigned to macro actions.
+        shaping: How scores and KL become rewards.
+        kl: KL coefficient.
+        ppo: How experience is learnt from.
+        retry_policy: What is done about scorers that raise.
+        **shared: Arguments of `TrainingModule`.
     """
 
     monitor = "objective/scores"
     stages = ("ppo", "evaluation")
+    episodes: Tensor
 
     def __init__(
         self,
@@ -85,12 +81,7 @@ class MAPPO(TrainingModule):
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        names = [each.name for each in (scorer, *auxiliary_scorers)]
-        if len(set(names)) < len(names) or set(names) & RESERVED_NAMES:
-            raise ValueError(
-                f"scorers are called {names}: expected different names, none of {sorted(RESERVED_NAMES)}; "
-                "set init_args.name"
-            )
+        check_names([scorer, *auxiliary_scorers])
         self.starts_from = policy
         self.critic_source = critic
         self.reference_source = policy if reference is None else reference
@@ -157,9 +148,10 @@ class MAPPO(TrainingModule):
     def _normalize(self, scores: Tensor, valid: Tensor, *, observe: bool) -> Tensor:
         """Scale scores by the deviation of all that were seen, these of all ranks included if they are to be seen."""
         if observe:
-            of_all, are_valid = self.all_gather(scores), self.all_gather(valid.long()) > 0
+            of_all, are_valid = self.gather(scores), self.gather(valid.long()) > 0
             self.score_normalizer.observe(of_all.flatten(), are_valid.flatten())
-        return self.score_normalizer(scores)
+        scaled: Tensor = self.score_normalizer(scores)
+        return scaled
 
     def _minibatches(self, size: int) -> Iterator[list[int]]:
         """Cut a rollout of all ranks into random parts, anew in every epoch; a function of seed and step alone."""
@@ -209,7 +201,7 @@ class MAPPO(TrainingModule):
         num_valid = int(self.all_reduce_sum(experience.valid.sum()).item())
         if num_valid:
             self.kl_controller.update(values["objective/kl"], episodes=num_valid)
-            values |= metrics.extremes(experience, gather=self.all_gather)
+            values |= metrics.extremes(experience, gather=self.gather)
             values |= metrics.variance_metrics(experience, all_reduce_sum=self.all_reduce_sum)
             values["val/num_eos_tokens"] = (1 - values["response_length/clip_ratio"]) * num_valid
         if (square := values.pop("val/ratio_square", None)) is not None:
@@ -241,7 +233,7 @@ class MAPPO(TrainingModule):
         metrics.add_evaluation(self._evaluation, experience)
         return {"experience": experience}
 
-    predict_step = validation_step
+    predict_step = validation_step  # type: ignore[assignment]
 
     def on_predict_epoch_start(self) -> None:
         """Collect means that nobody reads."""
@@ -315,8 +307,9 @@ class MAPPO(TrainingModule):
     def dry_run_loss(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Compute a loss of one pass of policy and critic of the largest shape."""
         size = self.sampling.max_new_tokens
-        output = self.policy(input_ids, mask, num_targets=size, temperature=1.0)
-        return output.logprobs.sum() + self.critic(input_ids, mask, num_targets=size).sum()
+        logprobs = self.policy(input_ids, mask, num_targets=size, temperature=1.0).logprobs
+        loss: Tensor = logprobs.sum() + self.critic(input_ids, mask, num_targets=size).sum()
+        return loss
 
     def on_fit_start(self) -> None:
         """Load what does not learn, and refuse a run that cannot be cut into equal updates."""

@@ -35,21 +35,21 @@ class Optimization:
     A schedule counts the updates in which its network learns: the policy's begins after ``ppo.critic_warmup``.
 
     Attributes:
-        lr: peak learning rate (of the policy, where there is a critic).
-        critic_lr: the critic's; null takes ``lr``.
-        betas: AdamW's.
-        eps: AdamW's.
-        weight_decay: of matrices; vectors (norms, biases) have none.
-        critic_weight_decay: the critic's; null takes ``weight_decay``.
-        schedule: after the warm-up: "constant", "linear" to 0, or "cosine" to 0.
-        critic_schedule: the critic's; null takes ``schedule``.
-        warmup_ratio: share of its updates in which a network's learning rate rises from 0.
-        warmup_steps: the same in updates; given, it replaces the ratio.
-        critic_warmup_steps: the critic's; null takes the policy's steps or ratio.
-        max_grad_norm: gradients are clipped to this norm, policy and critic each by itself; null does not clip.
-        critic_max_grad_norm: the critic's; null takes ``max_grad_norm``.
-        max_skips_in_a_row: updates whose gradients are NaN or infinite are left out; more than so many, one after
-            another, end the run.
+        lr: Peak learning rate (of the policy, where there is a critic).
+        critic_lr: Peak learning rate of the critic; null takes ``lr``.
+        betas: Betas of AdamW.
+        eps: Epsilon of AdamW.
+        weight_decay: Weight decay of matrices; vectors (norms, biases) have none.
+        critic_weight_decay: Weight decay of the critic; null takes ``weight_decay``.
+        schedule: Learning rate after the warm-up: "constant", "linear" to 0, or "cosine" to 0.
+        critic_schedule: Schedule of the critic; null takes ``schedule``.
+        warmup_ratio: Share of its updates in which a network's learning rate rises from 0.
+        warmup_steps: Updates of the warm-up; replaces the ratio.
+        critic_warmup_steps: Updates of the critic's warm-up; null takes the policy's steps or ratio.
+        max_grad_norm: Norm to which gradients are clipped, policy and critic each by itself; null does not clip.
+        critic_max_grad_norm: Norm for the critic; null takes ``max_grad_norm``.
+        max_skips_in_a_row: Maximum number of updates in a row that are skipped as their gradients are NaN or infinite;
+            one more ends the run.
     """
 
     lr: Rate = 1e-5

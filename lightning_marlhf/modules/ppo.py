@@ -20,15 +20,15 @@ class PPO:
     """How experience is learnt from.
 
     Attributes:
-        epochs: passes over each rollout.
-        minibatches: updates per pass; the rollout is cut into this many random parts.
-        clip_range: epsilon of the policy loss.
-        value_clip_range: epsilon of the value loss; null does not clip.
-        ratio_level: "token" ratios, each with its macro action's advantage (released code), or one ratio per "macro"
-            action, the product of its tokens' (paper).
-        loss_reduction: mean of the loss over "token"s, or per "sequence" and then over sequences (released code).
-        critic_warmup: first updates in which only the critic learns; the policy's schedule and its warm-up begin after
-            them.
+        epochs: Passes over each rollout.
+        minibatches: Updates per pass; the rollout is cut into this many random parts.
+        clip_range: Epsilon of the policy loss.
+        value_clip_range: Epsilon of the value loss; null does not clip.
+        ratio_level: Level of the probability ratios: per "token", each with its macro action's advantage (released
+            code), or per "macro" action, the product of its tokens' (paper).
+        loss_reduction: Mean of the loss over "token"s, or per "sequence" and then over sequences (released code).
+        critic_warmup: Number of first updates in which only the critic learns; the policy's schedule and its warm-up
+            begin after them.
     """
 
     epochs: PositiveInt = 1

@@ -23,12 +23,13 @@ class RewardModel(TrainingModule):
     """Trains a one-label sequence classifier by Bradley-Terry on preference pairs.
 
     Args:
-        model: folder or Hub id (a language model gets a new head), or an inline ``config:``.
+        model: Folder or Hub id (a language model gets a new head), or an inline ``config:``.
         loss: "last" compares the scores of the last tokens (paper); "tokens" those of all tokens from the first that
             differs (DeepSpeed-Chat, which the released code uses).
-        center_rows: demonstrations whose mean score becomes 0 when training ends; 0 leaves the scores as they are.
-        micro_batch_size: pairs per forward and backward pass; see `TrainingModule`.
-        **shared: of `TrainingModule`.
+        center_rows: Number of demonstrations whose mean score becomes 0 when training ends; 0 leaves the scores as
+            they are.
+        micro_batch_size: Pairs per forward and backward pass. Memory grows with it; results do not change.
+        **shared: Arguments of `TrainingModule`.
     """
 
     monitor = "reward_model/accuracy"

@@ -26,11 +26,11 @@ class SFT(TrainingModule):
     """Trains a causal language model on demonstrations.
 
     Args:
-        model: folder, Hub id, or an inline ``config:`` for random initialisation.
-        prompt_weight: of prompt tokens in the loss; 0 learns the response only, 1 is the released code's.
-        padding_weight: of padding in the loss; the paper's runs had 1, on rows padded to their limit
+        model: Folder, Hub id, or an inline ``config:`` for random initialisation.
+        prompt_weight: Weight of prompt tokens in the loss; 0 learns the response only, 1 is the released code's.
+        padding_weight: Weight of padding in the loss; the paper's runs had 1, on rows padded to their limit
             (``data.init_args.pad_to_max_length``), which is a defect.
-        **shared: of `TrainingModule`.
+        **shared: Arguments of `TrainingModule`.
     """
 
     monitor = "loss/sft"

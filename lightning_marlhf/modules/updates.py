@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_marlhf.modules.data_protocol import Data
 from lightning_marlhf.modules.metrics import WeightedMeans
@@ -51,7 +53,7 @@ class UpdatingModule(LightningModule):
     """A LightningModule that updates its networks itself.
 
     Args:
-        optimization: how weights are updated.
+        optimization: How weights are updated.
     """
 
     updates_per_batch: int = 1
@@ -82,7 +84,7 @@ class UpdatingModule(LightningModule):
             updates_per_batch=self.updates_per_batch,
         )
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """Make one optimizer over all networks and its schedule."""
         learning = (
             weight for network in self.networks().values() for weight in network.parameters()
@@ -101,11 +103,10 @@ class UpdatingModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Give a resumed optimizer the learning rates of its settings."""
-        renew_rates(
-            self.optimizers().optimizer,  # type: ignore[union-attr]
-            self.lr_schedulers(),  # type: ignore[arg-type]
-            self.optimization,
-        )
+        optimizer, schedule = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
+        assert isinstance(optimizer, AdamW)
+        assert isinstance(schedule, LambdaLR)
+        renew_rates(optimizer, schedule, self.optimization)
 
     def on_train_end(self) -> None:
         """Refuse to call a run trained in which nothing was learnt; its last checkpoint is saved by now.
@@ -157,14 +158,16 @@ class UpdatingModule(LightningModule):
         Returns:
             The learning rates of this update: ``lr`` of the first network, ``lr_<name>`` of the others.
         """
-        optimizer: Optimizer = self.optimizers()  # type: ignore[assignment]
+        optimizer, schedule = self.optimizers(), self.lr_schedulers()
+        assert isinstance(optimizer, LightningOptimizer)
+        assert isinstance(schedule, LambdaLR)
         rates = {
             group["name"]: torch.tensor(group["lr"], device=self.device)
-            for group in optimizer.param_groups
+            for group in optimizer.optimizer.param_groups
         }
         optimizer.step()
         optimizer.zero_grad()
-        self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
+        schedule.step()
         first, *others = self.networks()
         return {"lr": rates[first]} | {f"lr_{name}": rates[name] for name in others}
 
@@ -196,7 +199,14 @@ class UpdatingModule(LightningModule):
         """Add up ``x`` over all ranks."""
         if self.trainer.world_size == 1:
             return x
-        return self.trainer.strategy.reduce(x.clone(), reduce_op="sum")  # type: ignore[return-value]
+        total: Tensor = self.trainer.strategy.reduce(x.clone(), reduce_op="sum")
+        return total
+
+    def gather(self, x: Tensor) -> Tensor:
+        """Collect ``x`` of all ranks along a new first axis; of one process alone as it is."""
+        of_all = self.all_gather(x)
+        assert isinstance(of_all, Tensor)
+        return of_all
 
     def all_gather_object(self, value: Any) -> list[Any]:
         """Collect a value of every rank, in the order of ranks."""

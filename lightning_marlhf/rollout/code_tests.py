@@ -1,4 +1,4 @@
-"""Scores of programs: what unit tests say of them, in the sandbox (arXiv 2410.02743, appendix B.5)."""
+"""Scores of programs by executing unit tests in the sandbox (arXiv 2410.02743, appendix B.5)."""
 
 import math
 import os
@@ -34,17 +34,17 @@ class CodeTestScorer(Scorer):
     Prompts refer to their tests as the data set APPS does: ``{"input_output": JSON text}``.
 
     Args:
-        name: under which the reward is logged and recorded; with ``_passed``, ``_wrong``, ``_runtime`` and ``_compile``
-            (which of them it was: 0 or 1) and ``_tests`` (the share of tests that it passed).
-        workers: programs that run at the same time; null: one for each CPU, shared among the processes of this machine.
-        limits: of each test.
-        match: how outputs are compared: strict, or apps (the official test program's way, which accepts much that is
+        name: Name under which the reward is logged and recorded; with ``_passed``, ``_wrong``, ``_runtime`` and
+            ``_compile`` (which of them it was: 0 or 1) and ``_tests`` (the share of tests that it passed).
+        workers: Programs that run at the same time; null: one for each CPU, shared among the processes of this machine.
+        limits: Limits of each test.
+        match: How outputs are compared: strict, or apps (the official test program's way, which accepts much that is
             wrong).
-        max_tests: the first so many tests decide the reward; null takes all. Evaluations take all.
-        empty_is_error: a program that is empty or holds nothing but comments counts as one that raises (-0.6);
-            false: as in the released code, it prints nothing (-0.3), which pays more than a crash.
-        allow_weak: accept isolation level C, at which programs can read this user's files.
-        unsafe: accept level D, at which programs can do whatever this user can.
+        max_tests: Number of first tests that decide the reward in training; null takes all. Evaluations take all.
+        empty_is_error: Count a program that is empty or holds nothing but comments as one that raises (-0.6); false:
+            as in the released code, it prints nothing (-0.3), which pays more than a crash.
+        allow_weak: Accept isolation level C, at which programs can read this user's files.
+        unsafe: Accept level D, at which programs can do whatever this user can.
     """
 
     def __init__(

@@ -42,14 +42,29 @@ class RetryPolicy:
     """What is done about a scorer that raises.
 
     Attributes:
-        attempts: requests for the scores of one rollout, the first included.
-        wait_s: seconds before the second attempt; the wait doubles with each further one.
-        max_skips_in_a_row: rollouts without scores are skipped; more than so many in a row end the run.
+        attempts: Maximum number of requests for the scores of one rollout.
+        wait_s: Seconds before the second attempt; the wait doubles with each further one.
+        max_skips_in_a_row: Maximum number of rollouts in a row that are skipped as they have no scores; one more ends
+            the run.
     """
 
     attempts: PositiveInt = 3
     wait_s: NonNegative = 1.0
     max_skips_in_a_row: NonNegativeInt = 3
+
+
+def check_names(scorers: Sequence[Scorer]) -> None:
+    """Refuse scorers whose numbers could not be told apart from each other's or from other metrics.
+
+    Raises:
+        ValueError: two have one name, or one has a name of `RESERVED_NAMES`.
+    """
+    names = [scorer.name for scorer in scorers]
+    if len(set(names)) < len(names) or set(names) & RESERVED_NAMES:
+        raise ValueError(
+            f"scorers are called {names}: expected different names, none of {sorted(RESERVED_NAMES)}; "
+            "set init_args.name"
+        )
 
 
 class ScoringError(RuntimeError):

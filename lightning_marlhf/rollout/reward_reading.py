@@ -1,4 +1,4 @@
-"""What a reward model is shown of a prompt and its response: the tokens that it learnt from, whoever answered."""
+"""What a reward model is shown of a prompt and its response: tokens as it learnt from, whoever wrote the response."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -16,7 +16,7 @@ TokenIds = tuple[Sequence[int], Sequence[int]]
 
 
 class Answered(NamedTuple):
-    """A response, and what it answers."""
+    """A response with its prompt."""
 
     prompt: str  # as the policy saw it, before tokenisation
     response: str  # without special tokens
@@ -114,7 +114,7 @@ class RewardReader:
         return _Texts(self._question(row), said, row.ended, rendered=True)
 
     def _kept(self, rows: Sequence[Answered]) -> dict[int, Tokens]:
-        """Find the rows whose ids are this tokenizer's: it has the same for the prompt, and they say the response."""
+        """Find the rows whose ids are this tokenizer's: the same for the prompt, and such as decode to the response."""
         found: dict[int, Tokens] = {}
         for rendered in (False, True):
             asked = {

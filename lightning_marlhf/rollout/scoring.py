@@ -93,14 +93,14 @@ class RewardModelScorer(Scorer):
     the policy's chat template wrote are written anew by the reward model's, if it has another one.
 
     Args:
-        model: folder or Hub id.
-        name: under which the scores are logged and recorded.
-        batch_size: responses per forward pass.
-        dtype: of the weights.
-        chat_template: show the reward model its own chat template where prompts are plain texts, too: the turns of
+        model: Folder or Hub id.
+        name: Name under which the scores are logged and recorded.
+        batch_size: Responses per forward pass.
+        dtype: Dtype of the weights.
+        chat_template: Show the reward model its own chat template where prompts are plain texts, too: the turns of
             the prompt (HH-RLHF's and WebGPT's are found, any other prompt is one turn of the user) and the response as
             the assistant's, which the template ends whether the policy did or not.
-        label: name or number of the label whose logit is the score, of a classifier with several; null: it has one.
+        label: Name or number of the label whose logit is the score, of a classifier with several; null: it has one.
     """
 
     def __init__(

@@ -66,7 +66,7 @@ class FixedNGram(Termination):
     """Every ``n`` tokens (PAPER: n = 5, on APPS 10).
 
     Args:
-        n: tokens per macro action; 1 is token-level PPO, null one macro action for the whole response.
+        n: Tokens per macro action; 1 is token-level PPO, null one macro action for the whole response.
     """
 
     def __init__(self, n: PositiveInt | None = 5) -> None:
@@ -82,10 +82,10 @@ class RandomizedNGram(Termination):
     """Lengths drawn from a set, each once before any comes again.
 
     Args:
-        lengths: the set; the paper's, or the released code's (1, 2, 3, 5, 10).
-        repeat_times: null shuffles the set and deals it out again and again until the response is covered. The released
-            code shuffles once a multiset that has each length so many times, and what is left over of the response
-            (93 % of 300 tokens, if each length is in it once) is one last macro action.
+        lengths: Set of lengths: the paper's, or the released code's (1, 2, 3, 5, 10).
+        repeat_times: Number of times that each length is in the multiset that the released code shuffles once; what is
+            left over of the response (93 % of 300 tokens, with 1) is one last macro action. null shuffles the set again
+            and again until the response is covered.
     """
 
     def __init__(
@@ -113,8 +113,8 @@ class Perplexity(Termination):
     """Cut where the perplexity of the reference model rises, so that it falls inside each macro action.
 
     Args:
-        boundary: "rise" cuts before the token whose perplexity rose (paper); "released" one token
-            earlier, as the released code does.
+        boundary: Place of the cut: "rise" before the token whose perplexity rose (paper); "released" one token earlier,
+            as the released code does.
     """
 
     needs_logprobs = True
@@ -139,10 +139,11 @@ class Parsing(Termination):
     each row is cut by one rule; `macro/parse_failures` is the share of such rows.
 
     Args:
-        parser: gives the trees.
+        parser: Gives the constituency trees.
         cutoff: C, in policy tokens.
-        fallback_n: tokens per macro action of a response that cannot be parsed.
-        num_processes: that parse while the models run; 0 parses in the training process, after them.
+        fallback_n: Tokens per macro action of a response that cannot be parsed.
+        num_processes: Number of processes that parse while the models run; 0 parses in the training process, after
+            them.
     """
 
     def __init__(
