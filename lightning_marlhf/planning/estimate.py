@@ -32,7 +32,7 @@ def network_memory(run: PlannedRun) -> dict[str, Items]:
     shards = run.processes if run.sharded else 1
     items = {}
     for name, network in run.networks.items():
-        there = budget.standing(
+        there = budget.static_memory(
             network.shape, network.precision, shards=shards, learning=network.learning
         )
         frozen = {} if run.offloads else {"weights": there["weights"]}
@@ -70,9 +70,9 @@ def peaks(run: PlannedRun) -> Items:
     """Bytes in use at the height of each phase, networks and all."""
     networks = network_memory(run).values()
     gradients = sum(items.get("gradients", 0.0) for items in networks)
-    standing = sum(map(_total, networks)) - gradients
+    static = sum(map(_total, networks)) - gradients
     return {
-        phase: standing + _total(items) + (gradients if phase == "update" else 0.0)
+        phase: static + _total(items) + (gradients if phase == "update" else 0.0)
         for phase, items in phase_memory(run).items()
     }
 

@@ -84,7 +84,7 @@ class Pass:
         return self.rows * self.targets <= self.chunk and not shape.final_soft_capped
 
 
-def standing(
+def static_memory(
     shape: Shape, precision: Precision, *, shards: int, learning: int | None = None
 ) -> dict[str, float]:
     """Bytes of a network that learns: its weights, and gradients and optimizer state of ``learning`` weights (all).

@@ -106,7 +106,7 @@ def test_the_height_of_a_second_pass_is_what_was_planned(family, checkpoint, chu
         loss(policy).backward()
     (measured,) = tracker.get_tracker_snapshot("peak").values()
     precision = PRECISIONS["float32"]
-    there = budget.standing(shape, precision, shards=1)
+    there = budget.static_memory(shape, precision, shards=1)
     planned = (
         there["weights"]
         + there["gradients"]
@@ -174,13 +174,13 @@ def test_the_cache_has_the_bytes_counted(precision, make):
 def test_shards_divide_what_a_network_takes():
     shape = budget.Shape(1000, 800, 10, 2, 4, 8, 1, 1, 4, 2, soft_capped=False)
     # 1000 weights of 4 bytes on 8 processes, as many gradients, two moments each
-    assert budget.standing(shape, PRECISIONS["float32"], shards=8) == {
+    assert budget.static_memory(shape, PRECISIONS["float32"], shards=8) == {
         "weights": 500,
         "gradients": 500,
         "optimizer": 1000,
     }
     half = Precision(weight=2, compute=2, autocast=False)  # with moments and a copy in fp32
-    assert list(budget.standing(shape, half, shards=8).values()) == [250, 250, 1500]
+    assert list(budget.static_memory(shape, half, shards=8).values()) == [250, 250, 1500]
     precision = Precision(weight=4, compute=2, autocast=False)
     assert budget.gathered(shape, precision, whole=True) == 2000
     assert budget.gathered(shape, precision, whole=False) == 2 * (200 + 800)  # two of two layers
