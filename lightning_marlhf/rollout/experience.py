@@ -1,6 +1,7 @@
 """One rollout, from prompts to everything PPO learns from: the algorithm of MA-RLHF on one screen.
 
-Follows arXiv 2410.02743, section 3. Where paper and released code differ, `settings.py` has an option.
+Follows arXiv 2410.02743, section 3. Where paper and released code differ, `settings.py` has an option. Step 10, the
+updates of policy and critic, is in `modules/ppo.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -67,13 +68,13 @@ def collect_experience(
 
     Args:
         prompts: 1. left-padded to the longest in the batch.
-        actors: the networks, scorers and termination condition.
-        sampling: how the policy samples.
-        credit: how credit is assigned.
-        shaping: how scores and KL become rewards.
-        kl_coefficient: beta, reward per nat of KL.
-        seeds: int64, one per row; decide the row's sampling and random terminations, whatever else is in the batch.
-        execution: size of passes, statistics over ranks, and where times are counted.
+        actors: Networks, scorers and termination condition.
+        sampling: How the policy samples.
+        credit: How credit is assigned.
+        shaping: How scores and KL become rewards.
+        kl_coefficient: Beta, the reward taken off per nat of KL.
+        seeds: One int64 per row; decides the row's sampling and random terminations, whatever else is in the batch.
+        execution: Size of passes, statistics over ranks, and where times are counted.
 
     Returns:
         The experience, on the device of ``prompts``; detached from every graph.

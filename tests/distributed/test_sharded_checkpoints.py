@@ -124,7 +124,7 @@ def test_an_index_names_its_own_files_only(saved, part):
 
 
 def test_a_sharded_checkpoint_is_refused_by_a_run_that_is_not(saved, folder, tmp_path):
-    with pytest.raises(ValueError, match=r"last\.ckpt is sharded: go on under .*ShardedStrategy"):
+    with pytest.raises(ValueError, match=r"last\.ckpt is sharded: resume under .*ShardedStrategy"):
         fit(make("ppo", folder), data("ppo"), tmp_path, steps=16, ckpt_path=saved)
 
 
