@@ -29,7 +29,7 @@ class _Texts(NamedTuple):
     """What is tokenised."""
 
     prompt: str
-    answer: str
+    response: str
     ended: bool
     rendered: bool  # by a chat template, which writes all special tokens but EOS
 
@@ -88,11 +88,11 @@ class RewardReader:
         for rendered in (False, True):
             of_kind = {number: each for number, each in texts.items() if each.rendered == rendered}
             if of_kind:
-                prompts, answers, ended, _ = zip(*of_kind.values(), strict=True)
+                prompts, responses, ended, _ = zip(*of_kind.values(), strict=True)
                 pairs = encode_pairs(
                     self.tokenizer,
                     prompts,
-                    answers,
+                    responses,
                     ended=[self.always_ends or each for each in ended],
                     joined=self.learnt_from.joined,
                     special_tokens=not rendered,
@@ -107,10 +107,10 @@ class RewardReader:
         turns = _turns(row)
         if not self.learnt_from.chat_template:
             return _Texts(chat.render(self.tokenizer, turns), "", ended=False, rendered=True)
-        *asked, answer = turns
+        *asked, last = turns
         said = row.response
         if row.ended:
-            said = chat.render_answer(self.tokenizer, asked, answer["content"])
+            said = chat.render_answer(self.tokenizer, asked, last["content"])
         return _Texts(self._question(row), said, row.ended, rendered=True)
 
     def _kept(self, rows: Sequence[Answered]) -> dict[int, Tokens]:
