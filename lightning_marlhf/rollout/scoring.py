@@ -131,7 +131,7 @@ class RewardModelScorer(Scorer):
     def load(self, network_factory: NetworkFactory) -> None:
         """Load the reward model, which is enough to score texts."""
         self.device = network_factory.device
-        self.tokenizer = load_tokenizer(self.model, for_training=False, for_answers=False)
+        self.tokenizer = load_tokenizer(self.model, for_training=False, for_generation=False)
         if self.chat_template:
             chat.require_template(self.tokenizer)
         self.network = network_factory.scoring_network(
