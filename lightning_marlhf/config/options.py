@@ -168,8 +168,8 @@ def _parser(options: type, fields: Sequence[_Field], command: str) -> _Parser:
         allow_abbrev=False,
     )
     parser.fields = fields
-    for field in fields:
-        _add(parser, field)
+    for field in sorted(fields, key=lambda each: each.default is not dataclasses.MISSING):
+        _add(parser, field)  # required ones first
     return parser
 
 
@@ -242,7 +242,7 @@ def _one_line(message: str, fields: Sequence[_Field]) -> str:
 
 def _missing(field: _Field) -> str:
     what = field.help.partition(". ")[0].rstrip(".")
-    return f"{field.word} is missing{f' ({what})' if what else ''}"
+    return f"{field.word}: required{f' ({what})' if what else ''}"
 
 
 def _build(options: type[Options], parsed: Namespace) -> Options:

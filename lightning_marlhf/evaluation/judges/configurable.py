@@ -13,6 +13,7 @@ from lightning_marlhf.evaluation.judges.by_score import GoldJudge, RewardModelJu
 from lightning_marlhf.evaluation.judges.cache import Cache, default_path
 from lightning_marlhf.evaluation.judges.endpoint import Endpoint
 from lightning_marlhf.evaluation.judges.language_model import LanguageModelJudge
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.ranges import NonNegative, PositiveInt, checked
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 
@@ -53,7 +54,7 @@ class JudgeByRewardModel(RewardModelJudge, Judge):
 
     def prepare(self, device: torch.device) -> None:
         """Load the reward model."""
-        self._to_load.load(device)
+        self._to_load.load(NetworkFactory(device))
 
 
 @checked
