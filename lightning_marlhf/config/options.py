@@ -242,7 +242,7 @@ def _one_line(message: str, fields: Sequence[_Field]) -> str:
 
 def _missing(field: _Field) -> str:
     what = field.help.partition(". ")[0].rstrip(".")
-    return f"{field.word}: required{f' ({what})' if what else ''}"
+    return f"{field.word} is missing{f' ({what})' if what else ''}"
 
 
 def _build(options: type[Options], parsed: Namespace) -> Options:
