@@ -18,8 +18,8 @@ _NOTE = "# "
 class SaveConfig(Callback):
     """Saves the resolved config when a run begins, and shows it to the loggers.
 
-    A run that goes on with other settings saves them when it trains: where it does not come to that, the directory
-    still holds the run that it held. A test or validation in the directory of a fit leaves the fit's config alone.
+    A resumed run with other settings saves them when training begins: if it fails before, the directory still holds
+    the config of the run in it. A test or validation in the directory of a fit leaves the fit's config alone.
 
     Args:
         command: "fit", "validate", ...
@@ -40,7 +40,7 @@ class SaveConfig(Callback):
             self._save(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, once a run goes on."""
+        """Save, once a resumed run trains."""
         self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:

@@ -60,6 +60,7 @@ class RunParser(LightningArgumentParser):
         for word, following in itertools.pairwise([*words, "--"]):
             if word.endswith(".help") and following.startswith("--"):
                 self._help_of_section(word)
+        vars(self).pop("print_config", None)  # of an earlier command line that was wrong
         words = [re.sub(r"^(--[\w.]+)=None$", r"\1=null", word) for word in words]
         try:
             return super().parse_args(words, *more, **options)
