@@ -68,14 +68,14 @@ def test_a_reward_model_prefers_the_higher_score(scorer):
     assert {v.judge for v in verdicts} == {"rm:x"}
 
 
-def test_an_answer_that_was_cut_off_is_scored_without_eos(scorer):
+def test_a_response_that_was_cut_off_is_scored_without_eos(scorer):
     pair = Pair("1-0", "p", "it is", "it is a cat", ended=(True, False))
     scores = json.loads(next(RewardModelJudge(scorer, name="x").judge([pair])).raw)
     expected = scorer.score_texts(["p"] * 2, [pair.a, pair.b], [True, False]).tolist()
     assert list(scores.values()) == pytest.approx(expected, abs=1e-5)
 
 
-def test_an_answer_is_scored_by_the_tokens_that_were_sampled(scorer):
+def test_a_response_is_scored_by_the_tokens_that_were_sampled(scorer):
     prompt, *sampled = (
         scorer.tokenizer(text, add_special_tokens=special).input_ids
         for text, special in (("p", True), ("it", False), (" i", False), ("s", False))
