@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
     rows = _labelled(gather(options.runs), options.label)
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out}: expected a folder")
-    from lightning_marlhf.reporting import compare_runs
+    from lightning_marlhf.reporting.compare import compare_runs
     from lightning_marlhf.studies.report import first_table
 
     text = compare_runs(rows, title=options.title, folder=options.out, shown_from=Path())

@@ -1,6 +1,7 @@
 """Untrusted strings as text that people can read, on a page and in a terminal."""
 
 import json
+import math
 import unicodedata
 from typing import Any
 
@@ -37,3 +38,21 @@ def printable_json(value: Any) -> str:
 
 def _is_unsafe(character: str) -> bool:
     return unicodedata.category(character) in _UNSAFE_CATEGORIES
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time in two units at most.
+
+    >>> duration(3.14), duration(42), duration(185), duration(7500), duration(None)
+    ('3.1 s', '42 s', '3 min 05 s', '2 h 05 min', '?')
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return "?"
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

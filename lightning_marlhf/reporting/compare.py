@@ -6,9 +6,9 @@ from pathlib import Path
 
 from lightning_marlhf.display.blocks import Note, Pictures, Section
 from lightning_marlhf.reporting.load import Run, Study, load_run
+from lightning_marlhf.reporting.old_spec import ReportSpec, RowSpec
 from lightning_marlhf.reporting.plots import diagnostics_picture
 from lightning_marlhf.reporting.report import build_sections, write_report
-from lightning_marlhf.reporting.spec import ReportSpec, RowSpec
 
 _TRAINED_ON = ("rm", "score", "code")  # names that are shown first
 _PROGRAMS = re.compile(r"objective/(\w+)_compile")

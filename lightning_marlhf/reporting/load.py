@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lightning_marlhf.records import Completion, RunSummary, read_completions, read_json
-from lightning_marlhf.reporting.spec import ReportSpec
+from lightning_marlhf.reporting.old_spec import ReportSpec
 from lightning_marlhf.run_folder import (
     DONE_FILE,
     ENVIRONMENT_FILE,

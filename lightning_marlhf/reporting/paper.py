@@ -9,6 +9,7 @@ from lightning_marlhf.display.blocks import Block, Note, Pictures, Sample, Secti
 from lightning_marlhf.reporting import best_runs, pass_at_k, wins
 from lightning_marlhf.reporting.distributions import distribution_picture
 from lightning_marlhf.reporting.load import Study, load_study
+from lightning_marlhf.reporting.old_spec import ReportSpec, RowSpec
 from lightning_marlhf.reporting.optimisation import optimisation_picture
 from lightning_marlhf.reporting.paper_parity import paper_parity_table
 from lightning_marlhf.reporting.paper_scores import score_picture, score_table
@@ -16,7 +17,6 @@ from lightning_marlhf.reporting.plots import curve_pictures, diagnostics_picture
 from lightning_marlhf.reporting.provenance import stage_table
 from lightning_marlhf.reporting.report import missing_notes, write_report
 from lightning_marlhf.reporting.samples import samples
-from lightning_marlhf.reporting.spec import ReportSpec, RowSpec
 from lightning_marlhf.reporting.systems import System
 from lightning_marlhf.reporting.tables import reward_model_table
 

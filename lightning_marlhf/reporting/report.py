@@ -20,12 +20,12 @@ from lightning_marlhf.reporting.findings import findings
 from lightning_marlhf.reporting.html import render_html
 from lightning_marlhf.reporting.latex import render_latex
 from lightning_marlhf.reporting.load import Study, load_study
+from lightning_marlhf.reporting.old_spec import ReportSpec
 from lightning_marlhf.reporting.parity import parity_table
 from lightning_marlhf.reporting.plots import curve_pictures, diagnostics_picture, frontier_pictures
 from lightning_marlhf.reporting.programs import kinds_picture, pass_at_k_table
 from lightning_marlhf.reporting.provenance import environment_table, stage_table
 from lightning_marlhf.reporting.samples import samples
-from lightning_marlhf.reporting.spec import ReportSpec
 from lightning_marlhf.reporting.tables import (
     answered,
     difference_table,

@@ -11,7 +11,7 @@ from lightning_marlhf.display.style import COLORS
 from lightning_marlhf.display.style import (
     in_style as in_style,
 )  # where pictures are made, both are needed
-from lightning_marlhf.reporting.spec import ReportSpec
+from lightning_marlhf.reporting.old_spec import ReportSpec
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _LINES = ("-", "--", ":")  # the next line style where the colours begin again

@@ -6,7 +6,7 @@ import pandas as pd
 
 from lightning_marlhf.display.blocks import Cell, Table, cells
 from lightning_marlhf.reporting.load import Run, Study
-from lightning_marlhf.reporting.spec import RowSpec
+from lightning_marlhf.reporting.old_spec import RowSpec
 from lightning_marlhf.reporting.statistics import (
     Estimate,
     Measure,

@@ -11,7 +11,7 @@ def write_report(plan: Plan, console: Console) -> None:
     """Write the report and show its first table."""
     folder = plan.report_folder
     if plan.rows:
-        from lightning_marlhf.reporting import build_paper_report
+        from lightning_marlhf.reporting.paper import build_paper_report
 
         rows = [vars(row) for row in plan.rows]
         text = build_paper_report(
@@ -23,7 +23,7 @@ def write_report(plan: Plan, console: Console) -> None:
             seeds=plan.seeds,
         )
     elif plan.report:
-        from lightning_marlhf.reporting import build_report
+        from lightning_marlhf.reporting.report import build_report
 
         text = build_report(
             title=plan.title, report=plan.report, output=plan.output, seeds=plan.seeds

@@ -1,6 +1,6 @@
 from lightning_marlhf.reporting.findings import findings
 from lightning_marlhf.reporting.load import load_study
-from lightning_marlhf.reporting.spec import ReportSpec
+from lightning_marlhf.reporting.old_spec import ReportSpec
 
 SPEC = ReportSpec.from_mapping(
     {

@@ -4,7 +4,7 @@ import pytest
 
 from lightning_marlhf.records import write_json, write_text
 from lightning_marlhf.reporting.load import load_run, load_study
-from lightning_marlhf.reporting.spec import ReportSpec
+from lightning_marlhf.reporting.old_spec import ReportSpec
 
 
 def test_of_values_logged_twice_the_later_one_counts(tmp_path):

@@ -4,9 +4,8 @@ import pytest
 
 from lightning_marlhf.display.blocks import Cell, Note, Pictures, Table
 from lightning_marlhf.records import write_json
-from lightning_marlhf.reporting import build_paper_report, paper_parity
 from lightning_marlhf.reporting.evaluations import judge_label
-from lightning_marlhf.reporting.paper import SHOWS, read_system
+from lightning_marlhf.reporting.paper import SHOWS, build_paper_report, paper_parity, read_system
 
 REPORTED = {
     "rm": {"ppo": {"value": 0.84, "confidence": "medium"}},

@@ -4,8 +4,8 @@ import pytest
 
 from lightning_marlhf.display.blocks import Cell, cells
 from lightning_marlhf.reporting.load import load_study
+from lightning_marlhf.reporting.old_spec import ReportSpec
 from lightning_marlhf.reporting.parity import parity_table, share_cell, updates_to_parity
-from lightning_marlhf.reporting.spec import ReportSpec
 
 SPEC = ReportSpec.from_mapping(
     {

@@ -1,6 +1,7 @@
 import pytest
 
 from lightning_marlhf.reporting.load import load_study
+from lightning_marlhf.reporting.old_spec import ReportSpec
 from lightning_marlhf.reporting.plots import (
     curve_pictures,
     diagnostics_picture,
@@ -8,7 +9,6 @@ from lightning_marlhf.reporting.plots import (
     frontier_pictures,
     row_curves,
 )
-from lightning_marlhf.reporting.spec import ReportSpec
 from lightning_marlhf.reporting.style import row_styles
 
 

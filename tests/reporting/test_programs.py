@@ -5,9 +5,9 @@ from matplotlib.axes import Axes
 
 from lightning_marlhf.reporting import programs
 from lightning_marlhf.reporting.load import load_study
+from lightning_marlhf.reporting.old_spec import ReportSpec
 from lightning_marlhf.reporting.programs import kinds_picture, pass_at_k_table
 from lightning_marlhf.reporting.report import build_sections
-from lightning_marlhf.reporting.spec import ReportSpec
 from tests.reporting.conftest import write_run
 
 REPORT = {

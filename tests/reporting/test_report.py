@@ -3,7 +3,7 @@ import re
 import pytest
 
 from lightning_marlhf.records import write_json, write_jsonl
-from lightning_marlhf.reporting import build_report
+from lightning_marlhf.reporting.report import build_report
 
 SECTIONS = [
     "Results",

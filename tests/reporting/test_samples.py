@@ -1,8 +1,8 @@
 import pytest
 
 from lightning_marlhf.reporting.load import load_study
+from lightning_marlhf.reporting.old_spec import ReportSpec
 from lightning_marlhf.reporting.samples import reference_text, samples
-from lightning_marlhf.reporting.spec import ReportSpec
 
 SPEC = ReportSpec.from_mapping(
     {"rows": [{"stage": "ppo"}, {"stage": "ma"}, {"stage": "late"}], "scores": {"gold": "Gold"}}

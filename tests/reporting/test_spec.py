@@ -1,6 +1,6 @@
 import pytest
 
-from lightning_marlhf.reporting.spec import ReportSpec, RowSpec
+from lightning_marlhf.reporting.old_spec import ReportSpec, RowSpec
 
 
 def test_the_section_is_read(report_section):

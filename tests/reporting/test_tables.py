@@ -2,7 +2,7 @@ import pytest
 
 from lightning_marlhf.display.blocks import Cell, cells
 from lightning_marlhf.reporting.load import load_study
-from lightning_marlhf.reporting.spec import ReportSpec
+from lightning_marlhf.reporting.old_spec import ReportSpec
 from lightning_marlhf.reporting.tables import (
     difference_table,
     result_table,
