@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightning_marlhf.display.blocks import Block, Note, Picture, Pictures, Section, Table
+from lightning_marlhf.display.columns import plain_lines
 from lightning_marlhf.display.markdown import render_markdown
 from lightning_marlhf.records import write_text
 from lightning_marlhf.reporting.best_of_n import best_of_n
@@ -71,11 +72,15 @@ class Report:
     title: str
     sections: tuple[Section, ...]
 
-    @property
-    def main_table(self) -> Table | None:
-        """The first table, which a terminal shows; None where no run has results."""
-        blocks = (block for section in self.sections for block in section.blocks)
-        return next((block for block in blocks if isinstance(block, Table)), None)
+    def terminal_lines(self) -> list[str]:
+        """Return the first table, and what has to be known before it, such as that the runs were never tested."""
+        lines = []
+        for block in (block for section in self.sections for block in section.blocks):
+            if isinstance(block, Note):
+                lines.append(block.text)
+            elif isinstance(block, Table):
+                return [*lines, *plain_lines(block)]
+        return lines
 
 
 def build_report(

@@ -46,7 +46,10 @@ _NOT_TESTED = (
     " `python -m lightning_marlhf test`, or --test_after_fit=true in training, makes them. What was logged in training"
     " is shown below."
 )
-_ONE_SEED = "One seed: the intervals are over prompts and say nothing about training again. Run with several seeds for that."
+_ONE_SEED = (
+    "One seed: the intervals are over prompts and say nothing about training again. Run with several seeds"
+    " for that."
+)
 
 
 def scores(systems: Sequence[System]) -> list[Block]:

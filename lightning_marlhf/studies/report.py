@@ -5,7 +5,6 @@ from typing import Any
 
 from rich.console import Console
 
-from lightning_marlhf.display.columns import plain_lines
 from lightning_marlhf.reporting.spec import (
     DEFAULT_SECTIONS,
     SMOKE_RUN,
@@ -37,8 +36,10 @@ def write_report(plan: Plan, console: Console, *, quick: bool = False) -> None:
     report = build_report(
         spec, title=plan.title, output=plan.output, seeds=plan.seeds, folder=folder
     )
-    lines = [] if report.main_table is None else plain_lines(report.main_table)
-    for line in (*lines, f"report: {folder / 'report.md'}, {folder / 'report.html'}"):
+    for line in (
+        *report.terminal_lines(),
+        f"report: {folder / 'report.md'}, {folder / 'report.html'}",
+    ):
         console.print(line, soft_wrap=True, markup=False)
 
 

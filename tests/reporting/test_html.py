@@ -2,12 +2,12 @@ import base64
 from html.parser import HTMLParser
 
 from lightning_marlhf.display.blocks import (
-    Answer,
     Bullets,
     Cell,
     Note,
     Picture,
     Pictures,
+    Response,
     Sample,
     Section,
     Table,
@@ -50,7 +50,7 @@ def test_untrusted_text_stays_text_wherever_it_stands():
                 Bullets((ATTACK,)),
                 Table((ATTACK,), ((Cell(ATTACK, ATTACK),),), caption=ATTACK),
                 Pictures((Picture("p", ATTACK, b"", b""),), ATTACK),
-                Sample(ATTACK, ATTACK, ATTACK, (Answer(ATTACK, ATTACK, ATTACK),)),
+                Sample(ATTACK, ATTACK, ATTACK, (Response(ATTACK, ATTACK, ATTACK),)),
             ),
         )
     ]
