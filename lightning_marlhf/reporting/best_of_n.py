@@ -12,10 +12,18 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from lightning_marlhf.display.blocks import Block, Cell, Note, Picture, Pictures, Table
 from lightning_marlhf.display.text import MISSING, number
 from lightning_marlhf.records import BestOfN, BestOfNPoint
-from lightning_marlhf.reporting.layout import Line, has_paper, make_table, paper_cell
+from lightning_marlhf.reporting.layout import (
+    Line,
+    RowStyle,
+    add_legend,
+    in_style,
+    make_table,
+    nth_style,
+    paper_cell,
+    to_picture,
+)
 from lightning_marlhf.reporting.load import System
 from lightning_marlhf.reporting.statistics import Estimate, recorded_cell, t_interval
-from lightning_marlhf.reporting.style import RowStyle, add_legend, in_style, nth_style, to_picture
 
 _RESULTS = "best_of_n.json"
 _DECIMALS = 3
@@ -88,23 +96,26 @@ def _results(system: System) -> Results:
 
 
 def _runs_table(found: Sequence[tuple[System, Results]]) -> Table:
-    paper = has_paper([system for system, _ in found])
     lines: list[Line] = []
     for system, by_run in found:
         for label, results in by_run.items():
             for temperature, n in _places(results[0]):
+                where = f"{label}/{temperature:g}/{n}"
+                scores = {
+                    _label(name, system): _over_seeds(results, name, temperature, n).estimate.cell(
+                        2
+                    )
+                    for name in _scorers(results[0])
+                }
                 line = {
                     "Run": Cell(label),
                     "Temperature": Cell(f"{temperature:g}"),
                     "N": Cell(str(n)),
+                    "Paper": paper_cell(system, "best_of_n", where, decimals=2),
+                    **scores,
+                    "Seeds": Cell(str(len(results))),
                 }
-                if paper:
-                    where = f"{label}/{temperature:g}/{n}"
-                    line["Paper"] = paper_cell(system, "best_of_n", where, decimals=2)
-                for name in _scorers(results[0]):
-                    estimate = _over_seeds(results, name, temperature, n).estimate
-                    line[_label(name, system)] = estimate.cell(2)
-                lines.append((system, line | {"Seeds": Cell(str(len(results)))}))
+                lines.append((system, line))
     caption = (
         "Expected score of the best of N responses, unbiased, from one pool of responses to each prompt. In brackets:"
         " 95 % intervals, over seeds, or over prompts where there is one seed."

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning_marlhf.display.blocks import Block, Cell, Note
 from lightning_marlhf.display.text import number
-from lightning_marlhf.reporting.layout import NOT_FOUND, has_paper, make_table, paper_cell
+from lightning_marlhf.reporting.layout import NOT_FOUND, make_table, paper_cell
 from lightning_marlhf.reporting.load import System
 from lightning_marlhf.reporting.statistics import Estimate, percentages, t_interval
 
@@ -16,34 +16,32 @@ _PAPER_JUDGES = {"openai": "gpt-4", "human": "human", "rm": "rm"}  # kind of jud
 
 def win_rates(systems: Sequence[System]) -> list[Block]:
     """Return the table of win rates and that of agreement; nothing of systems without evaluations."""
-    paper = has_paper(systems)
     caption = (
         "Wins and half of the ties, of all valid pairs. In brackets: the paper's confidence; ours as 95 % intervals"
         " over seeds, or a bootstrap over prompts where there is one seed. Longer wins: share of decided pairs in which"
         " the longer response won."
     )
-    rates = [(s, line) for s in systems for line in _rate_lines(s, paper=paper)]
+    rates = [(s, line) for s in systems for line in _rate_lines(s)]
     table = make_table(rates, caption, name="win_rates")
     if table is None:
         evaluated = any(system.spec.evaluations for system in systems)
         return [Note("No comparison has been judged yet.")] if evaluated else []
     caption = "Agreement of two judges, ties included; kappa: Cohen's, chance agreement taken out."
-    pairs = [(s, line) for s in systems for line in _agreement_lines(s, paper=paper)]
+    pairs = [(s, line) for s in systems for line in _agreement_lines(s)]
     agreement = make_table(pairs, caption, name="agreement")
     return [table, *([agreement] if agreement else [])]
 
 
-def _rate_lines(system: System, *, paper: bool) -> Iterable[dict[str, Cell]]:
+def _rate_lines(system: System) -> Iterable[dict[str, Cell]]:
     """Return a line for each judge, or one that says which of the paper's judges is still missing."""
     found = _by_judge(system)
     for judge, results in found.items():
         ends = [f"length_controlled_{end}" for end in ("low", "high")]
         totals = (sum(int(r[name]) for r in results) for name in ("wins", "ties", "losses"))
-        line = {"Judge": Cell(judge)}
-        if paper:
-            kind = _PAPER_JUDGES.get(judge.partition(":")[0], "")
-            line["Paper (%)"] = paper_cell(system, "win_rate", kind, decimals=0)
-        yield line | {
+        reported = _PAPER_JUDGES.get(judge.partition(":")[0], "")
+        yield {
+            "Judge": Cell(judge),
+            "Paper (%)": paper_cell(system, "win_rate", reported, decimals=0),
             "Win rate (%)": _rate(results, "win_rate", "low", "high").cell(1),
             "Length-controlled (%)": _rate(results, "length_controlled", *ends).cell(1),
             "Longer wins (%)": Cell(number(_rate(results, "longer_wins").mean, 1)),
@@ -54,8 +52,8 @@ def _rate_lines(system: System, *, paper: bool) -> Iterable[dict[str, Cell]]:
     kinds = {judge.partition(":")[0] for judge in found}
     for kind in ("openai", "human"):
         if kind not in kinds and system.spec.reported is not None:
-            reported = paper_cell(system, "win_rate", _PAPER_JUDGES[kind], decimals=0)
-            yield {"Judge": Cell(_PAPER_JUDGES[kind]), "Paper (%)": reported, "Seeds": Cell("0")}
+            cell = paper_cell(system, "win_rate", _PAPER_JUDGES[kind], decimals=0)
+            yield {"Judge": Cell(_PAPER_JUDGES[kind]), "Paper (%)": cell, "Seeds": Cell("0")}
 
 
 def _by_judge(system: System) -> dict[str, list[Mapping[str, Any]]]:
@@ -72,7 +70,7 @@ def _rate(results: Sequence[Mapping[str, Any]], name: str, *ends: str) -> Estima
     return percentages(shares, [results[0][end] for end in ends] if len(results) == 1 else ())
 
 
-def _agreement_lines(system: System, *, paper: bool) -> Iterable[dict[str, Cell]]:
+def _agreement_lines(system: System) -> Iterable[dict[str, Cell]]:
     found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for results in system.evaluations(_RESULTS).values():
         for each in (each for result in results for each in result["agreement"]):
@@ -80,10 +78,9 @@ def _agreement_lines(system: System, *, paper: bool) -> Iterable[dict[str, Cell]
             found.setdefault(pair, []).append(each)
     for pair, results in found.items():
         kappas = [r["kappa"] for r in results if r["kappa"] is not None]
-        line = {"Judges": Cell(" and ".join(pair))}
-        if paper:
-            line["Paper (%)"] = _paper_agreement(system, pair)
-        yield line | {
+        yield {
+            "Judges": Cell(" and ".join(pair)),
+            "Paper (%)": _paper_agreement(system, pair),
             "Same outcome (%)": _rate(results, "raw", "low", "high").cell(1),
             "Kappa": Cell(number(t_interval(kappas).mean, 2)),
             "Pairs": Cell(str(sum(int(r["pairs"]) for r in results))),

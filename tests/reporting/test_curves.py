@@ -19,10 +19,10 @@ from lightning_marlhf.reporting.curves import (
     smoothing_window,
     updates_to_reach,
 )
+from lightning_marlhf.reporting.layout import row_styles
 from lightning_marlhf.reporting.load import load_run, load_system
 from lightning_marlhf.reporting.optimisation import frontier_pictures
 from lightning_marlhf.reporting.spec import ReportRow, SystemReport
-from lightning_marlhf.reporting.style import row_styles
 
 
 @pytest.mark.parametrize(("num_points", "window"), [(1, 1), (19, 1), (20, 3), (60, 7), (240, 25)])

@@ -13,7 +13,7 @@ from lightning_marlhf.display.blocks import (
     Table,
     Text,
 )
-from lightning_marlhf.reporting.html import render_html
+from lightning_marlhf.reporting.render import render_html
 
 ATTACK = "</pre><script>alert(1)</script><img src=x onerror='y'>\"&amp;"
 VOID = {"meta", "img", "br"}

@@ -5,7 +5,7 @@ import pytest
 
 from lightning_marlhf.display.blocks import Cell, Note, cells
 from lightning_marlhf.reporting.load import load_system
-from lightning_marlhf.reporting.parity import parity, share_cell, updates_to_parity
+from lightning_marlhf.reporting.parity import crossings, parity, share_cell
 from lightning_marlhf.reporting.spec import ReportRow, SystemReport
 
 SPEC = SystemReport(
@@ -36,8 +36,8 @@ def study(tmp_path, make_run):
 
 def test_each_seed_is_compared_with_its_own_reference(study):
     loaded = study([1, 2])
-    assert updates_to_parity(loaded, "ma", "objective/gold") == {1: 20, 2: None}
-    assert updates_to_parity(loaded, "ppo", "objective/gold") == {1: 30, 2: 40}
+    assert crossings(loaded, "ma", "objective/gold") == {1: (20, 0.5), 2: (None, math.inf)}
+    assert crossings(loaded, "ppo", "objective/gold") == {1: (30, 0.75), 2: (40, 1.0)}
 
 
 def test_the_table_says_how_much_sooner(study):

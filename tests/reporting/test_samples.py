@@ -1,7 +1,7 @@
 import pytest
 
 from lightning_marlhf.reporting.load import load_system
-from lightning_marlhf.reporting.samples import reference_text, samples_of
+from lightning_marlhf.reporting.responses import reference_text, samples_of
 from lightning_marlhf.reporting.spec import ReportRow, SystemReport
 
 SPEC = SystemReport(

@@ -3,17 +3,15 @@ from dataclasses import replace
 import pytest
 
 from lightning_marlhf.display.blocks import Cell, cells
-from lightning_marlhf.reporting.differences import (
-    difference_table,
-    differences,
-    seed_difference_table,
-)
 from lightning_marlhf.reporting.load import load_system
 from lightning_marlhf.reporting.scores import (
+    difference_table,
+    differences,
     findings,
     reward_model,
     score_table,
     scores,
+    seed_difference_table,
     seed_table,
 )
 from lightning_marlhf.reporting.spec import ReportRow, SystemReport

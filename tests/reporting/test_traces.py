@@ -4,8 +4,8 @@ import pytest
 
 from lightning_marlhf.records import write_jsonl
 from lightning_marlhf.reporting.load import load_system
+from lightning_marlhf.reporting.responses import find_traces, read_trace
 from lightning_marlhf.reporting.spec import ReportRow, SystemReport
-from lightning_marlhf.reporting.traces import find_traces, read_trace
 
 SPEC = SystemReport(rows=[ReportRow(stage="ppo"), ReportRow(stage="ma")])
 
