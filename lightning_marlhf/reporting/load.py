@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ class System:
         """Return the runs of one stage that have responses to the held-out prompts."""
         return [run for run in self.runs_of(stage) if run.completions]
 
-    @property
+    @cached_property
     def logged(self) -> frozenset[str]:
         """The names of all metrics that the rows have logged."""
         runs = [run for row in self.spec.rows for run in self.runs_of(row.stage)]

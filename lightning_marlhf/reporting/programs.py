@@ -104,14 +104,14 @@ def _line(system: System, row: ReportRow, measured: Measured) -> dict[str, Cell]
     counts = [run.results.get(f"eval/num_problems{tail}") for run in having]
     spread = len(system.seeds) > 1 and not spec.label
     return {
-        "Problems": Cell(difficulty),
+        "Difficulty": Cell(difficulty),
         "Run": Cell(row.label),
         "Measure": Cell(measure.replace("_at_", "@").replace("_", " ")),
         "Paper (%)": paper_cell(system, measure, f"{row.stage}/{difficulty}", decimals=1),
         "Ours (%)": ours.spread_cell(1) if spread else ours.cell(1),
         "Paper: gain": paper_gain,
         "Gain": gain,
-        "Number": Cell(number(max(filter(None, counts), default=None), 0)),
+        "Problems": Cell(number(max(filter(None, counts), default=None), 0)),
         "Seeds": Cell(str(len(having))),
     }
 

@@ -137,7 +137,7 @@ def test_pass_at_k_is_shown_by_difficulty_with_the_papers_gain(output):
         done["metrics"]["eval/pass_at_1/competition"] = 0.0
         write_json(folder / "done.json", done)
     table = blocks("pass_at_k", output)[0]
-    found = {(r["Problems"], r["Run"], r["Measure"]): r for r in rows(table)}
+    found = {(r["Difficulty"], r["Run"], r["Measure"]): r for r in rows(table)}
     ma = found["all", "MA-PPO", "pass@1"]
     assert ma["Ours (%)"].startswith("30.0 (")
     assert (ma["Paper: gain"], ma["Gain"]) == ("35 % (high)", "+50 %")

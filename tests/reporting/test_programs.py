@@ -66,7 +66,7 @@ def test_one_seed_shows_pass_at_k_in_percent_with_its_interval_over_problems(stu
     ]
     assert found["PPO", "pass@1"] == Cell("50.0", "(40.0 to 60.0)")
     assert found["PPO", "pass@5"] == Cell("70.0")
-    assert {row[table.header.index("Number")].value for row in table.rows} == {"40"}
+    assert {row[table.header.index("Problems")].value for row in table.rows} == {"40"}
 
 
 def test_several_seeds_show_their_mean_and_spread(study):
