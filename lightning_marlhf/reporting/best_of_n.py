@@ -88,10 +88,8 @@ def best_of_n(systems: Sequence[System]) -> list[Block]:
 
 def _results(system: System) -> Results:
     return {
-        system.spec.label_of(stage.removeprefix("best_of_n_")): list(
-            map(BestOfN.from_dict, results)
-        )
-        for stage, results in system.evaluations(_RESULTS).items()
+        system.spec.label_of(stage.removeprefix("best_of_n_")): results
+        for stage, results in system.evaluations(_RESULTS, BestOfN.from_dict).items()
     }
 
 

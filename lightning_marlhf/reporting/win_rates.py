@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning_marlhf.display.blocks import Block, Cell, Note
 from lightning_marlhf.display.text import number
@@ -12,6 +12,26 @@ from lightning_marlhf.reporting.statistics import Estimate, percentages, t_inter
 
 _RESULTS = "win_rate.json"
 _PAPER_JUDGES = {"openai": "gpt-4", "human": "human", "rm": "rm"}  # kind of judge -> the paper's
+_OF_A_JUDGE = (
+    *("judge", "wins", "ties", "losses", "invalid", "win_rate", "low", "high", "longer_wins"),
+    *("length_controlled", "length_controlled_low", "length_controlled_high"),
+)
+_OF_TWO_JUDGES = ("first", "second", "raw", "low", "high", "kappa", "pairs")
+Rate = Mapping[str, Any]
+
+
+class Results(NamedTuple):
+    """What `win_rate.json` says."""
+
+    judges: list[Rate]
+    agreement: list[Rate]
+
+
+def _read(content: Mapping[str, Any]) -> Results:
+    return Results(
+        [{name: rate[name] for name in _OF_A_JUDGE} for rate in content["judges"]],
+        [{name: each[name] for name in _OF_TWO_JUDGES} for each in content["agreement"]],
+    )
 
 
 def win_rates(systems: Sequence[System]) -> list[Block]:
@@ -56,24 +76,24 @@ def _rate_lines(system: System) -> Iterable[dict[str, Cell]]:
             yield {"Judge": Cell(_PAPER_JUDGES[kind]), "Paper (%)": cell, "Seeds": Cell("0")}
 
 
-def _by_judge(system: System) -> dict[str, list[Mapping[str, Any]]]:
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for results in system.evaluations(_RESULTS).values():
-        for rate in (rate for result in results for rate in result["judges"]):
+def _by_judge(system: System) -> dict[str, list[Rate]]:
+    found: dict[str, list[Rate]] = {}
+    for results in system.evaluations(_RESULTS, _read).values():
+        for rate in (rate for result in results for rate in result.judges):
             found.setdefault(judge_label(rate["judge"]), []).append(rate)
     return found
 
 
-def _rate(results: Sequence[Mapping[str, Any]], name: str, *ends: str) -> Estimate:
+def _rate(results: Sequence[Rate], name: str, *ends: str) -> Estimate:
     """Return a rate in per cent, over seeds; of one seed with the interval that it left."""
     shares = [result[name] for result in results if result[name] is not None]
     return percentages(shares, [results[0][end] for end in ends] if len(results) == 1 else ())
 
 
 def _agreement_lines(system: System) -> Iterable[dict[str, Cell]]:
-    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for results in system.evaluations(_RESULTS).values():
-        for each in (each for result in results for each in result["agreement"]):
+    found: dict[tuple[str, str], list[Rate]] = {}
+    for results in system.evaluations(_RESULTS, _read).values():
+        for each in (each for result in results for each in result.agreement):
             pair = (judge_label(each["first"]), judge_label(each["second"]))
             found.setdefault(pair, []).append(each)
     for pair, results in found.items():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lightning_marlhf.display.blocks import Cell, Note, Pictures, Table
-from lightning_marlhf.records import read_json, write_json
+from lightning_marlhf.records import read_json, write_json, write_text
 from lightning_marlhf.reporting.load import load_system
 from lightning_marlhf.reporting.parity import speed_up_cell
 from lightning_marlhf.reporting.report import SECTIONS, build_report
@@ -174,6 +174,19 @@ def test_win_rates_are_told_by_judge_over_seeds_with_their_agreement(output):
     )
     assert found["gpt-4"]["Paper (%)"] == "not found"  # a judge that has not judged yet
     assert rows(agreements)[0]["Paper (%)"] == "74 to 76 (medium)"
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"judges": 1}', '{"points": [{}], "judges": [{}]}']
+)
+def test_damaged_results_of_evaluations_are_named(output, content):
+    for stage, name in (("wins", "win_rate.json"), ("best_of_n_ma", "best_of_n.json")):
+        write_text(output / f"tldr/small/{stage}/seed-1/{name}", content)
+    spec = ReportSpec(systems=[SPEC], sections=["win_rates", "best_of_n"])
+    build_report(spec, title="t", output=output, folder=output / "out", seeds=(1,))
+    text = (output / "out/report.md").read_text()
+    assert text.count("could not read win\\_rate.json") == 1
+    assert text.count("could not read best\\_of\\_n.json") == 1
 
 
 def test_a_judge_is_named_without_folder_and_seed():

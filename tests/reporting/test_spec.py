@@ -33,6 +33,7 @@ def test_every_section_that_may_be_named_is_made():
     [
         ({"rows": []}, "rows"),
         ({"rows": [ReportRow(stage="ppo"), ReportRow(stage="ppo")]}, "rows"),
+        ({"rows": [ReportRow(stage="a", label="x"), ReportRow(stage="b", label="x")]}, "rows"),
         ({"baseline": "sft"}, "baseline"),
         ({"reference_run": "dpo"}, "reference_run"),
     ],
