@@ -34,6 +34,7 @@ def test_every_section_that_may_be_named_is_made():
         ({"rows": []}, "rows"),
         ({"rows": [ReportRow(stage="ppo"), ReportRow(stage="ppo")]}, "rows"),
         ({"rows": [ReportRow(stage="a", label="x"), ReportRow(stage="b", label="x")]}, "rows"),
+        ({"scores": {"rm": "Score", "gold": "Score"}}, "scores"),
         ({"baseline": "sft"}, "baseline"),
         ({"reference_run": "dpo"}, "reference_run"),
     ],
