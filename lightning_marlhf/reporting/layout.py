@@ -20,7 +20,6 @@ INTERVALS = (
     "In brackets: the paper's numbers with our confidence in them, ours with 95 % intervals (Student t) over seeds, or"
     " over held-out prompts where there is one seed."
 )
-Line = tuple[System, dict[str, Cell]]  # title of a column -> cell
 UPDATES = "Policy updates (optimizer steps)"
 SIZE = (5.8, 4.1)  # inches; of a picture with one panel
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -28,6 +27,7 @@ _LINES = ("-", "--", ":")  # the next line style where the colours begin again
 _BASELINE_COLOR = "#6b6b6b"
 _DPI = 140
 _LEGEND_CHARACTERS = 72  # of labels that fit side by side below a picture of `SIZE`
+Line = tuple[System, dict[str, Cell]]  # title of a column -> cell
 
 
 def make_table(
@@ -35,7 +35,7 @@ def make_table(
 ) -> Table | None:
     """Return lines as a table, each below its system's label where systems have one; None where there are no lines.
 
-    Columns of the paper's numbers are left out where it has none of the systems, and columns without any text.
+    Columns without any text are left out, such as those of the paper's numbers where it has none of the systems.
 
     Args:
         lines: A line need not have every column; its cell is a dash, then.
@@ -46,8 +46,6 @@ def make_table(
     if not lines:
         return None
     titles = dict.fromkeys(title for _, line in lines for title in line)
-    if all(system.spec.reported is None for system, _ in lines):
-        titles = dict.fromkeys(title for title in titles if not title.startswith("Paper"))
     header = [t for t in titles if any(line.get(t, Cell("")).value for _, line in lines)]
     rows = [[line.get(title, Cell(MISSING)) for title in header] for _, line in lines]
     if any(system.spec.label for system, _ in lines):
@@ -57,9 +55,9 @@ def make_table(
 
 
 def paper_cell(system: System, measure: str, run: str, *, decimals: int, unit: str = "") -> Cell:
-    """Return what the paper reports; "not found" where we know no source, a dash where it has no such system."""
+    """Return what the paper reports; "not found" where we know no source, nothing where it has no such system."""
     if system.spec.reported is None:
-        return Cell(MISSING)
+        return Cell("")
     found = system.spec.reported.get(measure, {}).get(run)
     if found is None:
         return Cell(NOT_FOUND)
