@@ -9,7 +9,7 @@ from pathlib import Path
 from lightning_marlhf.display.blocks import Block, Note, Picture, Pictures, Section, Table
 from lightning_marlhf.display.columns import plain_lines
 from lightning_marlhf.display.markdown import render_markdown
-from lightning_marlhf.records import write_text
+from lightning_marlhf.files import write_text
 from lightning_marlhf.reporting.best_of_n import best_of_n
 from lightning_marlhf.reporting.curves import curves, diagnostics, last_values, losses
 from lightning_marlhf.reporting.distributions import distributions

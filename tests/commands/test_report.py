@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from lightning_marlhf.commands import report
-from lightning_marlhf.records import Completion, write_jsonl, write_text
+from lightning_marlhf.files import write_text
+from lightning_marlhf.records import Completion, write_jsonl
 from lightning_marlhf.reporting.runs import find_runs
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from lightning_marlhf.records import Completion, RunSummary, write_json, write_jsonl, write_text
+from lightning_marlhf.files import write_json, write_text
+from lightning_marlhf.records import Completion, RunSummary, write_jsonl
 from lightning_marlhf.reporting.spec import ReportRow, SystemReport
 
 REPORT = SystemReport(

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from lightning_marlhf.display.blocks import Cell
-from lightning_marlhf.records import write_text
+from lightning_marlhf.files import write_text
 from lightning_marlhf.reporting.curves import (
     DIAGNOSTICS,
     curve_pictures,
