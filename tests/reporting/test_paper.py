@@ -38,7 +38,7 @@ SPEC = SystemReport(
         "pass_at_1_gain": {"all": reported(35, "high")},
     },
 )
-# rm score of a run's answers, by seed; each run responds to two prompts, 1 apart
+# rm score of a run's responses, by seed; each run responds to two prompts, 1 apart
 MEANS = {"sft": (0.0, 0.0, 0.0), "ppo": (1.0, 2.0, 3.0), "ma": (2.0, 4.0, 3.0)}
 
 
@@ -46,7 +46,7 @@ MEANS = {"sft": (0.0, 0.0, 0.0), "ppo": (1.0, 2.0, 3.0), "ma": (2.0, 4.0, 3.0)}
 def output(tmp_path, make_run, make_completion):
     for stage, means in MEANS.items():
         for seed, mean in enumerate(means, start=1):
-            answers = [
+            responses = [
                 make_completion(
                     str(n),
                     seed=seed,
@@ -59,7 +59,7 @@ def output(tmp_path, make_run, make_completion):
             done = {"eval/pass_at_1": mean / 10, "eval/pass_at_1/interview": mean / 20}
             folder = tmp_path / f"tldr/small/{stage}/seed-{seed}"
             make_run(
-                folder, responses=answers, metrics=metrics if stage != "sft" else {}, done=done
+                folder, responses=responses, metrics=metrics if stage != "sft" else {}, done=done
             )
     return tmp_path
 
