@@ -101,6 +101,10 @@ def test_with_one_seed_the_interval_is_over_prompts(output):
     assert scores(output, seeds=(1,))[1]["RM score"] == "1.00 (-5.35 to 7.35)"
 
 
+def test_the_paper_s_numbers_stand_there_before_anything_has_run(tmp_path):
+    assert scores(tmp_path)[1]["Paper: RM score"] == "0.84 (medium)"
+
+
 def test_without_a_system_of_the_paper_its_columns_are_not_there(output):
     assert not any("Paper" in title for title in scores(output, reported=None)[0])
 
