@@ -4,11 +4,13 @@ import json
 import math
 
 import pytest
+import torch
 
 from lightning_marlhf.evaluation.judges import by_score
 from lightning_marlhf.evaluation.judges.base import JudgeError
 from lightning_marlhf.evaluation.judges.by_score import GoldJudge, RewardModelJudge
 from lightning_marlhf.evaluation.pairs import Pair
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 from tests.published import publish
 
@@ -51,7 +53,7 @@ def test_gold_judges_nothing_but_tiny_tldr(reference):
 def scorer(tmp_path_factory):
     folder = publish(tmp_path_factory.mktemp("rm") / "rm", "reward_model", pad="<eos>")
     scorer = RewardModelScorer(str(folder))
-    scorer.load("cpu")
+    scorer.load(NetworkFactory(torch.device("cpu")))
     return scorer
 
 

@@ -11,6 +11,7 @@ from lightning_marlhf.evaluation.criteria import CRITERIA
 from lightning_marlhf.evaluation.judges.cache import default_path
 from lightning_marlhf.evaluation.judges.configurable import JudgeByLanguageModel
 from lightning_marlhf.evaluation.pairs import Pair
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 from tests.published import publish
 
@@ -29,7 +30,7 @@ def test_a_reward_model_is_loaded_when_the_run_begins(tmp_path):
     judge = build("configurable.JudgeByRewardModel", model=str(model))
     judge.prepare(torch.device("cpu"))
     scorer = RewardModelScorer(str(model))
-    scorer.load("cpu")
+    scorer.load(NetworkFactory(torch.device("cpu")))
     a, b = scorer.score_texts(["it", "it"], ["is", "a cat"], [True, True]).tolist()
     (verdict,) = judge.judge([Pair("p", "it", "is", "a cat")])
     assert (verdict.winner, verdict.judge) == ("a" if a > b else "b", f"rm:{model}")
