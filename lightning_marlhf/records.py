@@ -163,7 +163,6 @@ class Verdict(Record):
     winner: str  # "a", "b", "tie" or "invalid": no verdict could be read, counted apart
     judge: str  # its kind and name: "openai:gpt-4o", "rm:runs/.../export", "gold", "human:ada"
     prompt_version: str = ""  # name and hash of the file that asks the judge; "": nothing was asked
-    p_a: float | None = None  # the judge's probability that a is better, where it has one
     raw: str = ""  # the judge's reply, word for word; a person's note
     usage: dict[str, int] = field(default_factory=dict)  # tokens: "prompt_tokens", ...
     seconds: float | None = None  # wall time
@@ -247,7 +246,7 @@ class PolicyScores(Record):
     label: str
     source: str  # model, or file of completions
     num_prompts: int
-    num_answers: int
+    num_responses: int
     scores: dict[str, ScoreSummary]  # by scorer
 
 

@@ -126,7 +126,7 @@ def test_a_malformed_answer_is_invalid(make_judge, body):
     with serve([(200, body)]) as stub:
         verdict = only(make_judge(stub, orders="one").judge(PAIRS[:1]))
     assert verdict.winner == "invalid"
-    assert verdict.error.startswith("the answer is no chat completion")
+    assert verdict.error.startswith("the reply is no chat completion")
 
 
 # Servers that fail
@@ -162,7 +162,7 @@ def test_a_server_that_hangs_costs_the_time_limit(make_judge):
     with serve([("hang", 1.5)]) as stub:
         verdict = only(make_judge(stub, orders="one", timeout_s=0.2).judge(PAIRS[:1]))
         assert time.monotonic() - began < 1.4
-    assert (verdict.winner, verdict.error) == ("invalid", "no answer within 0.2 s, tried 1 times")
+    assert (verdict.winner, verdict.error) == ("invalid", "no reply within 0.2 s, tried 1 times")
 
 
 def test_a_server_that_fails_again_and_again_is_given_up(make_judge):
@@ -378,7 +378,7 @@ def test_what_is_kept_is_the_raw_reply_which_is_read_anew(make_judge, monkeypatc
         list(make_judge(stub).judge(PAIRS))
         calls = stub.calls
         monkeypatch.setattr(
-            "lightning_marlhf.evaluation.judges.openai_compatible.read_preference",
+            "lightning_marlhf.evaluation.judges.language_model.read_preference",
             lambda text, shown: "first" if text == "I say A." else None,
         )
         verdicts = list(make_judge(stub, offline=True).judge(PAIRS))

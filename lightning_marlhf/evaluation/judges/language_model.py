@@ -1,72 +1,78 @@
 """A language model as judge, behind any OpenAI-compatible server."""
 
+import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 from lightning_marlhf.evaluation.judges import cache as caches
 from lightning_marlhf.evaluation.judges.base import BOTH_ORDERS, JudgeError
 from lightning_marlhf.evaluation.judges.budget import Budget, estimate_tokens
 from lightning_marlhf.evaluation.judges.cache import Cache
 from lightning_marlhf.evaluation.judges.endpoint import TOO_LONG, Endpoint, NoReplyError, Reply
-from lightning_marlhf.evaluation.judges.instructions import Instructions
-from lightning_marlhf.evaluation.judges.parallel import as_they_come
-from lightning_marlhf.evaluation.judges.parsing import REPAIR, read_preference
+from lightning_marlhf.evaluation.judges.instructions import (
+    REPAIR,
+    Instructions,
+    read_preference,
+)
 from lightning_marlhf.evaluation.pairs import Pair, digest
 from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.records import Verdict
 
-_MOST_FAILURES = 5  # in a row, before a server counts as broken
-_MOST_REPLIES = 2  # to one question: the second is asked for where the first cannot be read
+_MOST_FAILURES = 5  # in a row, after which the server counts as broken
+_MOST_REPLIES = 2  # to one question: the second is requested where the first cannot be read
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 _CUT_OFF = "length"
 _FILTERED = "content_filter"
 
 
 @dataclass(frozen=True)
 class Question:
-    """A pair, shown in one order."""
+    """A pair in one order."""
 
     pair: Pair
     order: str  # "ab" or "ba"
 
     @property
     def texts(self) -> tuple[str, str, str]:
-        """The prompt, and the answers in the order in which they are shown."""
-        answers = {"a": self.pair.a, "b": self.pair.b}
-        return self.pair.asked, answers[self.order[0]], answers[self.order[1]]
+        """The prompt, and the responses in the order in which they are shown."""
+        responses = {"a": self.pair.a, "b": self.pair.b}
+        return self.pair.asked, responses[self.order[0]], responses[self.order[1]]
 
     @property
     def identical(self) -> bool:
-        """Whether there is nothing to compare."""
+        """Whether both responses are the same."""
         return self.pair.a.strip() == self.pair.b.strip()
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What judging would take: an estimate of tokens, from lengths."""
+    """What judging would cost; tokens are estimated from lengths."""
 
     calls: int  # without repairs
-    cached: int  # questions that were answered before
-    identical: int  # questions without a difference: ties without a call
+    cached: int  # questions whose reply is in the cache
+    identical: int  # questions with identical responses: ties without a call
     prompt_tokens: int
     completion_tokens: int  # at most
 
 
 @checked
-class OpenAICompatibleJudge:
-    """Asks a chat model which answer is better.
+class LanguageModelJudge:
+    """Asks a chat model which response is better.
 
-    Each reply is kept in the cache as soon as it is there, and read anew from there; so nothing is paid for twice.
+    Each reply is cached as soon as it arrives, and parsed again from the cache; so nothing is paid for twice.
 
     Args:
-        endpoint: the model.
-        instructions: what it is asked.
-        cache: of replies.
-        budget: what may be sent.
+        endpoint: The model.
+        instructions: What it is asked.
+        cache: Cache of replies.
+        budget: Limits of what is sent.
         orders: "both", or "one" for each pair, by a hash of the seed and the pair's id.
-        seed: of the order.
-        concurrency: requests at a time.
-        offline: read what is in the cache again, and send nothing.
+        seed: Seed of the order.
+        concurrency: Number of requests at a time.
+        offline: Parse cached replies, and send nothing.
     """
 
     def __init__(
@@ -95,13 +101,13 @@ class OpenAICompatibleJudge:
         self._lock = threading.Lock()
 
     def orders(self, pair: Pair) -> tuple[str, ...]:
-        """Say in which orders a pair is shown."""
+        """Return the orders in which a pair is shown."""
         if self._both:
             return BOTH_ORDERS
         return (BOTH_ORDERS[int(digest(str(self._seed), pair.pair_id), 16) % 2],)
 
     def forecast(self, pairs: Sequence[Pair]) -> Forecast:
-        """Count what judging ``pairs`` would send."""
+        """Estimate what judging ``pairs`` would send."""
         questions = self._questions(pairs)
         different = [each for each in questions if not each.identical]
         new = [each for each in different if not _settled(each, self._replies(each))]
@@ -114,11 +120,11 @@ class OpenAICompatibleJudge:
         )
 
     def judge(self, pairs: Sequence[Pair]) -> Iterator[Verdict]:
-        """Yield a verdict for each pair and order: what needs no call first, then as replies come.
+        """Yield a verdict for each pair and order: those that need no call first, the others as replies arrive.
 
         Raises:
-            BudgetSpent: the next request might pass a limit.
-            JudgeError: see `Endpoint.ask`; or the server fails again and again.
+            BudgetSpent: The next request might pass a limit.
+            JudgeError: See `Endpoint.ask`; or the server fails several times in a row.
         """
         new = []
         for question in self._questions(pairs):
@@ -129,7 +135,7 @@ class OpenAICompatibleJudge:
                 new.append(question)
         if new and not self._offline:
             self._endpoint.check_reachable()
-            yield from as_they_come(self._ask, new, workers=self._concurrency)
+            yield from run_concurrently(self._ask, new, workers=self._concurrency)
 
     def _questions(self, pairs: Sequence[Pair]) -> list[Question]:
         return [Question(pair, order) for pair in pairs for order in self.orders(pair)]
@@ -146,7 +152,7 @@ class OpenAICompatibleJudge:
         return [Reply(**reply) for reply in self._cache.get(self._key(question)) or []]
 
     def _ask(self, question: Question) -> Verdict:
-        """Ask until there is a verdict, or none is to be had; in a thread of its own."""
+        """Ask until there is a verdict, or none can be had; runs in a thread of its own."""
         replies = self._replies(question)
         try:
             while not _settled(question, replies):
@@ -214,7 +220,7 @@ class OpenAICompatibleJudge:
 
 
 def _settled(question: Question, replies: Sequence[Reply]) -> bool:
-    """Tell whether nothing more is to be asked."""
+    """Tell whether the question needs no further request."""
     return bool(replies) and (
         len(replies) == _MOST_REPLIES
         or _broken_off(replies[-1])
@@ -232,3 +238,58 @@ def _preference(question: Question, replies: Sequence[Reply]) -> str | None:
 
 def _broken_off(reply: Reply) -> bool:
     return reply.finish in (_CUT_OFF, _FILTERED, TOO_LONG)
+
+
+def run_concurrently(
+    call: Callable[[Item], Result], items: Iterable[Item], *, workers: int
+) -> Iterator[Result]:
+    """Yield the result of ``call`` for each item, the first to be done first.
+
+    The calls run in threads, as they wait for a server. After an error no call is started, and running ones are waited
+    for. When the caller stops (Ctrl-C) they are not: the threads are daemons, so that a call that hangs keeps nothing
+    alive.
+
+    Raises:
+        Exception: The first that a call raised, after all results.
+    """
+    waiting: queue.SimpleQueue[Item] = queue.SimpleQueue()
+    for item in items:
+        waiting.put(item)
+    done: queue.SimpleQueue[list[Result] | Exception | None] = queue.SimpleQueue()
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            while not stop.is_set():
+                done.put([call(waiting.get_nowait())])
+        except queue.Empty:
+            pass
+        except Exception as error:
+            stop.set()
+            done.put(error)
+        finally:
+            done.put(None)
+
+    working = min(workers, waiting.qsize())
+    for _ in range(working):
+        threading.Thread(target=work, daemon=True).start()
+    try:
+        yield from _collect(done, working)
+    finally:
+        stop.set()
+
+
+def _collect(
+    done: "queue.SimpleQueue[list[Result] | Exception | None]", working: int
+) -> Iterator[Result]:
+    first_error: Exception | None = None
+    while working:
+        found = done.get()
+        if found is None:
+            working -= 1
+        elif isinstance(found, Exception):
+            first_error = first_error or found
+        else:
+            yield from found
+    if first_error is not None:
+        raise first_error

@@ -5,10 +5,9 @@ import math
 
 import pytest
 
-from lightning_marlhf.evaluation.judges import scored
+from lightning_marlhf.evaluation.judges import by_score
 from lightning_marlhf.evaluation.judges.base import JudgeError
-from lightning_marlhf.evaluation.judges.gold import GoldJudge
-from lightning_marlhf.evaluation.judges.reward_model import RewardModelJudge
+from lightning_marlhf.evaluation.judges.by_score import GoldJudge, RewardModelJudge
 from lightning_marlhf.evaluation.pairs import Pair
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 from tests.published import publish
@@ -22,12 +21,12 @@ PAIR = Pair("1-0", "p", "x", "y")
     [(1.0, 0.5, 0.0, "a"), (0.5, 1.0, 0.0, "b"), (1.0, 1.0, 0.0, "tie"), (1.0, 0.5, 0.5, "tie")],
 )
 def test_the_higher_score_wins_outside_the_margin(a, b, margin, winner):
-    assert scored.compare(PAIR, a, b, judge="j", margin=margin).winner == winner
+    assert by_score.compare(PAIR, a, b, judge="j", margin=margin).winner == winner
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf])
 def test_a_score_that_is_no_number_makes_no_winner(score):
-    assert scored.compare(PAIR, score, 0.0, judge="j").winner == "invalid"
+    assert by_score.compare(PAIR, score, 0.0, judge="j").winner == "invalid"
 
 
 def test_gold_prefers_the_summary_with_more_facts():
@@ -56,7 +55,7 @@ def scorer(tmp_path_factory):
     return scorer
 
 
-def test_a_reward_model_prefers_by_its_scores_with_their_probability(scorer):
+def test_a_reward_model_prefers_the_higher_score(scorer):
     pairs = [Pair(f"{n}-0", "what is it?", f" it is {'a ' * n}cat.", " is it?") for n in range(5)]
     verdicts = list(RewardModelJudge(scorer, name="x", batch_size=4).judge(pairs))
     assert [v.pair_id for v in verdicts] == [pair.pair_id for pair in pairs]
@@ -64,7 +63,6 @@ def test_a_reward_model_prefers_by_its_scores_with_their_probability(scorer):
         a, b = scorer.score_texts([pair.prompt] * 2, [pair.a, pair.b], [True] * 2).tolist()
         assert json.loads(verdict.raw) == pytest.approx({"a": a, "b": b}, abs=1e-5)
         assert verdict.winner == ("a" if a > b else "b")
-        assert verdict.p_a == pytest.approx(1 / (1 + math.exp(b - a)), abs=1e-5)
     assert {v.judge for v in verdicts} == {"rm:x"}
 
 
@@ -95,7 +93,6 @@ def test_turning_a_pair_round_turns_the_verdict_round(scorer):
         for texts in (("it is", "is"), ("is", "it is"))
     )
     assert {one.winner, two.winner} == {"a", "b"}
-    assert one.p_a == pytest.approx(1 - two.p_a)
 
 
 def test_a_margin_is_part_of_the_judges_name(scorer):

@@ -1,4 +1,4 @@
-"""The table at the end of `grade`: problems solved, tests passed and what went wrong, overall and by difficulty."""
+"""The table that `grade` prints: problems solved, tests passed and what went wrong, overall and by difficulty."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,9 +8,9 @@ from lightning_marlhf.display.columns import align
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.pass_at_k import PassAtK
 from lightning_marlhf.records import GradedProgram
-from lightning_marlhf.sandbox.verdicts import Verdict
+from lightning_marlhf.sandbox.verdicts import ProgramVerdict
 
-_USUAL = ("introductory", "interview", "competition")  # of APPS, the easiest first
+_USUAL = ("introductory", "interview", "competition")  # APPS' names, the easiest first
 
 
 class _Sample(NamedTuple):
@@ -18,36 +18,38 @@ class _Sample(NamedTuple):
     number: int
     passed: int
     total: int
-    verdict: Verdict
+    verdict: ProgramVerdict
 
 
 def summarize(rows: Iterable[GradedProgram], ks: Sequence[int]) -> Iterator[str]:
     """Yield the lines of the table.
 
     Args:
-        rows: at least one.
-        ks: tries, at most as many as any problem has samples.
+        rows: Results, at least one.
+        ks: Values of k for pass@k, each at most the number of samples of any problem.
     """
     every: list[_Sample] = []
     by_difficulty: dict[str, list[_Sample]] = {}
-    ways: set[str] = set()
+    conditions: set[str] = set()
     for row in rows:
         total = row.passed + row.failed
-        sample = _Sample(str(row.problem_id), row.sample, row.passed, total, Verdict(row.verdict))
+        sample = _Sample(
+            str(row.problem_id), row.sample, row.passed, total, ProgramVerdict(row.verdict)
+        )
         every.append(sample)
         by_difficulty.setdefault(row.difficulty, []).append(sample)
-        ways.add(f"match {row.match}, isolation level {row.isolation}")
+        conditions.add(f"match {row.match}, isolation level {row.isolation}")
     columns = [{"": "all"} | _cells(every, ks)]
     columns += [
         {"": printable(name, keep="") or "(no difficulty)"} | _cells(by_difficulty[name], ks)
-        for name in sorted(by_difficulty, key=_rank)
+        for name in sorted(by_difficulty, key=_by_ease)
     ]
     yield from align([[label, *(column[label] for column in columns)] for label in columns[0]])
-    yield f"{'; '.join(sorted(ways))}. In brackets: 95 % intervals over problems."
+    yield f"{'; '.join(sorted(conditions))}. In brackets: 95 % intervals over problems."
     yield "Verdicts: share of samples, by the first thing that went wrong."
 
 
-def _rank(difficulty: str) -> tuple[int, str]:
+def _by_ease(difficulty: str) -> tuple[int, str]:
     return (_USUAL.index(difficulty) if difficulty in _USUAL else len(_USUAL), difficulty)
 
 
@@ -63,13 +65,13 @@ def _cells(samples: Sequence[_Sample], ks: Sequence[int]) -> dict[str, str]:
     )
     numbers = metric.compute()
     verdicts = Counter(each.verdict for each in samples)
-    tries = {f"pass@{k}": _with_interval(numbers, f"pass@{k}") for k in ks}
+    pass_at_k = {f"pass@{k}": _with_interval(numbers, f"pass@{k}") for k in ks}
     return {
         "problems": f"{numbers['num_problems']:,}",
         "samples": f"{numbers['num_samples']:,}",
-        **tries,
+        **pass_at_k,
         "test-case average": _with_interval(numbers, "test_case_average"),
-        **{each.value: _percent(verdicts[each] / len(samples)) for each in Verdict},
+        **{each.value: _percent(verdicts[each] / len(samples)) for each in ProgramVerdict},
     }
 
 
