@@ -22,10 +22,10 @@ from lightning_marlhf.data.encoding import (
 )
 from lightning_marlhf.data.reading import Reader, read_texts
 from lightning_marlhf.data.source import HubData, load_source
-from lightning_marlhf.data.splits import Phases, evaluation_subset
+from lightning_marlhf.data.splits import Phases, SplitBy, evaluation_subset
 from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.hub.tokenizer import load_tokenizer
-from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
+from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.types import SupervisedBatch
 
 HOLDOUT = (95, 5)  # training and held-out rows of the paper's runs, where the source holds none out
@@ -45,8 +45,6 @@ class TextData(RLHFDataModule):
             missing or is EOS, an unused token is found by name.
         source: A Hub id; or a folder with train.jsonl and valid.jsonl (or .parquet, or one written by
             ``save_to_disk``); or one data file.
-        batch_size: Rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks.
-        eval_batch_size: Rows per evaluation batch, over all ranks.
         max_length: Maximum tokens of prompt, response and EOS together (sft, reward_model).
         max_prompt_length: Maximum tokens of a prompt, BOS included; longer prompts are dropped and counted (ppo,
             evaluation).
@@ -64,11 +62,8 @@ class TextData(RLHFDataModule):
         validate_rows: Held-out rows for validation during training; null reads all.
         evaluation_rows: Size of the paper's evaluation subset, which ``test`` reads in the stages ppo and evaluation.
         samples_per_prompt: Responses per prompt in ``test``, for pass@k or best-of-N sampling.
-        sort_window: Number of batches whose rows are sorted by length together. 1 leaves every batch as it is; more
-            saves padding where a batch is one micro-batch.
         preprocessing_processes: Processes that read and tokenise; null decides by the number of rows.
-        num_workers: Processes that prepare batches; 0 prepares them in the training process.
-        seed: Seed of the order of the training rows.
+        **settings: Other settings of `RLHFDataModule`.
     """
 
     hub: ClassVar[HubData]
@@ -85,8 +80,6 @@ class TextData(RLHFDataModule):
         stage: Stage,
         tokenizer: str,
         source: str,
-        batch_size: PositiveInt = 64,
-        eval_batch_size: PositiveInt = 64,
         max_length: PositiveInt = 1024,
         max_prompt_length: PositiveInt = 512,
         truncate: Truncate = "response",
@@ -95,24 +88,15 @@ class TextData(RLHFDataModule):
         pad_to_max_length: bool = False,
         phases: str | None = "2,4,4",
         split_seed: int = 1234,
-        split_by: Literal["group", "row"] = "group",
+        split_by: SplitBy = "group",
         validate_rows: PositiveInt | None = 512,
         evaluation_rows: PositiveInt = 2000,
         samples_per_prompt: PositiveInt = 1,
-        sort_window: PositiveInt = 1,
         preprocessing_processes: PositiveInt | None = None,
-        num_workers: NonNegativeInt = 0,
-        seed: int = 1,
         pad_token: str | None = None,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            stage=stage,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            sort_window=sort_window,
-            num_workers=num_workers,
-            seed=seed,
-        )
+        super().__init__(stage=stage, **settings)
         if stage not in (*self.phase_of_stage, "evaluation"):
             raise ValueError(
                 f"{type(self).__name__} has no stage {stage!r}: "
