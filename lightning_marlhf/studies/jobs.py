@@ -1,13 +1,13 @@
 """A plan's stages as jobs: what to run for one stage and seed, and what was done of it before."""
 
 import enum
+import functools
 import hashlib
 import json
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,27 +62,22 @@ def make_jobs(
 ) -> list[Job]:
     """List the plan's jobs, every job after those that it needs."""
     jobs: dict[tuple[str, int], Job] = {}
+    read = functools.cache(read_yaml)
     for stage in plan.stages:
         for seed in plan.seeds:
-            folder_of = partial(_folder, plan.output, seed=seed)
+            folder_of = functools.partial(_folder, plan.output, seed=seed)
             needs = tuple(jobs[name, seed] for name in stage.needs)
             options = _options(stage, folder_of, seed=seed)
             jobs[stage.name, seed] = Job(
                 stage=stage.name,
                 seed=seed,
                 folder=folder_of(stage.name),
-                command=(*program, stage.command, *config_words(stage), *options),
+                command=(*program, stage.command, *stage.config_words(), *options),
                 needs=needs,
-                settings=_hash([stage.command, *map(read_yaml, stage.configs), options]),
-                evaluates=stage.config is None,
+                settings=_hash([stage.command, *map(read, stage.configs), options]),
+                evaluates=stage.evaluates,
             )
     return list(jobs.values())
-
-
-def config_words(stage: Stage) -> list[str]:
-    """Return the `--config FILE` words of a run; none for an evaluation."""
-    files = (*stage.configs, *stage.hardware)
-    return [word for file in files for word in ("--config", str(file))]
 
 
 def inspect_job(job: Job) -> State:
@@ -131,7 +126,7 @@ def _folder(output: Path, stage: str, *, seed: int) -> Path:
 
 def _options(stage: Stage, folder_of: Folders, *, seed: int) -> list[str]:
     options = stage.options(folder_of)
-    if stage.config is None:
+    if stage.evaluates:
         return options
     return [
         *options,

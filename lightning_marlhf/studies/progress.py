@@ -8,9 +8,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from lightning_marlhf.display.text import printable
+from lightning_marlhf.display.text import duration, printable
 from lightning_marlhf.studies.jobs import Job, State, read_progress, read_summary
-from lightning_marlhf.studies.scheduler import Outcome, Running
+from lightning_marlhf.studies.runner import Outcome, Running
 
 PLAIN_EVERY_S = 15.0
 _LAST_LINES = 15
@@ -18,7 +18,7 @@ _RESULTS = 4
 
 
 class Monitor:
-    """Writes what the scheduler tells.
+    """Writes what the runner tells.
 
     Args:
         total: how many jobs there are.
@@ -137,16 +137,6 @@ def progress_line(running: Running) -> str:
     )
     left = f", {duration(eta)} left" if isinstance(eta, int | float) else ""
     return f"{running.job.name}: {steps}{_metric(progress)}, {elapsed}{left}"
-
-
-def duration(seconds: float) -> str:
-    """Write a time as people read it: 45 s, 3 min 05 s, 2 h 10 min."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
 def _metric(progress: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Runs jobs as subprocesses, those whose inputs are ready side by side; one failing job does not lose the others."""
+"""Runs jobs as processes, those whose inputs are ready side by side; one failing job does not lose the others."""
 
 import enum
 import os
@@ -6,8 +6,10 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from types import FrameType
 from typing import Protocol
 
@@ -36,6 +38,9 @@ class Outcome(enum.Enum):
     INTERRUPTED = "interrupted"
 
 
+_LOST = (Outcome.FAILED, Outcome.BLOCKED)
+
+
 @dataclass(frozen=True)
 class Running:
     """A job and its process."""
@@ -47,7 +52,7 @@ class Running:
 
 
 class Listener(Protocol):
-    """What the scheduler tells as it goes."""
+    """What the runner tells as it goes."""
 
     def kept(self, job: Job, state: State) -> None:
         """A job is not run since it was finished before."""
@@ -71,15 +76,15 @@ class Listener(Protocol):
         """The user asked to stop; the processes were told, and are waited for."""
 
 
-class Scheduler:
+class Runner:
     """Runs jobs.
 
     Args:
-        jobs: every job after those that it needs.
-        workers: how many may run at the same time.
-        overwrite: redo jobs that were finished or cut off with other settings or inputs.
-        force: jobs to redo whatever they were made with.
-        listener: is told what happens.
+        jobs: Every job after those that it needs.
+        workers: How many may run at the same time.
+        overwrite: Redo jobs that were finished or cut off with other settings or inputs.
+        force: Jobs to redo whatever they were made with.
+        listener: Is told what happens.
     """
 
     def __init__(
@@ -91,8 +96,8 @@ class Scheduler:
         force: Collection[Job] = (),
         listener: Listener,
     ) -> None:
-        self._waiting = list(jobs)
-        self._running: list[Running] = []
+        self._order = {job: number for number, job in enumerate(jobs)}
+        self._running: dict[Future[int], Running] = {}
         self._workers = workers
         self._overwrite = overwrite
         self._force = frozenset(force)
@@ -108,58 +113,60 @@ class Scheduler:
 
     def run(self) -> dict[Job, Outcome]:
         """Run until every job is done, has failed or cannot run; return what became of each."""
-        with _on_signal(self._stop):
-            while (self._waiting or self._running) and not (self._signals and not self._running):
+        graph = TopologicalSorter(
+            {job: [need for need in job.needs if need in self._order] for job in self._order}
+        )
+        graph.prepare()
+        ready: list[Job] = []
+        with _on_signal(self._stop), ThreadPoolExecutor(self._workers) as pool:
+            while graph.is_active() and (self._running or not self._signals):
+                ready = sorted([*ready, *graph.get_ready()], key=self._order.__getitem__)
+                settled: list[Job] = []
                 if not self._signals:
-                    self._settle_waiting()
-                    self._start_ready()
-                self._reap()
-                self._listener.tick(self._running)
-                if self._running or self._held:
-                    time.sleep(_POLL_S)
-        for job in self._waiting:
-            self.outcomes[job] = Outcome.INTERRUPTED
+                    settled = [job for job in ready if self._settle(job)]
+                    started = [] if settled else self._start_ready(ready, pool)
+                    ready = [job for job in ready if job not in (*settled, *started)]
+                graph.done(*(settled or self._wait()))
+        for job in self._order:
+            self.outcomes.setdefault(job, Outcome.INTERRUPTED)
         return self.outcomes
+
+    @property
+    def running(self) -> list[Running]:
+        """The jobs that run now."""
+        return [*self._running.values()]
 
     @property
     def interrupted(self) -> bool:
         """Whether the user asked to stop."""
         return self._signals > 0
 
-    def _settle_waiting(self) -> None:
-        """Strike out the jobs that need not or cannot run."""
-        for job in list(self._waiting):
-            lost = [
-                n for n in job.needs if self.outcomes.get(n) in (Outcome.FAILED, Outcome.BLOCKED)
-            ]
-            if lost:
-                self._block(job, f"{lost[0].name} is missing")
-            elif self._is_ready(job):
-                self._settle(job)
-
-    def _settle(self, job: Job) -> None:
+    def _settle(self, job: Job) -> bool:
+        """Tell whether a job whose inputs are settled need not or cannot run."""
+        lost = [need for need in job.needs if self.outcomes.get(need) in _LOST]
+        if lost:
+            return self._block(job, f"{lost[0].name} is missing")
+        if self._is_held(job):
+            return False
         missing = [need for need in job.needs if not (need.folder / DONE_FILE).is_file()]
         if missing:  # only some stages were asked for
-            self._block(job, f"it needs {missing[0].name}, which is not finished")
-            return
+            return self._block(job, f"it needs {missing[0].name}, which is not finished")
         state = inspect_job(job)
         if job in self._force:
-            return
+            return False
         if state is State.FINISHED or (state is State.STALE and not self._overwrite):
-            self._waiting.remove(job)
             self.outcomes[job] = Outcome.KEPT
             self._listener.kept(job, state)
-        elif state is State.CUT_OFF_STALE and not self._overwrite:
-            self._block(job, f"it was {state.value}; --overwrite starts it anew ({job.folder})")
+            return True
+        if state is State.CUT_OFF_STALE and not self._overwrite:
+            reason = f"it was {state.value}; --overwrite starts it anew ({job.folder})"
+            return self._block(job, reason)
+        return False
 
-    def _block(self, job: Job, reason: str) -> None:
-        self._waiting.remove(job)
+    def _block(self, job: Job, reason: str) -> bool:
         self.outcomes[job] = Outcome.BLOCKED
         self._listener.blocked(job, reason)
-
-    def _is_ready(self, job: Job) -> bool:
-        pending = {*self._waiting, *(running.job for running in self._running)}
-        return not any(need in pending for need in job.needs) and not self._is_held(job)
+        return True
 
     def _is_held(self, job: Job) -> bool:
         """Tell whether a process runs the job already: one of a `reproduce` that was killed, or of a user."""
@@ -171,21 +178,22 @@ class Scheduler:
             self._listener.waits(job, who)
         return who is not None
 
-    def _start_ready(self) -> None:
-        ready = [job for job in self._waiting if self._is_ready(job)]
+    def _start_ready(self, ready: Sequence[Job], pool: ThreadPoolExecutor) -> list[Job]:
+        """Start as many jobs as there is room for, and return them."""
+        free = [job for job in ready if job not in self._held]
         busy = len(self._running) + len(self._held)
-        side_by_side = min(self._workers, len(ready) + busy)
-        for job in ready[: max(0, self._workers - busy)]:
-            self._start(job, threads=max(1, self._cores // max(1, side_by_side)))
+        side_by_side = min(self._workers, len(free) + busy)
+        threads = max(1, self._cores // max(1, side_by_side))
+        chosen = free[: max(0, self._workers - busy)]
+        return [job for job in chosen if self._start(job, pool, threads=threads)]
 
-    def _start(self, job: Job, *, threads: int) -> None:
+    def _start(self, job: Job, pool: ThreadPoolExecutor, *, threads: int) -> bool:
         state = State.STALE if job in self._force else inspect_job(job)
         command = start_command(job, state=state)
         try:
             lock = take(job.folder)  # for the process, which holds it even if this one is killed
         except InUseError:  # just now: it is waited for
-            return
-        self._waiting.remove(job)
+            return False
         if state is not State.CUT_OFF:
             (job.folder / DONE_FILE).unlink(missing_ok=True)  # or a failure would look finished
             note_start(job)
@@ -210,32 +218,39 @@ class Scheduler:
         say_who(lock, pid=process.pid, command=command)
         os.close(lock)
         running = Running(job, process, started=time.monotonic(), threads=threads)
-        self._running.append(running)
+        self._running[pool.submit(process.wait)] = running
         self._listener.started(running, state)
+        return True
 
-    def _reap(self) -> None:
-        for running in list(self._running):
-            status = running.process.poll()
-            if status is None:
-                continue
-            self._running.remove(running)
-            holder(running.job.folder)  # removes the file of the lock that ended with the process
-            if status == 0 and running.job.evaluates:
-                note_end(running.job, seconds=time.monotonic() - running.started)
-            finished = status == 0 and (running.job.folder / DONE_FILE).is_file()
-            stopped = Outcome.INTERRUPTED if self._signals else Outcome.FAILED
-            self.outcomes[running.job] = Outcome.DONE if finished else stopped
-            self._listener.ended(running, self.outcomes[running.job])
+    def _wait(self) -> list[Job]:
+        """Wait for a moment, or until a process ends; return the jobs that have ended."""
+        if not self._running:
+            time.sleep(_POLL_S)
+        ended, _ = wait(self._running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+        jobs = [self._end(self._running.pop(future), future.result()) for future in ended]
+        self._listener.tick(self.running)
+        return jobs
+
+    def _end(self, running: Running, status: int) -> Job:
+        job = running.job
+        holder(job.folder)  # removes the file of the lock that ended with the process
+        if status == 0 and job.evaluates:
+            note_end(job, seconds=time.monotonic() - running.started)
+        finished = status == 0 and (job.folder / DONE_FILE).is_file()
+        stopped = Outcome.INTERRUPTED if self._signals else Outcome.FAILED
+        self.outcomes[job] = Outcome.DONE if finished else stopped
+        self._listener.ended(running, self.outcomes[job])
+        return job
 
     def _stop(self) -> None:
         """Pass the first signal on as Ctrl-C, the second as a request to end, further ones as a kill."""
         self._signals += 1
         passed_on = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL][min(self._signals, 3) - 1]
-        for running in self._running:
+        for running in self.running:
             if running.process.poll() is None:
                 running.process.send_signal(passed_on)
         if self._signals == 1:
-            self._listener.stopping(self._running)
+            self._listener.stopping(self.running)
 
 
 @contextmanager

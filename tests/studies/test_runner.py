@@ -12,9 +12,10 @@ import pytest
 from rich.console import Console
 
 from lightning_marlhf.studies.jobs import Job, State, inspect_job, make_jobs, start_command
-from lightning_marlhf.studies.plan import Plan, Stage
+from lightning_marlhf.studies.plan import Plan
 from lightning_marlhf.studies.progress import Monitor
-from lightning_marlhf.studies.scheduler import Outcome, Scheduler
+from lightning_marlhf.studies.runner import Outcome, Runner
+from lightning_marlhf.studies.stages import Stage
 
 PROGRAM = (sys.executable, str(Path(__file__).with_name("fake_run.py")))
 
@@ -29,7 +30,7 @@ class Study:
         self.said = ""
 
     def stage(self, name, *, inputs=(), **settings):
-        return Stage(name, self.config, inputs={f"input.{i}": i for i in inputs}, set=settings)
+        return Stage(name=name, config=self.config, inputs={f"input.{i}": i for i in inputs}, set=settings)
 
     def jobs(self, *stages, seeds=(1,)) -> list[Job]:
         plan = Plan(self.folder / "plan.yaml", "t", self.folder / "out", stages, seeds=seeds)
@@ -39,7 +40,7 @@ class Study:
         text = io.StringIO()
         console = Console(file=text, force_terminal=False, width=200)
         with Monitor(total=len(jobs), console=console) as monitor:
-            outcomes = Scheduler(jobs, workers=workers, listener=monitor, **options).run()
+            outcomes = Runner(jobs, workers=workers, listener=monitor, **options).run()
         self.said = text.getvalue()
         return {f"{job.stage}-{job.seed}": outcome for job, outcome in outcomes.items()}
 
@@ -191,7 +192,7 @@ def test_ctrl_c_reaches_the_stages_and_the_same_command_resumes(study):
 KILLED = """
 import sys
 from pathlib import Path
-from tests.commands.test_scheduler import Study
+from tests.studies.test_runner import Study
 study = Study(Path(sys.argv[1]))
 study.run(study.jobs(study.stage("a", steps=40), study.stage("b", inputs=["a"])))
 """
@@ -246,7 +247,7 @@ def test_every_seed_is_a_run_of_its_own(study):
     ("program", "outcome"), [("pass", Outcome.DONE), ("raise SystemExit(3)", Outcome.FAILED)]
 )
 def test_an_evaluation_that_ends_well_is_marked_as_finished(study, program, outcome):
-    stage = Stage("wins", None, command="win-rate", arguments="--out {self}")
+    stage = Stage(name="wins", command="win-rate", arguments="--out {self}")
     plan = Plan(study.folder / "plan.yaml", "t", study.folder / "out", (stage,))
     jobs = make_jobs(plan, program=(sys.executable, "-c", program))
     assert study.run(jobs) == {"wins-1": outcome}
@@ -258,7 +259,7 @@ def test_an_evaluation_that_ends_well_is_marked_as_finished(study, program, outc
 
 
 def test_an_evaluation_goes_on_where_it_was_stopped_and_begins_anew_for_other_inputs(study):
-    stage = Stage("wins", None, command="win-rate", arguments="--out {self}")
+    stage = Stage(name="wins", command="win-rate", arguments="--out {self}")
     plan = Plan(study.folder / "plan.yaml", "t", study.folder / "out", (stage,))
     (job,) = make_jobs(plan, program=PROGRAM)
     job.folder.mkdir(parents=True)
