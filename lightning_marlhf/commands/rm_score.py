@@ -216,8 +216,8 @@ def _summarize(
 def _write(found: RMScores, answers: Mapping[str, Sequence[Completion]], out: Path) -> None:
     """Leave the result as JSON, Markdown and pictures, and print it."""
     from lightning_marlhf.display.columns import plain_lines
-    from lightning_marlhf.reporting.rm_score import distribution_pictures, rm_score_table
-    from lightning_marlhf.reporting.sheet import write_table_and_figure
+    from lightning_marlhf.reporting.distributions import histogram_pictures, rm_score_table
+    from lightning_marlhf.reporting.report import write_table_and_figure
 
     write_json(out / f"{NAME}.json", found.to_dict())
     table = rm_score_table(found)
@@ -230,7 +230,7 @@ def _write(found: RMScores, answers: Mapping[str, Sequence[Completion]], out: Pa
         NAME,
         title="Reward-model scores",
         table=table,
-        pictures=distribution_pictures(scores),
+        pictures=histogram_pictures(scores),
     )
     sys.stdout.write("".join(f"{line}\n" for line in plain_lines(table)))
     sys.stdout.write(printable(f"{out / NAME}.{{json,md,png,svg}}\n"))

@@ -10,6 +10,7 @@ from typing import Any
 _UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _VISIBLE = {"\n": "\u23ce", "\t": "\u21e5", "\r": "\u240d"}
 _REPLACEMENT = "\ufffd"
+MISSING = "–"  # where a number would stand  # noqa: RUF001
 
 
 def printable(text: str, *, keep: str = "\n\t") -> str:
@@ -38,6 +39,18 @@ def printable_json(value: Any) -> str:
 
 def _is_unsafe(character: str) -> bool:
     return unicodedata.category(character) in _UNSAFE_CATEGORIES
+
+
+def number(value: float | None, decimals: int, *, signed: bool = False) -> str:
+    """Return a rounded number, or a dash where there is none.
+
+    >>> number(-0.001, 2), number(2.0, 1, signed=True), number(None, 2) == MISSING
+    ('0.00', '+2.0', True)
+    """
+    if value is None or not math.isfinite(value):
+        return MISSING
+    rounded = round(value, decimals) + 0.0  # no "-0.00"
+    return f"{rounded:{'+' if signed else ''}.{decimals}f}"
 
 
 def duration(seconds: float | None) -> str:

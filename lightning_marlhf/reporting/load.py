@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lightning_marlhf.records import Completion, RunSummary, read_completions, read_json
-from lightning_marlhf.reporting.old_spec import ReportSpec
+from lightning_marlhf.reporting.spec import SystemReport
 from lightning_marlhf.run_folder import (
     DONE_FILE,
     ENVIRONMENT_FILE,
@@ -29,7 +29,7 @@ class Run:
     seed: int
     folder: Path
     metrics: pd.DataFrame  # columns step, name, value; empty where there is no file
-    completions: tuple[Completion, ...]  # answers to the held-out prompts
+    completions: tuple[Completion, ...]  # responses to the held-out prompts
     summary: RunSummary | None  # None until the stage is finished
     progress: dict[str, Any]
     environment: dict[str, Any]
@@ -39,6 +39,11 @@ class Run:
         """Return a metric's finite values, indexed by optimizer update; empty if not logged."""
         rows = self.metrics[self.metrics["name"] == name]
         return pd.Series(rows["value"].to_numpy(), index=rows["step"].to_numpy(), name=name)
+
+    @property
+    def results(self) -> dict[str, float]:
+        """The metrics of a finished run; empty before."""
+        return self.summary.metrics if self.summary else {}
 
     @property
     def state(self) -> str:
@@ -54,22 +59,21 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Study:
-    """All runs of a plan that the report shows."""
+class System:
+    """A task with a model: its runs, as far as they are on disk, and how the report shows them."""
 
-    spec: ReportSpec
-    output: Path
+    spec: SystemReport
+    folder: Path  # a run lies in <folder>/<stage>/seed-<N>
     seeds: tuple[int, ...]
-    runs: dict[tuple[str, int], Run] = field(repr=False)
+    runs: dict[tuple[str, int], Run] = field(repr=False)  # by stage and seed
 
     def runs_of(self, stage: str | None) -> list[Run]:
         """Return the runs of one stage, in the order of the seeds."""
         return [self.runs[key] for seed in self.seeds if (key := (stage, seed)) in self.runs]
 
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The stages in the order in which they were loaded."""
-        return tuple(dict.fromkeys(stage for stage, _ in self.runs))
+    def tested(self, stage: str | None) -> list[Run]:
+        """Return the runs of one stage that have responses to the held-out prompts."""
+        return [run for run in self.runs_of(stage) if run.completions]
 
     @property
     def logged(self) -> frozenset[str]:
@@ -77,28 +81,37 @@ class Study:
         runs = [run for row in self.spec.rows for run in self.runs_of(row.stage)]
         return frozenset(name for run in runs for name in run.metrics["name"].unique())
 
+    def evaluations(self, name: str) -> dict[str, list[dict[str, Any]]]:
+        """Return what evaluations left in the file ``name``: stage -> one result for each seed that has it."""
+        found = {
+            stage: [
+                result
+                for seed in self.seeds
+                if (result := _read_object(self.folder / stage / f"seed-{seed}" / name, []))
+            ]
+            for stage in self.spec.evaluations
+        }
+        return {stage: results for stage, results in found.items() if results}
 
-def load_study(
-    spec: ReportSpec, *, output: Path, seeds: Sequence[int], others: Sequence[str] | None = None
-) -> Study:
-    """Load the runs of every row, and of other stages below ``output``.
+
+def load_system(spec: SystemReport, *, output: Path, seeds: Sequence[int]) -> System:
+    """Load the runs of every row.
 
     Args:
-        spec: the checked ``report:`` section.
-        output: the plan's output folder; a run lies in ``<output>/<stage>/seed-<N>``.
-        seeds: the seeds to show.
-        others: further stages; None takes all that are there.
+        spec: What is shown. Of a system without a name, the output folder is its own, and whatever other stages lie
+            there are loaded, too, so that the report can say how they were made.
+        output: The run of a stage is ``<output>/<name>/<stage>/seed-<N>``.
+        seeds: The seeds to show.
     """
+    folder = output / spec.name
     shown = [s for s in (spec.reward_model, *(row.stage for row in spec.rows)) if s is not None]
-    found = {f.parent.name for f in output.glob("*/seed-*") if f.is_dir() and others is None}
-    found |= set(others or ())
-    stages = dict.fromkeys([*sorted(found - set(shown)), *shown])
+    there = set() if spec.name else {f.parent.name for f in folder.glob("*/seed-*") if f.is_dir()}
     runs = {
-        (stage, seed): load_run(output / stage / f"seed-{seed}", stage=stage, seed=seed)
-        for stage in stages
+        (stage, seed): load_run(folder / stage / f"seed-{seed}", stage=stage, seed=seed)
+        for stage in dict.fromkeys([*sorted(there - set(shown)), *shown])
         for seed in seeds
     }
-    return Study(spec=spec, output=output, seeds=tuple(seeds), runs=runs)
+    return System(spec=spec, folder=folder, seeds=tuple(seeds), runs=runs)
 
 
 def load_run(folder: Path, *, stage: str, seed: int) -> Run:
@@ -110,12 +123,23 @@ def load_run(folder: Path, *, stage: str, seed: int) -> Run:
         seed=seed,
         folder=folder,
         metrics=_read_metrics(folder / METRICS_FILE, problems),
-        completions=tuple(read_answers(folder / TEST_COMPLETIONS, problems)),
+        completions=tuple(read_responses(folder / TEST_COMPLETIONS, problems)),
         summary=_read_summary(done, problems),
         progress=_read_object(folder / PROGRESS_FILE, problems),
         environment=_read_object(folder / ENVIRONMENT_FILE, problems),
         problems=tuple(problems),
     )
+
+
+def read_responses(path: Path, problems: list[str]) -> list[Completion]:
+    """Read completions; an unreadable file adds a line to ``problems`` and gives none."""
+    if not path.is_file():
+        return []
+    try:
+        return read_completions(path)
+    except (ValueError, TypeError, OSError) as error:
+        problems.append(f"{path.name}: {error}")
+        return []
 
 
 def _read_summary(done: Mapping[str, Any], problems: list[str]) -> RunSummary | None:
@@ -130,17 +154,6 @@ def _read_summary(done: Mapping[str, Any], problems: list[str]) -> RunSummary | 
         problems.append(f"{DONE_FILE}: {error}")
         return None
     return replace(summary, metrics=numbers)
-
-
-def read_answers(path: Path, problems: list[str]) -> list[Completion]:
-    """Read completions; an unreadable file adds a line to ``problems`` and gives none."""
-    if not path.is_file():
-        return []
-    try:
-        return read_completions(path)
-    except (ValueError, TypeError, OSError) as error:
-        problems.append(f"{path.name}: {error}")
-        return []
 
 
 def _read_object(path: Path, problems: list[str]) -> dict[str, Any]:
@@ -159,12 +172,7 @@ def _read_metrics(path: Path, problems: list[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=_METRIC_COLUMNS)
     try:
         table = pd.read_csv(path, on_bad_lines="skip")[_METRIC_COLUMNS]
-    except (
-        ValueError,
-        KeyError,
-        OSError,
-        OverflowError,
-    ) as error:  # pandas' parser errors are ValueErrors
+    except (ValueError, KeyError, OSError, OverflowError) as error:  # pandas raises ValueErrors
         problems.append(f"{path.name}: {error}")
         return pd.DataFrame(columns=_METRIC_COLUMNS)
     table["step"] = pd.to_numeric(table["step"], errors="coerce")

@@ -1,77 +1,101 @@
-"""How many updates each row needs to reach the reference run's final score."""
+"""How many updates each row needs to reach the reference run's final score, and how much sooner that is."""
 
 import math
 from collections.abc import Sequence
 
 import pandas as pd
 
-from lightning_marlhf.display.blocks import Cell, Table, cells
+from lightning_marlhf.display.blocks import Block, Cell, Note
+from lightning_marlhf.display.text import MISSING, number
 from lightning_marlhf.reporting.curves import final_level, score_metric, updates_to_reach
-from lightning_marlhf.reporting.load import Study
+from lightning_marlhf.reporting.layout import has_paper, make_table, paper_cell
+from lightning_marlhf.reporting.load import System
+from lightning_marlhf.reporting.spec import ReportRow
 from lightning_marlhf.reporting.statistics import median_interval
-from lightning_marlhf.reporting.text import MISSING, number
 
 NOT_REACHED = "not reached"
 
 
-def updates_to_parity(study: Study, stage: str, metric: str) -> dict[int, int | None]:
+def parity(systems: Sequence[System]) -> list[Block]:
+    """Return a line for each score and trained row; nothing where there is nothing to compare with."""
+    systems = [s for s in systems if s.spec.reference_run and len(s.spec.rows) > 1]
+    if not systems:
+        return []
+    paper = has_paper(systems)
+    lines = [
+        (system, line)
+        for system in systems
+        for key in system.spec.scores
+        for row in system.spec.trained_rows
+        if (line := _line(system, row, key, paper=paper))
+    ]
+    name = _reference(systems[0])
+    caption = (
+        f"First update at which the smoothed training curve is at or above the level on which {name}'s smoothed curve"
+        f" ends (same seed), as a share of {name}'s updates; {name} itself may cross it early. Speed-up: its inverse."
+        f" Never: seeds that do not get there. {_interval_caption(max(len(s.seeds) for s in systems))}"
+    )
+    table = make_table(lines, caption.strip(), num_left=2, name="parity")
+    return [table or Note("The reference run is not finished, or has no curves.")]
+
+
+def _line(system: System, row: ReportRow, key: str, *, paper: bool) -> dict[str, Cell]:
+    """Return the line of one score; nothing where a curve is missing in every seed."""
+    spec, stage = system.spec, row.stage
+    metric = score_metric(key, logged=system.logged)
+    crossings, shares = (
+        updates_to_parity(system, stage, metric),
+        parity_shares(system, stage, metric),
+    )
+    if not shares:
+        return {}
+    line = {"Score": Cell(spec.scores[key]), "Run": Cell(row.label)}
+    if paper:
+        reported = key == next(iter(spec.scores))
+        speed_up = reported and stage != spec.reference_run
+        line |= {
+            "Paper: rollouts": paper_cell(system, "rollouts", stage, decimals=0)
+            if reported
+            else Cell(""),
+            "Paper: speed-up": paper_cell(system, "speedup", stage, decimals=1, unit=" x")
+            if speed_up
+            else Cell(""),
+        }
+    never = sum(math.isinf(share) for share in shares)
+    several = len(system.seeds) > 1
+    return line | {
+        "Speed-up": speed_up_cell(shares),
+        f"Share of {_reference(system)}'s updates": share_cell(shares),
+        "Never": Cell(f"{never} of {len(shares)}"),
+        **{
+            f"Seed {seed}" if several else "Updates": Cell(_seed_text(crossings, seed))
+            for seed in system.seeds
+        },
+    }
+
+
+def updates_to_parity(system: System, stage: str, metric: str) -> dict[int, int | None]:
     """Return the first update at which a row's smoothed score is the reference run's final one.
 
-    Compared within a seed. None where it is never reached; a seed for which one of the two curves
-    is missing or the reference run is unfinished is left out.
+    Compared within a seed. None where it is never reached; a seed for which one of the two curves is missing or the
+    reference run is unfinished is left out.
     """
     crossings = {}
-    for run in study.runs_of(stage):
-        curve, reference = run.metric(metric), _reference_curve(study, run.seed, metric)
+    for run in system.runs_of(stage):
+        curve, reference = run.metric(metric), _reference_curve(system, run.seed, metric)
         if len(curve) and reference is not None:
             crossings[run.seed] = updates_to_reach(curve, level=final_level(reference))
     return crossings
 
 
-def parity_shares(study: Study, stage: str, metric: str) -> list[float]:
+def parity_shares(system: System, stage: str, metric: str) -> list[float]:
     """Return each seed's updates to parity as a share of the reference run's; infinite where it is never reached."""
     shares = []
-    for seed, crossing in updates_to_parity(study, stage, metric).items():
-        reference = _reference_curve(study, seed, metric)
+    for seed, crossing in updates_to_parity(system, stage, metric).items():
+        reference = _reference_curve(system, seed, metric)
         if reference is not None:
             shares.append(math.inf if crossing is None else crossing / reference.index[-1])
     return shares
-
-
-def parity_table(study: Study) -> Table | None:
-    """Return the updates to parity, per row, score and seed; None where no row has any."""
-    rows = []
-    for key, label in study.spec.scores.items():
-        metric = score_metric(key, logged=study.logged)
-        for row in study.spec.trained_rows:
-            crossings = updates_to_parity(study, row.stage, metric)
-            if crossings:
-                share = share_cell(parity_shares(study, row.stage, metric))
-                single = [_seed_text(crossings, seed) for seed in study.seeds]
-                rows.append((*cells(label, row.label), share, *cells(*single)))
-    if not rows or study.spec.reference_run is None:
-        return None
-    name = study.spec.label(study.spec.reference_run)
-    seeds = [f"Seed {seed}" for seed in study.seeds] if len(study.seeds) > 1 else ["Updates"]
-    return Table(
-        header=("Score", "Row", f"Share of {name}'s updates", *seeds),
-        rows=tuple(rows),
-        caption=f"First update at which the smoothed training curve is at or above the level on"
-        f" which {name}'s smoothed curve ends (same seed). {name} itself may cross it early."
-        f" {interval_caption(len(study.seeds))}".rstrip(),
-        num_left=2,
-    )
-
-
-def interval_caption(num_seeds: int) -> str:
-    """Say what a share's interval is, and how seeds count that never reach parity; nothing for one seed."""
-    if num_seeds < 2:
-        return ""
-    coverage = median_interval(map(float, range(num_seeds))).coverage
-    return (
-        "Median over seeds; a seed that never gets there is censored: it counts as later than all others. The interval"
-        f" is between order statistics, {100 * coverage:.0f} % for {num_seeds} seeds."
-    )
 
 
 def share_cell(shares: Sequence[float]) -> Cell:
@@ -81,12 +105,27 @@ def share_cell(shares: Sequence[float]) -> Cell:
     return Cell(_percent(found.median), detail)
 
 
+def speed_up_cell(shares: Sequence[float]) -> Cell:
+    """Return the median of the shares' inverses with its interval; that of a share never reached is 0."""
+    found = median_interval([1 / share if share else math.inf for share in shares])
+    detail = f"({_times(found.low)} to {_times(found.high)})" if len(shares) > 1 else ""
+    return Cell(f"{_times(found.median)} x", detail)
+
+
 def _percent(share: float) -> str:
     return NOT_REACHED if math.isinf(share) else f"{number(100 * share, 0)} %"
 
 
-def _reference_curve(study: Study, seed: int, metric: str) -> pd.Series | None:
-    for run in study.runs_of(study.spec.reference_run):
+def _times(value: float) -> str:
+    return "less than 1" if value == 0 else number(value, 2)
+
+
+def _reference(system: System) -> str:
+    return system.spec.label_of(str(system.spec.reference_run))
+
+
+def _reference_curve(system: System, seed: int, metric: str) -> pd.Series | None:
+    for run in system.runs_of(system.spec.reference_run):
         if run.seed == seed and run.summary is not None and len(curve := run.metric(metric)):
             return curve
     return None
@@ -97,3 +136,14 @@ def _seed_text(crossings: dict[int, int | None], seed: int) -> str:
         return MISSING
     crossing = crossings[seed]
     return NOT_REACHED if crossing is None else str(crossing)
+
+
+def _interval_caption(num_seeds: int) -> str:
+    """Say what a share's interval is, and how seeds count that never reach parity; nothing for one seed."""
+    if num_seeds < 2:
+        return ""
+    coverage = median_interval(map(float, range(num_seeds))).coverage
+    return (
+        "Median over seeds; a seed that never gets there is censored: it counts as later than all others. The interval"
+        f" is between order statistics, {100 * coverage:.0f} % for {num_seeds} seeds."
+    )

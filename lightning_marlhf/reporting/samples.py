@@ -1,59 +1,58 @@
-"""The same held-out prompts, answered by every row."""
+"""The same held-out prompts with the responses of every row."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning_marlhf.display.blocks import Answer, Sample
+from lightning_marlhf.display.blocks import Block, Note, Response, Sample, Text
+from lightning_marlhf.display.text import number
 from lightning_marlhf.records import Completion
-from lightning_marlhf.reporting.load import Run, Study
-from lightning_marlhf.reporting.text import number
+from lightning_marlhf.reporting.load import Run, System
 
 NUM_SAMPLES = 4
 
 
-def samples(study: Study, *, count: int = NUM_SAMPLES) -> tuple[Sample, ...]:
-    """Return the first ``count`` posts of the file that every row with answers has answered.
-
-    Taken from the first seed that has answers: not chosen for what they show.
-    """
-    for seed in study.seeds:
-        answers = {
-            row.label: _first_answers(study.runs[row.stage, seed])
-            for row in study.spec.rows
-            if study.runs[row.stage, seed].completions
-        }
-        if answers:
-            return _side_by_side(answers, study.spec.scores, seed=seed, count=count)
-    return ()
+def samples(systems: Sequence[System], *, count: int = NUM_SAMPLES) -> list[Block]:
+    """Return the first prompts of each system's held-out file that every tested row has responded to."""
+    found = [sample for system in systems for sample in samples_of(system, count=count)]
+    if not found:
+        return [Note("There is no held-out prompt that all rows have responded to.")]
+    return [Text("The first prompts of the held-out file, not chosen for what they show."), *found]
 
 
-def _first_answers(run: Run) -> dict[str, Completion]:
-    """Return the first answer to each prompt; last prompt first."""
+def samples_of(system: System, *, count: int = NUM_SAMPLES) -> list[Sample]:
+    """Return the samples of one system, from the first seed that has responses."""
+    for seed in system.seeds:
+        runs = {row.label: system.runs[row.stage, seed] for row in system.spec.rows}
+        tested = {label: _first_responses(run) for label, run in runs.items() if run.completions}
+        if tested:
+            return _side_by_side(tested, system, seed=seed, count=count)
+    return []
+
+
+def _first_responses(run: Run) -> dict[str, Completion]:
+    """Return the first response to each prompt; last prompt first."""
     return {completion.prompt: completion for completion in reversed(run.completions)}
 
 
 def _side_by_side(
-    answers: Mapping[str, dict[str, Completion]],
-    scores: Mapping[str, str],
-    *,
-    seed: int,
-    count: int,
-) -> tuple[Sample, ...]:
-    first = next(iter(answers.values()))
-    shared = [p for p in reversed(first) if all(p in row for row in answers.values())]
-    return tuple(
+    tested: Mapping[str, dict[str, Completion]], system: System, *, seed: int, count: int
+) -> list[Sample]:
+    first = next(iter(tested.values()))
+    shared = [p for p in reversed(first) if all(p in row for row in tested.values())]
+    name = f"{system.spec.label}. " if system.spec.label else ""
+    return [
         Sample(
-            title=f"Held-out post {number_} (seed {seed}, {first[prompt].sample_id})",
+            title=f"{name}Held-out prompt {number_} (seed {seed}, {first[prompt].sample_id})",
             prompt=prompt,
             reference=reference_text(first[prompt].reference),
-            answers=tuple(
-                Answer(label, row[prompt].response, _facts(row[prompt], scores))
-                for label, row in answers.items()
+            responses=tuple(
+                Response(label, row[prompt].response, _facts(row[prompt], system.spec.scores))
+                for label, row in tested.items()
             ),
         )
         for number_, prompt in enumerate(shared[:count], start=1)
-    )
+    ]
 
 
 def _facts(completion: Completion, scores: Mapping[str, str]) -> str:

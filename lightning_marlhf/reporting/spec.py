@@ -41,6 +41,11 @@ DEFAULT_SECTIONS: tuple[SectionName, ...] = (
     "traces",
     "samples",
 )
+# For the note of a study's quick variant.
+SMOKE_RUN = (
+    "Smoke run: its settings are far too small to learn anything. It shows that everything runs; its numbers mean"
+    " nothing."
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from lightning_marlhf.config.raw_config import ConfigError, Tree, read_yaml
 from lightning_marlhf.config.suggest import did_you_mean
 from lightning_marlhf.config.typed_yaml import parse_tree
 from lightning_marlhf.reporting.spec import (
+    SMOKE_RUN,
     ReportedNumber,
     ReportRow,
     ReportSpec,
@@ -18,7 +19,6 @@ from lightning_marlhf.reporting.spec import (
 from lightning_marlhf.studies.plan_file import PlanFile, Quick, ReportedFile, Row, System
 from lightning_marlhf.studies.stages import TASK, Stage, check_stage, find_file
 
-_SMOKE_RUN = "Smoke run: settings are far too small, the numbers mean nothing."
 _EVERY_SYSTEM = "every_system"  # in the file of reported numbers
 
 
@@ -66,7 +66,7 @@ def read_plan(path: Path, *, quick: bool = False, systems: str | None = None) ->
             included = read_yaml(other)
         file = parse_tree(PlanFile, {**included, **tree})
         plan = _with_rows(file, path, quick=quick) if file.rows else _with_stages(file, path, quick)
-        report = plan.report and replace(plan.report, note=_SMOKE_RUN if quick else "")
+        report = plan.report and replace(plan.report, note=SMOKE_RUN if quick else "")
         title = plan.title if systems is None else f"{plan.title} ({systems})"
         return replace(plan, title=title, report=report)
     except ConfigError as mistake:
@@ -253,9 +253,7 @@ def _report(
     )
 
 
-def _read_reported(
-    file: PlanFile, folder: Path
-) -> dict[str, dict[str, dict[str, ReportedNumber]]]:
+def _read_reported(file: PlanFile, folder: Path) -> dict[str, dict[str, dict[str, ReportedNumber]]]:
     """Read the paper's numbers of each system, those of no system in particular among them."""
     if file.reported is None:
         return {}

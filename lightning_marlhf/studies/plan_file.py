@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Annotated
 
 from lightning_marlhf.ranges import PositiveInt, Range
-from lightning_marlhf.reporting.spec import DEFAULT_SECTIONS, ReportedNumber, SectionName, SystemReport
+from lightning_marlhf.reporting.spec import (
+    DEFAULT_SECTIONS,
+    ReportedNumber,
+    SectionName,
+    SystemReport,
+)
 from lightning_marlhf.studies.stages import Stage
 
 Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]  # numpy's

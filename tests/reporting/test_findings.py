@@ -1,6 +1,7 @@
 from lightning_marlhf.reporting.findings import findings
-from lightning_marlhf.reporting.load import load_study
 from lightning_marlhf.reporting.old_spec import ReportSpec
+
+from lightning_marlhf.reporting.load import load_study
 
 SPEC = ReportSpec.from_mapping(
     {

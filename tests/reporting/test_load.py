@@ -1,10 +1,10 @@
 import math
 
 import pytest
+from lightning_marlhf.reporting.old_spec import ReportSpec
 
 from lightning_marlhf.records import write_json, write_text
 from lightning_marlhf.reporting.load import load_run, load_study
-from lightning_marlhf.reporting.old_spec import ReportSpec
 
 
 def test_of_values_logged_twice_the_later_one_counts(tmp_path):

@@ -1,11 +1,11 @@
 """Reports of plans of the paper, from made-up runs with numbers that can be worked out by hand."""
 
 import pytest
+from lightning_marlhf.reporting.evaluations import judge_label
+from lightning_marlhf.reporting.paper import SHOWS, build_paper_report, paper_parity, read_system
 
 from lightning_marlhf.display.blocks import Cell, Note, Pictures, Table
 from lightning_marlhf.records import write_json
-from lightning_marlhf.reporting.evaluations import judge_label
-from lightning_marlhf.reporting.paper import SHOWS, build_paper_report, paper_parity, read_system
 
 REPORTED = {
     "rm": {"ppo": {"value": 0.84, "confidence": "medium"}},

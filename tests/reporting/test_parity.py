@@ -1,10 +1,10 @@
 import math
 
 import pytest
+from lightning_marlhf.reporting.old_spec import ReportSpec
 
 from lightning_marlhf.display.blocks import Cell, cells
 from lightning_marlhf.reporting.load import load_study
-from lightning_marlhf.reporting.old_spec import ReportSpec
 from lightning_marlhf.reporting.parity import parity_table, share_cell, updates_to_parity
 
 SPEC = ReportSpec.from_mapping(

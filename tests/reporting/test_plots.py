@@ -1,6 +1,4 @@
 import pytest
-
-from lightning_marlhf.reporting.load import load_study
 from lightning_marlhf.reporting.old_spec import ReportSpec
 from lightning_marlhf.reporting.plots import (
     curve_pictures,
@@ -9,6 +7,8 @@ from lightning_marlhf.reporting.plots import (
     frontier_pictures,
     row_curves,
 )
+
+from lightning_marlhf.reporting.load import load_study
 from lightning_marlhf.reporting.style import row_styles
 
 

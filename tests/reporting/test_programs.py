@@ -1,11 +1,11 @@
 """What the report says of programs: pass@k per row, and areas of kinds that are read from what was logged."""
 
 import pytest
+from lightning_marlhf.reporting.old_spec import ReportSpec
 from matplotlib.axes import Axes
 
 from lightning_marlhf.reporting import programs
 from lightning_marlhf.reporting.load import load_study
-from lightning_marlhf.reporting.old_spec import ReportSpec
 from lightning_marlhf.reporting.programs import kinds_picture, pass_at_k_table
 from lightning_marlhf.reporting.report import build_sections
 from tests.reporting.conftest import write_run

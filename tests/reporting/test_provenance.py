@@ -1,7 +1,8 @@
+from lightning_marlhf.reporting.old_spec import ReportSpec
+
 from lightning_marlhf.display.blocks import cells
 from lightning_marlhf.records import write_json
 from lightning_marlhf.reporting.load import load_study
-from lightning_marlhf.reporting.old_spec import ReportSpec
 from lightning_marlhf.reporting.provenance import environment_table, stage_table
 
 SPEC = ReportSpec.from_mapping({"rows": [{"stage": "ppo"}, {"stage": "ma"}]})

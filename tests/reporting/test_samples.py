@@ -1,7 +1,7 @@
 import pytest
+from lightning_marlhf.reporting.old_spec import ReportSpec
 
 from lightning_marlhf.reporting.load import load_study
-from lightning_marlhf.reporting.old_spec import ReportSpec
 from lightning_marlhf.reporting.samples import reference_text, samples
 
 SPEC = ReportSpec.from_mapping(

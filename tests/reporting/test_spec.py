@@ -1,5 +1,4 @@
 import pytest
-
 from lightning_marlhf.reporting.old_spec import ReportSpec, RowSpec
 
 

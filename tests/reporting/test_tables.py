@@ -1,7 +1,4 @@
 import pytest
-
-from lightning_marlhf.display.blocks import Cell, cells
-from lightning_marlhf.reporting.load import load_study
 from lightning_marlhf.reporting.old_spec import ReportSpec
 from lightning_marlhf.reporting.tables import (
     difference_table,
@@ -10,6 +7,9 @@ from lightning_marlhf.reporting.tables import (
     seed_difference_table,
     seed_table,
 )
+
+from lightning_marlhf.display.blocks import Cell, cells
+from lightning_marlhf.reporting.load import load_study
 
 SPEC = ReportSpec.from_mapping(
     {

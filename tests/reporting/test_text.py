@@ -1,7 +1,6 @@
 import math
 
 import pytest
-
 from lightning_marlhf.reporting.text import duration, number
 
 

@@ -1,10 +1,10 @@
 import random
 
 import pytest
+from lightning_marlhf.reporting.old_spec import ReportSpec
 
 from lightning_marlhf.records import write_jsonl
 from lightning_marlhf.reporting.load import load_study
-from lightning_marlhf.reporting.old_spec import ReportSpec
 from lightning_marlhf.reporting.traces import find_traces, read_trace
 
 SPEC = ReportSpec.from_mapping({"rows": [{"stage": "ppo"}, {"stage": "ma"}]})

@@ -17,7 +17,7 @@ from lightning_marlhf.studies.progress import Monitor
 from lightning_marlhf.studies.runner import Outcome, Runner
 from lightning_marlhf.studies.stages import Stage
 
-PROGRAM = (sys.executable, str(Path(__file__).with_name("fake_run.py")))
+PROGRAM = (sys.executable, str(Path(__file__).parents[1] / "fake_run.py"))
 
 
 class Study:
@@ -30,7 +30,9 @@ class Study:
         self.said = ""
 
     def stage(self, name, *, inputs=(), **settings):
-        return Stage(name=name, config=self.config, inputs={f"input.{i}": i for i in inputs}, set=settings)
+        return Stage(
+            name=name, config=self.config, inputs={f"input.{i}": i for i in inputs}, set=settings
+        )
 
     def jobs(self, *stages, seeds=(1,)) -> list[Job]:
         plan = Plan(self.folder / "plan.yaml", "t", self.folder / "out", stages, seeds=seeds)

@@ -1,0 +1,123 @@
+"""Whether the runs of a plan are set right, and what they take, before any of them is started.
+
+Both need Lightning and the models' classes, so they are asked for in one other process: the one that watches a study
+stays small.
+"""
+
+import multiprocessing
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from lightning_marlhf.config.raw_config import ConfigError, look_up, read_yaml
+from lightning_marlhf.studies.jobs import Job
+from lightning_marlhf.studies.plan import Plan
+from lightning_marlhf.studies.stages import Stage
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run takes.
+
+    Args:
+        updates: Optimizer steps.
+        processes: Devices, all nodes together.
+        hours: Estimated time; None where it is not estimated.
+        problem: Why nothing can be estimated.
+    """
+
+    updates: int = 0
+    processes: int = 1
+    hours: float | None = None
+    problem: str = ""
+
+
+Check = Callable[
+    [Sequence[str]], None
+]  # refuses a wrong command line, such as ["fit", "--config", "x.yaml"]
+Estimate = Callable[[Sequence[str]], Cost]  # what `fit` with this command line takes
+
+
+def check_runs(
+    plan: Plan, jobs: Collection[Job], *, check: Check, estimate: Estimate
+) -> dict[str, Cost]:
+    """Check the runs among some jobs, and estimate those on hardware of their own, one seed of each stage.
+
+    Args:
+        plan: The plan.
+        jobs: Those that will be run.
+        check: Is called in another process, as is `estimate`: both must be functions of a module.
+        estimate: Its problems, `ConfigError` aside, become the cost's.
+
+    Raises:
+        ConfigError: A run is set wrong.
+    """
+    stages = {stage.name: stage for stage in plan.stages}
+    first = {job.stage: job for job in reversed(jobs) if not job.evaluates}
+    calls = []
+    for name in (name for name in stages if name in first):
+        if stages[name].command == "fit" and stages[name].hardware:
+            calls.append((name, partial(_estimate, estimate, _planned_words(stages, name))))
+        else:
+            command = first[name].command
+            words = command[command.index(stages[name].command) :]
+            calls.append((name, partial(check, words)))
+    if not calls:
+        return {}
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            costs = pool.submit(_call_all, [call for _, call in calls]).result()
+    except BrokenProcessPool:
+        raise ValueError("the check of the stages died, perhaps for want of memory") from None
+    return {name: cost for (name, _), cost in zip(calls, costs, strict=True) if cost}
+
+
+def cost_lines(costs: Mapping[str, Cost], *, num_seeds: int) -> list[str]:
+    """Say what stages take, one a line."""
+    lines = [f"cost by `plan`, each seed ({num_seeds}):"]
+    for name, cost in costs.items():
+        if cost.problem:
+            lines.append(f"  {name}: cannot be planned: {cost.problem}")
+            continue
+        devices = f"{cost.processes} device{'s' if cost.processes > 1 else ''}"
+        time = "time not known" if cost.hours is None else f"{cost.hours:.1f} h"
+        lines.append(f"  {name}: {cost.updates:,} updates, {devices}, {time}")
+    return lines if costs else ["cost: not estimated on a CPU"]
+
+
+def gpu_hours(costs: Mapping[str, Cost]) -> float:
+    """Add up the hours of all devices, one seed of each stage."""
+    return sum((cost.hours or 0.0) * cost.processes for cost in costs.values())
+
+
+def _call_all(calls: Sequence[Callable[[], Cost | None]]) -> list[Cost | None]:
+    warnings.simplefilter("ignore")  # of what is not being run
+    return [call() for call in calls]
+
+
+def _estimate(estimate: Estimate, words: Sequence[str]) -> Cost:
+    try:
+        return estimate(words)
+    except ConfigError:
+        raise
+    except (ValueError, OSError) as error:
+        return Cost(problem=" ".join(str(error).split()))
+
+
+def _planned_words(stages: Mapping[str, Stage], name: str) -> list[str]:
+    """Return the command line by which a stage is planned.
+
+    Its inputs are the folders that the configs of other stages name themselves: by these `plan` finds the runs that
+    will fill them.
+    """
+
+    def folder(stage: str) -> Path:
+        config = stages[stage].config
+        tree = {} if config is None else read_yaml(config)
+        return Path(str(look_up(tree, "trainer.default_root_dir") or stage))
+
+    return [*stages[name].config_words(), *stages[name].options(folder)]
