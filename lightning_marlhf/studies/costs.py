@@ -1,11 +1,13 @@
 """Whether the runs of a plan are set right, and what they take, before any of them is started.
 
-Both need Lightning and the models' classes, so they are asked for in one other process: the one that watches a study
-stays small.
+Both need Lightning and the models' classes, so other processes do it, at most one for each folder of configs: the
+process that watches a study stays small.
 """
 
 import multiprocessing
+import os
 import warnings
+from collections import ChainMap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -36,6 +38,8 @@ class Cost:
     problem: str = ""
 
 
+_MOST_PROCESSES = 4  # each imports Lightning
+
 Check = Callable[
     [Sequence[str]], None
 ]  # refuses a wrong command line, such as ["fit", "--config", "x.yaml"]
@@ -50,7 +54,7 @@ def check_runs(
     Args:
         plan: The plan.
         jobs: Those that will be run.
-        check: Is called in another process, as is `estimate`: both must be functions of a module.
+        check: Called in other processes, as is `estimate`: both must be functions of a module.
         estimate: Its problems, `ConfigError` aside, become the cost's.
 
     Raises:
@@ -58,22 +62,23 @@ def check_runs(
     """
     stages = {stage.name: stage for stage in plan.stages}
     first = {job.stage: job for job in reversed(jobs) if not job.evaluates}
-    calls = []
+    calls: dict[Path, dict[str, Callable[[], Cost | None]]] = {}
     for name in (name for name in stages if name in first):
-        if stages[name].command == "fit" and stages[name].hardware:
-            calls.append((name, partial(_estimate, estimate, _planned_words(stages, name))))
+        stage, command = stages[name], first[name].command
+        if stage.command == "fit" and stage.hardware:
+            call = partial(_estimate, estimate, _planned_words(stages, name))
         else:
-            command = first[name].command
-            words = command[command.index(stages[name].command) :]
-            calls.append((name, partial(check, words)))
+            call = partial(check, command[command.index(stage.command) :])
+        calls.setdefault(stage.configs[0].parent, {})[name] = call
     if not calls:
         return {}
+    workers = min(len(calls), os.cpu_count() or 1, _MOST_PROCESSES)
     try:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            costs = pool.submit(_call_all, [call for _, call in calls]).result()
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            costs = ChainMap(*pool.map(_call_all, calls.values()))
     except BrokenProcessPool:
         raise ValueError("the check of the stages died, perhaps for want of memory") from None
-    return {name: cost for (name, _), cost in zip(calls, costs, strict=True) if cost}
+    return {name: costs[name] for name in stages if name in costs}
 
 
 def cost_lines(costs: Mapping[str, Cost], *, num_seeds: int) -> list[str]:
@@ -94,9 +99,9 @@ def gpu_hours(costs: Mapping[str, Cost]) -> float:
     return sum((cost.hours or 0.0) * cost.processes for cost in costs.values())
 
 
-def _call_all(calls: Sequence[Callable[[], Cost | None]]) -> list[Cost | None]:
+def _call_all(calls: Mapping[str, Callable[[], Cost | None]]) -> dict[str, Cost]:
     warnings.simplefilter("ignore")  # of what is not being run
-    return [call() for call in calls]
+    return {name: cost for name, call in calls.items() if (cost := call())}
 
 
 def _estimate(estimate: Estimate, words: Sequence[str]) -> Cost:
