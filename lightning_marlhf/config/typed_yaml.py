@@ -64,7 +64,7 @@ def _parts(hint: Any, value: Any, where: str) -> Iterator[tuple[Any, Any, str]]:
     """Yield type, value and key of everything in a tree, what is inside before what it is in."""
     for key, inner in _fields(hint, value).items():
         yield from _parts(inner, value[key], f"{where}.{key}" if where else str(key))
-    yield hint, value, where
+    yield _not_none(hint), value, where
 
 
 def _fields(hint: Any, value: Any) -> dict[Any, Any]:
@@ -106,7 +106,7 @@ def _without_nulls(hint: Any, value: Any) -> Any:
 
 def _one_line(message: str, hint: Any, value: Any, where: str) -> str:
     """Say what is wrong with a part whose own parts are right."""
-    hint, prefix = _not_none(hint), f"{where}: " if where else ""
+    prefix = f"{where}: " if where else ""
     if not dataclasses.is_dataclass(hint):
         line = one_line(message, ()).removeprefix(f"{_KEY}: ")
         return f"{prefix}{line}"

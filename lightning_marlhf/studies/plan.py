@@ -16,7 +16,14 @@ from lightning_marlhf.reporting.spec import (
     ReportSpec,
     SystemReport,
 )
-from lightning_marlhf.studies.plan_file import PlanFile, Quick, ReportedFile, Row, System
+from lightning_marlhf.studies.plan_file import (
+    Comparison,
+    PlanFile,
+    Quick,
+    ReportedFile,
+    Row,
+    System,
+)
 from lightning_marlhf.studies.stages import TASK, Stage, check_stage, find_file
 
 _EVERY_SYSTEM = "every_system"  # in the file of reported numbers
@@ -94,12 +101,18 @@ def _with_stages(file: PlanFile, path: Path, quick: bool) -> Plan:
     report = None
     if file.report is not None:
         labels = {stage.name: stage.label or stage.name for stage in stages}
-        _check_report(file.report, labels)
+        shown = {f"rows.{i}.stage": row.stage for i, row in enumerate(file.report.rows)}
+        shown |= {f"evaluations.{i}": stage for i, stage in enumerate(file.report.evaluations)}
+        _check_stages(file.report, labels, where="report", shown=shown)
         rows = [
             replace(row, label=labels[row.stage]) if row.label == row.stage else row
             for row in file.report.rows
         ]
-        report = ReportSpec(systems=[replace(file.report, rows=rows)], sections=file.sections)
+        try:
+            system = _system_report(file.report, rows, file.report.evaluations)
+        except ValueError as mistake:
+            raise ConfigError(f"report.{mistake}") from None
+        report = ReportSpec(systems=[system], sections=file.sections)
     return _plan(file, path, quick=quick, stages=stages, report=report)
 
 
@@ -176,13 +189,29 @@ def _changed(stages: Sequence[Stage], changes: Mapping[str, Any], *, where: str)
     return [replace(stage, set={**stage.set, **changes.get(stage.name, {})}) for stage in stages]
 
 
-def _check_report(report: SystemReport, stages: Collection[str], *, where: str = "report") -> None:
-    shown = {f"{where}.rows.{i}.stage": row.stage for i, row in enumerate(report.rows)}
-    named = {f"{where}.evaluations.{i}": stage for i, stage in enumerate(report.evaluations)}
-    named[f"{where}.reward_model"] = report.reward_model or ""
+def _check_stages(
+    comparison: Comparison, stages: Collection[str], *, where: str, shown: Mapping[str, str]
+) -> None:
+    """Refuse a report that names a stage which is not there."""
+    named = {key: getattr(comparison, key) for key in ("baseline", "reference_run", "reward_model")}
     for key, stage in {**shown, **named}.items():
-        if stage:
-            check_name(stage, stages, where=key, what="stage")
+        if stage is not None:
+            check_name(stage, stages, where=f"{where}.{key}", what="stage")
+
+
+def _system_report(
+    comparison: Comparison, rows: Sequence[ReportRow], evaluations: Sequence[str], **system: Any
+) -> SystemReport:
+    compared = {"baseline": comparison.baseline, "reference_run": comparison.reference_run}
+    return SystemReport(
+        rows=rows,
+        evaluations=evaluations,
+        scores=comparison.scores,
+        reward_model=comparison.reward_model,
+        programs=comparison.programs,
+        **{key: stage for key, stage in compared.items() if stage in {row.stage for row in rows}},
+        **system,
+    )
 
 
 def _stages_of_systems(
@@ -208,6 +237,8 @@ def _stages_of_systems(
         )
         changes = pipeline.quick if quick else {}
         stages = _changed(stages, changes, where=f"pipelines.{kind}.quick")
+        names = [stage.name for stage in stages]
+        _check_stages(pipeline, names, where=f"pipelines.{kind}", shown={})
         yield name, [stage.within(name) for stage in stages]
 
 
@@ -239,17 +270,13 @@ def _report(
         for stage in row.evaluations
         if stage in labels or not system.substitutes
     ]
-    compared = {"baseline": pipeline.baseline, "reference_run": pipeline.reference_run}
-    return SystemReport(
+    return _system_report(
+        pipeline,
+        [ReportRow(stage=run, label=labels[run]) for run in runs],
+        evaluations,
         name=name,
         label=(row.label if not system.substitutes else "") or system.label,
-        rows=[ReportRow(stage=run, label=labels[run]) for run in runs],
-        evaluations=evaluations,
-        scores=pipeline.scores,
-        reward_model=pipeline.reward_model,
-        programs=pipeline.programs,
-        reported=None if reported is None else {**reported},  # type: ignore[dict-item]
-        **{key: stage for key, stage in compared.items() if stage in runs},
+        reported=reported,
     )
 
 

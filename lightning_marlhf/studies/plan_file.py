@@ -13,8 +13,8 @@ from lightning_marlhf.ranges import PositiveInt, Range
 from lightning_marlhf.reporting.spec import (
     DEFAULT_SECTIONS,
     ReportedNumber,
+    ReportRow,
     SectionName,
-    SystemReport,
 )
 from lightning_marlhf.studies.stages import Stage
 
@@ -37,16 +37,48 @@ class Quick:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pipeline:
-    """The stages of one or more systems, and how a report compares them: see `SystemReport`."""
+class Comparison:
+    """How a report compares stages; what is no stage of a row has no part in it.
 
-    stages: tuple[Stage, ...]
-    scores: dict[str, str]
+    Args:
+        scores: Name of a scorer in the completions -> name in the report. Training maximises the first.
+        baseline: Stage that training started from, usually SFT.
+        reference_run: Stage that the others are compared with.
+        reward_model: Stage that trained the reward model.
+        programs: Name of the scorer that ran the tests of programs.
+    """
+
+    scores: dict[str, str] = field(default_factory=dict)
     baseline: str | None = None
     reference_run: str | None = None
     reward_model: str | None = None
     programs: str | None = None
-    quick: dict[str, dict] = field(default_factory=dict)  # type: ignore[type-arg]  # stage -> setting -> value
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanReport(Comparison):
+    """What is reported of a plan's own stages.
+
+    Args:
+        rows: Stages that are compared.
+        evaluations: Stages whose results are shown.
+    """
+
+    rows: tuple[ReportRow, ...]
+    evaluations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline(Comparison):
+    """The stages of one or more systems, and how a report compares them.
+
+    Args:
+        stages: In an order in which they can run.
+        quick: Stage -> setting -> value, for `--quick`.
+    """
+
+    stages: tuple[Stage, ...]
+    quick: dict[str, dict] = field(default_factory=dict)  # type: ignore[type-arg]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +145,7 @@ class PlanFile:
     seeds: tuple[Seed, ...] = (1,)
     jobs: PositiveInt = 1
     stages: tuple[Stage, ...] = ()
-    report: SystemReport | None = None
+    report: PlanReport | None = None
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     systems: dict[str, System] = field(default_factory=dict)
     rows: tuple[Row, ...] = ()
