@@ -22,11 +22,11 @@ from lightning_marlhf.run_folder import STUDY_LOCK_FILE
 from lightning_marlhf.run_lock import InUseError, alone_in
 from lightning_marlhf.studies.costs import Cost, check_runs
 from lightning_marlhf.studies.dry_run import about_plan, dry_run_lines, jobs_to_run
-from lightning_marlhf.studies.jobs import Job, make_jobs
+from lightning_marlhf.studies.jobs import Job, Outcome, make_jobs
 from lightning_marlhf.studies.plan import Plan, check_name, read_plan
 from lightning_marlhf.studies.plan_file import check_seeds
 from lightning_marlhf.studies.progress import Monitor
-from lightning_marlhf.studies.runner import Outcome, Runner
+from lightning_marlhf.studies.runner import Runner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ def _main(arguments: Sequence[str]) -> int:
     _say(console, f"{plan.title}: {len(jobs)} runs into {plan.output}", *about_plan(plan, costs))
     with _alone(plan.output), Monitor(total=len(jobs), console=console) as monitor:
         runner = Runner(
-            jobs, workers=plan.jobs, overwrite=options.overwrite, force=force, listener=monitor
+            jobs, workers=plan.jobs, overwrite=options.overwrite, force=force, monitor=monitor
         )
         began = time.monotonic()
         outcomes = runner.run()

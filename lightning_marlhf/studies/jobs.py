@@ -4,6 +4,7 @@ import enum
 import functools
 import hashlib
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -34,6 +35,16 @@ class State(enum.Enum):
     CUT_OFF_STALE = "cut off, with other settings or inputs"
 
 
+class Outcome(enum.Enum):
+    """What became of a job."""
+
+    DONE = "done"
+    KEPT = "finished before"  # possibly with other settings
+    FAILED = "failed"
+    BLOCKED = "not run"
+    INTERRUPTED = "interrupted"
+
+
 @dataclass(frozen=True)
 class Job:
     """One stage with one seed."""
@@ -55,6 +66,16 @@ class Job:
     def log(self) -> Path:
         """Where its output goes."""
         return self.folder / LOG_FILE
+
+
+@dataclass(frozen=True)
+class Running:
+    """A job and its process."""
+
+    job: Job
+    process: "subprocess.Popen[bytes]"
+    started: float  # monotonic seconds
+    threads: int
 
 
 def make_jobs(

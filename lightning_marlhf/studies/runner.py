@@ -1,6 +1,5 @@
 """Runs jobs as processes, those whose inputs are ready side by side; one failing job does not lose the others."""
 
-import enum
 import os
 import signal
 import subprocess
@@ -8,72 +7,28 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from types import FrameType
-from typing import Protocol
 
 from lightning_marlhf.run_folder import DONE_FILE
 from lightning_marlhf.run_lock import VARIABLE, InUseError, holder, say_who, take
 from lightning_marlhf.studies.jobs import (
     Job,
+    Outcome,
+    Running,
     State,
     inspect_job,
     note_end,
     note_start,
     start_command,
 )
+from lightning_marlhf.studies.progress import Monitor
 
 _POLL_S = 0.2
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-class Outcome(enum.Enum):
-    """What became of a job."""
-
-    DONE = "done"
-    KEPT = "finished before"  # possibly with other settings: `Listener.kept` was told
-    FAILED = "failed"
-    BLOCKED = "not run"
-    INTERRUPTED = "interrupted"
-
-
 _LOST = (Outcome.FAILED, Outcome.BLOCKED)
-
-
-@dataclass(frozen=True)
-class Running:
-    """A job and its process."""
-
-    job: Job
-    process: "subprocess.Popen[bytes]"
-    started: float  # monotonic seconds
-    threads: int
-
-
-class Listener(Protocol):
-    """What the runner tells as it goes."""
-
-    def kept(self, job: Job, state: State) -> None:
-        """A job is not run since it was finished before."""
-
-    def started(self, running: Running, state: State) -> None:
-        """A job's process was started."""
-
-    def ended(self, running: Running, outcome: Outcome) -> None:
-        """A job's process ended."""
-
-    def waits(self, job: Job, holder: str) -> None:
-        """Another process writes to the job's folder: its end is waited for."""
-
-    def blocked(self, job: Job, reason: str) -> None:
-        """A job cannot run."""
-
-    def tick(self, running: Sequence[Running]) -> None:
-        """Some time has passed."""
-
-    def stopping(self, running: Sequence[Running]) -> None:
-        """The user asked to stop; the processes were told, and are waited for."""
 
 
 class Runner:
@@ -84,7 +39,7 @@ class Runner:
         workers: How many may run at the same time.
         overwrite: Redo jobs that were finished or cut off with other settings or inputs.
         force: Jobs to redo whatever they were made with.
-        listener: Is told what happens.
+        monitor: Is told what happens.
     """
 
     def __init__(
@@ -94,14 +49,14 @@ class Runner:
         workers: int,
         overwrite: bool = False,
         force: Collection[Job] = (),
-        listener: Listener,
+        monitor: Monitor,
     ) -> None:
         self._order = {job: number for number, job in enumerate(jobs)}
         self._running: dict[Future[int], Running] = {}
         self._workers = workers
         self._overwrite = overwrite
         self._force = frozenset(force)
-        self._listener = listener
+        self._monitor = monitor
         self._held: set[Job] = set()  # others run them
         self._signals = 0
         self._cores = (
@@ -156,7 +111,7 @@ class Runner:
             return False
         if state is State.FINISHED or (state is State.STALE and not self._overwrite):
             self.outcomes[job] = Outcome.KEPT
-            self._listener.kept(job, state)
+            self._monitor.kept(job, state)
             return True
         if state is State.CUT_OFF_STALE and not self._overwrite:
             reason = f"it was {state.value}; --overwrite starts it anew ({job.folder})"
@@ -165,7 +120,7 @@ class Runner:
 
     def _block(self, job: Job, reason: str) -> bool:
         self.outcomes[job] = Outcome.BLOCKED
-        self._listener.blocked(job, reason)
+        self._monitor.blocked(job, reason)
         return True
 
     def _is_held(self, job: Job) -> bool:
@@ -175,7 +130,7 @@ class Runner:
             self._held.discard(job)
         elif job not in self._held:
             self._held.add(job)
-            self._listener.waits(job, who)
+            self._monitor.waits(job, who)
         return who is not None
 
     def _start_ready(self, ready: Sequence[Job], pool: ThreadPoolExecutor) -> list[Job]:
@@ -219,7 +174,7 @@ class Runner:
         os.close(lock)
         running = Running(job, process, started=time.monotonic(), threads=threads)
         self._running[pool.submit(process.wait)] = running
-        self._listener.started(running, state)
+        self._monitor.started(running, state)
         return True
 
     def _wait(self) -> list[Job]:
@@ -228,7 +183,7 @@ class Runner:
             time.sleep(_POLL_S)
         ended, _ = wait(self._running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
         jobs = [self._end(self._running.pop(future), future.result()) for future in ended]
-        self._listener.tick(self.running)
+        self._monitor.tick(self.running)
         return jobs
 
     def _end(self, running: Running, status: int) -> Job:
@@ -239,7 +194,7 @@ class Runner:
         finished = status == 0 and (job.folder / DONE_FILE).is_file()
         stopped = Outcome.INTERRUPTED if self._signals else Outcome.FAILED
         self.outcomes[job] = Outcome.DONE if finished else stopped
-        self._listener.ended(running, self.outcomes[job])
+        self._monitor.ended(running, self.outcomes[job])
         return job
 
     def _stop(self) -> None:
@@ -250,7 +205,7 @@ class Runner:
             if running.process.poll() is None:
                 running.process.send_signal(passed_on)
         if self._signals == 1:
-            self._listener.stopping(self.running)
+            self._monitor.stopping(self.running)
 
 
 @contextmanager

@@ -52,7 +52,9 @@ def test_runs_on_gpus_are_estimated_from_where_their_inputs_config_says_and_othe
 def test_one_seed_of_each_stage_is_checked_by_its_own_command_line(plan):
     with pytest.raises(ConfigError) as mistake:
         check_runs(plan, make_jobs(plan), check=refuse, estimate=tell)
-    assert str(mistake.value).startswith(f"fit --config {plan.stages[0].config} --seed_everything=1 ")
+    assert str(mistake.value).startswith(
+        f"fit --config {plan.stages[0].config} --seed_everything=1 "
+    )
 
 
 def test_what_cannot_be_planned_is_said_and_what_is_set_wrong_refused(plan):

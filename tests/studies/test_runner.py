@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lightning_marlhf.studies.jobs import Job, State, inspect_job, make_jobs, start_command
+from lightning_marlhf.studies.jobs import Job, Outcome, State, inspect_job, make_jobs, start_command
 from lightning_marlhf.studies.plan import Plan
 from lightning_marlhf.studies.progress import Monitor
-from lightning_marlhf.studies.runner import Outcome, Runner
+from lightning_marlhf.studies.runner import Runner
 from lightning_marlhf.studies.stages import Stage
 
 PROGRAM = (sys.executable, str(Path(__file__).parents[1] / "fake_run.py"))
@@ -42,7 +42,7 @@ class Study:
         text = io.StringIO()
         console = Console(file=text, force_terminal=False, width=200)
         with Monitor(total=len(jobs), console=console) as monitor:
-            outcomes = Runner(jobs, workers=workers, listener=monitor, **options).run()
+            outcomes = Runner(jobs, workers=workers, monitor=monitor, **options).run()
         self.said = text.getvalue()
         return {f"{job.stage}-{job.seed}": outcome for job, outcome in outcomes.items()}
 
@@ -146,6 +146,14 @@ def test_a_failing_stage_shows_its_end_and_does_not_lose_the_others(study):
     assert "it went wrong here" in study.said
     assert str(jobs[0].log) in study.said
     assert "after (seed 1): not run: bad (seed 1) is missing" in study.said
+
+
+def test_a_stage_that_the_machine_stopped_asks_to_be_requeued(study):
+    stage = Stage(name="wins", command="win-rate", arguments="--out {self}")
+    plan = Plan(study.folder / "plan.yaml", "t", study.folder / "out", (stage,))
+    jobs = make_jobs(plan, program=(sys.executable, "-c", "raise SystemExit(75)"))
+    assert study.run(jobs) == {"wins-1": Outcome.FAILED}
+    assert "exit status 75: requeue" in study.said
 
 
 def test_a_failed_stage_is_tried_again(study):
