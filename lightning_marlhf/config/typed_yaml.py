@@ -21,20 +21,19 @@ Class = TypeVar("Class")
 _KEY = "value"  # of a part that is parsed by itself
 
 
-def parse_tree(cls: type[Class], tree: Any, *, where: str = "") -> Class:
+def parse_tree(cls: type[Class], tree: Any) -> Class:
     """Make a dataclass from plain mappings and lists.
 
     Args:
-        cls: A dataclass, whose fields may hold others, also in lists and mappings.
+        cls: A dataclass, whose fields may hold others, or a list or mapping of dataclasses.
         tree: What a YAML holds. A field that is null has its default.
-        where: Key of the tree, for messages.
 
     Raises:
         ConfigError: An unknown or missing key, a wrong type, a number out of range, or what `__post_init__` refuses;
             begins with the whole key.
     """
     tree = _without_nulls(cls, tree)
-    parts = [*_parts(cls, tree, where)]  # the innermost first
+    parts = [*_parts(cls, tree, "")]  # the innermost first
     for hint, value, key in parts:
         if isinstance(value, int | float) and (mistake := find_outside(value, hint, key)):
             raise ConfigError(mistake)

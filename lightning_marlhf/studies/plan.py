@@ -1,10 +1,9 @@
 """Plans: the stages of a study, read from its file and checked before anything runs."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from lightning_marlhf.config.raw_config import ConfigError, Tree, read_yaml
 from lightning_marlhf.config.suggest import did_you_mean
@@ -16,16 +15,11 @@ from lightning_marlhf.reporting.spec import (
     ReportSpec,
     SystemReport,
 )
-from lightning_marlhf.studies.plan_file import (
-    Comparison,
-    PlanFile,
-    Quick,
-    ReportedFile,
-    Row,
-    System,
-)
+from lightning_marlhf.studies.plan_file import Pipeline, PlanFile, PlanReport, Quick, Row, System
 from lightning_marlhf.studies.stages import TASK, Stage, check_stage, find_file
 
+Reported = dict[str, dict[str, dict[str, ReportedNumber]]]  # system -> measure -> run -> number
+_COMPARED = ("baseline", "reference_run", "reward_model")  # what a report names beside its rows
 _EVERY_SYSTEM = "every_system"  # in the file of reported numbers
 
 
@@ -72,7 +66,7 @@ def read_plan(path: Path, *, quick: bool = False, systems: str | None = None) ->
             other = find_file(path.parent / tree["include"], "include")
             included = read_yaml(other)
         file = parse_tree(PlanFile, {**included, **tree})
-        plan = _with_rows(file, path, quick=quick) if file.rows else _with_stages(file, path, quick)
+        plan = (_with_rows if file.rows else _with_stages)(file, path, quick=quick)
         report = plan.report and replace(plan.report, note=SMOKE_RUN if quick else "")
         title = plan.title if systems is None else f"{plan.title} ({systems})"
         return replace(plan, title=title, report=report)
@@ -94,45 +88,53 @@ def check_name(name: str, known: Collection[str], *, where: str, what: str) -> s
     return name
 
 
-def _with_stages(file: PlanFile, path: Path, quick: bool) -> Plan:
-    folder, changes = path.parent, _quick(file, quick).set
-    stages = _located(file.stages, "stages", configs=folder, folder=folder)
-    stages = _changed(stages, changes, where="quick.set")
+def _with_stages(file: PlanFile, path: Path, *, quick: bool) -> Plan:
+    changes = file.quick.set if quick and file.quick else {}
+    own = Pipeline(stages=file.stages, quick=changes)
+    folder = path.parent
+    stages = _read_stages(own, "stages", "quick.set", configs=folder, folder=folder, quick=quick)
     report = None
     if file.report is not None:
-        labels = {stage.name: stage.label or stage.name for stage in stages}
-        shown = {f"rows.{i}.stage": row.stage for i, row in enumerate(file.report.rows)}
-        shown |= {f"evaluations.{i}": stage for i, stage in enumerate(file.report.evaluations)}
-        _check_stages(file.report, labels, where="report", shown=shown)
-        rows = [
-            replace(row, label=labels[row.stage]) if row.label == row.stage else row
-            for row in file.report.rows
-        ]
-        try:
-            system = _system_report(file.report, rows, file.report.evaluations)
-        except ValueError as mistake:
-            raise ConfigError(f"report.{mistake}") from None
-        report = ReportSpec(systems=[system], sections=file.sections)
+        report = ReportSpec(systems=[_own_report(file.report, stages)], sections=file.sections)
     return _plan(file, path, quick=quick, stages=stages, report=report)
 
 
+def _own_report(report: PlanReport, stages: Sequence[Stage]) -> SystemReport:
+    """Check what is reported of a plan's own stages."""
+    labels = {stage.name: stage.label or stage.name for stage in stages}
+    named = {f"rows.{i}.stage": row.stage for i, row in enumerate(report.rows)}
+    named |= {f"evaluations.{i}": stage for i, stage in enumerate(report.evaluations)}
+    named |= {key: stage for key in _COMPARED if (stage := getattr(report, key)) is not None}
+    for key, stage in named.items():
+        check_name(stage, labels, where=f"report.{key}", what="stage")
+    rows = [
+        replace(row, label=row.label if row.label != row.stage else labels[row.stage])
+        for row in report.rows
+    ]
+    try:
+        return SystemReport(**{**vars(report), "rows": rows})
+    except ValueError as mistake:
+        raise ConfigError(f"report.{mistake}") from None
+
+
 def _with_rows(file: PlanFile, path: Path, *, quick: bool) -> Plan:
-    stages = dict(_stages_of_systems(file, path.parent, quick=quick))
+    stages = {
+        name: _stages_of(name, system, file, path.parent, quick=quick)
+        for name, system in file.systems.items()
+    }
     reported = _read_reported(file, path.parent)
     reports: dict[str, SystemReport] = {}
-    needed: dict[str, frozenset[str]] = {}
     left_out = []
     for number, row in enumerate(file.rows):
-        name = _find_system(row.system, file.systems, where=f"rows.{number}.system")
+        where = f"rows.{number}"
+        name = _find_system(row.system, file.systems, where=where)
         if name is None:
             left_out.append(row.system)
         elif name not in reports:
-            reports[name] = _report(
-                file, row, name, stages[name], reported.get(name), where=f"rows.{number}"
-            )
-            needed[name] = _all_needs(reports[name], stages[name])
+            reports[name] = _report(file, row, name, stages[name], reported.get(name), where=where)
     if not reports:
         raise ConfigError(f"rows: no system substitutes {', '.join(left_out)}")
+    needed = {name: _all_needs(report, stages[name]) for name, report in reports.items()}
     chosen = [s for name, wanted in needed.items() for s in stages[name] if s.name in wanted]
     spec = ReportSpec(systems=[*reports.values()], sections=file.sections)
     plan = _plan(file, path, quick=quick, stages=chosen, report=spec)
@@ -142,7 +144,9 @@ def _with_rows(file: PlanFile, path: Path, *, quick: bool) -> Plan:
 def _plan(
     file: PlanFile, path: Path, *, quick: bool, stages: Sequence[Stage], report: ReportSpec | None
 ) -> Plan:
-    changes = _quick(file, quick)
+    if quick and file.quick is None:
+        raise ConfigError("the plan has no quick: section")
+    changes = file.quick if quick and file.quick else Quick(output=file.output)
     return Plan(
         path=path,
         title=file.title,
@@ -154,92 +158,57 @@ def _plan(
     )
 
 
-def _quick(file: PlanFile, quick: bool) -> Quick:
-    if not quick:
-        return Quick(output=file.output)
-    if file.quick is None:
-        raise ConfigError("the plan has no quick: section")
-    return file.quick
-
-
-def _located(
-    stages: Sequence[Stage],
+def _read_stages(
+    pipeline: Pipeline,
     where: str,
+    where_quick: str,
     *,
     configs: Path,
     folder: Path,
+    quick: bool,
     hardware: Mapping[str, Path] | None = None,
 ) -> list[Stage]:
-    """Check stages of one file, and find their files."""
-    located: list[Stage] = []
-    for number, stage in enumerate(stages):
-        check_stage(stage, f"{where}.{number}", earlier=[each.name for each in located])
+    """Check the stages of a pipeline, find their files, and set what `quick` changes."""
+    stages: dict[str, Stage] = {}
+    for number, stage in enumerate(pipeline.stages):
+        check_stage(stage, f"{where}.{number}", earlier=tuple(stages))
         try:
-            located.append(stage.located(configs=configs, folder=folder, hardware=hardware or {}))
+            located = stage.located(configs=configs, folder=folder, hardware=hardware or {})
         except ConfigError as mistake:
             raise ConfigError(f"{where}.{number}.{mistake}") from None
-    return located
+        stages[stage.name] = located
+    for name, changes in pipeline.quick.items() if quick else ():
+        stage = stages[check_name(name, stages, where=where_quick, what="key")]
+        stages[name] = replace(stage, set={**stage.set, **changes})
+    return [*stages.values()]
 
 
-def _changed(stages: Sequence[Stage], changes: Mapping[str, Any], *, where: str) -> list[Stage]:
-    """Set more of some stages."""
-    known = [stage.name for stage in stages]
-    for name in changes:
-        check_name(name, known, where=where, what="key")
-    return [replace(stage, set={**stage.set, **changes.get(stage.name, {})}) for stage in stages]
-
-
-def _check_stages(
-    comparison: Comparison, stages: Collection[str], *, where: str, shown: Mapping[str, str]
-) -> None:
-    """Refuse a report that names a stage which is not there."""
-    named = {key: getattr(comparison, key) for key in ("baseline", "reference_run", "reward_model")}
-    for key, stage in {**shown, **named}.items():
-        if stage is not None:
-            check_name(stage, stages, where=f"{where}.{key}", what="stage")
-
-
-def _system_report(
-    comparison: Comparison, rows: Sequence[ReportRow], evaluations: Sequence[str], **system: Any
-) -> SystemReport:
-    compared = {"baseline": comparison.baseline, "reference_run": comparison.reference_run}
-    return SystemReport(
-        rows=rows,
-        evaluations=evaluations,
-        scores=comparison.scores,
-        reward_model=comparison.reward_model,
-        programs=comparison.programs,
-        **{key: stage for key, stage in compared.items() if stage in {row.stage for row in rows}},
-        **system,
+def _stages_of(
+    name: str, system: System, file: PlanFile, folder: Path, *, quick: bool
+) -> list[Stage]:
+    """Return all stages of a system, under their full names."""
+    where = f"systems.{name}"
+    kind = check_name(system.pipeline, file.pipelines, where=f"{where}.pipeline", what="pipeline")
+    hardware = {
+        config: find_file(folder / overlay, f"{where}.hardware.{config}")
+        for config, overlay in system.hardware.items()
+    }
+    pipeline, where = file.pipelines[kind], f"pipelines.{kind}"
+    tasks = [replace(s, arguments=s.arguments.replace(TASK, system.task)) for s in pipeline.stages]
+    stages = _read_stages(
+        replace(pipeline, stages=tuple(tasks)),
+        f"{where}.stages",
+        f"{where}.quick",
+        configs=folder / system.configs,
+        folder=folder,
+        quick=quick,
+        hardware=hardware,
     )
-
-
-def _stages_of_systems(
-    file: PlanFile, folder: Path, *, quick: bool
-) -> Iterator[tuple[str, list[Stage]]]:
-    """Yield each system with all its stages, under their full names."""
-    for name, system in file.systems.items():
-        where = f"systems.{name}"
-        kind = check_name(
-            system.pipeline, file.pipelines, where=f"{where}.pipeline", what="pipeline"
-        )
-        pipeline = file.pipelines[kind]
-        hardware = {
-            config: find_file(folder / overlay, f"{where}.hardware.{config}")
-            for config, overlay in system.hardware.items()
-        }
-        stages = _located(
-            [replace(s, arguments=s.arguments.replace(TASK, system.task)) for s in pipeline.stages],
-            f"pipelines.{kind}.stages",
-            configs=folder / system.configs,
-            folder=folder,
-            hardware=hardware,
-        )
-        changes = pipeline.quick if quick else {}
-        stages = _changed(stages, changes, where=f"pipelines.{kind}.quick")
-        names = [stage.name for stage in stages]
-        _check_stages(pipeline, names, where=f"pipelines.{kind}", shown={})
-        yield name, [stage.within(name) for stage in stages]
+    for key in _COMPARED:
+        if (stage := getattr(pipeline, key)) is not None:
+            names = [stage.name for stage in stages]
+            check_name(stage, names, where=f"{where}.{key}", what="stage")
+    return [stage.within(name) for stage in stages]
 
 
 def _find_system(name: str, systems: Mapping[str, System], *, where: str) -> str | None:
@@ -249,7 +218,7 @@ def _find_system(name: str, systems: Mapping[str, System], *, where: str) -> str
             return other
     if any(system.substitutes for system in systems.values()):
         return None
-    return check_name(name, systems, where=where, what="system")
+    return check_name(name, systems, where=f"{where}.system", what="system")
 
 
 def _report(
@@ -257,7 +226,7 @@ def _report(
     row: Row,
     name: str,
     stages: Sequence[Stage],
-    reported: Mapping[str, Mapping[str, ReportedNumber]] | None,
+    reported: dict[str, dict[str, ReportedNumber]] | None,
     *,
     where: str,
 ) -> SystemReport:
@@ -270,23 +239,27 @@ def _report(
         for stage in row.evaluations
         if stage in labels or not system.substitutes
     ]
-    return _system_report(
-        pipeline,
-        [ReportRow(stage=run, label=labels[run]) for run in runs],
-        evaluations,
+    compared = {"baseline": pipeline.baseline, "reference_run": pipeline.reference_run}
+    return SystemReport(
         name=name,
         label=(row.label if not system.substitutes else "") or system.label,
+        rows=[ReportRow(stage=run, label=labels[run]) for run in runs],
+        evaluations=evaluations,
+        scores=pipeline.scores,
+        reward_model=pipeline.reward_model,
+        programs=pipeline.programs,
         reported=reported,
+        **{key: stage for key, stage in compared.items() if stage in runs},
     )
 
 
-def _read_reported(file: PlanFile, folder: Path) -> dict[str, dict[str, dict[str, ReportedNumber]]]:
+def _read_reported(file: PlanFile, folder: Path) -> Reported:
     """Read the paper's numbers of each system, those of no system in particular among them."""
     if file.reported is None:
         return {}
     path = find_file(folder / file.reported, "reported")
     try:
-        numbers = parse_tree(ReportedFile, {"systems": read_yaml(path)}).systems
+        numbers: Reported = parse_tree(Reported, read_yaml(path))
     except ConfigError as mistake:
         raise ConfigError(f"reported: {path.name}: {mistake}") from None
     everywhere = numbers.get(_EVERY_SYSTEM, {})

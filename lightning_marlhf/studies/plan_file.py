@@ -10,12 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from lightning_marlhf.ranges import PositiveInt, Range
-from lightning_marlhf.reporting.spec import (
-    DEFAULT_SECTIONS,
-    ReportedNumber,
-    ReportRow,
-    SectionName,
-)
+from lightning_marlhf.reporting.spec import DEFAULT_SECTIONS, SectionName, SystemReport
 from lightning_marlhf.studies.stages import Stage
 
 Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]  # numpy's
@@ -37,48 +32,30 @@ class Quick:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """How a report compares stages; what is no stage of a row has no part in it.
+class PlanReport(SystemReport):
+    """What is reported of a plan's own stages: a `SystemReport` that is checked when these are known."""
+
+    def __post_init__(self) -> None:
+        pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """The stages of one or more systems.
 
     Args:
-        scores: Name of a scorer in the completions -> name in the report. Training maximises the first.
-        baseline: Stage that training started from, usually SFT.
-        reference_run: Stage that the others are compared with.
-        reward_model: Stage that trained the reward model.
-        programs: Name of the scorer that ran the tests of programs.
+        stages: In an order in which they can run.
+        quick: Stage -> setting -> value, for `--quick`.
+        scores: These and the others are as in `SystemReport`; what is no stage of a row has no part in a report.
     """
 
+    stages: tuple[Stage, ...]
+    quick: dict[str, dict] = field(default_factory=dict)  # type: ignore[type-arg]
     scores: dict[str, str] = field(default_factory=dict)
     baseline: str | None = None
     reference_run: str | None = None
     reward_model: str | None = None
     programs: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanReport(Comparison):
-    """What is reported of a plan's own stages.
-
-    Args:
-        rows: Stages that are compared.
-        evaluations: Stages whose results are shown.
-    """
-
-    rows: tuple[ReportRow, ...]
-    evaluations: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pipeline(Comparison):
-    """The stages of one or more systems, and how a report compares them.
-
-    Args:
-        stages: In an order in which they can run.
-        quick: Stage -> setting -> value, for `--quick`.
-    """
-
-    stages: tuple[Stage, ...]
-    quick: dict[str, dict] = field(default_factory=dict)  # type: ignore[type-arg]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,13 +136,6 @@ class PlanFile:
             raise ValueError("stages: expected at least one, or rows: of systems")
         if self.stages and self.rows:
             raise ValueError("rows: a plan with stages: of its own has report: instead")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportedFile:
-    """The paper's numbers: system -> measure -> run -> number; `every_system` is a system, too."""
-
-    systems: dict[str, dict[str, dict[str, ReportedNumber]]]
 
 
 def check_seeds(seeds: Sequence[int]) -> None:

@@ -82,6 +82,7 @@ def test_quick_changes_the_folder_and_the_settings_it_names(tmp_path):
         ),
         ("set: {ppp: {", "set: {ppo: {", "quick.set: no key 'ppp', did you mean 'ppo'?"),
         ("quick: {set: {", "quick: {output: runs/quick, set: {", "quick: output is missing"),
+        ("baseline: sft", "baseline: ppo", "report.baseline: expected the stage of a row"),
         ("baseline: stf", "baseline: ppo", "report.baseline: no stage 'stf', did you mean 'sft'?"),
         (
             "{stage: pop,",
