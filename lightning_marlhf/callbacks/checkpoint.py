@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_marlhf.callbacks.place_in_epoch import settle
+from lightning_marlhf.models.checkpoints import last_checkpoint, previous_path
 from lightning_marlhf.ranges import PositiveInt, Range, checked
 from lightning_marlhf.run_folder import BEST_CHECKPOINT, CHECKPOINTS, LAST
 
@@ -151,7 +152,7 @@ class Checkpoint(ModelCheckpoint):
 
     def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
         """Answer `ckpt_path="last"`, which Lightning asks before `setup`."""
-        path = last_in(Path(self._folder(trainer)))
+        path = last_checkpoint(Path(self._folder(trainer)))
         return set() if path is None else {str(path)}
 
     def _folder(self, trainer: Trainer) -> str:
@@ -175,19 +176,9 @@ def validation_follows(trainer: Trainer) -> bool:
     return not loop.epoch_loop.val_loop.skip and loop.epoch_loop._should_check_val_fx(fetcher)
 
 
-def last_in(folder: Path) -> Path | None:
-    """Find the last checkpoint; the one before it where a kill came when a folder took the place of another."""
-    paths = (folder / LAST, _previous(folder / LAST))
-    return next((path for path in paths if path.exists()), None)
-
-
 def _in_background(trainer: Trainer) -> bool:
     """Tell whether the strategy can write a checkpoint while training goes on."""
     return hasattr(trainer.strategy, "finish_saving")
-
-
-def _previous(path: Path) -> Path:
-    return path.with_name(f"{path.stem}-previous{path.suffix}")
 
 
 def _replace(new: Path, old: Path) -> None:
@@ -195,7 +186,7 @@ def _replace(new: Path, old: Path) -> None:
     for file in new.iterdir() if new.is_dir() else [new]:
         with file.open("rb") as written:
             os.fsync(written.fileno())
-    previous = _previous(old)
+    previous = previous_path(old)
     if old.exists() and (old.is_dir() or new.is_dir()):
         # a folder cannot be replaced in one step: the old one stays whole until the new one has its name
         _remove(previous)

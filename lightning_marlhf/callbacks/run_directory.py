@@ -9,7 +9,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_marlhf.callbacks.environment import describe_environment
 from lightning_marlhf.callbacks.pace import Pace, finite_metrics, metric, total_updates
-from lightning_marlhf.records import RunSummary, read_json, write_json
+from lightning_marlhf.files import read_json_or_empty, write_json
+from lightning_marlhf.records import RunSummary
 from lightning_marlhf.run_folder import (
     CHECKPOINTS,
     COMPLETIONS,
@@ -146,7 +147,9 @@ class RunDirectory(Callback):
 
     def _take(self, trainer: Trainer, folder: Path) -> None:
         if self.resuming:
-            self._seconds_before = float(_read_json(folder / PROGRESS_FILE).get("seconds", 0.0))
+            self._seconds_before = float(
+                read_json_or_empty(folder / PROGRESS_FILE).get("seconds", 0.0)
+            )
             return
         found = (*folder.glob(DONE_FILE), *folder.glob(f"{CHECKPOINTS}/*.ckpt"))
         held = [str(path.relative_to(folder)) for path in found]
@@ -165,7 +168,9 @@ class RunDirectory(Callback):
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
         folder = _folder(trainer)
-        before = RunSummary.from_dict({**_empty_summary(), **_read_json(folder / DONE_FILE)})
+        before = RunSummary.from_dict(
+            {**_empty_summary(), **read_json_or_empty(folder / DONE_FILE)}
+        )
         tested_alone = (
             not self._fitted and before.command == "fit"
         )  # the summary stays that of the fit
@@ -222,7 +227,7 @@ def remove_run(folder: Path) -> None:
 
 def _note_environment(path: Path) -> None:
     """Write the environment of this session; those of earlier sessions stay under `earlier`."""
-    before = _read_json(path)
+    before = read_json_or_empty(path)
     earlier = before.pop("earlier", []) + ([before] if before else [])
     write_json(path, {**describe_environment(), "earlier": earlier})
 
@@ -237,10 +242,3 @@ def _folder(trainer: Trainer) -> Path:
 
 def _empty_summary() -> dict[str, Any]:
     return {"command": "", "step": 0, "seconds": 0.0}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path)
-    except (OSError, ValueError):
-        return {}

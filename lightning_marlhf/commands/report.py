@@ -9,7 +9,6 @@ from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.rm_score import short_labels
 from lightning_marlhf.config.options import positional, read_options
 from lightning_marlhf.config.raw_config import ConfigError
-from lightning_marlhf.display.columns import plain_lines
 from lightning_marlhf.display.text import printable
 
 
@@ -54,7 +53,7 @@ def _run(options: ReportOptions) -> int:
         raise ValueError(f"--out {options.out}: expected a folder")
     rows = dict(zip(labels, found.values(), strict=True))
     report = report_runs(rows, title=options.title, folder=options.out, shown_from=Path())
-    lines = [] if report.main_table is None else list(plain_lines(report.main_table))
     written = f"report: {options.out / 'report.html'}, {options.out / 'report.md'}"
-    sys.stdout.write("".join(f"{printable(line)}\n" for line in [*lines, written]))
+    for line in (*report.terminal_lines(), written):
+        sys.stdout.write(f"{printable(line)}\n")
     return 0

@@ -1,5 +1,6 @@
 """`reproduce PLAN`: runs the stages of a plan, skips finished ones, resumes interrupted ones, and writes the report."""
 
+import functools
 import itertools
 import shlex
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -76,17 +78,22 @@ def check_run(arguments: Sequence[str]) -> None:
 
 def estimate_run(arguments: Sequence[str]) -> Cost:
     """Estimate what `fit` with a command line takes."""
-    from lightning_marlhf.commands import run
-    from lightning_marlhf.planning import estimate
-    from lightning_marlhf.planning.planned_run import read_run
+    from lightning_marlhf.planning import flops
+    from lightning_marlhf.planning.read_run import read_run
 
-    run.quieten_lightning()
     files = [Path(word) for key, word in itertools.pairwise(arguments) if key == "--config"]
-    planned = read_run(arguments, config_files=files)
+    run = read_run(arguments, config_files=files, build=lambda words: _build_parts(tuple(words)))
     hours = None
-    if planned.accelerator == "gpu":  # what a hardware overlay sets
-        hours = sum(estimate.hours(planned, estimate.Machine()).values())
-    return Cost(updates=planned.updates, processes=planned.processes, hours=hours)
+    if run.accelerator == "gpu":  # what a hardware overlay sets
+        hours = sum(flops.hours(run, flops.Machine()).values())
+    return Cost(updates=run.updates, processes=run.processes, hours=hours)
+
+
+@functools.cache  # the runs that others start from
+def _build_parts(arguments: tuple[str, ...]) -> Any:
+    from lightning_marlhf.commands.plan import build_parts
+
+    return build_parts(arguments)
 
 
 def _main(arguments: Sequence[str]) -> int:

@@ -1,6 +1,6 @@
 """Best-of-N sampling: the expected score of the best of N responses, of one run or of several side by side."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from math import nan
 from typing import NamedTuple
@@ -11,11 +11,19 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from lightning_marlhf.display.blocks import Block, Cell, Note, Picture, Pictures, Table
 from lightning_marlhf.display.text import MISSING, number
-from lightning_marlhf.records import BestOfN, BestOfNPoint
-from lightning_marlhf.reporting.layout import Line, has_paper, make_table, paper_cell
+from lightning_marlhf.records import BestOfN, BestOfNPoint, MeanInterval
+from lightning_marlhf.reporting.layout import (
+    Line,
+    RowStyle,
+    add_legend,
+    in_style,
+    make_table,
+    nth_style,
+    paper_cell,
+    to_picture,
+)
 from lightning_marlhf.reporting.load import System
 from lightning_marlhf.reporting.statistics import Estimate, recorded_cell, t_interval
-from lightning_marlhf.reporting.style import RowStyle, add_legend, in_style, nth_style, to_picture
 
 _RESULTS = "best_of_n.json"
 _DECIMALS = 3
@@ -80,31 +88,30 @@ def best_of_n(systems: Sequence[System]) -> list[Block]:
 
 def _results(system: System) -> Results:
     return {
-        system.spec.label_of(stage.removeprefix("best_of_n_")): list(
-            map(BestOfN.from_dict, results)
-        )
-        for stage, results in system.evaluations(_RESULTS).items()
+        system.spec.label_of(stage.removeprefix("best_of_n_")): results
+        for stage, results in system.evaluations(_RESULTS, BestOfN.from_dict).items()
     }
 
 
 def _runs_table(found: Sequence[tuple[System, Results]]) -> Table:
-    paper = has_paper([system for system, _ in found])
     lines: list[Line] = []
     for system, by_run in found:
         for label, results in by_run.items():
             for temperature, n in _places(results[0]):
+                where = f"{label}/{temperature:g}/{n}"
+                scores = {
+                    _label(name, system): _over_seeds(_at(results, name, temperature, n))
+                    for name in _scorers(results[0])
+                }
                 line = {
                     "Run": Cell(label),
                     "Temperature": Cell(f"{temperature:g}"),
                     "N": Cell(str(n)),
+                    "Paper": paper_cell(system, "best_of_n", where, decimals=2),
+                    **{title: point.estimate.cell(2) for title, point in scores.items()},
+                    "Seeds": Cell(str(len(results))),
                 }
-                if paper:
-                    where = f"{label}/{temperature:g}/{n}"
-                    line["Paper"] = paper_cell(system, "best_of_n", where, decimals=2)
-                for name in _scorers(results[0]):
-                    estimate = _over_seeds(results, name, temperature, n).estimate
-                    line[_label(name, system)] = estimate.cell(2)
-                lines.append((system, line | {"Seeds": Cell(str(len(results)))}))
+                lines.append((system, line))
     caption = (
         "Expected score of the best of N responses, unbiased, from one pool of responses to each prompt. In brackets:"
         " 95 % intervals, over seeds, or over prompts where there is one seed."
@@ -122,13 +129,17 @@ class _Point(NamedTuple):
     high: float
 
 
-def _over_seeds(results: Sequence[BestOfN], name: str, temperature: float, n: int) -> _Point:
-    scores = [
+def _at(results: Sequence[BestOfN], name: str, temperature: float, n: int) -> list[MeanInterval]:
+    """Return one score for each seed."""
+    return [
         point.scores[name]
         for each in results
         for point in each.points
         if (point.temperature or 0.0, point.n) == (temperature, n)
     ]
+
+
+def _over_seeds(scores: Sequence[MeanInterval]) -> _Point:
     means = [score.mean for score in scores]
     low, high = scores[0].low, scores[0].high
     if len(scores) == 1 and low is not None and high is not None:
@@ -151,7 +162,7 @@ def _runs_picture(found: Results, system: System) -> Picture:
             for temperature, axes in zip(temperatures, line, strict=True):
                 ns = [n for at, n in places if at == temperature]
                 for number_, (label, results) in enumerate(found.items()):
-                    points = [_over_seeds(results, name, temperature, n) for n in ns]
+                    points = [_over_seeds(_at(results, name, temperature, n)) for n in ns]
                     _draw_line(axes, ns, points, nth_style(number_, label))
                 axes.set_xscale("log", base=2)
                 _tick(axes, ns)
@@ -168,13 +179,7 @@ def _draw_temperatures(axes: Axes, points: Sequence[BestOfNPoint], name: str) ->
     for number_, (temperature, group) in enumerate(by_temperature):
         label = "all responses" if temperature is None else f"T = {temperature:g}"
         line = list(group)
-        scores = [point.scores[name] for point in line]
-        known = all(score.low is not None for score in scores)
-        ends = [(s.low, s.high) if known else (s.mean, s.mean) for s in scores]
-        drawn = [
-            _Point(Estimate(score.mean, nan, nan, nan, 1), low, high)
-            for score, (low, high) in zip(scores, ends, strict=True)
-        ]
+        drawn = [_over_seeds([point.scores[name]]) for point in line]
         _draw_line(axes, [point.n for point in line], drawn, nth_style(number_, label))
     ns = sorted({point.n for point in points})
     axes.set(xlabel="N responses to choose from", xscale="log")
@@ -186,8 +191,7 @@ def _draw_temperatures(axes: Axes, points: Sequence[BestOfNPoint], name: str) ->
     above.set_xlabel("Bound on KL to the policy (nats)")
 
 
-def _draw_line(axes: Axes, ns: Sequence[int], points: Iterable[_Point], style: RowStyle) -> None:
-    points = list(points)
+def _draw_line(axes: Axes, ns: Sequence[int], points: Sequence[_Point], style: RowStyle) -> None:
     look = {"color": style.color, "linestyle": style.line, "marker": style.marker}
     axes.plot(ns, [point.estimate.mean for point in points], label=style.label, **look)
     low, high = [point.low for point in points], [point.high for point in points]

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,24 +11,25 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from lightning_marlhf.display.blocks import Block, Cell, Picture
-from lightning_marlhf.reporting.layout import Line, make_table, pictures_of_each
-from lightning_marlhf.reporting.load import Run, System
-from lightning_marlhf.reporting.statistics import (
-    KL,
-    Measure,
-    prompt_values,
-    score_measures,
-    t_interval,
-)
-from lightning_marlhf.reporting.style import (
+from lightning_marlhf.reporting.layout import (
     SIZE,
     UPDATES,
+    Line,
     RowStyle,
     add_legend,
     in_style,
     legend_entries,
+    make_table,
+    pictures_of_each,
     row_styles,
     to_picture,
+)
+from lightning_marlhf.reporting.load import Run, System
+from lightning_marlhf.reporting.statistics import (
+    KL,
+    Measure,
+    score_measures,
+    seed_means,
 )
 
 KL_METRIC = "objective/kl"
@@ -43,12 +45,7 @@ DIAGNOSTICS: Mapping[str, str] = {  # what tells a healthy run from a sick one -
 }
 _LOSSES = ("loss/", "eval/loss", "eval/accuracy", "reward_model/accuracy")
 _MOST_LOSSES = 8
-_NOT_LEARNT = (
-    "timing_s/",
-    "perf/",
-    "lr",
-    "episode",
-)  # metrics that say nothing of what a run learnt
+_NOT_LEARNT = ("timing_s/", "perf/", "lr", "episode")  # say nothing of what a run learnt
 
 
 @dataclass(frozen=True)
@@ -212,31 +209,25 @@ def draw_curves(
 ) -> None:
     """Draw each row's smoothed mean over seeds, the seeds' range as a band, raw values faint."""
     for stage, row in curves.items():
-        style = styles[stage]
         for raw in row.raw:
-            axes.plot(raw.index, raw, color=style.color, alpha=0.22, linewidth=0.7)
-        if len(row.raw) > 1:
-            axes.fill_between(
-                row.mean.index, row.low, row.high, color=style.color, alpha=0.16, linewidth=0
-            )
-        axes.plot(
-            row.mean.index,
-            row.mean,
-            color=style.color,
-            linestyle=style.line,
-            linewidth=2.1,
-            label=style.label,
-        )
+            axes.plot(raw.index, raw, color=styles[stage].color, alpha=0.22, linewidth=0.7)
+        draw_mean(axes, row, styles[stage])
     axes.margins(x=0.01)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
 
 
+def draw_mean(axes: Axes, curves: SeedCurves, style: RowStyle) -> None:
+    """Draw the smoothed mean over seeds, and of several seeds their range as a band."""
+    mean, look = curves.mean, {"color": style.color}
+    if len(curves.raw) > 1:
+        axes.fill_between(mean.index, curves.low, curves.high, alpha=0.16, linewidth=0, **look)
+    axes.plot(mean.index, mean, linestyle=style.line, linewidth=2.1, label=style.label, **look)
+
+
 def _draw_baseline_level(axes: Axes, system: System, measure: Measure) -> None:
     """Draw the baseline's mean on held-out prompts as a dashed level."""
-    runs = [run for run in system.runs_of(system.spec.baseline) if run.completions]
-    tested = [values for run in runs if len(values := prompt_values(run.completions, measure))]
-    if tested and system.spec.baseline is not None:
-        level = t_interval([values.mean() for values in tested]).mean
+    level = seed_means(system.tested(system.spec.baseline), measure).mean
+    if system.spec.baseline is not None and isfinite(level):
         style = row_styles(system.spec)[system.spec.baseline]
         axes.axhline(
             level, color=style.color, linestyle=style.line, linewidth=1.3, label=style.label

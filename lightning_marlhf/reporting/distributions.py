@@ -10,17 +10,17 @@ from scipy import stats
 from lightning_marlhf.display.blocks import Block, Cell, Picture, Pictures, Table
 from lightning_marlhf.display.text import number
 from lightning_marlhf.records import PolicyScores, RMScores
-from lightning_marlhf.reporting.layout import pictures_of_each
-from lightning_marlhf.reporting.load import System
-from lightning_marlhf.reporting.statistics import recorded_cell
-from lightning_marlhf.reporting.style import (
+from lightning_marlhf.reporting.layout import (
     RowStyle,
     add_legend,
     in_style,
     nth_style,
+    pictures_of_each,
     row_styles,
     to_picture,
 )
+from lightning_marlhf.reporting.load import System
+from lightning_marlhf.reporting.statistics import recorded_cell
 
 _DENSITY_PANEL = (4.4, 3.6)
 _POINTS = 300
@@ -123,7 +123,7 @@ def _row(policy: PolicyScores, name: str, quantiles: Sequence[str]) -> tuple[Cel
         recorded_cell(score.difference, _DECIMALS, signed=True),
         Cell(number(score.spread, _DECIMALS)),
         *(Cell(number(score.quantiles[each], 2)) for each in quantiles),
-        Cell(f"{policy.num_answers:,}"),
+        Cell(f"{policy.num_responses:,}"),
         Cell(f"{policy.num_prompts:,}"),
         Cell(f"{score.num_paired:,}" if score.difference else ""),
     )

@@ -1,14 +1,17 @@
 """Run directories -> memory. A missing or broken file becomes a note, never an exception."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from lightning_marlhf.records import Completion, RunSummary, read_completions, read_json
+from lightning_marlhf.files import read_json
+from lightning_marlhf.records import Completion, RunSummary, read_completions
 from lightning_marlhf.reporting.spec import SystemReport
 from lightning_marlhf.run_folder import (
     DONE_FILE,
@@ -18,6 +21,7 @@ from lightning_marlhf.run_folder import (
     TEST_COMPLETIONS,
 )
 
+Result = TypeVar("Result")
 _METRIC_COLUMNS = ["step", "name", "value"]
 
 
@@ -66,6 +70,7 @@ class System:
     folder: Path  # a run lies in <folder>/<stage>/seed-<N>
     seeds: tuple[int, ...]
     runs: dict[tuple[str, int], Run] = field(repr=False)  # by stage and seed
+    damaged: set[str] = field(default_factory=set)  # results of evaluations that could not be read
 
     def runs_of(self, stage: str | None) -> list[Run]:
         """Return the runs of one stage, in the order of the seeds."""
@@ -75,23 +80,34 @@ class System:
         """Return the runs of one stage that have responses to the held-out prompts."""
         return [run for run in self.runs_of(stage) if run.completions]
 
-    @property
+    @cached_property
     def logged(self) -> frozenset[str]:
         """The names of all metrics that the rows have logged."""
         runs = [run for row in self.spec.rows for run in self.runs_of(row.stage)]
         return frozenset(name for run in runs for name in run.metrics["name"].unique())
 
-    def evaluations(self, name: str) -> dict[str, list[dict[str, Any]]]:
-        """Return what evaluations left in the file ``name``: stage -> one result for each seed that has it."""
-        found = {
-            stage: [
-                result
-                for seed in self.seeds
-                if (result := _read_object(self.folder / stage / f"seed-{seed}" / name, []))
-            ]
-            for stage in self.spec.evaluations
-        }
-        return {stage: results for stage, results in found.items() if results}
+    def evaluations(
+        self, name: str, read: Callable[[Mapping[str, Any]], Result]
+    ) -> dict[str, list[Result]]:
+        """Return what evaluations left in the file ``name``: stage -> one result for each seed that has it.
+
+        Args:
+            name: Of the files.
+            read: Makes a result of a JSON object. Where it raises, the file counts as damaged.
+        """
+        found: dict[str, list[Result]] = {}
+        for stage, seed in itertools.product(self.spec.evaluations, self.seeds):
+            path = self.folder / stage / f"seed-{seed}" / name
+            problems: list[str] = []
+            content = _read_object(path, problems)
+            try:
+                results = [read(content)] if content else []
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                results, problems = [], [f"{name}: {error}"]
+            if results:
+                found.setdefault(stage, []).extend(results)
+            self.damaged.update(f"{stage}, seed {seed}: could not read {each}" for each in problems)
+        return found
 
 
 def load_system(spec: SystemReport, *, output: Path, seeds: Sequence[int]) -> System:

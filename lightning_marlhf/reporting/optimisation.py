@@ -10,8 +10,24 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lightning_marlhf.display.blocks import Block, Picture
-from lightning_marlhf.reporting.curves import KL_METRIC, SeedCurves, score_metric, seed_curves
-from lightning_marlhf.reporting.layout import pictures_of_each
+from lightning_marlhf.reporting.curves import (
+    KL_METRIC,
+    SeedCurves,
+    draw_mean,
+    score_metric,
+    seed_curves,
+)
+from lightning_marlhf.reporting.layout import (
+    SIZE,
+    UPDATES,
+    RowStyle,
+    add_legend,
+    in_style,
+    nth_style,
+    pictures_of_each,
+    row_styles,
+    to_picture,
+)
 from lightning_marlhf.reporting.load import System
 from lightning_marlhf.reporting.statistics import (
     KL,
@@ -20,16 +36,6 @@ from lightning_marlhf.reporting.statistics import (
     prompt_values,
     score_measures,
     t_interval,
-)
-from lightning_marlhf.reporting.style import (
-    SIZE,
-    UPDATES,
-    RowStyle,
-    add_legend,
-    in_style,
-    nth_style,
-    row_styles,
-    to_picture,
 )
 
 _KL_LABEL = "KL to the reference policy (nats per response)"
@@ -124,7 +130,10 @@ def optimisation_pictures(system: System) -> list[Picture]:
         panels = figure.subplots(1, len(rows), squeeze=False, sharey=True)[0]
         for axes, row in zip(panels, rows, strict=True):
             axes.set(title=row.label, xlabel=UPDATES)
-            _draw(axes, system, _gains(system, row.stage))
+            for key, curves in _gains(system, row.stage).items():
+                number = list(system.spec.scores).index(key)
+                draw_mean(axes, curves, nth_style(number, system.spec.scores[key]))
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         panels[0].set_ylabel("Gain (standard deviations)")
         add_legend(figure, *panels)
         alt = "Gains of the maximised score and of held-out scorers against policy updates"
@@ -149,15 +158,3 @@ def _spread(system: System, key: str) -> float:
     runs = [run for stage in rows for run in system.runs_of(stage)]
     values = [c.scores[key] for run in runs for c in run.completions if key in c.scores]
     return float(np.std(values)) if values else 0.0
-
-
-def _draw(axes: Axes, system: System, curves: dict[str, SeedCurves]) -> None:
-    for key, curve in curves.items():
-        style = nth_style(list(system.spec.scores).index(key), system.spec.scores[key])
-        look = {"color": style.color, "linestyle": style.line}
-        if curve.smooth.shape[1] > 1:
-            axes.fill_between(
-                curve.mean.index, curve.low, curve.high, color=style.color, alpha=0.15, linewidth=0
-            )
-        axes.plot(curve.mean.index, curve.mean, linewidth=2, label=style.label, **look)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Sequence
-
-import pandas as pd
+from typing import NamedTuple
 
 from lightning_marlhf.display.blocks import Block, Cell, Note
 from lightning_marlhf.display.text import MISSING, number
 from lightning_marlhf.reporting.curves import final_level, score_metric, updates_to_reach
-from lightning_marlhf.reporting.layout import has_paper, make_table, paper_cell
+from lightning_marlhf.reporting.layout import make_table, paper_cell
 from lightning_marlhf.reporting.load import System
 from lightning_marlhf.reporting.spec import ReportRow
 from lightning_marlhf.reporting.statistics import median_interval
@@ -21,13 +20,12 @@ def parity(systems: Sequence[System]) -> list[Block]:
     systems = [s for s in systems if s.spec.reference_run and len(s.spec.rows) > 1]
     if not systems:
         return []
-    paper = has_paper(systems)
     lines = [
         (system, line)
         for system in systems
         for key in system.spec.scores
         for row in system.spec.trained_rows
-        if (line := _line(system, row, key, paper=paper))
+        if (line := _line(system, row, key))
     ]
     name = _reference(systems[0])
     caption = (
@@ -39,63 +37,59 @@ def parity(systems: Sequence[System]) -> list[Block]:
     return [table or Note("The reference run is not finished, or has no curves.")]
 
 
-def _line(system: System, row: ReportRow, key: str, *, paper: bool) -> dict[str, Cell]:
+def _line(system: System, row: ReportRow, key: str) -> dict[str, Cell]:
     """Return the line of one score; nothing where a curve is missing in every seed."""
     spec, stage = system.spec, row.stage
-    metric = score_metric(key, logged=system.logged)
-    crossings, shares = (
-        updates_to_parity(system, stage, metric),
-        parity_shares(system, stage, metric),
-    )
-    if not shares:
+    found = crossings(system, stage, score_metric(key, logged=system.logged))
+    if not found:
         return {}
-    line = {"Score": Cell(spec.scores[key]), "Run": Cell(row.label)}
-    if paper:
-        reported = key == next(iter(spec.scores))
-        speed_up = reported and stage != spec.reference_run
-        line |= {
-            "Paper: rollouts": paper_cell(system, "rollouts", stage, decimals=0)
-            if reported
-            else Cell(""),
-            "Paper: speed-up": paper_cell(system, "speedup", stage, decimals=1, unit=" x")
-            if speed_up
-            else Cell(""),
-        }
-    never = sum(math.isinf(share) for share in shares)
+    shares = [crossing.share for crossing in found.values()]
+    reported = [
+        paper_cell(system, "rollouts", stage, decimals=0),
+        paper_cell(system, "speedup", stage, decimals=1, unit=" x"),
+    ]
+    if key != next(iter(spec.scores)):  # the paper's are those of the score that training maximises
+        reported = [Cell(""), Cell("")]
     several = len(system.seeds) > 1
-    return line | {
+    return {
+        "Score": Cell(spec.scores[key]),
+        "Run": Cell(row.label),
+        "Paper: rollouts": reported[0],
+        "Paper: speed-up": Cell("") if stage == spec.reference_run else reported[1],
         "Speed-up": speed_up_cell(shares),
         f"Share of {_reference(system)}'s updates": share_cell(shares),
-        "Never": Cell(f"{never} of {len(shares)}"),
+        "Never": Cell(f"{sum(map(math.isinf, shares))} of {len(shares)}"),
         **{
-            f"Seed {seed}" if several else "Updates": Cell(_seed_text(crossings, seed))
+            f"Seed {seed}" if several else "Updates": Cell(
+                str(found[seed].update or NOT_REACHED) if seed in found else MISSING
+            )
             for seed in system.seeds
         },
     }
 
 
-def updates_to_parity(system: System, stage: str, metric: str) -> dict[int, int | None]:
-    """Return the first update at which a row's smoothed score is the reference run's final one.
+class Crossing(NamedTuple):
+    """Where a row's smoothed score first is the reference run's final one."""
 
-    Compared within a seed. None where it is never reached; a seed for which one of the two curves is missing or the
-    reference run is unfinished is left out.
+    update: int | None  # None: never
+    share: float  # of the reference run's updates; infinite: never
+
+
+def crossings(system: System, stage: str, metric: str) -> dict[int, Crossing]:
+    """Return where a row reaches the reference run, by seed; compared within a seed.
+
+    A seed for which one of the two curves is missing, or the reference run is unfinished, is left out.
     """
-    crossings = {}
+    references = {run.seed: run for run in system.runs_of(system.spec.reference_run) if run.summary}
+    found = {}
     for run in system.runs_of(stage):
-        curve, reference = run.metric(metric), _reference_curve(system, run.seed, metric)
-        if len(curve) and reference is not None:
-            crossings[run.seed] = updates_to_reach(curve, level=final_level(reference))
-    return crossings
-
-
-def parity_shares(system: System, stage: str, metric: str) -> list[float]:
-    """Return each seed's updates to parity as a share of the reference run's; infinite where it is never reached."""
-    shares = []
-    for seed, crossing in updates_to_parity(system, stage, metric).items():
-        reference = _reference_curve(system, seed, metric)
-        if reference is not None:
-            shares.append(math.inf if crossing is None else crossing / reference.index[-1])
-    return shares
+        curve = run.metric(metric)
+        reference = references[run.seed].metric(metric) if run.seed in references else curve[:0]
+        if len(curve) and len(reference):
+            update = updates_to_reach(curve, level=final_level(reference))
+            share = math.inf if update is None else update / reference.index[-1]
+            found[run.seed] = Crossing(update, share)
+    return found
 
 
 def share_cell(shares: Sequence[float]) -> Cell:
@@ -122,20 +116,6 @@ def _times(value: float) -> str:
 
 def _reference(system: System) -> str:
     return system.spec.label_of(str(system.spec.reference_run))
-
-
-def _reference_curve(system: System, seed: int, metric: str) -> pd.Series | None:
-    for run in system.runs_of(system.spec.reference_run):
-        if run.seed == seed and run.summary is not None and len(curve := run.metric(metric)):
-            return curve
-    return None
-
-
-def _seed_text(crossings: dict[int, int | None], seed: int) -> str:
-    if seed not in crossings:
-        return MISSING
-    crossing = crossings[seed]
-    return NOT_REACHED if crossing is None else str(crossing)
 
 
 def _interval_caption(num_seeds: int) -> str:

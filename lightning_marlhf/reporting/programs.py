@@ -13,16 +13,17 @@ from lightning_marlhf.display.text import number
 from lightning_marlhf.reporting.curves import seed_curves
 from lightning_marlhf.reporting.layout import (
     INTERVALS,
+    UPDATES,
     Line,
-    has_paper,
+    in_style,
     make_table,
     paper_cell,
     pictures_of_each,
+    to_picture,
 )
 from lightning_marlhf.reporting.load import Run, System
 from lightning_marlhf.reporting.spec import ReportRow
 from lightning_marlhf.reporting.statistics import Estimate, gain_cell, percentages
-from lightning_marlhf.reporting.style import UPDATES, in_style, to_picture
 
 KINDS: Mapping[str, tuple[str, str]] = {  # ending of the metric's name -> label and colour
     "passed": ("All tests passed", "#009E73"),
@@ -39,9 +40,8 @@ Measured = tuple[str, str]  # "pass_at_5", "interview"
 
 def pass_at_k(systems: Sequence[System]) -> list[Block]:
     """Return pass@k and the test-case average, and what became of programs during training."""
-    paper = has_paper(systems)
     lines: list[Line] = [
-        (system, _line(system, row, measured, paper=paper))
+        (system, _line(system, row, measured))
         for system in systems
         for measured in _measured(system)
         for row in system.spec.rows
@@ -51,7 +51,7 @@ def pass_at_k(systems: Sequence[System]) -> list[Block]:
         " run, relative. In brackets: 95 % intervals, over seeds, or a bootstrap over problems where there is one seed;"
         " ±: standard deviation over seeds."
     )
-    if paper:
+    if any(system.spec.reported is not None for system in systems):
         caption += f" {INTERVALS}"
     table = make_table(lines, caption, num_left=3, name="pass_at_k")
     writing = [system for system in systems if system.spec.programs]
@@ -89,38 +89,31 @@ def _results(run: Run) -> dict[Measured, float]:
     }
 
 
-def _line(system: System, row: ReportRow, measured: Measured, *, paper: bool) -> dict[str, Cell]:
+def _line(system: System, row: ReportRow, measured: Measured) -> dict[str, Cell]:
     spec, (measure, difficulty) = system.spec, measured
     having = [run for run in system.runs_of(row.stage) if measured in _results(run)]
     ours = _estimate(having, measured)
-    line = {
-        "Problems": Cell(difficulty),
-        "Run": Cell(row.label),
-        "Measure": Cell(measure.replace("_at_", "@").replace("_", " ")),
-    }
-    if paper:
-        where = f"{row.stage}/{difficulty}"
-        line["Paper (%)"] = paper_cell(system, measure, where, decimals=1)
-    spread = len(system.seeds) > 1 and not spec.label
-    line["Ours (%)"] = ours.spread_cell(1) if spread else ours.cell(1)
-    compared = spec.reference_run is not None and row.stage not in (
-        spec.reference_run,
-        spec.baseline,
-    )
-    if paper:
-        gain = f"{measure}_gain" if measure == _REPORTED_GAIN else ""
-        cell = paper_cell(system, gain, difficulty, decimals=0, unit=" %")
-        line["Paper: gain"] = cell if compared else Cell("")
-    if compared:
+    gain, paper_gain = Cell(""), Cell("")
+    if spec.reference_run is not None and row.stage not in (spec.reference_run, spec.baseline):
         theirs = system.runs_of(spec.reference_run)
         base = _estimate([run for run in theirs if measured in _results(run)], measured).mean
-        line["Gain"] = gain_cell(ours.mean - base, base)
-    else:
-        line["Gain"] = Cell("")
+        gain = gain_cell(ours.mean - base, base)
+        name = f"{measure}_gain" if measure == _REPORTED_GAIN else ""
+        paper_gain = paper_cell(system, name, difficulty, decimals=0, unit=" %")
     tail = "" if difficulty == _OVERALL else f"/{difficulty}"
     counts = [run.results.get(f"eval/num_problems{tail}") for run in having]
-    line["Number"] = Cell(number(max(filter(None, counts), default=None), 0))
-    return line | {"Seeds": Cell(str(len(having)))}
+    spread = len(system.seeds) > 1 and not spec.label
+    return {
+        "Difficulty": Cell(difficulty),
+        "Run": Cell(row.label),
+        "Measure": Cell(measure.replace("_at_", "@").replace("_", " ")),
+        "Paper (%)": paper_cell(system, measure, f"{row.stage}/{difficulty}", decimals=1),
+        "Ours (%)": ours.spread_cell(1) if spread else ours.cell(1),
+        "Paper: gain": paper_gain,
+        "Gain": gain,
+        "Problems": Cell(number(max(filter(None, counts), default=None), 0)),
+        "Seeds": Cell(str(len(having))),
+    }
 
 
 def _estimate(runs: Sequence[Run], measured: Measured) -> Estimate:

@@ -34,6 +34,7 @@ def missing_notes(systems: Sequence[System]) -> list[Note]:
             notes += [f"{name}: could not read {problem}" for problem in run.problems]
             if run.stage in compared and run.folder.is_dir() and not run.completions:
                 notes.append(f"{name}: not tested: no responses to held-out prompts, so no scores.")
+        notes += [f"{system.spec.label} {each}".strip() for each in sorted(system.damaged)]
     return list(map(Note, notes))
 
 

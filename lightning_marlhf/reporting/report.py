@@ -7,23 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightning_marlhf.display.blocks import Block, Note, Picture, Pictures, Section, Table
+from lightning_marlhf.display.columns import plain_lines
 from lightning_marlhf.display.markdown import render_markdown
-from lightning_marlhf.records import write_text
+from lightning_marlhf.files import write_text
 from lightning_marlhf.reporting.best_of_n import best_of_n
 from lightning_marlhf.reporting.curves import curves, diagnostics, last_values, losses
-from lightning_marlhf.reporting.differences import differences
 from lightning_marlhf.reporting.distributions import distributions
-from lightning_marlhf.reporting.html import render_html
-from lightning_marlhf.reporting.latex import render_latex
 from lightning_marlhf.reporting.load import System, load_system
 from lightning_marlhf.reporting.optimisation import frontier, optimisation
 from lightning_marlhf.reporting.parity import parity
 from lightning_marlhf.reporting.programs import pass_at_k
 from lightning_marlhf.reporting.provenance import missing_notes, provenance
-from lightning_marlhf.reporting.samples import samples
-from lightning_marlhf.reporting.scores import reward_model, score_picture, scores
+from lightning_marlhf.reporting.render import render_html, render_latex
+from lightning_marlhf.reporting.responses import samples, traces
+from lightning_marlhf.reporting.scores import differences, reward_model, score_picture, scores
 from lightning_marlhf.reporting.spec import ReportSpec, SectionName
-from lightning_marlhf.reporting.traces import traces
 from lightning_marlhf.reporting.win_rates import win_rates
 
 PICTURES_FOLDER = "report"
@@ -71,11 +69,15 @@ class Report:
     title: str
     sections: tuple[Section, ...]
 
-    @property
-    def main_table(self) -> Table | None:
-        """The first table, which a terminal shows; None where no run has results."""
-        blocks = (block for section in self.sections for block in section.blocks)
-        return next((block for block in blocks if isinstance(block, Table)), None)
+    def terminal_lines(self) -> list[str]:
+        """Return the first table, and what has to be known before it, such as that the runs were never tested."""
+        lines = []
+        for block in (block for section in self.sections for block in section.blocks):
+            if isinstance(block, Note):
+                lines.append(block.text)
+            elif isinstance(block, Table):
+                return [*lines, *plain_lines(block)]
+        return lines
 
 
 def build_report(

@@ -35,7 +35,9 @@ _SEED = re.compile(r"seed-(\d+)")
 _ONE_SEED = 1  # of a run whose folder names none
 _TRAINED_ON = ("rm", "score", "code")  # names that are shown first
 _PROGRAMS = re.compile(r"objective/(\w+)_compile")
-_SCORE = re.compile(r"objective/(?!kl|entropy$|non_score_reward$|rlhf_reward$|scores$)(\w+)")
+_SCORE = re.compile(
+    r"objective/(?!(?:kl|kl_coefficient|entropy|non_score_reward|rlhf_reward|scores)$)(\w+)"
+)
 
 
 def report_runs(

@@ -1,8 +1,9 @@
-"""What came out: findings in sentences, every run's scores on held-out prompts, the reward model's accuracy."""
+"""What came out: findings in sentences, scores on held-out prompts, paired differences, the reward model's accuracy."""
 
 import math
 from collections.abc import Sequence
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,16 +15,18 @@ from lightning_marlhf.display.blocks import (
     Pictures,
     Table,
     Text,
+    cells,
 )
 from lightning_marlhf.display.text import MISSING, number
-from lightning_marlhf.reporting.differences import difference
 from lightning_marlhf.reporting.layout import (
     INTERVALS,
     Line,
-    has_paper,
+    in_style,
     make_table,
     paper_cell,
     paper_value,
+    row_styles,
+    to_picture,
 )
 from lightning_marlhf.reporting.load import Run, System
 from lightning_marlhf.reporting.spec import ReportRow
@@ -31,22 +34,27 @@ from lightning_marlhf.reporting.statistics import (
     Estimate,
     Measure,
     gain_cell,
+    mean_over_seeds,
     measures,
     over_seeds,
+    paired_differences,
     prompt_values,
     score_measures,
+    seed_means,
     t_interval,
 )
-from lightning_marlhf.reporting.style import in_style, row_styles, to_picture
 
 _PANEL_WIDTH, _LINE_HEIGHT = 3.6, 0.42
 _OVER_PROMPTS = "95 % Student t interval over held-out prompts"
 _NOT_TESTED = (
     "None of these runs has been tested: there are no responses to held-out prompts, so there are no scores to compare."
-    " `python -m lightning_marlhf test`, or --test_after_fit=true in training, makes them. What was logged in training"
-    " is shown below."
+    " `python -m lightning_marlhf test`, or --test_after_fit=true in training, makes them. What is shown below"
+    " comes from training."
 )
-_ONE_SEED = "One seed: the intervals are over prompts and say nothing about training again. Run with several seeds for that."
+_ONE_SEED = (
+    "One seed: the intervals are over prompts and say nothing about training again. Run with several seeds"
+    " for that."
+)
 
 
 def scores(systems: Sequence[System]) -> list[Block]:
@@ -66,14 +74,11 @@ def scores(systems: Sequence[System]) -> list[Block]:
 
 def score_table(systems: Sequence[System]) -> Table | None:
     """Return a line for each row: its scores, KL and length, beside the paper's numbers where there are any."""
-    paper = has_paper(systems)
     lines: list[Line] = [
-        (system, _score_line(system, row, paper=paper))
-        for system in systems
-        for row in system.spec.rows
+        (system, _score_line(system, row)) for system in systems for row in system.spec.rows
     ]
     first = systems[0].spec
-    if first.label:
+    if first.label and first.scores:
         score, *_ = first.scores.values()
         name = first.label_of(first.reference_run) if first.reference_run else "none"
         caption = (
@@ -88,7 +93,7 @@ def score_table(systems: Sequence[System]) -> Table | None:
     return make_table(lines, caption, name="scores")
 
 
-def _score_line(system: System, row: ReportRow, *, paper: bool) -> dict[str, Cell]:
+def _score_line(system: System, row: ReportRow) -> dict[str, Cell]:
     runs = system.tested(row.stage)
     prompts = max((len({c.prompt for c in run.completions}) for run in runs), default=0)
     line = {"Run": Cell(row.label), "Prompts": Cell(str(prompts or MISSING))}
@@ -97,13 +102,13 @@ def _score_line(system: System, row: ReportRow, *, paper: bool) -> dict[str, Cel
     trained_on = next(iter(system.spec.scores), None)
     for n, measure in enumerate(measures(system.spec.scores)):
         compared = n == 0 and trained_on is not None and bool(system.spec.label)
-        if compared and paper:
+        if compared:
             line[f"Paper: {measure.label}"] = paper_cell(
                 system, str(trained_on), row.stage, decimals=measure.decimals
             )
         line[measure.label] = _value(system, runs, measure)
         if compared:
-            line |= _gain(system, row.stage, measure, paper=paper)
+            line |= _gain(system, row.stage, measure)
     return line
 
 
@@ -112,22 +117,21 @@ def _value(system: System, runs: Sequence[Run], measure: Measure) -> Cell:
     if system.spec.label or len(system.seeds) == 1:
         found = over_seeds(runs, measure)
         return found.cell(measure.decimals) if measure.interval else Cell(found.cell(0).value)
-    means = [values.mean() for r in runs if len(values := prompt_values(r.completions, measure))]
-    return t_interval(means).spread_cell(measure.decimals)
+    return seed_means(runs, measure).spread_cell(measure.decimals)
 
 
-def _gain(system: System, stage: str, measure: Measure, *, paper: bool) -> dict[str, Cell]:
+def _gain(system: System, stage: str, measure: Measure) -> dict[str, Cell]:
     """Return the paper's gain over the reference run, ours, and our difference."""
     reference = system.spec.reference_run
-    columns = [*(["Paper: gain"] if paper else []), "Gain", "Difference"]
     if reference is None or stage in (reference, system.spec.baseline):
-        return dict.fromkeys(columns, Cell(""))
+        return dict.fromkeys(("Paper: gain", "Gain", "Difference"), Cell(""))
     found = difference(system, stage, reference, measure)
     base = over_seeds(system.tested(reference), measure).mean
-    cells = [gain_cell(found.mean, base), found.cell(measure.decimals, signed=True)]
-    if paper:
-        cells.insert(0, paper_cell(system, "gain", stage, decimals=0, unit=" %"))
-    return dict(zip(columns, cells, strict=True))
+    return {
+        "Paper: gain": paper_cell(system, "gain", stage, decimals=0, unit=" %"),
+        "Gain": gain_cell(found.mean, base),
+        "Difference": found.cell(measure.decimals, signed=True),
+    }
 
 
 def seed_table(systems: Sequence[System]) -> Table | None:
@@ -174,6 +178,106 @@ def _certainty(found: Estimate, measure: Measure, *, several: bool) -> str:
     return f"95 % interval {bounds[1:-1]} over {over}{zero}"
 
 
+def differences(systems: Sequence[System]) -> list[Block]:
+    """Return tables of the differences to the reference run, and to the baseline."""
+    return [
+        block
+        for system in systems
+        for other in dict.fromkeys((system.spec.reference_run, system.spec.baseline))
+        if other is not None and len(system.spec.rows) > 1
+        for block in _blocks(system, other)
+    ]
+
+
+def _blocks(system: System, other: str) -> list[Block]:
+    label = system.spec.label_of(other)
+    title = f"{system.spec.label}: difference to {label}" if system.spec.label else ""
+    if not system.tested(other):
+        return [Note(f"{label} has no responses to held-out prompts.")]
+    found: list[Block] = [
+        Text(f"{title or f'Difference to {label}'}:"),
+        difference_table(system, other),
+    ]
+    return [*found, seed_difference_table(system, other)] if len(system.seeds) > 1 else found
+
+
+def difference(system: System, stage: str, other: str, measure: Measure) -> Estimate:
+    """Return stage - other: over seeds where several were tested, or else over prompts."""
+    several = len(system.tested(stage)) > 1
+    compare = difference_over_seeds if several else difference_over_prompts
+    return compare(system, stage, other, measure)
+
+
+def difference_over_prompts(system: System, stage: str, other: str, measure: Measure) -> Estimate:
+    """Return stage - other with its interval over prompts, paired by prompt within each seed.
+
+    With several seeds a prompt's difference is its mean over the seeds.
+    """
+    return t_interval(mean_over_seeds(_by_seed(system, stage, other, measure).values()))
+
+
+def difference_over_seeds(system: System, stage: str, other: str, measure: Measure) -> Estimate:
+    """Return stage - other with its spread and interval over seeds; each seed counts once."""
+    return t_interval([d.mean() for d in _by_seed(system, stage, other, measure).values()])
+
+
+def _by_seed(system: System, stage: str, other: str, measure: Measure) -> dict[int, pd.Series]:
+    theirs = {run.seed: run for run in system.tested(other)}
+    pairs = {
+        run.seed: paired_differences(
+            prompt_values(run.completions, measure),
+            prompt_values(theirs[run.seed].completions, measure),
+        )
+        for run in system.tested(stage)
+        if run.seed in theirs
+    }
+    return {seed: paired for seed, paired in pairs.items() if len(paired)}
+
+
+def difference_table(system: System, other: str) -> Table:
+    """Return what each row has more than the row ``other``, with intervals over the same prompts."""
+    columns = [m for m in measures(system.spec.scores) if m.interval]
+    rows = []
+    for row in _others(system, other):
+        found = [difference_over_prompts(system, row.stage, other, m) for m in columns]
+        values = [e.cell(m.decimals, signed=True) for e, m in zip(found, columns, strict=True)]
+        prompts = max(estimate.count for estimate in found)
+        rows.append((*cells(row.label, str(prompts or MISSING)), *values))
+    caption = "Mean difference (95 % Student t interval over held-out prompts), paired by prompt within each seed."
+    if len(system.seeds) > 1:
+        caption += (
+            " A prompt's difference is its mean over seeds: this interval holds for these trained models, not for new"
+            " training runs."
+        )
+    return Table(("Run", "Prompts", *(m.label for m in columns)), tuple(rows), caption)
+
+
+def seed_difference_table(system: System, other: str) -> Table:
+    """Return the score differences to ``other`` over seeds, and seed by seed."""
+    rows = []
+    for measure in score_measures(system.spec.scores).values():
+        for row in _others(system, other):
+            by_seed = _by_seed(system, row.stage, other, measure)
+            estimate = difference_over_seeds(system, row.stage, other, measure)
+            single = [
+                Cell(number(by_seed[s].mean() if s in by_seed else None, 2, signed=True))
+                for s in system.seeds
+            ]
+            mean = estimate.spread_cell(measure.decimals, signed=True)
+            bounds = Cell(estimate.bounds(measure.decimals) or MISSING)
+            rows.append((*cells(measure.label, row.label), mean, bounds, *single))
+    header = ("Score", "Run", "Mean ± SD", "95 % interval", *(f"Seed {s}" for s in system.seeds))
+    caption = (
+        "Over training runs: each seed counts once, SD is the standard deviation over seeds, the interval is Student's"
+        f" t with {len(system.seeds) - 1} degrees of freedom or fewer."
+    )
+    return Table(header, tuple(rows), caption, num_left=2)
+
+
+def _others(system: System, other: str) -> list[ReportRow]:
+    return [row for row in system.spec.rows if row.stage != other]
+
+
 def score_picture(systems: Sequence[System]) -> list[Block]:
     """Return all runs' scores as points with intervals, a panel for each score."""
     measured = score_measures(systems[0].spec.scores)
@@ -192,9 +296,10 @@ def score_picture(systems: Sequence[System]) -> list[Block]:
         panels[0].set_yticks(range(len(lines)), names)
         panels[0].invert_yaxis()  # all panels share it
         picture = to_picture(figure, name="scores", alt="Scores of all runs", wide=True)
-    paper = "Hollow diamonds: the paper's numbers, where we have them."
     caption = "Bars: 95 % intervals, over seeds where there are several."
-    return [Pictures((picture,), f"{caption} {paper}" if has_paper(systems) else caption)]
+    if any(system.spec.reported is not None for system in systems):
+        caption += " Hollow diamonds: the paper's numbers, where we have them."
+    return [Pictures((picture,), caption)]
 
 
 def _draw_points(

@@ -95,7 +95,8 @@ class SystemReport:
         reported: The paper's numbers: measure -> run -> number. None where the paper has no such system.
 
     Raises:
-        ValueError: There are no rows, a stage has two of them, or the baseline or the reference run is none of them.
+        ValueError: There are no rows, two have one stage or one label, two scores have one
+            name, or the baseline or the reference run is none of them.
     """
 
     rows: Sequence[ReportRow]
@@ -116,6 +117,8 @@ class SystemReport:
         if not stages:
             raise ValueError("rows: expected at least one, got none")
         _refuse_twice("rows", stages)
+        _refuse_twice("rows", [row.label for row in self.rows])
+        _refuse_twice("scores", list(self.scores.values()))
         for key in ("baseline", "reference_run"):
             stage = getattr(self, key)
             if stage is not None and stage not in stages:

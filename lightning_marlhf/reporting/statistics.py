@@ -120,8 +120,13 @@ def over_seeds(runs: Sequence[Run], measure: Measure) -> Estimate:
     """Return the mean of the runs' means with its interval over them; of one run, over its prompts."""
     if len(runs) == 1:
         return t_interval(prompt_values(runs[0].completions, measure))
-    means = [values.mean() for r in runs if len(values := prompt_values(r.completions, measure))]
-    return t_interval(means)
+    return seed_means(runs, measure)
+
+
+def seed_means(runs: Sequence[Run], measure: Measure) -> Estimate:
+    """Return the mean of the runs' means with its interval over them; each run counts once."""
+    values = [prompt_values(run.completions, measure) for run in runs]
+    return t_interval([each.mean() for each in values if len(each)])
 
 
 def percentages(shares: Iterable[float], ends: Sequence[float | None] = ()) -> Estimate:

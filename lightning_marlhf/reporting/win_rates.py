@@ -2,48 +2,66 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning_marlhf.display.blocks import Block, Cell, Note
 from lightning_marlhf.display.text import number
-from lightning_marlhf.reporting.layout import NOT_FOUND, has_paper, make_table, paper_cell
+from lightning_marlhf.reporting.layout import NOT_FOUND, make_table, paper_cell
 from lightning_marlhf.reporting.load import System
 from lightning_marlhf.reporting.statistics import Estimate, percentages, t_interval
 
 _RESULTS = "win_rate.json"
 _PAPER_JUDGES = {"openai": "gpt-4", "human": "human", "rm": "rm"}  # kind of judge -> the paper's
+_OF_A_JUDGE = (
+    *("judge", "wins", "ties", "losses", "invalid", "win_rate", "low", "high", "longer_wins"),
+    *("length_controlled", "length_controlled_low", "length_controlled_high"),
+)
+_OF_TWO_JUDGES = ("first", "second", "raw", "low", "high", "kappa", "pairs")
+Rate = Mapping[str, Any]
+
+
+class Results(NamedTuple):
+    """What `win_rate.json` says."""
+
+    judges: list[Rate]
+    agreement: list[Rate]
+
+
+def _read(content: Mapping[str, Any]) -> Results:
+    return Results(
+        [{name: rate[name] for name in _OF_A_JUDGE} for rate in content["judges"]],
+        [{name: each[name] for name in _OF_TWO_JUDGES} for each in content["agreement"]],
+    )
 
 
 def win_rates(systems: Sequence[System]) -> list[Block]:
     """Return the table of win rates and that of agreement; nothing of systems without evaluations."""
-    paper = has_paper(systems)
     caption = (
         "Wins and half of the ties, of all valid pairs. In brackets: the paper's confidence; ours as 95 % intervals"
         " over seeds, or a bootstrap over prompts where there is one seed. Longer wins: share of decided pairs in which"
         " the longer response won."
     )
-    rates = [(s, line) for s in systems for line in _rate_lines(s, paper=paper)]
+    rates = [(s, line) for s in systems for line in _rate_lines(s)]
     table = make_table(rates, caption, name="win_rates")
     if table is None:
         evaluated = any(system.spec.evaluations for system in systems)
         return [Note("No comparison has been judged yet.")] if evaluated else []
     caption = "Agreement of two judges, ties included; kappa: Cohen's, chance agreement taken out."
-    pairs = [(s, line) for s in systems for line in _agreement_lines(s, paper=paper)]
+    pairs = [(s, line) for s in systems for line in _agreement_lines(s)]
     agreement = make_table(pairs, caption, name="agreement")
     return [table, *([agreement] if agreement else [])]
 
 
-def _rate_lines(system: System, *, paper: bool) -> Iterable[dict[str, Cell]]:
+def _rate_lines(system: System) -> Iterable[dict[str, Cell]]:
     """Return a line for each judge, or one that says which of the paper's judges is still missing."""
     found = _by_judge(system)
     for judge, results in found.items():
         ends = [f"length_controlled_{end}" for end in ("low", "high")]
         totals = (sum(int(r[name]) for r in results) for name in ("wins", "ties", "losses"))
-        line = {"Judge": Cell(judge)}
-        if paper:
-            kind = _PAPER_JUDGES.get(judge.partition(":")[0], "")
-            line["Paper (%)"] = paper_cell(system, "win_rate", kind, decimals=0)
-        yield line | {
+        reported = _PAPER_JUDGES.get(judge.partition(":")[0], "")
+        yield {
+            "Judge": Cell(judge),
+            "Paper (%)": paper_cell(system, "win_rate", reported, decimals=0),
             "Win rate (%)": _rate(results, "win_rate", "low", "high").cell(1),
             "Length-controlled (%)": _rate(results, "length_controlled", *ends).cell(1),
             "Longer wins (%)": Cell(number(_rate(results, "longer_wins").mean, 1)),
@@ -54,36 +72,35 @@ def _rate_lines(system: System, *, paper: bool) -> Iterable[dict[str, Cell]]:
     kinds = {judge.partition(":")[0] for judge in found}
     for kind in ("openai", "human"):
         if kind not in kinds and system.spec.reported is not None:
-            reported = paper_cell(system, "win_rate", _PAPER_JUDGES[kind], decimals=0)
-            yield {"Judge": Cell(_PAPER_JUDGES[kind]), "Paper (%)": reported, "Seeds": Cell("0")}
+            cell = paper_cell(system, "win_rate", _PAPER_JUDGES[kind], decimals=0)
+            yield {"Judge": Cell(_PAPER_JUDGES[kind]), "Paper (%)": cell, "Seeds": Cell("0")}
 
 
-def _by_judge(system: System) -> dict[str, list[Mapping[str, Any]]]:
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for results in system.evaluations(_RESULTS).values():
-        for rate in (rate for result in results for rate in result["judges"]):
+def _by_judge(system: System) -> dict[str, list[Rate]]:
+    found: dict[str, list[Rate]] = {}
+    for results in system.evaluations(_RESULTS, _read).values():
+        for rate in (rate for result in results for rate in result.judges):
             found.setdefault(judge_label(rate["judge"]), []).append(rate)
     return found
 
 
-def _rate(results: Sequence[Mapping[str, Any]], name: str, *ends: str) -> Estimate:
+def _rate(results: Sequence[Rate], name: str, *ends: str) -> Estimate:
     """Return a rate in per cent, over seeds; of one seed with the interval that it left."""
     shares = [result[name] for result in results if result[name] is not None]
     return percentages(shares, [results[0][end] for end in ends] if len(results) == 1 else ())
 
 
-def _agreement_lines(system: System, *, paper: bool) -> Iterable[dict[str, Cell]]:
-    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for results in system.evaluations(_RESULTS).values():
-        for each in (each for result in results for each in result["agreement"]):
+def _agreement_lines(system: System) -> Iterable[dict[str, Cell]]:
+    found: dict[tuple[str, str], list[Rate]] = {}
+    for results in system.evaluations(_RESULTS, _read).values():
+        for each in (each for result in results for each in result.agreement):
             pair = (judge_label(each["first"]), judge_label(each["second"]))
             found.setdefault(pair, []).append(each)
     for pair, results in found.items():
         kappas = [r["kappa"] for r in results if r["kappa"] is not None]
-        line = {"Judges": Cell(" and ".join(pair))}
-        if paper:
-            line["Paper (%)"] = _paper_agreement(system, pair)
-        yield line | {
+        yield {
+            "Judges": Cell(" and ".join(pair)),
+            "Paper (%)": _paper_agreement(system, pair),
             "Same outcome (%)": _rate(results, "raw", "low", "high").cell(1),
             "Kappa": Cell(number(t_interval(kappas).mean, 2)),
             "Pairs": Cell(str(sum(int(r["pairs"]) for r in results))),

@@ -2,18 +2,18 @@ import base64
 from html.parser import HTMLParser
 
 from lightning_marlhf.display.blocks import (
-    Answer,
     Bullets,
     Cell,
     Note,
     Picture,
     Pictures,
+    Response,
     Sample,
     Section,
     Table,
     Text,
 )
-from lightning_marlhf.reporting.html import render_html
+from lightning_marlhf.reporting.render import render_html
 
 ATTACK = "</pre><script>alert(1)</script><img src=x onerror='y'>\"&amp;"
 VOID = {"meta", "img", "br"}
@@ -50,7 +50,7 @@ def test_untrusted_text_stays_text_wherever_it_stands():
                 Bullets((ATTACK,)),
                 Table((ATTACK,), ((Cell(ATTACK, ATTACK),),), caption=ATTACK),
                 Pictures((Picture("p", ATTACK, b"", b""),), ATTACK),
-                Sample(ATTACK, ATTACK, ATTACK, (Answer(ATTACK, ATTACK, ATTACK),)),
+                Sample(ATTACK, ATTACK, ATTACK, (Response(ATTACK, ATTACK, ATTACK),)),
             ),
         )
     ]

@@ -1,5 +1,5 @@
 from lightning_marlhf.display.blocks import Cell, Table, cells
-from lightning_marlhf.reporting.latex import escape, render_latex
+from lightning_marlhf.reporting.render import escape_latex, render_latex
 
 
 def test_a_table_has_the_rules_of_booktabs():
@@ -20,10 +20,10 @@ def test_a_table_has_the_rules_of_booktabs():
 
 
 def test_what_latex_would_act_on_is_disarmed():
-    assert escape(r"50 % of \input{x} & a_b #1 $y$ ~^") == (
+    assert escape_latex(r"50 % of \input{x} & a_b #1 $y$ ~^") == (
         r"50 \% of \textbackslash{}input\{x\} \& a\_b \#1 \$y\$ \textasciitilde{}\textasciicircum{}"
     )
-    assert escape("n = ∞, ±1\nnext") == r"n = $\infty$, $\pm$1 next"
+    assert escape_latex("n = ∞, ±1\nnext") == r"n = $\infty$, $\pm$1 next"
 
 
 def test_a_table_without_a_caption_has_none():

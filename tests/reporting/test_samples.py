@@ -1,32 +1,33 @@
 import pytest
-from lightning_marlhf.reporting.old_spec import ReportSpec
 
-from lightning_marlhf.reporting.load import load_study
-from lightning_marlhf.reporting.samples import reference_text, samples
+from lightning_marlhf.reporting.load import load_system
+from lightning_marlhf.reporting.responses import reference_text, samples_of
+from lightning_marlhf.reporting.spec import ReportRow, SystemReport
 
-SPEC = ReportSpec.from_mapping(
-    {"rows": [{"stage": "ppo"}, {"stage": "ma"}, {"stage": "late"}], "scores": {"gold": "Gold"}}
+SPEC = SystemReport(
+    rows=[ReportRow(stage="ppo"), ReportRow(stage="ma"), ReportRow(stage="late")],
+    scores={"gold": "Gold"},
 )
 
 
-def test_the_first_shared_posts_are_shown_in_the_order_of_the_file(
+def test_the_first_shared_prompts_are_shown_in_the_order_of_the_file(
     tmp_path, make_completion, make_run
 ):
-    make_run(tmp_path / "ppo/seed-1", answers=[make_completion(i) for i in "dbac"])
+    make_run(tmp_path / "ppo/seed-1", responses=[make_completion(i) for i in "dbac"])
     shorter = [make_completion(i, response=f"{i}!", ended=False) for i in "abc"]
-    make_run(tmp_path / "ma/seed-1", answers=shorter)
-    shown = samples(load_study(SPEC, output=tmp_path, seeds=[1]), count=2)
-    assert [sample.prompt for sample in shown] == ["post b", "post a"]
+    make_run(tmp_path / "ma/seed-1", responses=shorter)
+    shown = samples_of(load_system(SPEC, output=tmp_path, seeds=[1]), count=2)
+    assert [sample.prompt for sample in shown] == ["prompt b", "prompt a"]
     first = shown[0]
-    assert [(a.label, a.response) for a in first.answers] == [("ppo", "a summary"), ("ma", "b!")]
-    assert [a.facts for a in first.answers] == [
+    assert [(a.label, a.text) for a in first.responses] == [("ppo", "a summary"), ("ma", "b!")]
+    assert [a.facts for a in first.responses] == [
         "Gold 1.00, 10 tokens",
         "Gold 1.00, 10 tokens, cut off",
     ]
 
 
-def test_without_answers_there_are_no_samples(tmp_path):
-    assert samples(load_study(SPEC, output=tmp_path, seeds=[1])) == ()
+def test_without_responses_there_are_no_samples(tmp_path):
+    assert samples_of(load_system(SPEC, output=tmp_path, seeds=[1])) == []
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,13 @@
 import random
 
 import pytest
-from lightning_marlhf.reporting.old_spec import ReportSpec
 
 from lightning_marlhf.records import write_jsonl
-from lightning_marlhf.reporting.load import load_study
-from lightning_marlhf.reporting.traces import find_traces, read_trace
+from lightning_marlhf.reporting.load import load_system
+from lightning_marlhf.reporting.responses import find_traces, read_trace
+from lightning_marlhf.reporting.spec import ReportRow, SystemReport
 
-SPEC = ReportSpec.from_mapping({"rows": [{"stage": "ppo"}, {"stage": "ma"}]})
+SPEC = SystemReport(rows=[ReportRow(stage="ppo"), ReportRow(stage="ma")])
 
 
 @pytest.fixture
@@ -27,20 +27,20 @@ def test_a_trace_whose_lists_differ_in_length_is_no_trace(kept, make_completion)
     assert read_trace(make_completion("a", trace=good.trace | {"values": ["x"] * 10})) is None
 
 
-def test_all_rows_show_the_post_that_most_of_them_kept(tmp_path, kept, make_run):
-    make_run(tmp_path / "ppo/seed-1", answers=[kept("a"), kept("b")])
-    make_run(tmp_path / "ma/seed-1", answers=[kept("b"), kept("c")])
-    found = find_traces(load_study(SPEC, output=tmp_path, seeds=[1]))
+def test_all_rows_show_the_prompt_that_most_of_them_kept(tmp_path, kept, make_run):
+    make_run(tmp_path / "ppo/seed-1", responses=[kept("a"), kept("b")])
+    make_run(tmp_path / "ma/seed-1", responses=[kept("b"), kept("c")])
+    found = find_traces(load_system(SPEC, output=tmp_path, seeds=[1]))
     assert {stage: k.completion.sample_id for stage, k in found.items()} == {"ppo": "b", "ma": "b"}
 
 
 def test_without_held_out_traces_the_latest_rollouts_serve(
     tmp_path, kept, make_completion, make_run
 ):
-    make_run(tmp_path / "ppo/seed-1", answers=[make_completion("a")])
+    make_run(tmp_path / "ppo/seed-1", responses=[make_completion("a")])
     for step in (40, 80):
         path = tmp_path / f"ppo/seed-1/completions/rollouts-{step:06d}.jsonl"
         write_jsonl(path, [kept(f"at-{step}")])
-    found = find_traces(load_study(SPEC, output=tmp_path, seeds=[1]))
+    found = find_traces(load_system(SPEC, output=tmp_path, seeds=[1]))
     assert found["ppo"].completion.sample_id == "at-80"
     assert "ma" not in found
