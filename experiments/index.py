@@ -47,8 +47,8 @@ _SECTIONS = (
         "paper",
         "The paper's tables and figures",
         (),
-        "Plans: what they show, of which runs. Runs are shared between plans, and trained once. `--systems tiny` runs the "
-        "tiny tasks\nin place of the paper's; `--dry-run` says what is left to do, and its cost:\n\n"
+        "Plans: what they show, of which runs. Runs are shared between plans, and trained once. `--systems tiny` runs "
+        "the tiny tasks\nin place of the paper's; `--dry-run` says what is left to do, and its cost:\n\n"
         "```\n"
         "python -m lightning_marlhf reproduce experiments/paper/table2_rm_scores.yaml --only tldr/gemma-2b --dry-run\n"
         "python -m lightning_marlhf reproduce experiments/paper/table2_rm_scores.yaml --systems tiny --seeds 3\n"

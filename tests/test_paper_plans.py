@@ -1,5 +1,6 @@
 """The plans of the paper: they name runs that exist, share them, and hold the numbers that the paper reports."""
 
+import functools
 import re
 from pathlib import Path
 
@@ -20,6 +21,11 @@ MA_PPO = "ma_ppo_fixed5"
 @pytest.fixture(autouse=True)
 def _in_the_root_of_the_repository(monkeypatch):
     monkeypatch.chdir(ROOT)
+
+
+@functools.cache
+def plan_of(path, systems):
+    return read_plan(path, systems=systems)
 
 
 def value(number, confidence):
@@ -76,7 +82,7 @@ def test_there_is_a_plan_for_each_table_and_figure():
 @pytest.mark.parametrize("systems", [None, "tiny"])
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
 def test_a_plan_names_runs_that_exist(path, systems):
-    plan = read_plan(path, systems=systems)
+    plan = plan_of(path, systems)
     assert plan.stages
     assert all(config.is_file() for stage in plan.stages for config in stage.configs)
     assert make_jobs(plan)
@@ -86,7 +92,7 @@ def test_a_plan_names_runs_that_exist(path, systems):
 def test_the_same_run_of_two_plans_is_trained_once(systems):
     asked: dict = {}
     for path in PLANS:
-        for job in make_jobs(read_plan(path, systems=systems)):
+        for job in make_jobs(plan_of(path, systems)):
             assert asked.setdefault(job.folder, job.command) == job.command
 
 
@@ -98,7 +104,7 @@ def test_a_tiny_plan_can_be_quick_in_a_folder_of_its_own(path):
 
 
 def test_a_run_of_the_paper_is_set_as_its_own_file_says_but_for_what_it_starts_from_and_monitors():
-    plan = read_plan(PAPER / "table2_rm_scores.yaml")
+    plan = plan_of(PAPER / "table2_rm_scores.yaml", None)
     allowed = {
         *("model.init_args.policy", "model.init_args.critic", "model.init_args.model"),
         *("model.init_args.scorer.init_args.model", "model.init_args.auxiliary_scorers"),
@@ -111,7 +117,7 @@ def test_a_run_of_the_paper_is_set_as_its_own_file_says_but_for_what_it_starts_f
 
 
 def test_a_system_without_substitute_is_left_out_and_named():
-    plan = read_plan(PAPER / "table2_rm_scores.yaml", systems="tiny")
+    plan = plan_of(PAPER / "table2_rm_scores.yaml", "tiny")
     assert list(plan.systems) == ["tldr"]
     assert plan.left_out == (
         *("hh_rlhf/gemma-2b", "hh_rlhf/gemma-7b", "webgpt/gemma-2b", "webgpt/gemma-7b"),

@@ -8,7 +8,7 @@ from lightning_marlhf.studies.costs import Cost, cost_lines, gpu_hours
 from lightning_marlhf.studies.jobs import Job, State, inspect_job, start_command
 from lightning_marlhf.studies.plan import Plan
 
-_STALE = (State.STALE, State.CUT_OFF_STALE)
+_STALE = (State.STALE, State.INTERRUPTED_STALE)
 
 
 def jobs_to_run(
@@ -35,7 +35,7 @@ def dry_run_lines(
         if job not in to_run:
             yield f"  {job.name}: {state.value}, kept"
             continue
-        yield f"  {job.name}: {'resume' if state is State.CUT_OFF else 'run'}"
+        yield f"  {job.name}: {'resume' if state is State.INTERRUPTED else 'run'}"
         yield f"    {shlex.join(start_command(job, state=state))}"
     yield from about_plan(plan, costs)
     yield "summary:"
@@ -45,7 +45,7 @@ def dry_run_lines(
     stale = sum(states[job] in _STALE for job in kept)
     other = f", {stale} of them with other settings or inputs" if stale else ""
     yield f"  finished: {len(kept)} of {len(jobs)} runs{other}"
-    resumed = sum(state is State.CUT_OFF for state in to_run.values())
+    resumed = sum(state is State.INTERRUPTED for state in to_run.values())
     yield f"  to run: {len(to_run)}{f', {resumed} of them to resume' if resumed else ''}"
     hours = sum(gpu_hours({job.stage: costs[job.stage]}) for job in to_run if job.stage in costs)
     if hours:

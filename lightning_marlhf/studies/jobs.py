@@ -32,8 +32,8 @@ class State(enum.Enum):
     NEW = "new"
     FINISHED = "finished"
     STALE = "finished with other settings or inputs"
-    CUT_OFF = "cut off"
-    CUT_OFF_STALE = "cut off, with other settings or inputs"
+    INTERRUPTED = "interrupted"
+    INTERRUPTED_STALE = "interrupted, with other settings or inputs"
 
 
 class Outcome(enum.Enum):
@@ -108,16 +108,16 @@ def inspect_job(job: Job) -> State:
     if (job.folder / DONE_FILE).is_file():
         return State.FINISHED if same else State.STALE
     if (job.folder / LAST_CHECKPOINT).exists():
-        return State.CUT_OFF if same else State.CUT_OFF_STALE
+        return State.INTERRUPTED if same else State.INTERRUPTED_STALE
     return State.NEW
 
 
 def start_command(job: Job, *, state: State) -> tuple[str, ...]:
-    """Return the command that resumes a job that was cut off, or else starts it anew; evaluations resume themselves."""
-    if state is State.CUT_OFF:
+    """Return the command that resumes an interrupted run, or else starts it from scratch; evaluations resume anyway."""
+    if state is State.INTERRUPTED:
         return (*job.command, "--ckpt_path", "last")
-    anew = state is State.STALE if job.evaluates else job.folder.exists()
-    return (*job.command, "--overwrite") if anew else job.command
+    restarts = state is State.STALE if job.evaluates else job.folder.exists()
+    return (*job.command, "--overwrite") if restarts else job.command
 
 
 def note_start(job: Job) -> None:

@@ -66,7 +66,10 @@ class Monitor:
 
     def started(self, running: Running, state: State) -> None:
         """Say that a job begins."""
-        how = {State.CUT_OFF: "resumes from its last checkpoint", State.STALE: "starts again"}
+        how = {
+            State.INTERRUPTED: "resumes from its last checkpoint",
+            State.STALE: "starts from scratch",
+        }
         threads = f"{running.threads} thread{'s' if running.threads > 1 else ''}"
         self._say(
             f"{running.job.name}: {how.get(state, 'starts')}, {threads}, log {running.job.log}"

@@ -26,8 +26,6 @@ from lightning_marlhf.studies.progress import Monitor
 
 _POLL_S = 0.2
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-
 _LOST = (Outcome.FAILED, Outcome.BLOCKED)
 
 
@@ -37,7 +35,7 @@ class Runner:
     Args:
         jobs: Every job after those that it needs.
         workers: How many may run at the same time.
-        overwrite: Redo jobs that were finished or cut off with other settings or inputs.
+        overwrite: Redo jobs that were finished or interrupted with other settings or inputs.
         force: Jobs to redo whatever they were made with.
         monitor: Is told what happens.
     """
@@ -98,6 +96,8 @@ class Runner:
 
     def _settle(self, job: Job) -> bool:
         """Tell whether a job whose inputs are settled need not or cannot run."""
+        if job in self.outcomes:  # it could not be started
+            return True
         lost = [need for need in job.needs if self.outcomes.get(need) in _LOST]
         if lost:
             return self._block(job, f"{lost[0].name} is missing")
@@ -113,8 +113,8 @@ class Runner:
             self.outcomes[job] = Outcome.KEPT
             self._monitor.kept(job, state)
             return True
-        if state is State.CUT_OFF_STALE and not self._overwrite:
-            reason = f"it was {state.value}; --overwrite starts it anew ({job.folder})"
+        if state is State.INTERRUPTED_STALE and not self._overwrite:
+            reason = f"it was {state.value}; --overwrite starts it from scratch ({job.folder})"
             return self._block(job, reason)
         return False
 
@@ -140,7 +140,14 @@ class Runner:
         side_by_side = min(self._workers, len(free) + busy)
         threads = max(1, self._cores // max(1, side_by_side))
         chosen = free[: max(0, self._workers - busy)]
-        return [job for job in chosen if self._start(job, pool, threads=threads)]
+        return [job for job in chosen if self._start_or_block(job, pool, threads=threads)]
+
+    def _start_or_block(self, job: Job, pool: ThreadPoolExecutor, *, threads: int) -> bool:
+        try:
+            return self._start(job, pool, threads=threads)
+        except OSError as error:  # the others run all the same
+            self._block(job, f"{error.strerror}: {error.filename}")
+            return False
 
     def _start(self, job: Job, pool: ThreadPoolExecutor, *, threads: int) -> bool:
         state = State.STALE if job in self._force else inspect_job(job)
@@ -149,7 +156,7 @@ class Runner:
             lock = take(job.folder)  # for the process, which holds it even if this one is killed
         except InUseError:  # just now: it is waited for
             return False
-        if state is not State.CUT_OFF:
+        if state is not State.INTERRUPTED:
             (job.folder / DONE_FILE).unlink(missing_ok=True)  # or a failure would look finished
             note_start(job)
         environment = {
@@ -158,7 +165,7 @@ class Runner:
             "PYTHONUNBUFFERED": "1",
             VARIABLE: str(lock),
         }
-        with job.log.open("ab" if state is State.CUT_OFF else "wb") as log:
+        with job.log.open("ab" if state is State.INTERRUPTED else "wb") as log:
             log.write(f"$ {' '.join(command)}\n".encode())
             log.flush()
             process = subprocess.Popen(  # noqa: S603

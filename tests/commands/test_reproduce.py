@@ -68,7 +68,7 @@ def test_only_one_stage_and_only_if_its_inputs_are_there(plan, tmp_path, capsys)
     assert run(plan, "--only", "sft") == 0
     assert run(plan, "--only", "ppo") == 0
     assert run(plan, "--only", "sft", "--overwrite") == 0
-    assert "sft (seed 1): starts again" in capsys.readouterr().out
+    assert "sft (seed 1): starts from scratch" in capsys.readouterr().out
 
 
 def test_stages_that_start_from_a_redone_one_are_said_to_be_stale(plan, capsys):

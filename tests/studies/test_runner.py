@@ -156,6 +156,14 @@ def test_a_stage_that_the_machine_stopped_asks_to_be_requeued(study):
     assert "exit status 75: requeue" in study.said
 
 
+def test_a_stage_whose_folder_cannot_be_made_does_not_stop_the_others(study):
+    (study.folder / "out").mkdir()
+    (study.folder / "out/bad").write_text("a file")
+    outcomes = study.run(study.jobs(study.stage("bad"), study.stage("good")), workers=2)
+    assert outcomes == {"bad-1": Outcome.BLOCKED, "good-1": Outcome.DONE}
+    assert str(study.folder / "out/bad") in study.said
+
+
 def test_a_failed_stage_is_tried_again(study):
     study.run(study.jobs(study.stage("bad", fail="yes")))
     assert study.run(study.jobs(study.stage("bad"))) == {"bad-1": Outcome.DONE}
@@ -184,7 +192,7 @@ def test_ctrl_c_reaches_the_stages_and_the_same_command_resumes(study):
     assert set(outcomes.values()) == {Outcome.INTERRUPTED}
     assert sum(event.startswith("interrupted") for event in study.events) == 2
     assert "waiting for the checkpoint" in study.said
-    assert inspect_job(jobs[0]) is State.CUT_OFF
+    assert inspect_job(jobs[0]) is State.INTERRUPTED
 
     quick = [
         Job(j.stage, j.seed, j.folder, (*j.command, "--steps=1"), j.needs, j.settings)
@@ -232,7 +240,7 @@ def test_a_stage_that_was_cut_off_with_other_settings_waits_for_overwrite(study)
     (job.folder / "checkpoints/last.ckpt").write_text("half")
     (job.folder / "stage.json").write_text(json.dumps({"settings": "other", "inputs": {}}))
     assert study.run([job]) == {"a-1": Outcome.BLOCKED}
-    assert "--overwrite starts it anew" in study.said
+    assert "--overwrite starts it from scratch" in study.said
     assert study.run([job], overwrite=True) == {"a-1": Outcome.DONE}
 
 
@@ -268,7 +276,7 @@ def test_an_evaluation_that_ends_well_is_marked_as_finished(study, program, outc
         assert study.run(jobs) == {"wins-1": Outcome.KEPT}
 
 
-def test_an_evaluation_goes_on_where_it_was_stopped_and_begins_anew_for_other_inputs(study):
+def test_an_evaluation_resumes_and_starts_from_scratch_for_other_inputs(study):
     stage = Stage(name="wins", command="win-rate", arguments="--out {self}")
     plan = Plan(study.folder / "plan.yaml", "t", study.folder / "out", (stage,))
     (job,) = make_jobs(plan, program=PROGRAM)
