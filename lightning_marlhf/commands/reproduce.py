@@ -17,7 +17,6 @@ from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.lasting_output import lasting_output
 from lightning_marlhf.config.options import positional, read_options
 from lightning_marlhf.config.raw_config import ConfigError
-from lightning_marlhf.display.columns import plain_lines
 from lightning_marlhf.display.text import duration
 from lightning_marlhf.ranges import PositiveInt
 from lightning_marlhf.run_folder import STUDY_LOCK_FILE
@@ -177,8 +176,8 @@ def _write_report(plan: Plan, console: Console) -> None:
     report = build_report(
         plan.report, title=plan.title, output=plan.output, seeds=plan.seeds, folder=folder
     )
-    table = [] if report.main_table is None else plain_lines(report.main_table)
-    _say(console, *table, f"report: {folder / 'report.md'}, {folder / 'report.html'}")
+    files = f"report: {folder / 'report.md'}, {folder / 'report.html'}"
+    _say(console, *report.terminal_lines(), files)
 
 
 def _say(console: Console, *lines: str, style: str | None = None) -> None:
