@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightning_marlhf.commands import errors
-from lightning_marlhf.commands.rm_score import short_labels
 from lightning_marlhf.config.options import positional, read_options
 from lightning_marlhf.config.raw_config import ConfigError
-from lightning_marlhf.display.text import printable
+from lightning_marlhf.display.text import printable, short_labels
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,14 @@
-"""Untrusted strings as text that people can read, on a page and in a terminal."""
+"""Untrusted strings, numbers, times and paths as text that people can read, on a page and in a terminal."""
 
 import json
 import math
 import unicodedata
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
 from typing import Any
+
+from lightning_marlhf.run_folder import EXPORT
 
 # Control characters, which steer a terminal; format characters, which reorder or hide the text around them; halves of
 # surrogate pairs; and separators of lines that are no newlines.
@@ -69,3 +74,27 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def short_labels(sources: Sequence[str]) -> dict[str, str]:
+    """Label each source by the parts of its path in which it differs from the others.
+
+    >>> short_labels(["runs/tldr/ppo/seed-1", "runs/tldr/ma_ppo/seed-1/export"])
+    {'runs/tldr/ppo/seed-1': 'ppo', 'runs/tldr/ma_ppo/seed-1/export': 'ma_ppo'}
+    >>> list(short_labels(["runs/tldr/ppo", "baidu/TLDR"]).values()), list(short_labels(["runs/ppo"]).values())
+    (['runs/tldr/ppo', 'baidu/TLDR'], ['runs/ppo'])
+    """
+
+    def num_common(paths: Sequence[Sequence[str]]) -> int:
+        """Count the leading parts that all paths share, without the last part of any."""
+        columns = zip(*(path[:-1] for path in paths), strict=False)
+        return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+
+    parts = [Path(source).parts for source in sources]
+    parts = [each[:-1] if each[-1] == EXPORT and len(each) > 1 else each for each in parts]
+    if len(sources) > 1:
+        first = num_common(parts)
+        parts = [each[first:] for each in parts]
+        last = num_common([each[::-1] for each in parts])
+        parts = [each[: len(each) - last] for each in parts]
+    return {source: str(Path(*each)) for source, each in zip(sources, parts, strict=True)}

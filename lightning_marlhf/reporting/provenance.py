@@ -25,16 +25,17 @@ def missing_notes(systems: Sequence[System]) -> list[Note]:
     notes = []
     for system in systems:
         compared = {row.stage for row in system.spec.rows}
+        prefix = f"{system.spec.label}, " if system.spec.label else ""
         for run in system.runs.values():
             label = system.spec.label_of(run.stage)
             where = f"{run.stage}, seed {run.seed}" if label != run.stage else f"seed {run.seed}"
-            name = " ".join([*filter(None, [system.spec.label]), f"{label} ({where})"])
+            name = f"{prefix}{label} ({where})"
             if run.summary is None:
                 notes.append(f"{name}: {run.state}.")
             notes += [f"{name}: could not read {problem}" for problem in run.problems]
             if run.stage in compared and run.folder.is_dir() and not run.completions:
                 notes.append(f"{name}: not tested: no responses to held-out prompts, so no scores.")
-        notes += [f"{system.spec.label} {each}".strip() for each in sorted(system.damaged)]
+        notes += [f"{prefix}{each}" for each in sorted(system.damaged)]
     return list(map(Note, notes))
 
 

@@ -60,7 +60,9 @@ _ONE_SEED = (
 def scores(systems: Sequence[System]) -> list[Block]:
     """Return findings, the table of scores, and the same seed by seed."""
     if not any(system.tested(row.stage) for system in systems for row in system.spec.rows):
-        return [Note(_NOT_TESTED)]
+        reported = any(system.spec.reported is not None for system in systems)
+        table = score_table(systems) if reported else None
+        return [Note(_NOT_TESTED), *([table] if table else [])]
     found: list[Block | None] = []
     if sentences := [sentence for system in systems for sentence in findings(system)]:
         found.append(Bullets(tuple(sentences)))

@@ -127,7 +127,7 @@ def _responses(stage: str, seed: int, rng: random.Random, prompts: int) -> list[
         kept = macro_length is not None and n < 2
         rows.append(
             completion(
-                f"post-{n:04d}",
+                f"prompt-{n:04d}",
                 prompt=f"{n}: on monday ann lost her keys. the sky was grey. she is upset.",
                 response=TEXT,
                 seed=seed,

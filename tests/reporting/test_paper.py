@@ -38,7 +38,7 @@ SPEC = SystemReport(
         "pass_at_1_gain": {"all": reported(35, "high")},
     },
 )
-# rm score of a run's answers, by seed; each run responds to two prompts, 1 apart
+# rm score of a run's responses, by seed; each run responds to two prompts, 1 apart
 MEANS = {"sft": (0.0, 0.0, 0.0), "ppo": (1.0, 2.0, 3.0), "ma": (2.0, 4.0, 3.0)}
 
 
@@ -46,7 +46,7 @@ MEANS = {"sft": (0.0, 0.0, 0.0), "ppo": (1.0, 2.0, 3.0), "ma": (2.0, 4.0, 3.0)}
 def output(tmp_path, make_run, make_completion):
     for stage, means in MEANS.items():
         for seed, mean in enumerate(means, start=1):
-            answers = [
+            responses = [
                 make_completion(
                     str(n),
                     seed=seed,
@@ -59,7 +59,7 @@ def output(tmp_path, make_run, make_completion):
             done = {"eval/pass_at_1": mean / 10, "eval/pass_at_1/interview": mean / 20}
             folder = tmp_path / f"tldr/small/{stage}/seed-{seed}"
             make_run(
-                folder, responses=answers, metrics=metrics if stage != "sft" else {}, done=done
+                folder, responses=responses, metrics=metrics if stage != "sft" else {}, done=done
             )
     return tmp_path
 
@@ -99,6 +99,10 @@ def test_each_run_stands_beside_the_number_of_the_paper(output):
 def test_with_one_seed_the_interval_is_over_prompts(output):
     # two prompts 1 apart: t(0.975, 1) = 12.706, standard error 0.5
     assert scores(output, seeds=(1,))[1]["RM score"] == "1.00 (-5.35 to 7.35)"
+
+
+def test_the_paper_s_numbers_stand_there_before_anything_has_run(tmp_path):
+    assert scores(tmp_path)[1]["Paper: RM score"] == "0.84 (medium)"
 
 
 def test_without_a_system_of_the_paper_its_columns_are_not_there(output):

@@ -32,19 +32,22 @@ def test_one_value_has_no_interval_and_none_has_no_mean():
 
 
 def test_several_responses_to_a_prompt_count_as_their_mean(make_completion):
-    answers = [
+    responses = [
         make_completion("b", kl=1.0),
         make_completion("a", kl=2.0),
         make_completion("b", kl=4.0),
         make_completion("c", kl=None),
     ]
-    assert prompt_values(answers, KL).to_dict() == {"prompt a": 2.0, "prompt b": 2.5}
+    assert prompt_values(responses, KL).to_dict() == {"prompt a": 2.0, "prompt b": 2.5}
 
 
 def test_a_score_that_a_completion_lacks_is_left_out(make_completion):
     gold = score_measures({"gold": "Gold"})["gold"]
-    answers = [make_completion("a", scores={"rm": 1.0}), make_completion("b", scores={"gold": 3.0})]
-    assert prompt_values(answers, gold).to_dict() == {"prompt b": 3.0}
+    responses = [
+        make_completion("a", scores={"rm": 1.0}),
+        make_completion("b", scores={"gold": 3.0}),
+    ]
+    assert prompt_values(responses, gold).to_dict() == {"prompt b": 3.0}
 
 
 def test_differences_are_paired_by_prompt_whatever_the_order():
