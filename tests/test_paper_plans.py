@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
-from lightning_marlhf.reporting.paper import SHOWS
+from lightning_marlhf.reporting.spec import SectionName
 from lightning_marlhf.studies.jobs import make_jobs
 from lightning_marlhf.studies.plan import read_plan
 
@@ -80,7 +81,7 @@ def test_a_plan_names_runs_that_exist_and_things_that_can_be_shown(path, on):
     plan = read_plan(path, on=on)
     assert plan.stages
     assert all(config.is_file() for stage in plan.stages for config in stage.configs)
-    assert set(plan.shows) <= set(SHOWS)
+    assert set(plan.shows) <= set(get_args(SectionName))
     assert make_jobs(plan)
 
 

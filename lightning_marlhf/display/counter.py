@@ -22,7 +22,7 @@ class Counter:
     """Counts what is done of ``total``, and says how long the rest will take.
 
     Args:
-        what: is counted: "answers".
+        what: What is counted: "responses".
         total: how many there will be.
         shown: False counts silently.
     """

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from lightning_marlhf.config.raw_config import ConfigError, read_yaml
 from lightning_marlhf.config.suggest import did_you_mean
+from lightning_marlhf.reporting.spec import SectionName
 from lightning_marlhf.studies import plan_checks
 from lightning_marlhf.studies.plan_checks import check_keys, mapping
 from lightning_marlhf.studies.stages import Stage, read_stage
@@ -124,12 +125,8 @@ def _paper_plan(tree: Mapping[str, Any], path: Path, *, quick: bool, on: str | N
 
 
 def _shows(names: Any) -> tuple[str, ...]:
-    from lightning_marlhf.reporting.paper import (
-        SHOWS,
-    )  # pandas and matplotlib, which other plans need later
-
     return tuple(
-        plan_checks.check_name(name, tuple(SHOWS), where="shows", what="thing to show")
+        plan_checks.check_name(name, get_args(SectionName), where="shows", what="thing to show")
         for name in plan_checks.names(names, "shows")
     )
 

@@ -1,58 +1,71 @@
 """The report that ends a plan, and its first table for the terminal."""
 
-import re
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 
+from lightning_marlhf.reporting.spec import (
+    DEFAULT_SECTIONS,
+    SMOKE_RUN,
+    ReportedNumber,
+    ReportRow,
+    ReportSpec,
+    SystemReport,
+)
 from lightning_marlhf.studies.plan import Plan
+from lightning_marlhf.studies.systems import Row
 
 
-def write_report(plan: Plan, console: Console) -> None:
+def write_report(plan: Plan, console: Console, *, quick: bool = False) -> None:
     """Write the report and show its first table."""
-    folder = plan.report_folder
     if plan.rows:
-        from lightning_marlhf.reporting import build_paper_report
-
-        rows = [vars(row) for row in plan.rows]
-        text = build_paper_report(
-            title=plan.title,
-            rows=rows,
-            shows=plan.shows,
-            output=plan.output,
-            folder=folder,
-            seeds=plan.seeds,
-        )
+        systems = [_of_row(row) for row in plan.rows]
     elif plan.report:
-        from lightning_marlhf.reporting import build_report
-
-        text = build_report(
-            title=plan.title, report=plan.report, output=plan.output, seeds=plan.seeds
-        )
+        systems = [system_report(plan.report)]
     else:
         return
-    console.print(first_table(text), soft_wrap=True, markup=False)
-    console.print(
-        f"report: {folder / 'report.md'}, {folder / 'report.html'}", soft_wrap=True, markup=False
+    from lightning_marlhf.reporting.report import build_report
+
+    spec = ReportSpec(
+        systems=systems,
+        sections=plan.shows or DEFAULT_SECTIONS,
+        note=SMOKE_RUN if quick else "",
     )
+    folder = plan.report_folder
+    report = build_report(
+        spec, title=plan.title, output=plan.output, seeds=plan.seeds, folder=folder
+    )
+    for line in (
+        *report.terminal_lines(),
+        f"report: {folder / 'report.md'}, {folder / 'report.html'}",
+    ):
+        console.print(line, soft_wrap=True, markup=False)
 
 
-def first_table(markdown: str) -> str:
-    """Cut the first table out of a Markdown text, columns aligned and escapes undone."""
-    rows: list[list[str]] = []
-    for line in markdown.splitlines():
-        if line.startswith("|"):
-            cells = re.split(r"(?<!\\)\|", line.strip()[1:-1])
-            rows.append(
-                [re.sub(r"\\(.)", r"\1", cell).replace("&amp;", "&").strip() for cell in cells]
-            )
-        elif rows:
-            break
-    kept = [row for row in rows if not all(set(cell) <= set("-: ") for cell in row)]
-    if not kept:
-        return ""
-    widths = [max(len(row[i]) for row in kept if i < len(row)) for i in range(len(kept[0]))]
-    lines = [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)).rstrip()
-        for row in kept
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+def system_report(report: Mapping[str, Any]) -> SystemReport:
+    """Read a plan's `report:` section."""
+    return SystemReport(**{**report, "rows": [ReportRow(**row) for row in report["rows"]]})
+
+
+def _of_row(row: Row) -> SystemReport:
+    rows = [ReportRow(stage=stage, label=label) for stage, label in row.runs.items()]
+    settings = {
+        key: value
+        for key, value in row.report.items()
+        if key not in ("baseline", "reference_run") or value in row.runs
+    }
+    reported = None
+    if row.reported is not None:
+        reported = {
+            measure: {run: ReportedNumber(**number) for run, number in numbers.items()}
+            for measure, numbers in row.reported.items()
+        }
+    return SystemReport(
+        **settings,
+        rows=rows,
+        name=row.system,
+        label=row.label,
+        evaluations=row.evaluations,
+        reported=reported,
+    )

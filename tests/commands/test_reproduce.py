@@ -7,7 +7,6 @@ import pytest
 
 from lightning_marlhf.commands import reproduce
 from lightning_marlhf.studies import jobs
-from lightning_marlhf.studies import report as plan_report
 
 PROGRAM = (sys.executable, str(Path(__file__).parents[1] / "fake_run.py"))
 PLAN = """
@@ -120,12 +119,6 @@ def test_a_wrong_config_of_any_stage_stops_the_study_before_it_starts(
     assert run(plan) == 2
     assert "error: trainer.default_root_dir" not in capsys.readouterr().err
     assert not (tmp_path / "out/sft").exists()
-
-
-def test_the_first_table_of_a_report_is_shown_as_text():
-    markdown = "# t\n\n| Row | Gold |\n| :-- | --: |\n| PPO \\[a\\] | 2 \\| 3 |\n\n| other | x |\n"
-    assert plan_report.first_table(markdown) == "Row      Gold\n-------  -----\nPPO [a]  2 | 3"
-    assert plan_report.first_table("no table") == ""
 
 
 SYSTEMS = """
