@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_marlhf.commands import errors
 from lightning_marlhf.config.options import read_options, split_options
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.display.text import printable, printable_json
 from lightning_marlhf.ranges import PositiveInt
 
