@@ -1,4 +1,4 @@
-"""What is about to happen, said before it does; and how long it will take, said after the first step."""
+"""What a run will do, printed before it begins; and how long it will take, once its pace is known."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,67 +11,78 @@ from rich.text import Text
 from torch import nn
 
 from lightning_marlhf.callbacks.checkpoint import Checkpoint
-from lightning_marlhf.callbacks.console import console
-from lightning_marlhf.callbacks.pace import Pace, in_words, total_updates
+from lightning_marlhf.callbacks.pace import Paced
+from lightning_marlhf.callbacks.progress import console
+from lightning_marlhf.display.text import duration
 
 ADAM_MOMENTS = 2
 _PACKAGE = "lightning_marlhf"
 
 
-class StartBanner(Callback):
-    """Prints the plan of a fit, and the time left after its first step."""
+class StartBanner(Paced, Callback):
+    """Prints the plan of a fit, the time of its first batch, and after the second one the time left."""
 
     def __init__(self) -> None:
-        self._said = True  # how long it will take
-        self._total: int | None = None
-        self._pace: Pace | None = None  # of the first step
+        self._ends: list[int] = []  # updates done after the first two batches of this session
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what will happen."""
-        if not trainer.is_global_zero:
-            return
-        self._total = total_updates(trainer, pl_module)
-        self._said = False
-        table = Table.grid(padding=(0, 2))
-        for name, line in plan(trainer, pl_module, total=self._total).items():
-            table.add_row(Text(name, style="bold"), Text(str(line)))
-        console().print(table)
-
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Take the time of the first batch."""
-        if not self._said and self._pace is None:
-            self._pace = Pace(step=trainer.global_step, total=self._total)
+        """Print the plan."""
+        super().on_train_start(trainer, pl_module)
+        assert self.pace is not None
+        self._ends = []
+        if trainer.is_global_zero:
+            table = Table.grid(padding=(0, 2))
+            for name, line in plan(trainer, pl_module, total=self.pace.total).items():
+                table.add_row(Text(name, style="bold"), Text(str(line)))
+            console().print(table)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Say how long it will take, once."""
-        if self._pace is None:
+        """Print how long the first batch took, and at the second one's end how long the run will take."""
+        if len(self._ends) == 2 or not trainer.is_global_zero:
             return
-        pace, self._pace, self._said = self._pace, None, True
-        eta = pace.eta_s(trainer.global_step)
-        updates = trainer.global_step - pace.first_step
-        line = (
-            f"first step: {in_words(pace.seconds)} ({updates} update{'' if updates == 1 else 's'})"
-        )
-        if eta is not None:
-            until = time.strftime("%H:%M", time.localtime(time.time() + eta))
-            line += f"; at this pace {in_words(eta)} to go, until {until}"
-        if torch.cuda.is_available():
-            peak, there = torch.cuda.max_memory_allocated(), torch.cuda.mem_get_info()[1]
-            line += f"; peak GPU memory {_bytes(peak)} of {_bytes(there)}"
-        console().print(Text(line))
+        assert self.pace is not None
+        step = trainer.global_step
+        updates = step - (self._ends[0] if self._ends else self.pace.first_step)
+        pace = self.pace.seconds_per_update(step)
+        if pace is None or not updates:
+            return
+        self._ends.append(step)
+        took = f"{duration(updates * pace)} ({updates} update{'' if updates == 1 else 's'})"
+        if len(self._ends) == 1:
+            console().print(Text(f"first step: {took}{_peak_memory()}"))
+        else:
+            left = _time_left(self.pace.eta_s(step), trainer.checkpoint_callbacks, pace)
+            console().print(Text(f"then {took} a step{left}"))
+
+
+def _peak_memory() -> str:
+    if not torch.cuda.is_available():
+        return ""
+    peak, there = torch.cuda.max_memory_allocated(), torch.cuda.mem_get_info()[1]
+    return f"; peak GPU memory {_bytes(peak)} of {_bytes(there)}"
+
+
+def _time_left(eta_s: float | None, callbacks: Iterable[Any], seconds_per_update: float) -> str:
+    """Give the time left, and the checkpoint interval in time."""
+    text = ""
+    if eta_s is not None:
+        until = time.strftime("%H:%M", time.localtime(time.time() + eta_s))
+        text = f": at this pace {duration(eta_s)} to go, until {until}"
+    intervals = [each.every for each in callbacks if isinstance(each, Checkpoint)]
+    if intervals:
+        text += f"; a checkpoint every {duration(intervals[0] * seconds_per_update)}"
+    return text
 
 
 def plan(trainer: Trainer, module: LightningModule, *, total: int | None) -> dict[str, str]:
-    """Return the lines of the banner: what data, module and trainer say of themselves."""
+    """Return the lines of the banner: descriptions of trainer, data and module."""
     resumed = {"resumed": f"after {trainer.global_step:,} updates"} if trainer.global_step else {}
     return {
         "run": f"{trainer.default_root_dir}",
         **resumed,
-        "updates": "no end" if total is None else f"{total:,}",
+        "updates": "without end" if total is None else f"{total:,}",
         **_described(getattr(trainer, "datamodule", None)),
         **_described(module),
         "checkpoints": "; ".join(_checkpoints(trainer.checkpoint_callbacks)) or "none",

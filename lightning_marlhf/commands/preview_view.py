@@ -9,7 +9,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from lightning_marlhf.callbacks.console import console
+from lightning_marlhf.callbacks.progress import console
 from lightning_marlhf.commands import preview_rows
 from lightning_marlhf.commands.preview_rows import Block
 from lightning_marlhf.data.base import RLHFDataModule, Split

@@ -1,3 +1,5 @@
+import errno
+import io
 import os
 import signal
 import subprocess
@@ -8,7 +10,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from lightning_marlhf.callbacks.checkpoint import Checkpoint, _replace, last_in
+from lightning_marlhf.callbacks import checkpoint
+from lightning_marlhf.callbacks.checkpoint import Checkpoint, DirectCheckpointIO, _replace, last_in
 
 
 def step_of(path: Path) -> int:
@@ -140,3 +143,41 @@ def test_a_kill_between_two_renames_leaves_the_checkpoint_before(tmp_path):
     _replace(tmp_path / ".last.ckpt.partial", tmp_path / "last.ckpt")
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
     assert last_in(tmp_path / "nowhere") is None
+
+
+class Full(io.BytesIO):
+    """A file on a disk with room for 300 bytes."""
+
+    def write(self, data):
+        if self.tell() + len(data) > 300:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    class FullPath(type(checkpoint.Path())):
+        def open(self, mode="r", *args, **kwargs):
+            super().touch()
+            return Full()
+
+    return lambda: monkeypatch.setattr(checkpoint, "Path", FullPath)
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    DirectCheckpointIO().save_checkpoint({"x": torch.ones(3)}, tmp_path / "new" / "a.ckpt")
+    assert torch.load(tmp_path / "new" / "a.ckpt")["x"].tolist() == [1, 1, 1]
+
+
+def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(
+    tmp_path, tiny_module, tiny_data, make_trainer, full_disk
+):
+    trainer = make_trainer(tmp_path, Checkpoint(every_n_train_steps=8), enable_checkpointing=True)
+    trainer.strategy.checkpoint_io = DirectCheckpointIO()
+    module = tiny_module()
+    module.hook = lambda step: full_disk() if step == 16 else None
+    with pytest.raises(OSError, match=r"No space left on device: .*last\.ckpt\.partial") as caught:
+        trainer.fit(module, datamodule=tiny_data())
+    assert caught.value.errno == errno.ENOSPC
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=False)["global_step"] == 8

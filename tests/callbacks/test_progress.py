@@ -7,7 +7,7 @@ from rich.console import Console
 
 from lightning_marlhf.callbacks import banner, pace, progress
 from lightning_marlhf.callbacks.checkpoint import Checkpoint
-from lightning_marlhf.callbacks.pace import Pace, in_words
+from lightning_marlhf.callbacks.pace import Pace
 
 
 @pytest.fixture
@@ -29,29 +29,32 @@ def fit(make_trainer, tiny_module, tiny_data, tmp_path, *callbacks, **options):
     return trainer
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (None, "?"),
-        (0.44, "0.4 s"),
-        (59.6, "1 min 0 s"),
-        (160, "2 min 40 s"),
-        (3600, "1 h 0 min"),
-        (90061, "25 h 1 min"),
-    ],
-)
-def test_durations_are_said_in_two_units(seconds, words):
-    assert in_words(seconds) == words
-
-
-def test_the_time_left_counts_updates_of_this_session(monkeypatch):
-    now = 100.0
+def test_the_time_left_counts_neither_the_start_up_nor_the_first_batch(monkeypatch):
+    now = 0.0
     monkeypatch.setattr(pace.time, "monotonic", lambda: now)
     session = Pace(step=40, total=100)
-    now = 110.0
+    now = 100.0
+    session.begin_batch(40)
     assert session.eta_s(40) is None
-    assert session.eta_s(60) == pytest.approx(20.0)  # 20 updates in 10 s, 40 to go
-    assert Pace(step=0, total=None).eta_s(5) is None
+    now = 150.0
+    assert session.eta_s(50) == pytest.approx(250.0)  # 10 updates in 50 s, 50 to go
+    now = 155.0
+    session.begin_batch(50)
+    now = 165.0
+    assert session.eta_s(60) == pytest.approx(40.0)  # 10 updates in 10 s, 40 to go
+    now = 175.0
+    session.begin_batch(60)
+    assert session.eta_s(70) == pytest.approx(30.0)  # 20 updates in 20 s
+    assert session.seconds == 175.0
+
+
+def test_where_a_run_has_no_end_there_is_a_pace_and_no_time_left(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(pace.time, "monotonic", lambda: now)
+    session = Pace(step=0, total=None)
+    session.begin_batch(0)
+    now = 10.0
+    assert (session.seconds_per_update(5), session.eta_s(5)) == (2.0, None)
 
 
 def test_without_a_terminal_there_are_few_lines(
@@ -125,8 +128,10 @@ def test_the_banner_says_what_will_happen_and_how_long_it_takes(
         assert expected in shown
     assert re.search(r"^updates +24 *$", shown, flags=re.MULTILINE)
     assert "resumed" not in shown
-    assert shown.count("first step:") == 1
-    assert "(4 updates); at this pace" in shown
+    first, then = shown.splitlines()[-2:]
+    assert re.fullmatch(r"first step: .+ s \(4 updates\)", first)
+    expected = r"then .+ s \(4 updates\) a step: at this pace .+ s to go, until .+; a checkpoint every .+ s"
+    assert re.fullmatch(expected, then)
 
 
 def test_memory_counts_each_weight_once_and_frozen_networks_too():
