@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.table import Table
 from rich.text import Text
 from torch import nn
 
@@ -31,14 +30,12 @@ class StartBanner(Paced, Callback):
         assert self.pace is not None
         self._ends = []
         if trainer.is_global_zero:
-            table = Table.grid(padding=(0, 2))
-            for name, line in plan(trainer, pl_module, total=self.pace.total).items():
-                table.add_row(Text(name, style="bold"), Text(str(line)))
-            console().print(table)
+            lines = plan(trainer, pl_module, total=self.pace.total)
+            width = max(map(len, lines))
+            for name, line in lines.items():
+                console().print(Text.assemble((name.ljust(width), "bold"), f"  {line}"))
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Print how long the first batch took, and at the second one's end how long the run will take."""
         if len(self._ends) == 2 or not trainer.is_global_zero:
             return
@@ -67,7 +64,7 @@ def _peak_memory() -> str:
 def _time_left(eta_s: float | None, callbacks: Iterable[Any], seconds_per_update: float) -> str:
     """Give the time left, and the checkpoint interval in time."""
     text = ""
-    if eta_s is not None:
+    if eta_s:
         until = time.strftime("%H:%M", time.localtime(time.time() + eta_s))
         text = f": at this pace {duration(eta_s)} to go, until {until}"
     intervals = [each.every for each in callbacks if isinstance(each, Checkpoint)]
@@ -84,11 +81,42 @@ def plan(trainer: Trainer, module: LightningModule, *, total: int | None) -> dic
         **resumed,
         "updates": "without end" if total is None else f"{total:,}",
         **_described(getattr(trainer, "datamodule", None)),
+        **models(module),
         **_described(module),
         "checkpoints": "; ".join(_checkpoints(trainer.checkpoint_callbacks)) or "none",
         "memory": memory_estimate(module),
         "device": _device(trainer),
     }
+
+
+def models(module: LightningModule) -> dict[str, str]:
+    """Name the networks and scorers of a stage, and where they come from."""
+    if not hasattr(module, "starts_from"):
+        return {}
+    trained = next(iter(module.networks())).replace("_", " ")  # type: ignore[operator]
+    lines = {trained: _source(module.starts_from)}
+    if hasattr(module, "critic_source"):
+        new = f"body of the {trained}, new head"
+        lines["critic"] = new if module.critic_source is None else _source(module.critic_source)
+    if (reference := getattr(module, "reference_source", module.starts_from)) != module.starts_from:
+        lines["reference"] = _source(reference)
+    if hasattr(module, "scorer"):
+        lines["scorer"] = _scorer(module.scorer)
+    if others := getattr(module, "auxiliary_scorers", ()):
+        lines["auxiliary scorers"] = ", ".join(map(_scorer, others))
+    return lines
+
+
+def _source(source: Any) -> str:
+    if isinstance(source, str):
+        return source
+    kind = getattr(source, "config", {}).get("model_type", "")
+    return f"{kind} of an inline config, from scratch"
+
+
+def _scorer(scorer: Any) -> str:
+    model = getattr(scorer, "model", None)
+    return f"{scorer.name} ({type(scorer).__name__}{f' {model}' if isinstance(model, str) else ''})"
 
 
 def memory_estimate(module: nn.Module) -> str:

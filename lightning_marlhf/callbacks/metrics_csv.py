@@ -1,4 +1,4 @@
-"""`metrics.csv` in the long format: one line per value, only ever appended to while a run goes on.
+"""`metrics.csv` in the long format: one line per value, only appended to during a run.
 
 Lightning's CSVLogger keeps one wide table, rewrites it for every new metric, and deletes it when a run is resumed.
 """
@@ -25,7 +25,7 @@ CUT_FILE = "metrics.cut.csv"  # rows of updates that were taken back when a run 
 class MetricsCSV(Logger):
     """Writes every metric as a line ``step,name,value,seconds``.
 
-    `seconds` is the wall time of the run, going on after a resume from where the kept rows end.
+    `seconds` is the wall time of the run; after a resume it continues from where the kept rows end.
 
     Args:
         folder: the run directory.
@@ -76,7 +76,7 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def continue_from(self, step: int) -> None:
-        """Cut the file back to ``step`` updates, where a run goes on; the rows cut off are kept in `metrics.cut.csv`.
+        """Cut the file back to ``step`` updates, where a run is resumed; what is cut off is kept in `metrics.cut.csv`.
 
         A line that a kill left half written is cut off too.
         """

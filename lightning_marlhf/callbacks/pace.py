@@ -60,9 +60,7 @@ class Paced:
         """Begin to count."""
         self.pace = Pace(step=trainer.global_step, total=total_updates(trainer, pl_module))
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Note the start of the batch."""
         assert self.pace is not None
         self.pace.begin_batch(trainer.global_step)

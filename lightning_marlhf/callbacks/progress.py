@@ -60,9 +60,7 @@ class UpdateProgress(Paced, ProgressBar):
         self._line_at = time.monotonic()
         self._open("fit", total_updates(trainer, pl_module), done=trainer.global_step)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Show where the run is."""
         self._show(trainer, pl_module)
 
@@ -93,15 +91,7 @@ class UpdateProgress(Paced, ProgressBar):
         batches = trainer.num_test_batches
         self._open("test", int(sum(batches)), done=0)
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Count the batch."""
         if self._bar is not None:
             self._bar.advance(self._bar.task_ids[0])

@@ -36,13 +36,7 @@ class ValidationCallback(Callback):
         self.begin(trainer, pl_module)
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any
     ) -> None:
         """Call `collect`."""
         self.collect(trainer, pl_module, outputs)
@@ -75,14 +69,12 @@ class EveryNUpdates(Callback):
     def show(self, trainer: Trainer, pl_module: LightningModule, experience: Experience) -> None:
         """Look at the rollout of the batch that has just ended, on every rank."""
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Note at which update the rollout is sampled."""
         self.step_before = trainer.global_step
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any
     ) -> None:
         """Call `show` where it is due."""
         experience = experience_of(outputs)

@@ -95,9 +95,7 @@ class RunDirectory(Paced, Callback):
         super().on_train_start(trainer, pl_module)
         self._report(trainer, pl_module, "running", now=True)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Note how far the run is, at most once a second."""
         self._report(trainer, pl_module, "running")
 
@@ -122,15 +120,7 @@ class RunDirectory(Paced, Callback):
         if stage == "fit" and not self.test_follows:
             self._finish(trainer, pl_module)
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Note that the run is alive."""
         self._report(trainer, pl_module, "running")
 

@@ -1,5 +1,6 @@
 import io
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -143,4 +144,28 @@ def test_memory_counts_each_weight_once_and_frozen_networks_too():
     }  # and 4 kB that do not learn
     assert banner.memory_estimate(module) == (
         "20 kB for weights, gradients and AdamW (0.001 M weights learn, 0.001 M are frozen); activations come on top"
+    )
+
+
+def test_the_banner_names_the_models_and_scorers():
+    rm = SimpleNamespace(name="rm", model="runs/rm/export")
+    gold = SimpleNamespace(name="gold")
+    module = SimpleNamespace(
+        networks=lambda: {"policy": None, "critic": None},
+        starts_from="runs/sft/export",
+        critic_source="runs/critic/export",
+        reference_source="runs/sft/export",
+        scorer=rm,
+        auxiliary_scorers=(gold,),
+    )
+    named = banner.models(module)
+    assert named["policy"] == "runs/sft/export"
+    assert named["critic"] == "runs/critic/export"
+    assert "runs/rm/export" in named["scorer"]
+    assert "gold" in named["auxiliary scorers"]
+    assert "reference" not in named  # the policy before training
+    inline = SimpleNamespace(config={"model_type": "gemma"})
+    assert (
+        "gemma"
+        in banner.models(SimpleNamespace(**vars(module) | {"starts_from": inline}))["policy"]
     )

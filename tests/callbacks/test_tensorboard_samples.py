@@ -66,6 +66,18 @@ def test_everything_is_written_when_a_multiple_is_reached(fit):
     assert "gold 0 · KL 3 nats · 6 tokens · 3 macro actions" in shown[4]
 
 
+@pytest.mark.parametrize(("steps", "expected"), [(24, [4, 8, 12, 16, 20, 24]), (4, [4])])
+def test_a_short_run_shows_several_steps(fit, steps, expected):
+    folder = fit(TensorBoardSamples(num_pictures=0), max_steps=steps)
+    assert list(texts(folder, "samples")) == expected
+
+
+def test_a_long_run_writes_every_40_updates(tiny_module, tmp_path, make_trainer):
+    samples = TensorBoardSamples()
+    samples.on_train_start(make_trainer(tmp_path, max_steps=4_000), tiny_module())
+    assert samples.every == 40
+
+
 def test_a_picture_can_be_looked_at(fit):
     folder = fit(TensorBoardSamples(num_pictures=1))
     image = events(folder).Images("samples/response_1")[0]
