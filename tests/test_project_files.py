@@ -33,6 +33,12 @@ DEPENDENCIES = [
     "rich",
     "psutil",
     "pyarrow",
+    "pyyaml",
+    "jinja2",
+    "huggingface-hub",
+    "safetensors",
+    "tokenizers",
+    "docstring-parser",
 ]
 EXTRAS = {
     "peft": ["peft"],
@@ -50,7 +56,6 @@ EXTRAS = {
         "mypy",
         "import-linter",
         "nbmake",
-        "nbstripout",
         "nltk",
     ],
 }
@@ -119,7 +124,7 @@ def test_pre_commit_hooks_use_the_pinned_versions() -> None:
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     hooks = [hook for repo in config["repos"] for hook in repo["hooks"]]
     tools = [Requirement(d) for hook in hooks for d in hook.get("additional_dependencies", [])]
-    assert {"ruff", "nbstripout"} <= {tool.name for tool in tools}
+    assert {"ruff", "codespell"} <= {tool.name for tool in tools}
     for tool in tools:
         if tool.name in pinned:
             assert tool.specifier == SpecifierSet(f"=={pinned[tool.name]}")

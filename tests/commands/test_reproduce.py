@@ -9,7 +9,7 @@ from lightning_marlhf.commands import reproduce
 from lightning_marlhf.studies import jobs
 from lightning_marlhf.studies import report as plan_report
 
-PROGRAM = (sys.executable, str(Path(__file__).with_name("fake_run.py")))
+PROGRAM = (sys.executable, str(Path(__file__).parents[1] / "fake_run.py"))
 PLAN = """
 title: a study
 output: {folder}/out

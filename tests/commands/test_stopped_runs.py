@@ -322,7 +322,7 @@ def test_a_folder_that_is_no_checkpoint_is_told(run, folder):
 
 
 def test_a_run_outlives_the_reader_of_its_output(toy_yaml, folder, monkeypatch):
-    here, before = str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")
+    here, before = str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [here, before])))
     command = f"{sys.executable} -m lightning_marlhf fit --config {toy_yaml} 2>&1 | true"
     subprocess.run(["bash", "-o", "pipefail", "-c", command], check=True)

@@ -16,7 +16,7 @@ from lightning_marlhf.studies.plan import Plan, Stage
 from lightning_marlhf.studies.progress import Monitor
 from lightning_marlhf.studies.scheduler import Outcome, Scheduler
 
-PROGRAM = (sys.executable, str(Path(__file__).with_name("fake_run.py")))
+PROGRAM = (sys.executable, str(Path(__file__).parents[1] / "fake_run.py"))
 
 
 class Study:
@@ -191,7 +191,7 @@ def test_ctrl_c_reaches_the_stages_and_the_same_command_resumes(study):
 KILLED = """
 import sys
 from pathlib import Path
-from tests.commands.test_scheduler import Study
+from tests.studies.test_scheduler import Study
 study = Study(Path(sys.argv[1]))
 study.run(study.jobs(study.stage("a", steps=40), study.stage("b", inputs=["a"])))
 """

@@ -26,7 +26,7 @@ def build(class_path, **settings):
 
 def test_a_reward_model_is_loaded_when_the_run_begins(tmp_path):
     model = publish(tmp_path / "rm", "reward_model")
-    judge = build("for_runs.JudgeByRewardModel", model=str(model))
+    judge = build("configurable.JudgeByRewardModel", model=str(model))
     judge.prepare(torch.device("cpu"))
     scorer = RewardModelScorer(str(model))
     scorer.load("cpu")
@@ -36,14 +36,16 @@ def test_a_reward_model_is_loaded_when_the_run_begins(tmp_path):
 
 
 def test_a_missing_reward_model_is_told_when_the_run_begins():
-    judge = build("for_runs.JudgeByRewardModel", model="nowhere/at/all")
+    judge = build("configurable.JudgeByRewardModel", model="nowhere/at/all")
     with pytest.raises(ValueError, match="nowhere/at/all"):
         judge.prepare(torch.device("cpu"))
 
 
 def test_a_language_model_is_asked_by_the_instructions_of_the_task(tmp_path):
     settings = {"base_url": "http://127.0.0.1:9/v1", "task": "tldr", "orders": "one"}
-    judge = build("for_runs.JudgeByLanguageModel", model="m", cache=str(tmp_path / "c"), **settings)
+    judge = build(
+        "configurable.JudgeByLanguageModel", model="m", cache=str(tmp_path / "c"), **settings
+    )
     assert judge.name.startswith("openai:m")
     assert judge.prompt_version.startswith("tldr_v1@")
     assert len(judge.orders(Pair("p", "it", "is", "a cat"))) == 1
