@@ -32,10 +32,10 @@ LAYOUT: dict[str, dict[str, dict[str, str]]] = {
             "eval/rm": "Mean score of the responses to held-out prompts by the reward model.",
         },
         "share of clamped scores": {
-            "objective/scores_clamped": "Share of the rollout's responses whose score is outside [-clamp, clamp].",
+            "objective/scores_clamped": "Share of the rollout's responses whose score is outside [-clamp, clamp]."
         },
         "share of responses without a score": {
-            "(objective|eval)/(?!win_rate).*_invalid": "Share of the responses that this scorer gave no finite number.",
+            "(objective|eval)/(?!win_rate).*_invalid": "Share of the responses that this scorer gave no finite number."
         },
         "KL per response (nats)": {
             "objective/kl": "KL of policy to reference in nats, summed over a response's tokens; mean of the rollout.",
@@ -50,13 +50,13 @@ LAYOUT: dict[str, dict[str, dict[str, str]]] = {
             "eval/response_length": "Mean tokens of the responses to held-out prompts, EOS included.",
         },
         "share of responses cut off": {
-            "response_length/clip_ratio": "Share of the rollout's responses that reached the limit of new tokens.",
+            "response_length/clip_ratio": "Share of the rollout's responses that reached the limit of new tokens."
         },
         "share of held-out responses that end": {
-            "eval/ended": "Share of the responses to held-out prompts that end before the limit of new tokens.",
+            "eval/ended": "Share of the responses to held-out prompts that end before the limit of new tokens."
         },
         "entropy per response (nats)": {
-            "objective/entropy": "-log p of a response under the policy that sampled it, in nats per response.",
+            "objective/entropy": "-log p of a response under the policy that sampled it, in nats per response."
         },
         "accuracy of the reward model": {
             "reward_model/accuracy": "Share of the batch's pairs whose chosen response scores higher.",
@@ -67,23 +67,23 @@ LAYOUT: dict[str, dict[str, dict[str, str]]] = {
     "policy": {
         "policy loss": {"loss/policy_avg": "Clipped policy loss (advantages times ratios)."},
         "SFT loss (nats per token)": {
-            "loss/sft": "Cross-entropy of the batch's demonstrations, in nats per response token.",
+            "loss/sft": "Cross-entropy of the batch's demonstrations, in nats per response token."
         },
         "reward model loss (nats per pair)": {
-            "loss/reward_model": "-log sigmoid(chosen - rejected) of the batch, in nats per pair.",
+            "loss/reward_model": "-log sigmoid(chosen - rejected) of the batch, in nats per pair."
         },
         "held-out loss (nats)": {
-            "eval/loss": "Loss of held-out rows: nats per response token (SFT) or per pair (reward model).",
+            "eval/loss": "Loss of held-out rows: nats per response token (SFT) or per pair (reward model)."
         },
         "approximate KL of an update (nats per token)": {
             "policy/approxkl_avg": "KL of the policy to the one that sampled: half the squared log-ratio, in nats per "
-            "token.",
+            "token."
         },
         "entropy per token (nats)": {
-            "policy/entropy_avg": "Entropy of the policy's next-token distribution, in nats per token.",
+            "policy/entropy_avg": "Entropy of the policy's next-token distribution, in nats per token."
         },
         "share of clipped ratios": {
-            "policy/clipfrac_avg": "Share of tokens (or macro actions) whose ratio was clipped.",
+            "policy/clipfrac_avg": "Share of tokens (or macro actions) whose ratio was clipped."
         },
         "ratio": {"val/ratio": "Mean ratio of the policy to the one that sampled, over tokens."},
         "variance of the ratio": {"val/ratio_var": "Variance of that ratio over tokens."},
@@ -93,16 +93,16 @@ LAYOUT: dict[str, dict[str, dict[str, str]]] = {
             "lr_critic": "Learning rate of the critic's update.",
         },
         "KL coefficient": {
-            "objective/kl_coefficient": "Factor of KL in the token rewards (score units per nat).",
+            "objective/kl_coefficient": "Factor of KL in the token rewards (score units per nat)."
         },
     },
     "critic": {
         "loss": {"loss/value_avg": "Clipped value loss (half the squared error of returns)."},
         "explained variance": {
-            "critic/vf_explained_var": "Share of the returns' variance that the values explain; 1 is perfect.",
+            "critic/vf_explained_var": "Share of the returns' variance that the values explain; 1 is perfect."
         },
         "share of clipped values": {
-            "val/clipfrac_avg": "Share of tokens where the clipped value loss was the larger one.",
+            "val/clipfrac_avg": "Share of tokens where the clipped value loss was the larger one."
         },
         "gradient norm": {"critic/grad_norm": "Norm of the gradient before clipping."},
     },
@@ -110,16 +110,16 @@ LAYOUT: dict[str, dict[str, dict[str, str]]] = {
         "length (tokens)": {"macro/length_(mean|max)": "Tokens of the rollout's macro actions."},
         "per response": {"macro/count_mean": "Mean number of macro actions in a response."},
         "variance of advantages": {
-            "macro/advantage_var": "Variance of the macro actions' advantages before whitening.",
+            "macro/advantage_var": "Variance of the macro actions' advantages before whitening."
         },
         "share of parse failures": {
-            "macro/parse_failures": "Share of responses that no parser could read, cut by a simple rule instead.",
+            "macro/parse_failures": "Share of responses that no parser could read, cut by a simple rule instead."
         },
     },
     "timing": {
         "seconds": {"timing_s/.*": "Seconds of this part of a step, on rank 0."},
         "tokens per second": {
-            "perf/throughput": "Prompt and response tokens of all ranks per second of a step.",
+            "perf/throughput": "Prompt and response tokens of all ranks per second of a step."
         },
     },
 }

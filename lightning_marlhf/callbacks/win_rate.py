@@ -18,12 +18,7 @@ from lightning_marlhf.evaluation.outcomes import outcomes
 from lightning_marlhf.evaluation.pairs import Pair, asked, pair_completions
 from lightning_marlhf.evaluation.win_rate import summarize
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
-from lightning_marlhf.records import (
-    Completion,
-    WinRate,
-    read_completions,
-    write_jsonl,
-)
+from lightning_marlhf.records import Completion, WinRate, read_completions, write_jsonl
 from lightning_marlhf.run_folder import COMPLETIONS, VERDICTS
 
 TAG = "win_rate/examples"

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback
 
 from lightning_marlhf.callbacks import checkpoint
 from lightning_marlhf.callbacks.checkpoint import Checkpoint, DirectCheckpointIO, _replace, last_in
+from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 
 
 def step_of(path: Path) -> int:
@@ -30,46 +31,40 @@ class Saves(Callback):
             self.seen.append((trainer.global_step, step_of(self.path)))
 
 
-def test_last_is_saved_once_enough_updates_passed_though_steps_jump(
-    tmp_path, tiny_module, tiny_data, make_trainer
-):
+def test_last_is_saved_once_enough_updates_passed_though_steps_jump(tmp_path):
     saves = Saves(tmp_path)
-    trainer = make_trainer(
+    trainer = build_trainer(
         tmp_path, saves, Checkpoint(every_n_train_steps=6), enable_checkpointing=True
     )
-    trainer.fit(tiny_module(), datamodule=tiny_data())
+    trainer.fit(TinyModule(), datamodule=TinyData())
     # batches end at 4, 8, 12, ...: 6 updates have passed at 8, then again at 16
     assert saves.seen == [(8, 8), (12, 8), (16, 16), (20, 16)]
     assert step_of(saves.path) == 24  # saved at the end of the fit
     assert [p.name for p in saves.path.parent.iterdir()] == ["last.ckpt"]
 
 
-def test_a_resumed_run_counts_from_its_checkpoint(tmp_path, tiny_module, tiny_data, make_trainer):
-    make_trainer(
+def test_a_resumed_run_counts_from_its_checkpoint(tmp_path):
+    build_trainer(
         tmp_path, Checkpoint(every_n_train_steps=100), enable_checkpointing=True, max_steps=8
-    ).fit(tiny_module(), datamodule=tiny_data())
+    ).fit(TinyModule(), datamodule=TinyData())
     saves = Saves(tmp_path)
-    again = make_trainer(
+    again = build_trainer(
         tmp_path, saves, Checkpoint(every_n_train_steps=8), enable_checkpointing=True
     )
-    again.fit(tiny_module(), datamodule=tiny_data(), ckpt_path="last")
+    again.fit(TinyModule(), datamodule=TinyData(), ckpt_path="last")
     assert saves.seen == [(8, 8), (12, 8), (16, 16), (20, 16)]
 
 
-def test_the_best_by_a_validation_metric_is_kept_beside_the_last(
-    tmp_path, tiny_module, tiny_data, make_trainer
-):
+def test_the_best_by_a_validation_metric_is_kept_beside_the_last(tmp_path):
     checkpoint = Checkpoint(every_n_train_steps=100, monitor="eval/gold")
     options = {"limit_val_batches": 2, "val_check_interval": 1, "check_val_every_n_epoch": None}
-    trainer = make_trainer(tmp_path, checkpoint, enable_checkpointing=True, **options)
-    trainer.fit(tiny_module(), datamodule=tiny_data())
+    trainer = build_trainer(tmp_path, checkpoint, enable_checkpointing=True, **options)
+    trainer.fit(TinyModule(), datamodule=TinyData())
     names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
     assert names == ["best-000008.ckpt", "last.ckpt"]
 
 
-def test_where_a_validation_follows_last_is_saved_after_it(
-    tmp_path, tiny_module, tiny_data, make_trainer
-):
+def test_where_a_validation_follows_last_is_saved_after_it(tmp_path):
     """A kill in between would otherwise lose the validation: a resumed run does not make up for it."""
     seen = []
 
@@ -80,8 +75,8 @@ def test_where_a_validation_follows_last_is_saved_after_it(
     checkpoint = Checkpoint(every_n_train_steps=4)
     options = {"limit_val_batches": 2, "val_check_interval": 2, "check_val_every_n_epoch": None}
     saves = AtValidation(tmp_path)
-    trainer = make_trainer(tmp_path, saves, checkpoint, enable_checkpointing=True, **options)
-    trainer.fit(tiny_module(), datamodule=tiny_data())
+    trainer = build_trainer(tmp_path, saves, checkpoint, enable_checkpointing=True, **options)
+    trainer.fit(TinyModule(), datamodule=TinyData())
     assert seen == [(8, 4), (16, 12), (24, 20)]
     assert saves.seen == [(4, 4), (8, 8), (12, 12), (16, 16), (20, 20)]
 
@@ -169,15 +164,13 @@ def test_what_is_written_is_read_again(tmp_path):
     assert torch.load(tmp_path / "new" / "a.ckpt")["x"].tolist() == [1, 1, 1]
 
 
-def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(
-    tmp_path, tiny_module, tiny_data, make_trainer, full_disk
-):
-    trainer = make_trainer(tmp_path, Checkpoint(every_n_train_steps=8), enable_checkpointing=True)
+def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(tmp_path, full_disk):
+    trainer = build_trainer(tmp_path, Checkpoint(every_n_train_steps=8), enable_checkpointing=True)
     trainer.strategy.checkpoint_io = DirectCheckpointIO()
-    module = tiny_module()
+    module = TinyModule()
     module.hook = lambda step: full_disk() if step == 16 else None
     with pytest.raises(OSError, match=r"No space left on device: .*last\.ckpt\.partial") as caught:
-        trainer.fit(module, datamodule=tiny_data())
+        trainer.fit(module, datamodule=TinyData())
     assert caught.value.errno == errno.ENOSPC
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
     assert torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=False)["global_step"] == 8

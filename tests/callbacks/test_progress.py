@@ -9,6 +9,7 @@ from rich.console import Console
 from lightning_marlhf.callbacks import banner, pace, progress
 from lightning_marlhf.callbacks.checkpoint import Checkpoint
 from lightning_marlhf.callbacks.pace import Pace
+from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 
 
 @pytest.fixture
@@ -24,9 +25,9 @@ def screen(monkeypatch):
     return use
 
 
-def fit(make_trainer, tiny_module, tiny_data, tmp_path, *callbacks, **options):
-    trainer = make_trainer(tmp_path, *callbacks, **options)
-    trainer.fit(tiny_module(), datamodule=tiny_data())
+def fit(tmp_path, *callbacks, **options):
+    trainer = build_trainer(tmp_path, *callbacks, **options)
+    trainer.fit(TinyModule(), datamodule=TinyData())
     return trainer
 
 
@@ -58,26 +59,17 @@ def test_where_a_run_has_no_end_there_is_a_pace_and_no_time_left(monkeypatch):
     assert (session.seconds_per_update(5), session.eta_s(5)) == (2.0, None)
 
 
-def test_without_a_terminal_there_are_few_lines(
-    tmp_path, tiny_module, tiny_data, make_trainer, screen
-):
+def test_without_a_terminal_there_are_few_lines(tmp_path, screen):
     text = screen(terminal=False)
-    fit(
-        make_trainer,
-        tiny_module,
-        tiny_data,
-        tmp_path,
-        progress.UpdateProgress(),
-        enable_progress_bar=True,
-    )
+    fit(tmp_path, progress.UpdateProgress(), enable_progress_bar=True)
     (line,) = text.getvalue().splitlines()
     assert re.fullmatch(r"update 24/24  objective/scores 24  objective/kl 12  .+ so far", line)
 
 
-def test_lines_come_at_the_pace_asked_for(tmp_path, tiny_module, tiny_data, make_trainer, screen):
+def test_lines_come_at_the_pace_asked_for(tmp_path, screen):
     text = screen(terminal=False)
     bar = progress.UpdateProgress(line_every_s=0.0)
-    fit(make_trainer, tiny_module, tiny_data, tmp_path, bar, enable_progress_bar=True)
+    fit(tmp_path, bar, enable_progress_bar=True)
     lines = text.getvalue().splitlines()
     assert [line.split()[1] for line in lines] == [
         "4/24",
@@ -91,34 +83,17 @@ def test_lines_come_at_the_pace_asked_for(tmp_path, tiny_module, tiny_data, make
     assert "left" in lines[0]
 
 
-def test_on_a_terminal_a_bar_counts_updates(tmp_path, tiny_module, tiny_data, make_trainer, screen):
+def test_on_a_terminal_a_bar_counts_updates(tmp_path, screen):
     text = screen(terminal=True)
-    fit(
-        make_trainer,
-        tiny_module,
-        tiny_data,
-        tmp_path,
-        progress.UpdateProgress(),
-        enable_progress_bar=True,
-    )
+    fit(tmp_path, progress.UpdateProgress(), enable_progress_bar=True)
     assert "24/24" in text.getvalue()
     assert "objective/scores 24" in text.getvalue()
 
 
-def test_the_banner_says_what_will_happen_and_how_long_it_takes(
-    tmp_path, tiny_module, tiny_data, make_trainer, screen
-):
+def test_the_banner_says_what_will_happen_and_how_long_it_takes(tmp_path, screen):
     text = screen(terminal=False)
     saver = Checkpoint(every_n_train_steps=6, monitor="eval/gold")
-    fit(
-        make_trainer,
-        tiny_module,
-        tiny_data,
-        tmp_path,
-        banner.StartBanner(),
-        saver,
-        enable_checkpointing=True,
-    )
+    fit(tmp_path, banner.StartBanner(), saver, enable_checkpointing=True)
     shown = text.getvalue()
     for expected in (
         "12 rows",

@@ -8,6 +8,7 @@ from lightning_marlhf.callbacks.continue_logs import ContinueLogs
 from lightning_marlhf.callbacks.tensorboard import LAYOUT, TensorBoard, describe
 from lightning_marlhf.callbacks.tensorboard_samples import TensorBoardSamples
 from tests.callbacks.events import events
+from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 
 
 def test_events_lie_in_the_run_directory_itself_and_nothing_else_does(tmp_path):
@@ -90,10 +91,10 @@ def test_entropies_say_their_units():
     assert "nats per token" in describe("policy/entropy_avg")
 
 
-def test_what_a_run_writes_has_descriptions(tmp_path, tiny_module, tiny_data, make_trainer):
+def test_what_a_run_writes_has_descriptions(tmp_path):
     options = {"limit_val_batches": 2, "val_check_interval": 3}
-    trainer = make_trainer(tmp_path, TensorBoardSamples(), logger=TensorBoard(tmp_path), **options)
-    trainer.fit(tiny_module(), datamodule=tiny_data())
+    trainer = build_trainer(tmp_path, TensorBoardSamples(), logger=TensorBoard(tmp_path), **options)
+    trainer.fit(TinyModule(), datamodule=TinyData())
     found = events(tmp_path)
     tags = [tag for kind in ("scalars", "histograms", "images") for tag in found.Tags()[kind]]
     assert {"objective/kl", "eval/gold", "scores/held_out", "samples/response_1"} <= set(tags)
@@ -120,16 +121,14 @@ def test_hyper_parameters_are_flat_and_begin_with_lr_n_and_seed(tmp_path):
     assert {"model.init_args.optimization.betas", "model.init_args.scorer"} <= set(names)
 
 
-def test_resuming_forgets_what_was_logged_after_the_checkpoint(
-    tmp_path, tiny_module, tiny_data, make_trainer
-):
-    first = make_trainer(tmp_path, ContinueLogs(), logger=TensorBoard(tmp_path), max_steps=12)
-    first.fit(tiny_module(), datamodule=tiny_data())
-    early = make_trainer(tmp_path / "other", max_steps=8)
-    early.fit(tiny_module(), datamodule=tiny_data())
+def test_resuming_forgets_what_was_logged_after_the_checkpoint(tmp_path):
+    first = build_trainer(tmp_path, ContinueLogs(), logger=TensorBoard(tmp_path), max_steps=12)
+    first.fit(TinyModule(), datamodule=TinyData())
+    early = build_trainer(tmp_path / "other", max_steps=8)
+    early.fit(TinyModule(), datamodule=TinyData())
     early.save_checkpoint(tmp_path / "at8.ckpt")
-    module = tiny_module(lambda step: {"objective/scores": -float(step)})
-    second = make_trainer(tmp_path, ContinueLogs(), logger=TensorBoard(tmp_path), max_steps=16)
-    second.fit(module, datamodule=tiny_data(), ckpt_path=tmp_path / "at8.ckpt")
+    module = TinyModule(lambda step: {"objective/scores": -float(step)})
+    second = build_trainer(tmp_path, ContinueLogs(), logger=TensorBoard(tmp_path), max_steps=16)
+    second.fit(module, datamodule=TinyData(), ckpt_path=tmp_path / "at8.ckpt")
     scalars = [(e.step, e.value) for e in events(tmp_path).Scalars("objective/scores")]
     assert scalars == [(4, 4.0), (8, 8.0), (12, -12.0), (16, -16.0)]

@@ -20,16 +20,17 @@ from lightning_marlhf.callbacks.tensorboard_samples import (
 from lightning_marlhf.records import Completion
 from lightning_marlhf.types import MacroActions
 from tests.callbacks.events import events, texts
+from tests.callbacks.tiny import TinyData, TinyModule, build_experience, build_trainer
 
 
 @pytest.fixture
-def fit(tmp_path, tiny_module, tiny_data, make_trainer):
+def fit(tmp_path):
     def run(samples, step=None, **settings):
-        module = tiny_module()
+        module = TinyModule()
         if step is not None:
             module.training_step = step(module)
-        trainer = make_trainer(tmp_path, samples, logger=TensorBoard(tmp_path), **settings)
-        trainer.fit(module, datamodule=tiny_data())
+        trainer = build_trainer(tmp_path, samples, logger=TensorBoard(tmp_path), **settings)
+        trainer.fit(module, datamodule=TinyData())
         return tmp_path
 
     return run
@@ -72,9 +73,9 @@ def test_a_short_run_shows_several_steps(fit, steps, expected):
     assert list(texts(folder, "samples")) == expected
 
 
-def test_a_long_run_writes_every_40_updates(tiny_module, tmp_path, make_trainer):
+def test_a_long_run_writes_every_40_updates(tmp_path):
     samples = TensorBoardSamples()
-    samples.on_train_start(make_trainer(tmp_path, max_steps=4_000), tiny_module())
+    samples.on_train_start(build_trainer(tmp_path, max_steps=4_000), TinyModule())
     assert samples.every == 40
 
 
@@ -103,10 +104,10 @@ def test_scores_of_held_out_prompts_have_a_histogram_at_each_validation(fit):
     assert found[0].histogram_value.sum == 2
 
 
-def test_lengths_and_advantages_of_macro_actions_stand_in_the_same_order(make_experience):
+def test_lengths_and_advantages_of_macro_actions_stand_in_the_same_order():
     # rows of 6 and 4 tokens, cut into 1, 3, 2 and 4 tokens; -1 is padding
     experience = cut(
-        make_experience(),
+        build_experience(),
         [[0, 1, 1, 1, 2, 2], [0, 0, 0, 0, -1, -1]],
         [[10.0, 20.0, 30.0], [40.0, 99.0, 99.0]],
     )
@@ -115,30 +116,28 @@ def test_lengths_and_advantages_of_macro_actions_stand_in_the_same_order(make_ex
     assert advantages.tolist() == [10.0, 20.0, 30.0, 40.0]
 
 
-def test_rows_of_one_macro_action_each_are_not_taken_for_one(make_experience):
-    experience = cut(make_experience(), [[0] * 6, [0] * 4 + [-1] * 2], [[1.0], [2.0]])
+def test_rows_of_one_macro_action_each_are_not_taken_for_one():
+    experience = cut(build_experience(), [[0] * 6, [0] * 4 + [-1] * 2], [[1.0], [2.0]])
     lengths, advantages = macro_lengths_and_advantages(experience)
     assert (lengths.tolist(), advantages.tolist()) == ([6, 4], [1.0, 2.0])
 
 
-def test_the_points_of_the_picture_are_the_variances(make_experience):
+def test_the_points_of_the_picture_are_the_variances():
     experience = cut(
-        make_experience(),
-        [[0, 0, 0, 1, 1, 1], [0, 0, 0, 1, -1, -1]],
-        [[10.0, 20.0], [30.0, 40.0]],
+        build_experience(), [[0, 0, 0, 1, 1, 1], [0, 0, 0, 1, -1, -1]], [[10.0, 20.0], [30.0, 40.0]]
     )
     axes = draw_rollout(experience, [])["macro/advantage_var_by_length"].axes[0]
     # 3 tokens: 10, 20 and 30, mean 20, so (100 + 0 + 100) / 2; 1 token: 40 alone has no variance
     assert axes.collections[0].get_offsets().tolist() == [[3.0, 100.0]]
 
 
-def test_responses_that_teach_nothing_are_written_without_a_picture(fit, make_experience):
+def test_responses_that_teach_nothing_are_written_without_a_picture(fit):
     def step(module):
         update = module.training_step
 
         def training_step(batch, batch_idx):
             update(batch, batch_idx)
-            rows = make_experience()
+            rows = build_experience()
             mask = torch.zeros_like(rows.rollout.response_mask)
             rows = cut(rows, [[-1] * 6, [-1] * 4 + [-1] * 2], torch.zeros(2, 0).tolist())
             return {"experience": replace(rows, rollout=replace(rows.rollout, response_mask=mask))}

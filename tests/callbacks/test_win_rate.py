@@ -15,6 +15,7 @@ from lightning_marlhf.records import (
     read_verdicts,
     write_jsonl,
 )
+from tests.callbacks.tiny import TinyData, TinyModule, build_experience, build_trainer
 
 QUIET = {"limit_val_batches": 1.0, "val_check_interval": 1}
 
@@ -78,7 +79,7 @@ def answers(*responses):
 
 
 @pytest.fixture
-def run(tiny_module, tiny_data, make_trainer, make_experience, tmp_path):
+def run(tmp_path):
     """Train the tiny module, whose answer to prompt n is ``answer(step, n)``: run(callback, answer)."""
 
     def train(
@@ -90,13 +91,13 @@ def run(tiny_module, tiny_data, make_trainer, make_experience, tmp_path):
         loggers=False,
         end=lambda t: None,
     ):
-        class Module(tiny_module):
+        class Module(TinyModule):
             sampling = None
 
             def validation_step(self, batch, batch_idx):
                 numbers = (2 * batch_idx, 2 * batch_idx + 1)
                 texts = tuple(answer(self.global_step, n) for n in numbers)
-                made = make_experience(texts, first=numbers[0])
+                made = build_experience(texts, first=numbers[0])
                 prompts = replace(made.rollout.prompts, texts=tuple(f"prompt {n}" for n in numbers))
                 return {"experience": replace(made, rollout=replace(made.rollout, prompts=prompts))}
 
@@ -107,8 +108,8 @@ def run(tiny_module, tiny_data, make_trainer, make_experience, tmp_path):
                         logged.setdefault(self.global_step, {})[name] = value
 
         logged = {}
-        trainer = make_trainer(tmp_path, callback, max_steps=steps, logger=loggers, **QUIET)
-        trainer.fit(Module(), datamodule=tiny_data(), ckpt_path=ckpt_path)
+        trainer = build_trainer(tmp_path, callback, max_steps=steps, logger=loggers, **QUIET)
+        trainer.fit(Module(), datamodule=TinyData(), ckpt_path=ckpt_path)
         end(trainer)
         return logged
 
