@@ -14,7 +14,7 @@ from lightning_marlhf.callbacks.pace import Paced
 from lightning_marlhf.callbacks.progress import console
 from lightning_marlhf.display.text import duration
 
-ADAM_MOMENTS = 2
+ADAM_MOMENTS, FP32 = 2, 4  # per weight; bytes
 _PACKAGE = "lightning_marlhf"
 
 
@@ -120,14 +120,18 @@ def _scorer(scorer: Any) -> str:
 
 
 def memory_estimate(module: nn.Module) -> str:
-    """Estimate what weights, gradients and AdamW's moments need; activations come on top.
+    """Estimate what weights, gradients and AdamW need; activations come on top.
 
-    Frozen networks count too: those that a module keeps outside its children, so that no checkpoint holds them.
+    AdamW keeps moments in fp32 or better, and for weights in half precision an fp32 copy. Frozen networks count too:
+    those that a module keeps outside its children, so that no checkpoint holds them.
     """
     learning = [w for w in module.parameters() if w.requires_grad]
     networks = [module, *_networks_in(vars(module), depth=4)]
     weights = list({id(w): w for network in networks for w in network.parameters()}.values())
-    total = _size(weights) + _size(learning) * (1 + ADAM_MOMENTS)
+    total = sum(w.numel() * w.element_size() for w in [*weights, *learning])
+    for w in learning:
+        kept = ADAM_MOMENTS + (w.element_size() < FP32)
+        total += kept * w.numel() * max(w.element_size(), FP32)
     millions = sum(w.numel() for w in learning) / 1e6
     frozen = sum(w.numel() for w in weights) / 1e6 - millions
     return (
@@ -145,10 +149,6 @@ def _networks_in(value: Any, *, depth: int) -> Iterator[nn.Module]:
             yield from _networks_in(part, depth=depth - 1)
     elif depth and type(value).__module__.startswith(_PACKAGE) and hasattr(value, "__dict__"):
         yield from _networks_in(vars(value), depth=depth)
-
-
-def _size(weights: Iterable[torch.Tensor]) -> int:
-    return sum(w.numel() * w.element_size() for w in weights)
 
 
 def _checkpoints(callbacks: Iterable[Any]) -> list[str]:

@@ -26,15 +26,9 @@ def records_of(
     num_rows: int | None = None,
     num_traces: int = 0,
 ) -> list[Completion]:
-    """Turn an experience of a run into records: see `experience_to_completions`.
+    """Turn an experience of a run into records, as `experience_to_completions` does.
 
-    Args:
-        trainer: the run's trainer; its data has the tokenizer and the seed.
-        pl_module: the run's module, from which the sampling settings are read.
-        experience: what a step returned.
-        step: optimizer updates of the policy when it sampled.
-        num_rows: number of rows taken; None takes all.
-        num_traces: number of them that keep a trace, token by token.
+    The trainer's data has the tokenizer and the seed, the module the sampling settings.
     """
     return experience_to_completions(
         experience,

@@ -122,6 +122,12 @@ def test_memory_counts_each_weight_once_and_frozen_networks_too():
     )
 
 
+def test_memory_of_half_precision_has_fp32_moments_and_an_fp32_copy():
+    # 1,000 weights: 2 bytes each and their gradients, two moments and a copy of 4 bytes
+    module = torch.nn.Linear(999, 1, dtype=torch.bfloat16)
+    assert banner.memory_estimate(module).startswith("16 kB")
+
+
 def test_the_banner_names_the_models_and_scorers():
     rm = SimpleNamespace(name="rm", model="runs/rm/export")
     gold = SimpleNamespace(name="gold")
