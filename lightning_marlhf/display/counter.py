@@ -5,7 +5,8 @@ import time
 from types import TracebackType
 from typing import Self
 
-from tqdm import tqdm
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
 
 from lightning_marlhf.display.text import duration
 
@@ -29,14 +30,22 @@ class Counter:
 
     def __enter__(self) -> Self:
         self._started = self._said = time.monotonic()
-        off = not self.shown or not sys.stderr.isatty()
-        self._bar = tqdm(total=self.total, desc=self.what, disable=off, dynamic_ncols=True)
+        console = Console(stderr=True)
+        self._bar = Progress(
+            *Progress.get_default_columns(),
+            MofNCompleteColumn(),
+            console=console,
+            redirect_stdout=False,
+            disable=not self.shown or not console.is_terminal,
+        )
+        self._task = self._bar.add_task(self.what, total=self.total)
+        self._bar.start()
         return self
 
     def add(self, count: int) -> None:
         """Count ``count`` more."""
         self.done += count
-        self._bar.update(count)
+        self._bar.advance(self._task, count)
         now = time.monotonic()
         if self.shown and self._bar.disable and now - self._said >= _LINE_EVERY_S:
             self._said = now
@@ -49,4 +58,4 @@ class Counter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.close()
+        self._bar.stop()
