@@ -29,12 +29,13 @@ from benchmarks.gpu_table import GB, PHASES, Case, Result, line, put, section
 from benchmarks.random_rows import RandomRows
 from lightning_marlhf.callbacks.run_directory import git_commit
 from lightning_marlhf.commands import run as cli
+from lightning_marlhf.commands.plan import build_parts
 from lightning_marlhf.models.architectures import PUBLISHED
 from lightning_marlhf.models.backbone import ModelConfig, load_sequence_classifier
 from lightning_marlhf.models.hf_export import export
 from lightning_marlhf.modules import ma_ppo
-from lightning_marlhf.planning import estimate
-from lightning_marlhf.planning.planned_run import read_run
+from lightning_marlhf.planning import memory
+from lightning_marlhf.planning.read_run import read_run
 from lightning_marlhf.rollout.stopwatch import Stopwatch
 
 README = Path(__file__).with_name("README.md")
@@ -160,7 +161,9 @@ def measure(case: Case, reward_model: Path, capacity: float | None) -> Result:
         yaml.safe_dump(settings(case, reward_model), file)
         file.flush()
         arguments = ["--config", file.name]
-        planned = Result(case, estimate.peaks(read_run(arguments, config_files=[])))
+        planned = Result(
+            case, memory.peaks(read_run(arguments, config_files=[], build=build_parts))
+        )
         need = max(planned.plan.values())
         if capacity is not None and need > capacity:
             return replace(planned, failure=f"does not fit: {need / GB:.0f} GB by `plan`")

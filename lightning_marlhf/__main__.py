@@ -17,7 +17,7 @@ COMMANDS = {
     "plan": ("plan", "say what a run would take: updates, memory per GPU, hours"),
     "reproduce": ("reproduce", "run all stages of a plan, and write its report"),
     "report": ("report", "compare any runs: curves, tables, samples, in one HTML file"),
-    "generate": ("generate", "answer prompts with a run, an export or a Hub model"),
+    "generate": ("generate", "generate responses with a run, an export or a Hub model"),
     "score": ("score", "score completions, or one response, by a reward model"),
     "rm-score": ("rm_score", "compare policies by the reward-model scores of their answers"),
     "best-of-n": ("best_of_n", "what the best of N answers is worth, for many N and temperatures"),

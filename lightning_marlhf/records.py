@@ -1,36 +1,21 @@
-"""What runs leave on disk for people and for reports: JSON rows, written atomically. Standard library only."""
+"""The rows that runs leave on disk for people and for reports, as dataclasses. Standard library only."""
 
-import codecs
-import gzip
 import json
 import os
-import re
-import tempfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import (
-    IO,
-    Any,
-    NamedTuple,
-    Self,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Any, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
-BLANK = " \t\n\r\v\f"  # a line of nothing else holds no row
+from lightning_marlhf.files import read_jsonl, write_text
+
 _MOST_BITS = 64  # of whole numbers; JSON knows no limit
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half of a pair of escapes, or one of two halves
 
 
 class Record:
-    """A row of a JSONL file; unknown keys are ignored, so that old code reads new files."""
+    """A row of a JSONL file, with the records inside it; unknown keys are ignored, so that old code reads new files."""
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Self:
@@ -44,7 +29,7 @@ class Record:
             name for name, (_, required) in hints.items() if required and name not in row
         ]:
             raise ValueError(f"{cls.__name__}: no {', '.join(map(repr, missing))}")
-        known = {name: row[name] for name in hints if name in row}
+        known = {name: _nested(row[name], hints[name][0]) for name in hints if name in row}
         for name, value in known.items():
             hint = hints[name][0]
             if not _fits(value, hint):
@@ -72,10 +57,26 @@ def _hints(record: type) -> dict[str, tuple[Any, bool]]:
     }
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Tell whether a value from JSON, or a record made of one, is of a type; of a list one item of each type.
+def _nested(value: Any, hint: Any) -> Any:
+    """Build the records in a value from JSON; what is none stays as it is."""
+    kind, inner = get_origin(hint), get_args(hint)
+    if kind in (Union, UnionType):
+        hint = next((each for each in inner if _is_record(each)), Any)
+    elif kind is dict and isinstance(value, Mapping) and _is_record(inner[1]):
+        return {name: _nested(each, inner[1]) for name, each in value.items()}
+    elif kind is list and isinstance(value, list) and _is_record(inner[0]):
+        return [_nested(each, inner[0]) for each in value]
+    return hint.from_dict(value) if _is_record(hint) and isinstance(value, Mapping) else value
 
-    Whole numbers that no float can hold are of none.
+
+def _is_record(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Record)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Tell whether a value from JSON, or a record made of one, has a type; of a list one item of each type is checked.
+
+    Whole numbers above 64 bits have none.
     """
     kind, inner = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
@@ -97,7 +98,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 @dataclass(frozen=True)
 class TokenTrace:
-    """One response token by token, all lists equally long; what `inspect` colours and the report draws."""
+    """One response, token by token, all lists equally long; what `inspect` colours and the report draws."""
 
     tokens: list[str]  # readable pieces; EOS included
     macro_index: list[int]  # the token's macro action, from 0
@@ -116,14 +117,14 @@ class Completion(Record):
     response: str
     model: str  # path or Hub id of the policy
     seed: int
-    step: int | None  # optimizer updates of the policy when it answered; None: not known
+    step: int | None  # optimizer updates of the policy that wrote it; None: unknown
     num_tokens: int  # response tokens, EOS included
     ended: bool  # True where the policy ended it (EOS, end of turn, stop string) within the limit
     scores: dict[str, float] = field(
         default_factory=dict
     )  # "rm", "gold", ...: one number per scorer
     kl: float | None = None  # sum over response tokens of log pi - log pi_ref, in nats
-    reference: Any = None  # what the task holds as truth, where there is one
+    reference: Any = None  # the task's ground truth, where there is one
     settings: dict[str, Any] = field(default_factory=dict)  # sampling settings
     trace: dict[str, list[Any]] | None = None  # a TokenTrace as a dictionary, where one was kept
     prompt_ids: list[int] | None = None  # the prompt's tokens, BOS included, where they were kept
@@ -134,7 +135,7 @@ class Completion(Record):
 
 @dataclass(frozen=True)
 class GradedProgram(Record):
-    """What the tests of its problem say of the program in one completion."""
+    """What the tests of its problem say about the program in one completion."""
 
     row: int  # of the completion in its file, from 1
     problem_id: int
@@ -156,22 +157,21 @@ class GradedProgram(Record):
 class Verdict(Record):
     """What one judge says of one pair of responses, shown in one order."""
 
-    pair_id: str  # of the pair: its prompt, and which of the prompt's answers
+    pair_id: str  # of the pair: its prompt, and which of the prompt's responses
     fingerprint: str  # of prompt, a and b; tells a verdict of other texts
     order: str  # "ab": a stood first; "ba": b stood first; "": the judge saw each text alone
     winner: str  # "a", "b", "tie" or "invalid": no verdict could be read, counted apart
     judge: str  # its kind and name: "openai:gpt-4o", "rm:runs/.../export", "gold", "human:ada"
     prompt_version: str = ""  # name and hash of the file that asks the judge; "": nothing was asked
-    p_a: float | None = None  # the judge's probability that a is better, where it has one
-    raw: str = ""  # what it answered, word for word; a person's note
+    raw: str = ""  # the judge's reply, word for word; a person's note
     usage: dict[str, int] = field(default_factory=dict)  # tokens: "prompt_tokens", ...
-    seconds: float | None = None  # it took
+    seconds: float | None = None  # wall time
     error: str = ""  # why it is invalid
 
 
 @dataclass(frozen=True)
 class WinRate(Record):
-    """How often a judge prefers a to b; intervals are of 95 %, a number is None where it cannot be had."""
+    """How often a judge prefers a to b; intervals are of 95 %, a number is None where it is undefined."""
 
     judge: str
     pairs: int  # judged; those that are invalid included
@@ -187,14 +187,14 @@ class WinRate(Record):
     wilson_high: float | None
     sign_p: float | None  # two-sided sign test of wins against losses, without ties
     flip_rate: float | None  # of the pairs judged in both orders: the winner changed with the order
-    first_position_rate: float | None  # of the verdicts with a winner: the answer shown first
-    length_controlled: float | None  # win rate if both answers were equally long
+    first_position_rate: float | None  # of the verdicts with a winner: the response shown first won
+    length_controlled: float | None  # win rate if both responses were equally long
     length_controlled_low: float | None
     length_controlled_high: float | None
-    longer_wins: float | None  # of the decisive pairs of unequal length: the longer answer won
+    longer_wins: float | None  # of the decisive pairs of unequal length: the longer response won
     mean_length_a: float | None  # characters
     mean_length_b: float | None
-    remarks: tuple[str, ...] = ()  # what to keep in mind when reading these numbers
+    remarks: tuple[str, ...] = ()  # caveats of these numbers
 
 
 @dataclass(frozen=True)
@@ -208,91 +208,55 @@ class MeanInterval(Record):
 
 @dataclass(frozen=True)
 class BestOfNPoint(Record):
-    """What the best of ``n`` answers is worth, over prompts."""
+    """Expected scores of best-of-``n`` sampling, over prompts."""
 
     temperature: float | None  # of the sampling; None: not known
     n: int
     kl_bound: float  # of best-of-n to the policy it draws from: log n - (n - 1)/n nats
-    scores: dict[str, MeanInterval]  # of the answer that is chosen, by scorer
-
-    @classmethod
-    def from_dict(cls, row: Mapping[str, Any]) -> Self:
-        """Build the record and what stands inside it."""
-        scores = {name: MeanInterval.from_dict(value) for name, value in row["scores"].items()}
-        return super().from_dict({**row, "scores": scores})
+    scores: dict[str, MeanInterval]  # of the chosen response, by scorer
 
 
 @dataclass(frozen=True)
 class BestOfN(Record):
-    """`best_of_n.json`: what the best of N answers is worth, for some N and temperatures."""
+    """`best_of_n.json`: expected scores of best-of-N sampling, for some N and temperatures."""
 
-    model: str  # path or Hub id of the policy; "" where answers of several are in one file
+    model: str  # path or Hub id of the policy; "" where responses of several are in one file
     chooser: str  # name of the score by which the best is chosen
     scorers: dict[str, str]  # what gave the scores, by their names, where it is known
     num_prompts: int
-    num_samples: int  # answers to the prompt that has fewest
+    num_samples: int  # responses to the prompt that has fewest
     points: list[BestOfNPoint]
-
-    @classmethod
-    def from_dict(cls, row: Mapping[str, Any]) -> Self:
-        """Build the record and what stands inside it."""
-        return super().from_dict(
-            {**row, "points": [BestOfNPoint.from_dict(point) for point in row["points"]]}
-        )
 
 
 @dataclass(frozen=True)
 class ScoreSummary(Record):
-    """How one scorer's numbers are spread over the answers of one policy."""
+    """How one scorer's numbers are spread over the responses of one policy."""
 
-    mean: MeanInterval  # several answers to one prompt count as their mean
-    spread: float  # standard deviation of the answers' scores, n - 1 in the denominator
-    quantiles: dict[str, float]  # of the answers' scores: "0.05", "0.25", "0.5", "0.75", "0.95"
-    difference: MeanInterval | None  # to the first policy, on the prompts that both answered
+    mean: MeanInterval  # several responses to one prompt count as their mean
+    spread: float  # standard deviation of the responses' scores, n - 1 in the denominator
+    quantiles: dict[str, float]  # of the responses' scores: "0.05", "0.25", "0.5", "0.75", "0.95"
+    difference: MeanInterval | None  # to the first policy, on the prompts that both responded to
     num_paired: int  # such prompts
-
-    @classmethod
-    def from_dict(cls, row: Mapping[str, Any]) -> Self:
-        """Build the record and what stands inside it."""
-        other = row["difference"]
-        inside = {
-            "mean": MeanInterval.from_dict(row["mean"]),
-            "difference": None if other is None else MeanInterval.from_dict(other),
-        }
-        return super().from_dict({**row, **inside})
 
 
 @dataclass(frozen=True)
 class PolicyScores(Record):
-    """What scorers say of one policy's answers."""
+    """The scores of one policy's responses."""
 
     label: str
     source: str  # model, or file of completions
     num_prompts: int
-    num_answers: int
+    num_responses: int
     scores: dict[str, ScoreSummary]  # by scorer
-
-    @classmethod
-    def from_dict(cls, row: Mapping[str, Any]) -> Self:
-        """Build the record and what stands inside it."""
-        scores = {name: ScoreSummary.from_dict(value) for name, value in row["scores"].items()}
-        return super().from_dict({**row, "scores": scores})
 
 
 @dataclass(frozen=True)
 class RMScores(Record):
-    """`rm_score.json`: policies compared by the scores of their answers."""
+    """`rm_score.json`: policies compared by the scores of their responses."""
 
     scorers: dict[str, str]  # what gave the scores, by their names
-    settings: dict[str, Any]  # how prompts were drawn and answers sampled
+    settings: dict[str, Any]  # how prompts were drawn and responses sampled
     policies: list[PolicyScores]  # the first is what the others are compared with
-
-    @classmethod
-    def from_dict(cls, row: Mapping[str, Any]) -> Self:
-        """Build the record and what stands inside it."""
-        return super().from_dict(
-            {**row, "policies": [PolicyScores.from_dict(each) for each in row["policies"]]}
-        )
 
 
 @dataclass(frozen=True)
@@ -306,49 +270,13 @@ class RunSummary(Record):
     export: str | None = None  # the Hugging Face directory, if one was written
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` so that a reader sees the old file or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write one JSON object, indented, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote.
-
-    Raises:
-        ValueError: the file holds something else; names it.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(value).__name__}")
-    return value
-
-
 def write_jsonl(path: Path, rows: Iterable[Record]) -> None:
     """Write all ``rows`` atomically, one JSON object a line."""
     write_text(path, "".join(map(_to_line, rows)))
 
 
 def append_jsonl(path: Path, rows: Iterable[Record]) -> None:
-    """Add ``rows`` at the end of a file, on disk before this returns: what a run has made stays when it is cut off."""
+    """Add ``rows`` at the end of a file, on disk before this returns: an interrupted run keeps its rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write("".join(map(_to_line, rows)))
@@ -356,139 +284,8 @@ def append_jsonl(path: Path, rows: Iterable[Record]) -> None:
         os.fsync(file.fileno())
 
 
-def cut_unfinished_line(path: Path) -> None:
-    """Remove what follows the last line end: a row that was being appended when its process was killed."""
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        os.truncate(path, len(whole))
-
-
 def _to_line(row: Record) -> str:
     return json.dumps(row.to_dict(), ensure_ascii=False) + "\n"
-
-
-class Line(NamedTuple):
-    """One line of a text file."""
-
-    offset: int  # where it begins, in bytes of what `open_bytes` gives
-    text: str  # without its end
-
-
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file; one whose name ends with .gz is unpacked."""
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
-
-
-def read_lines(path: Path) -> Iterator[Line]:
-    """Yield the lines of a text file in UTF-8, with or without a byte-order mark.
-
-    A line ends at a newline, perhaps after a carriage return, and nowhere else: U+2028, U+0085 and form feeds are text.
-
-    Raises:
-        ValueError: a line is no such text, or the file is not a whole gzip file; names the file and the row, from 1.
-    """
-    offset = 0
-    with open_bytes(path) as file:
-        try:
-            for number, content in enumerate(file, start=1):
-                yield Line(
-                    offset, decode_line(content, first=number == 1, where=f"{path}: row {number}")
-                )
-                offset += len(content)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{path}: no whole gzip file: {error}") from None
-
-
-def decode_line(content: bytes, *, first: bool, where: str) -> str:
-    """Read a line as UTF-8, without its end; the ``first`` of a file may begin with a byte-order mark.
-
-    Raises:
-        ValueError: it is no text in UTF-8; begins with ``where``.
-    """
-    content = content.removesuffix(b"\n").removesuffix(b"\r")
-    try:
-        text = content.removeprefix(codecs.BOM_UTF8 if first else b"").decode()
-    except UnicodeDecodeError as error:
-        kind = (
-            "UTF-16" if first and content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else ""
-        )
-        found = kind or f"the byte 0x{content[error.start]:02x} at position {error.start}"
-        raise ValueError(
-            f"{where}: expected text in UTF-8, got {found}; save the file as UTF-8"
-        ) from None
-    if "\0" in text:
-        raise ValueError(
-            f"{where}: expected text in UTF-8, got a NUL byte (as in UTF-16, or in damaged files)"
-        )
-    return text
-
-
-def parse_row(line: str, *, lone_surrogates: bool = False) -> dict[str, Any]:
-    """Parse a line of a JSONL file.
-
-    Args:
-        line: of text.
-        lone_surrogates: let texts pass that hold half of a surrogate pair, which no file and no tokenizer takes.
-
-    Raises:
-        ValueError: it is no JSON object, names a key twice, or holds half of a surrogate pair.
-    """
-    try:
-        row = json.loads(line.removeprefix("\ufeff"), object_pairs_hook=_object)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON: {error}") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"expected a JSON object, got {type(row).__name__}")
-    if not lone_surrogates and _SURROGATE.search(line) and (found := _lone_surrogate(row)):
-        raise ValueError(
-            f"expected text, got half of a surrogate pair ({found}), as in a text cut within an emoji"
-        )
-    return row
-
-
-def is_utf8(text: str) -> bool:
-    """Tell a text that can be written from one that holds half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} is there twice")
-    return found
-
-
-def _lone_surrogate(row: Mapping[str, Any]) -> str:
-    """Give the first half of a surrogate pair as its escape; "" where there is none."""
-    try:
-        json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        return f"\\u{ord(error.object[error.start]):04x}"
-    return ""
-
-
-def read_jsonl(path: Path, *, lone_surrogates: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a JSONL file, skipping blank lines.
-
-    Args:
-        path: of the file; see `read_lines`.
-        lone_surrogates: see `parse_row`.
-
-    Raises:
-        ValueError: a line is no JSON object; names the file and the row.
-    """
-    rows = (line.text for line in read_lines(path) if line.text.strip(BLANK))
-    for number, row in enumerate(rows, start=1):
-        try:
-            yield parse_row(row, lone_surrogates=lone_surrogates)
-        except ValueError as error:
-            raise ValueError(f"{path}: row {number}: {error}") from None
 
 
 def read_records(path: Path, kind: type[AnyRecord]) -> list[AnyRecord]:

@@ -12,7 +12,6 @@ LOCK_FILE = ".run.lock"  # who writes to the folder
 CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
 LAST_CHECKPOINT = f"{CHECKPOINTS}/{LAST}"
-PREVIOUS_CHECKPOINT = f"{CHECKPOINTS}/last-previous.ckpt"  # while the last one is replaced
 BEST_CHECKPOINT = "best-{step:06d}"  # Lightning's template, without suffix
 EXPORT = "export"  # a Hugging Face folder
 

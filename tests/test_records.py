@@ -6,6 +6,13 @@ import json
 
 import pytest
 
+from lightning_marlhf.files import (
+    cut_unfinished_line,
+    open_bytes,
+    parse_row,
+    read_jsonl,
+    read_lines,
+)
 from lightning_marlhf.records import (
     BestOfN,
     BestOfNPoint,
@@ -16,11 +23,6 @@ from lightning_marlhf.records import (
     ScoreSummary,
     Verdict,
     append_jsonl,
-    cut_unfinished_line,
-    open_bytes,
-    parse_row,
-    read_jsonl,
-    read_lines,
     read_verdicts,
 )
 
@@ -125,7 +127,7 @@ VERDICT = {"pair_id": "p", "fingerprint": "f", "order": "ab", "winner": "a", "ju
     [
         ({"winner": None}, "`winner`: expected str, got type NoneType"),
         ({"usage": {"tokens": "many"}}, "`usage`"),
-        ({"p_a": "0.5"}, "`p_a`"),
+        ({"seconds": "0.5"}, "`seconds`"),
         ({"seconds": True}, "`seconds`"),
         ({"seconds": 10**400}, "`seconds`: expected .*float.*, got more than 64 bits"),
         ({"usage": {"tokens": -(10**400)}}, "`usage`"),
@@ -140,8 +142,8 @@ def test_a_record_of_other_types_is_told_by_file_row_and_key(tmp_path, change, s
 
 def test_a_record_may_lack_what_has_a_default_and_hold_what_is_unknown(tmp_path):
     path = tmp_path / "verdicts.jsonl"
-    path.write_text(json.dumps(VERDICT | {"p_a": 1, "new": [], "seconds": None}))
-    assert read_verdicts(path) == [Verdict(**VERDICT, p_a=1)]
+    path.write_text(json.dumps(VERDICT | {"p_a": 1, "new": [], "seconds": 2}))
+    assert read_verdicts(path) == [Verdict(**VERDICT, seconds=2)]
     path.write_text("{}")
     with pytest.raises(ValueError, match=r"row 1: Verdict: no 'pair_id', 'fingerprint', 'order'"):
         read_verdicts(path)

@@ -3,7 +3,7 @@
 #   experiments/hardware/torchrun.sh --config RUN.yaml --config experiments/hardware/8x80gb.yaml
 #   NODES=4 NODE_RANK=0 HEAD=node0 experiments/hardware/torchrun.sh --config RUN.yaml \
 #     --config experiments/hardware/4x8x80gb.yaml            (NODE_RANK 0 to 3, one for each node)
-# The overlay's devices and num_nodes have to be GPUS (8) and NODES (1). --ckpt_path last goes on with a run.
+# The overlay's devices and num_nodes have to be GPUS (8) and NODES (1). --ckpt_path last resumes a run.
 # All nodes need the folder of the run and the models; HEAD is the first node, PORT one of its free ports (29500).
 set -eu
 if [ "$#" -eq 0 ]; then

@@ -1,1 +1,1 @@
-"""The page on which people compare answers: which pairs, whose turn, what is kept, how it is served."""
+"""The page on which people compare responses: pairs of a session, the file of verdicts, the server."""

@@ -1,12 +1,17 @@
 // Shows one pair at a time and sends what is chosen. The server holds all state; texts are only ever set as text.
 
-const NAME_KEY = "annotator";
+// The keyboard, which the buttons of page.html name as well
 const WINNERS = { 1: "left", 2: "right", 3: "tie" };
-const SAID = { left: "answer 1 is better", right: "answer 2 is better", tie: "a tie" };
+const SKIP = ["4", "s"];
+const UNDO = "u";
+const NOTE = "n"; // Escape leaves the note
+
+const STORED_NAME = "annotator"; // key in the browser's local storage
+const SAID = { left: "response 1 is better", right: "response 2 is better", tie: "a tie" };
 // Characters that control, reorder or hide the text around them; line ends, tabs and joiners of letters and emoji stay.
 const HIDING = /(?![\n\t\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}]/gu;
 const visible = (text) => text.replace(/\r\n?/g, "\n").replace(HIDING, "\ufffd");
-const LONG = 20_000; // characters that a browser lays out at once; more come on demand
+const LONG = 20_000; // characters laid out at once; the rest on demand
 const $ = (id) => document.getElementById(id);
 
 let session; // token, question, ...; see server.py
@@ -23,11 +28,11 @@ class Refused extends Error {
 
 async function ask(path, options) {
   const response = await fetch(path, { cache: "no-store", ...options }).catch(() => {
-    throw new Refused(0, "The server does not answer. Start it again, then repeat: nothing saved is lost.");
+    throw new Refused(0, "The server does not respond. Restart it, then repeat: nothing saved is lost.");
   });
-  const answer = await response.json().catch(() => ({ error: `the server failed (${response.status})` }));
-  if (!response.ok) throw new Refused(response.status, answer.error);
-  return answer;
+  const reply = await response.json().catch(() => ({ error: `the server failed (${response.status})` }));
+  if (!response.ok) throw new Refused(response.status, reply.error);
+  return reply;
 }
 
 async function post(action, body, again = true) {
@@ -39,7 +44,7 @@ async function post(action, body, again = true) {
     });
   } catch (error) {
     if (error.status !== 403 || !again) throw error;
-    session = await ask("session"); // the server was started anew
+    session = await ask("session"); // the server was restarted
     return post(action, body, false);
   }
 }
@@ -108,7 +113,7 @@ function toggleNote(open) {
 
 function press(key) {
   if (busy || view === null) return;
-  if (key === "u") {
+  if (key === UNDO) {
     if (view.can_undo) perform("undo", {}, "One step back");
   } else if (view.pair === null) {
     return;
@@ -116,9 +121,9 @@ function press(key) {
     const winner = WINNERS[key];
     const body = { pair: view.pair.id, winner, note: $("note").value };
     perform("answer", body, `Saved: ${SAID[winner]}`);
-  } else if (key === "4" || key === "s") {
+  } else if (SKIP.includes(key)) {
     perform("skip", { pair: view.pair.id }, "Skipped: it comes back at the end");
-  } else if (key === "n") {
+  } else if (key === NOTE) {
     toggleNote(true);
     $("note").focus();
   }
@@ -134,14 +139,14 @@ function onKey(event) {
   }
   if (event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
   const key = event.key.toLowerCase();
-  if (key === "n") event.preventDefault(); // the note gets the focus, not the letter
+  if (key === NOTE) event.preventDefault(); // the note gets the focus, not the letter
   press(key);
 }
 
 function remember(value) {
   try {
-    if (value === null) localStorage.removeItem(NAME_KEY);
-    else localStorage.setItem(NAME_KEY, value);
+    if (value === null) localStorage.removeItem(STORED_NAME);
+    else localStorage.setItem(STORED_NAME, value);
   } catch {
     // without storage the page asks for the name every time
   }
@@ -149,7 +154,7 @@ function remember(value) {
 
 function recall() {
   try {
-    return localStorage.getItem(NAME_KEY);
+    return localStorage.getItem(STORED_NAME);
   } catch {
     return null;
   }

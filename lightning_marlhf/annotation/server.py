@@ -1,18 +1,21 @@
-"""The page and its five requests; everything a request can do wrong ends here, in one sentence for the page.
+"""The page's HTTP server on this machine: `page.html`, its script (the keys are in `page.js`), and five requests.
 
-What keeps other web sites out: the host has to be this machine's own name (a site that lets its name point here is
-refused), a POST has to come from the page itself by its Origin and Sec-Fetch-Site, and carries a token that only the
-page can read. Texts travel as JSON and are put into the page as text, never as HTML; scripts of other origins, inline
-ones included, are forbidden by the Content-Security-Policy.
+A wrong request gets one sentence that the page shows. Other web sites are kept out: the host has to be this machine's
+own name (a site whose name points here is refused), a POST has to come from the page itself by its Origin and
+Sec-Fetch-Site, and carries a token that only the page can read. Texts travel as JSON and are put into the page as
+text, never as HTML; the Content-Security-Policy forbids scripts of other origins, and inline ones.
 """
 
+import errno
 import hmac
 import json
 import secrets
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -23,13 +26,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lightning_marlhf.annotation.criteria import Criteria
-from lightning_marlhf.annotation.people import Annotator
-from lightning_marlhf.annotation.session import OutdatedError, Session
+from lightning_marlhf.annotation.session import Annotator, OutdatedError, Session
+from lightning_marlhf.evaluation.criteria import Criteria
 
-HOSTS = ("127.0.0.1", "localhost")
+ADDRESS = "127.0.0.1"
+HOSTS = (ADDRESS, "localhost")
 TOKEN_HEADER = "X-Page-Token"  # noqa: S105
 _LARGEST_BODY = 100_000  # bytes
+_SHUTDOWN_TIMEOUT_S = 2  # for requests under way at Ctrl-C
 _FILES = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
 _HEADERS = {
     "Content-Security-Policy": (
@@ -49,9 +53,9 @@ class Server:
     """Serves one session.
 
     Args:
-        session: whose turn it is.
-        criteria: what annotators are asked.
-        annotator: everybody at the page is this person; None: the page asks for the name.
+        session: The session.
+        criteria: What annotators are asked.
+        annotator: Name of everybody at the page; None: the page asks for the name.
     """
 
     def __init__(self, session: Session, criteria: Criteria, annotator: str | None) -> None:
@@ -80,7 +84,7 @@ class Server:
         )
 
     async def _describe(self, request: Request) -> Response:
-        """Tell the page what it needs before a name is known."""
+        """Return what the page needs before a name is known."""
         _check_origin(request)
         return _json(
             {
@@ -94,11 +98,11 @@ class Server:
         )
 
     async def _act(self, request: Request) -> Response:
-        """Do what a key asks for, and answer what the page shows then."""
+        """Perform the action of a key, and return what the page shows next."""
         _check_origin(request)
         sent = request.headers.get(TOKEN_HEADER, "")
         if not hmac.compare_digest(sent.encode(), self.token.encode()):
-            raise HTTPException(403, "the server has been started anew: reload the page")
+            raise HTTPException(403, "the server has been restarted: reload the page")
         try:
             body = await _read(request)
             person = self.session.annotator(self.name or _text(body, "annotator"))
@@ -121,7 +125,7 @@ class Server:
 
 
 class _SafetyHeaders:
-    """Puts the headers that confine the page on every response."""
+    """Adds the headers that confine the page to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -145,7 +149,7 @@ def _file(name: str) -> Callable[[Request], Response]:
 
 
 def _check_origin(request: Request) -> None:
-    """Refuse what another site's page sends; a browser says where a request comes from."""
+    """Refuse requests of another site's page; a browser says where a request comes from."""
     here = f"http://{request.headers['host']}"
     origin = request.headers.get("origin", "" if request.method == "POST" else here)
     if origin != here or request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
@@ -175,10 +179,47 @@ def _text(body: Body, key: str) -> str:
 
 
 def _json(value: Mapping[str, Any], status: int = 200) -> Response:
-    """Answer in ASCII: an answer may hold lone surrogates, which UTF-8 cannot."""
+    """Reply in ASCII, as a response may hold lone surrogates, which UTF-8 cannot."""
     return Response(json.dumps(value), status, media_type="application/json")
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return _json({"error": error.detail}, error.status_code)
+
+
+def listen(port: int) -> socket.socket:
+    """Open a socket of this machine alone at a port (0: any free one).
+
+    Raises:
+        ValueError: The port cannot be used.
+    """
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # of a server just ended
+    try:
+        listener.bind((ADDRESS, port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"fails: {error.strerror}"
+        raise ValueError(f"--port {port} {why}; give another, or 0 for any free one") from None
+    return listener
+
+
+def serve(app: ASGIApp, listener: socket.socket) -> None:
+    """Serve until Ctrl-C."""
+    config = uvicorn.Config(
+        app,
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S,
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:  # raised again by uvicorn when all is closed
+        return

@@ -1,35 +1,110 @@
-"""Whose turn it is: which pair each annotator sees next, which answer stands left, and what becomes of a verdict."""
+"""A session of annotators: which pairs they see, in which order, on which side, and what becomes of their verdicts."""
 
+import math
 import time
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from lightning_marlhf.annotation.people import Annotator, clean_name
-from lightning_marlhf.annotation.selection import Selection
-from lightning_marlhf.annotation.store import KIND, VerdictFile
-from lightning_marlhf.evaluation.pairs import Pair, digest
+from lightning_marlhf.annotation.store import KIND, AnnotationFile
+from lightning_marlhf.evaluation.pairs import Pair, digest, draw
 from lightning_marlhf.records import Verdict
 
 SIDES = ("left", "right", "tie")
 _LONGEST_NOTE = 10_000
+_LONGEST_NAME = 40
 
 
 class OutdatedError(ValueError):
-    """The page shows a pair that has been judged meanwhile: it has to ask anew."""
+    """The page shows a pair that has been judged meanwhile; it has to ask for the next one."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The pairs of a session.
+
+    Attributes:
+        pairs: Pairs in the order in which they are shown, drawn by the seed.
+        num_shared: Number of pairs, from the first, that every annotator gets; each of the others goes to one.
+        seed: Seed of the order of pairs and of the side of each response.
+    """
+
+    pairs: tuple[Pair, ...]
+    num_shared: int
+    seed: int
+
+
+def select(
+    pairs: Sequence[Pair], *, num_prompts: int | None, overlap: float, seed: int
+) -> Selection:
+    """Draw the pairs of some prompts, as `win-rate` does, and their order; a larger selection begins with the smaller.
+
+    Args:
+        pairs: Pairs to draw from.
+        num_prompts: Number of prompts; None: all.
+        overlap: Share of pairs that every annotator gets, rounded up to whole pairs.
+        seed: Seed of the draw.
+    """
+    drawn = draw(pairs, num_prompts, seed=seed, by_subreddit=False)
+    drawn.sort(key=lambda pair: (digest(str(seed), pair.prompt), pair.pair_id))
+    shared = math.ceil(round(overlap * len(drawn), 6))  # 0.07 * 100 is a hair above 7
+    return Selection(tuple(drawn), shared, seed)
+
+
+@dataclass
+class Annotator:
+    """What is known of a person besides the verdicts; a restart forgets it."""
+
+    name: str
+    shown: str | None = None  # the pair on the page
+    since: float = 0.0  # when it was first shown
+    skipped: list[str] = field(
+        default_factory=list
+    )  # pairs that come back at the end, in this order
+    history: list[str] = field(default_factory=list)  # pairs judged or skipped, the latest last
+    note: str = ""  # of the verdict that was withdrawn last
+
+    @property
+    def judge(self) -> str:
+        """The name in the records."""
+        return KIND + self.name
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether a step back leads to another pair than the one on the page."""
+        return any(pair_id != self.shown for pair_id in self.history)
+
+    def forget_skip(self, pair_id: str) -> None:
+        """Remove a pair from those that come back, where it is one."""
+        if pair_id in self.skipped:
+            self.skipped.remove(pair_id)
+
+    def show(self, pair_id: str | None) -> None:
+        """Put a pair on the page."""
+        self.shown, self.since = pair_id, time.monotonic()
+
+    def turn_page(self, pair_id: str) -> None:
+        """Take a pair that was judged or skipped off the page."""
+        self.history.append(pair_id)
+        self.shown, self.note = None, ""
 
 
 class Session:
     """Hands out pairs and takes verdicts.
 
-    Everybody gets the shared pairs, first; of the others each goes to whoever comes next. Nobody waits for anybody:
-    when nothing else is left, a pair that another annotator still has on the page is given out, too.
+    Everybody gets the shared pairs first; each of the others goes to whoever comes next. Nobody waits for anybody:
+    when nothing else is left, a pair that another annotator still has on the page is handed out, too.
 
     Args:
-        selection: the pairs, in their order.
-        verdicts: where verdicts are and go.
-        prompt_version: names the criteria that people see.
+        selection: Pairs in their order.
+        verdicts: File of verdicts.
+        prompt_version: Version of the question that people are asked.
     """
 
-    def __init__(self, selection: Selection, verdicts: VerdictFile, *, prompt_version: str) -> None:
+    def __init__(
+        self, selection: Selection, verdicts: AnnotationFile, *, prompt_version: str
+    ) -> None:
         self.selection = selection
         self.verdicts = verdicts
         self._prompt_version = prompt_version
@@ -41,23 +116,23 @@ class Session:
 
     @property
     def names(self) -> list[str]:
-        """Those who have come so far."""
+        """Names of all annotators so far."""
         return [each.name for each in self._annotators.values()]
 
     def annotator(self, name: str) -> Annotator:
-        """Find a person, or welcome a new one; upper and lower case are the same person.
+        """Return the annotator of a name, whatever its case; a new name is a new annotator.
 
         Raises:
-            ValueError: this is no name.
+            ValueError: This is no name.
         """
-        name = clean_name(name)
+        name = _clean_name(name)
         key = name.casefold()
         if key not in self._annotators:
-            self._annotators[key] = self._return(Annotator(name))
+            self._annotators[key] = self._resume(Annotator(name))
         return self._annotators[key]
 
     def view(self, person: Annotator) -> dict[str, Any]:
-        """Say what the page shows, blinded."""
+        """Return what the page shows, blinded."""
         pair, left = self._current(person), self._left(person)
         done = sum(self.verdicts.find(person.judge, pair_id) is not None for pair_id in self._pairs)
         return {
@@ -74,15 +149,15 @@ class Session:
         """Keep a verdict.
 
         Args:
-            person: who judged.
-            pair_id: of the pair on the page.
-            winner: one of `SIDES`, as the page showed them.
-            note: a remark.
+            person: Annotator who judged.
+            pair_id: Id of the pair on the page.
+            winner: One of `SIDES`, as the page showed them.
+            note: Remark.
 
         Raises:
-            OutdatedError: the person has judged this pair before.
-            ValueError: no such pair or winner, or the note is too long.
-            OSError: the disk refuses the verdict.
+            OutdatedError: The person has judged this pair before.
+            ValueError: There is no such pair or winner, or the note is too long.
+            OSError: The verdict cannot be written.
         """
         pair = self._find(person, pair_id)
         if winner not in SIDES:
@@ -103,41 +178,41 @@ class Session:
             )
         )
         person.forget_skip(pair_id)
-        self._turn(person, pair_id)
+        person.turn_page(pair_id)
 
     def skip(self, person: Annotator, pair_id: str) -> None:
-        """Put a pair off until the end; others may get it meanwhile.
+        """Postpone a pair to the end; others may get it meanwhile.
 
         Raises:
-            OutdatedError: the person has judged this pair before.
-            ValueError: no such pair.
+            OutdatedError: The person has judged this pair before.
+            ValueError: There is no such pair.
         """
         self._find(person, pair_id)
         person.forget_skip(pair_id)
         person.skipped.append(pair_id)
-        self._turn(person, pair_id)
+        person.turn_page(pair_id)
 
     def undo(self, person: Annotator) -> None:
-        """Go one step back: withdraw the last verdict, or bring back what was skipped last.
+        """Go one step back: withdraw the last verdict, or bring back the pair that was skipped last.
 
         Raises:
-            ValueError: nothing is left to undo.
-            OSError: the disk refuses the change.
+            ValueError: There is nothing to undo.
+            OSError: The file cannot be written.
         """
         if not person.can_undo:
             raise ValueError("nothing to undo")
         while person.history[-1] == person.shown:
-            person.history.pop()  # skipped, and come back already
+            person.history.pop()  # skipped, and back on the page already
         pair_id = person.history[-1]
         person.note = ""
         if self.verdicts.find(person.judge, pair_id):
             person.note = self.verdicts.withdraw(person.judge, pair_id).raw
         person.history.pop()
         person.forget_skip(pair_id)
-        self._show(person, pair_id)
+        person.show(pair_id)
 
-    def _return(self, person: Annotator) -> Annotator:
-        """Let a person go on: what lies before the last pair judged was skipped."""
+    def _resume(self, person: Annotator) -> Annotator:
+        """Resume a person's work: unjudged pairs before the last judged one were skipped."""
         judged = [row.pair_id for row in self.verdicts if row.judge == person.judge]
         person.history = [pair_id for pair_id in judged if pair_id in self._pairs]
         order = list(self._pairs)
@@ -152,12 +227,12 @@ class Session:
             coming = [pair_id for pair_id in left if pair_id not in person.skipped]
             skipped = [pair_id for pair_id in person.skipped if pair_id in left]
             elsewhere = {each.shown for each in self._annotators.values()} - self._shared
-            coming.sort(key=elsewhere.__contains__)  # stable: those on another's page go last
-            self._show(person, next(iter(coming + skipped), None))
+            coming.sort(key=elsewhere.__contains__)  # stable: pairs on another's page come last
+            person.show(next(iter(coming + skipped), None))
         return self._pairs[person.shown] if person.shown is not None else None
 
     def _left(self, person: Annotator) -> list[str]:
-        """List what a person can still judge: shared pairs, and those that nobody has judged."""
+        """List the pairs that a person can still judge: shared ones, and those that nobody has judged."""
         taken = {row.pair_id for row in self.verdicts} - self._shared
         return [
             pair_id
@@ -166,7 +241,7 @@ class Session:
         ]
 
     def _order(self, person: Annotator, pair: Pair) -> str:
-        """Draw which answer stands left."""
+        """Draw the order of the responses, the left one first."""
         drawn = digest(str(self.selection.seed), person.judge, pair.pair_id)
         return ("ab", "ba")[int(drawn, 16) % 2]
 
@@ -181,13 +256,14 @@ class Session:
             raise OutdatedError("you have judged this pair already: here is the next one")
         return self._pairs[pair_id]
 
-    def _show(self, person: Annotator, pair_id: str | None) -> None:
-        person.shown, person.since = pair_id, time.monotonic()
-
     def _seconds(self, person: Annotator, pair_id: str) -> float | None:
-        """Return how long the pair was on the page; None where a restart lies between."""
+        """Return how long the pair was on the page; None where the server was restarted meanwhile."""
         return round(time.monotonic() - person.since, 1) if person.shown == pair_id else None
 
-    def _turn(self, person: Annotator, pair_id: str) -> None:
-        person.history.append(pair_id)
-        person.shown, person.note = None, ""
+
+def _clean_name(name: str) -> str:
+    """Return a name with single spaces and composed letters; raise ValueError where this is none."""
+    name = " ".join(unicodedata.normalize("NFC", name).split())
+    if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise ValueError(f"expected a name of 1 to {_LONGEST_NAME} visible characters")
+    return name

@@ -1,34 +1,32 @@
-"""The file of people's verdicts, which is at every moment a whole one: `win-rate` reads it as it is.
+"""The file of people's verdicts, which is whole at every moment: `win-rate` reads it as it is.
 
-A verdict is appended and on disk before the next pair is shown. A withdrawn one leaves the file by a new file in the
-place of the old one, in one step. So there is no journal, and nothing to export.
+A verdict is appended, and on disk, before the next pair is shown. A withdrawn one is removed by an atomic replacement
+of the file. So there is no journal, and nothing to export.
 """
 
-import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import combinations
 from pathlib import Path
 
 from lightning_marlhf.evaluation.pairs import Pair
-from lightning_marlhf.records import (
-    Verdict,
-    append_jsonl,
-    cut_unfinished_line,
-    read_jsonl,
-    write_jsonl,
-)
+from lightning_marlhf.files import cut_unfinished_line, read_jsonl
+from lightning_marlhf.records import Verdict, append_jsonl, write_jsonl
+from lightning_marlhf.run_lock import InUseError, alone_in
 
-KIND = "human:"  # of judges
+KIND = "human:"  # prefix of annotators' names in the records
 
 
-class VerdictFile:
+class AnnotationFile:
     """At most one verdict of each person on each pair, in the order in which they were given.
 
     Args:
-        path: where they are; they go on from what is there.
+        path: File of verdicts (JSONL), which is resumed where it exists.
 
     Raises:
-        ValueError: another process writes the file, or it holds something else.
+        ValueError: Another process writes the file, or it holds something else.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,7 +34,13 @@ class VerdictFile:
             raise ValueError(f"--out {path}: expected a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path.resolve()  # a link stays one when its file is replaced
-        self._lock = _lock(self.path)
+        self._lock = ExitStack()
+        try:  # a file beside the verdicts, which are replaced now and then
+            self._lock.enter_context(alone_in(self.path.parent, name=f".{self.path.name}.lock"))
+        except InUseError:
+            raise ValueError(
+                f"another `annotate` writes {self.path}: several people can use its page; else give another --out"
+            ) from None
         if path.exists():
             cut_unfinished_line(path)
         self._rows = {(row.judge, row.pair_id): row for row in _read(path)}
@@ -52,20 +56,20 @@ class VerdictFile:
         """Refuse a file of verdicts on anything but ``pairs``.
 
         Raises:
-            ValueError: a verdict is on another pair, or on other texts.
+            ValueError: A verdict is on another pair, or on other texts.
         """
         fingerprints = {pair.pair_id: pair.fingerprint for pair in pairs}
         for number, row in enumerate(self._rows.values(), start=1):
             if fingerprints.get(row.pair_id) != row.fingerprint:
                 raise ValueError(
-                    f"{self.path} holds verdicts on other answers (row {number}): give another --out"
+                    f"{self.path} holds verdicts on other responses (row {number}): give another --out"
                 )
 
     def add(self, verdict: Verdict) -> None:
-        """Keep a verdict; it is on disk when this returns.
+        """Add a verdict, which is on disk when this returns.
 
         Raises:
-            OSError: it cannot be written; the file is as it was.
+            OSError: It cannot be written; the file is as before.
         """
         try:
             append_jsonl(self.path, [verdict])
@@ -76,7 +80,7 @@ class VerdictFile:
         self._rows[verdict.judge, verdict.pair_id] = verdict
 
     def withdraw(self, judge: str, pair_id: str) -> Verdict:
-        """Take a verdict out of the file, and return it."""
+        """Remove a verdict from the file, and return it."""
         verdict = self._rows[judge, pair_id]
         write_jsonl(self.path, (row for row in self._rows.values() if row is not verdict))
         _sync_folder(self.path.parent)  # before anything is appended to the new file
@@ -84,20 +88,7 @@ class VerdictFile:
 
     def close(self) -> None:
         """Let another process write the file."""
-        os.close(self._lock)
-
-
-def _lock(path: Path) -> int:
-    """Lock a file beside ``path``, which is itself replaced now and then; the lock ends with the process."""
-    lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise ValueError(
-            f"another `annotate` writes {path}: several people can use its page; else give another --out"
-        ) from None
-    return lock
+        self._lock.close()
 
 
 def _read(path: Path) -> Iterator[Verdict]:
@@ -122,3 +113,32 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def summarize(pairs: Sequence[Pair], verdicts: AnnotationFile) -> Iterator[str]:
+    """Yield lines: verdicts of each annotator, raw agreement of every two of them, pairs without a verdict."""
+    rows = list(verdicts)
+    yield f"{verdicts.path}: {_count(len(rows), 'verdict')}"
+    for judge, count in Counter(row.judge for row in rows).items():
+        yield f"  {judge.removeprefix(KIND)}: {count}"
+    yield from _agreement(verdicts)
+    judged = {row.pair_id for row in rows}
+    left = sum(pair.pair_id not in judged for pair in pairs)
+    yield f"left: {left} of {_count(len(pairs), 'pair')} without a verdict"
+
+
+def _agreement(verdicts: AnnotationFile) -> Iterator[str]:
+    """Compare every two annotators on the pairs that both have judged; `win-rate` corrects for chance."""
+    winners: dict[str, dict[str, str]] = {}
+    for row in verdicts:
+        winners.setdefault(row.judge, {})[row.pair_id] = row.winner
+    for one, other in combinations(winners, 2):
+        both = winners[one].keys() & winners[other].keys()
+        if both:
+            same = sum(winners[one][pair_id] == winners[other][pair_id] for pair_id in both)
+            names = " and ".join(judge.removeprefix(KIND) for judge in (one, other))
+            yield f"  {names} agree on {same} of {_count(len(both), 'pair')} ({same / len(both):.0%})"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

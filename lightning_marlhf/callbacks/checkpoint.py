@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_marlhf.models.checkpoint_data import broken, read_checkpoint, write_data
+from lightning_marlhf.models.checkpoints import last_checkpoint, previous_path
 from lightning_marlhf.ranges import PositiveInt, Range, checked
 from lightning_marlhf.run_folder import BEST_CHECKPOINT, CHECKPOINTS, LAST
 
@@ -152,7 +153,7 @@ class Checkpoint(ModelCheckpoint):
 
     def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
         """Answer `ckpt_path="last"`, which Lightning asks before `setup`."""
-        path = last_in(Path(self._folder(trainer)))
+        path = last_checkpoint(Path(self._folder(trainer)))
         return set() if path is None else {str(path)}
 
     def _folder(self, trainer: Trainer) -> str:
@@ -174,12 +175,6 @@ def validation_follows(trainer: Trainer) -> bool:
     fetcher = loop._data_fetcher
     assert fetcher is not None
     return not loop.epoch_loop.val_loop.skip and loop.epoch_loop._should_check_val_fx(fetcher)
-
-
-def last_in(folder: Path) -> Path | None:
-    """Find the last checkpoint; the one before it where a kill came when a folder took the place of another."""
-    paths = (folder / LAST, _previous(folder / LAST))
-    return next((path for path in paths if path.exists()), None)
 
 
 def settle_epoch(loops: dict[str, Any], *, epoch_over: bool) -> int:
@@ -218,16 +213,12 @@ def _in_background(trainer: Trainer) -> bool:
     return hasattr(trainer.strategy, "finish_saving")
 
 
-def _previous(path: Path) -> Path:
-    return path.with_name(f"{path.stem}-previous{path.suffix}")
-
-
 def _replace(new: Path, old: Path) -> None:
     """Put ``new`` in the place of ``old``; both are files, or folders (sharded checkpoints)."""
     for file in new.iterdir() if new.is_dir() else [new]:
         with file.open("rb") as written:
             os.fsync(written.fileno())
-    previous = _previous(old)
+    previous = previous_path(old)
     if old.exists() and (old.is_dir() or new.is_dir()):
         # a folder cannot be replaced in one step: the old one stays whole until the new one has its name
         _remove(previous)

@@ -15,7 +15,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from lightning_marlhf.records import write_text
+from lightning_marlhf.files import write_text
 from lightning_marlhf.run_folder import METRICS_FILE
 
 HEADER = "step,name,value,seconds\n"

@@ -16,7 +16,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_marlhf.callbacks.pace import Paced, finite_metrics, metric
-from lightning_marlhf.records import RunSummary, read_json, write_json
+from lightning_marlhf.files import read_json_or_empty, write_json
+from lightning_marlhf.records import RunSummary
 from lightning_marlhf.run_folder import (
     CHECKPOINTS,
     COMPLETIONS,
@@ -82,7 +83,7 @@ class RunDirectory(Paced, Callback):
                 self._take(trainer, _folder(trainer))
             if not self._fitted:
                 path = _folder(trainer) / ENVIRONMENT_FILE
-                before = _read_json(path)
+                before = read_json_or_empty(path)
                 earlier = before.pop("earlier", []) + ([before] if before else [])
                 write_json(path, {**describe_environment(), "earlier": earlier})
         self._fitted = self._fitted or stage == "fit"
@@ -142,7 +143,9 @@ class RunDirectory(Paced, Callback):
 
     def _take(self, trainer: Trainer, folder: Path) -> None:
         if self.resuming:
-            self._seconds_before = float(_read_json(folder / PROGRESS_FILE).get("seconds", 0.0))
+            self._seconds_before = float(
+                read_json_or_empty(folder / PROGRESS_FILE).get("seconds", 0.0)
+            )
             return
         found = (*folder.glob(DONE_FILE), *folder.glob(f"{CHECKPOINTS}/*.ckpt"))
         held = [str(path.relative_to(folder)) for path in found]
@@ -162,7 +165,7 @@ class RunDirectory(Paced, Callback):
             return
         folder = _folder(trainer)
         nothing = {"command": "", "step": 0, "seconds": 0.0}
-        before = RunSummary.from_dict({**nothing, **_read_json(folder / DONE_FILE)})
+        before = RunSummary.from_dict({**nothing, **read_json_or_empty(folder / DONE_FILE)})
         # the summary stays that of the fit
         tested_alone = not self._fitted and before.command == "fit"
         summary = RunSummary(
@@ -294,10 +297,3 @@ def _command(trainer: Trainer) -> str:
 
 def _folder(trainer: Trainer) -> Path:
     return Path(trainer.default_root_dir)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path)
-    except (OSError, ValueError):
-        return {}

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_marlhf import __version__
-from lightning_marlhf.records import write_text
+from lightning_marlhf.files import write_text
 from lightning_marlhf.run_folder import CONFIG_FILE
 
 OF_ONE_SESSION = (

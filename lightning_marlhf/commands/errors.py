@@ -2,9 +2,11 @@
 
 import errno
 import os
+import shlex
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from lightning_marlhf.config.raw_config import ConfigError
@@ -19,6 +21,35 @@ _MISTAKES = (
     "ScoringError",
 )  # by name: no heavy import for a light command
 _PACKAGE = str(Path(__file__).parents[1])
+
+
+class Interrupted(Exception):  # noqa: N818 - no fault: the user pressed Ctrl-C
+    """A command that keeps what it has was interrupted; says how to resume."""
+
+
+@contextmanager
+def resumable(kept: str, arguments: Sequence[str]) -> Iterator[None]:
+    """Turn Ctrl-C into a message that says how to resume; ``call`` then gives exit status 130.
+
+    Args:
+        kept: File or folder that keeps what is done.
+        arguments: Command line of the command, its name included.
+
+    Raises:
+        Interrupted: Ctrl-C was pressed.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"interrupted: {kept} keeps what is done; resume with:\n  {command_line(arguments)}"
+        ) from None
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """Write the command that resumes this one: the same without --overwrite."""
+    words = [word for word in arguments if word != "--overwrite"]
+    return f"python -m lightning_marlhf {shlex.join(words)}"
 
 
 def debugging() -> bool:
@@ -38,6 +69,9 @@ def call(run: Callable[[], int], *, and_then: Callable[[], str] = lambda: "") ->
     """
     try:
         return run()
+    except Interrupted as end:
+        sys.stderr.write(printable(f"{end}\n"))
+        return INTERRUPTED
     except ConfigError as mistake:
         sys.stderr.write(f"error: {printable(str(mistake))}\n")
         return 2

@@ -1,102 +1,83 @@
 """`export RUN_DIR`: turns a checkpoint of a run into a Hugging Face directory, and publishes it on the Hub."""
 
-import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning_marlhf.commands import errors
+from lightning_marlhf.config.options import positional, read_options
 from lightning_marlhf.config.raw_config import read_yaml
 from lightning_marlhf.display.text import printable
-from lightning_marlhf.inference.model_folder import EXPORT, find_export
 from lightning_marlhf.models.checkpoints import find_checkpoint
-from lightning_marlhf.run_folder import CONFIG_FILE
+from lightning_marlhf.run_folder import CONFIG_FILE, EXPORT
 from lightning_marlhf.run_lock import InUseError, alone_in
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Turn a checkpoint of a run into a Hugging Face directory, as a finished run leaves in export/; or publish that.
+
+    Args:
+        run_dir: Run directory, with config.yaml and checkpoints/; with --push-to-hub and without --out, one with
+            export/, or a Hugging Face folder.
+        ckpt: last (default), best, or a path.
+        out: New directory. Default: export/ in the run directory; with --push-to-hub, what is there is published.
+        push_to_hub: Hub repository, OWNER/NAME, to publish to, model card included; needs `hf auth login`.
+        private: Make a new repository private.
+        overwrite: Replace --out.
+    """
+
+    run_dir: Path = positional()
+    ckpt: str | None = None
+    out: Path | None = None
+    push_to_hub: str | None = None
+    private: bool = False
+    overwrite: bool = False
 
 
 def main(arguments: Sequence[str]) -> int:
     """Export a checkpoint; see `export --help`."""
-    options = _parser().parse_args(arguments[1:])
-    return errors.call(lambda: _run(options))
+    return errors.call(lambda: _run(read_options(ExportOptions, arguments[1:], command="export")))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m lightning_marlhf export",
-        description="Turn a checkpoint of a run into a Hugging Face directory, as a finished run leaves in export/; "
-        "or publish that on the Hub.",
-    )
-    parser.add_argument(
-        "run_dir",
-        type=Path,
-        help="the run directory, with config.yaml and checkpoints/; with --push-to-hub and without --out, one with "
-        "export/, or a Hugging Face folder",
-    )
-    parser.add_argument("--ckpt", help="last (default), best, or a path")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        help="the new directory (default: export/ in the run directory; --push-to-hub publishes what is in it)",
-    )
-    parser.add_argument(
-        "--push-to-hub",
-        metavar="OWNER/NAME",
-        help="publish with the model card; needs `hf auth login`",
-    )
-    parser.add_argument("--private", action="store_true", help="make a new repository private")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the directory if it exists"
-    )
-    return parser
-
-
-def _run(options: argparse.Namespace) -> int:
-    repository = options.push_to_hub
-    if options.out is None and repository is None:
-        options.out = options.run_dir / EXPORT
-    if options.out is None and options.ckpt is not None:
-        raise ValueError("expected --out DIR beside --ckpt, or --push-to-hub OWNER/NAME alone")
-    folder = _finished(options.run_dir) if options.out is None else _vacant(options)
-    checkpoint = options.out and find_checkpoint(options.run_dir, options.ckpt or "last")
+def _run(options: ExportOptions) -> int:
     from lightning_marlhf.hub import publish
+    from lightning_marlhf.inference.loading import find_export
 
+    run_dir, repository = options.run_dir, options.push_to_hub
+    if repository is not None and options.out is None:
+        if options.ckpt is not None:
+            raise ValueError("expected --out DIR beside --ckpt, or --push-to-hub OWNER/NAME alone")
+        folder, checkpoint = find_export(run_dir), None
+        if folder is None:
+            raise ValueError(
+                f"{run_dir} has no export/: --out DIR makes a Hugging Face directory from a checkpoint"
+            )
+    else:
+        folder = options.out or run_dir / EXPORT
+        if folder.exists() and not options.overwrite:
+            raise ValueError(f"{folder} exists; --overwrite replaces it")
+        checkpoint = find_checkpoint(run_dir, options.ckpt or "last")
     if repository is not None:  # before the work, as this is where most goes wrong
         publish.create_repository(repository, private=options.private)
     if checkpoint is not None:
-        with _reading(options.run_dir, writes=folder):
-            step = export_checkpoint(options.run_dir, checkpoint, folder)
+        with _reading(run_dir, writes=folder):
+            step = export_checkpoint(run_dir, checkpoint, folder)
         sys.stdout.write(printable(f"{folder}: the model of {checkpoint} after {step} updates\n"))
     if repository is not None:
         sys.stdout.write(f"{publish.upload(folder, repository)}: published {folder}\n")
     return 0
 
 
-def _finished(run_dir: Path) -> Path:
-    """Find the export that a finished run left."""
-    folder = find_export(run_dir)
-    if folder is None:
-        raise ValueError(
-            f"{run_dir} has no export/: --out DIR makes a Hugging Face directory from a checkpoint"
-        )
-    return folder
-
-
-def _vacant(options: argparse.Namespace) -> Path:
-    """Return the directory that is to be written, if it may be."""
-    out: Path = options.out
-    if out.exists() and not options.overwrite:
-        raise ValueError(f"{out} exists; --overwrite replaces it")
-    return out
-
-
 @contextmanager
 def _reading(run_dir: Path, *, writes: Path) -> Iterator[None]:
-    """Keep others from removing the checkpoints of a run meanwhile; a run that trains may be read.
+    """Keep others from removing the checkpoints of a run meanwhile; one that is training may be read.
 
     Raises:
-        InUseError: the export would go into the folder of a run that another process writes.
+        InUseError: The export would go into the folder of a run that another process writes.
     """
     inside = writes.resolve().is_relative_to(run_dir.resolve())
     with ExitStack() as stack:
@@ -112,16 +93,16 @@ def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:
     """Rebuild a run's module, load its weights and export it.
 
     Args:
-        run_dir: holds the `config.yaml` that the module is rebuilt from.
-        checkpoint: a file, or a sharded checkpoint's folder, whose weights are streamed: the model is never held whole
-            (but for a reward model whose scores are centred, as that takes passes).
-        folder: where the Hugging Face directory is written.
+        run_dir: Holds the `config.yaml` that the module is rebuilt from.
+        checkpoint: A file, or a sharded checkpoint's folder, whose weights are streamed: the model is never held whole
+            (except for a reward model whose scores are centred, which takes forward passes).
+        folder: The Hugging Face directory to write.
 
     Returns:
-        The updates that the checkpoint had seen.
+        The optimizer updates before the checkpoint.
 
     Raises:
-        ValueError: no config.yaml, a broken checkpoint, or weights that are not this module's.
+        ValueError: No config.yaml, a broken checkpoint, or weights that are not this module's.
     """
     config = run_dir / CONFIG_FILE
     if not config.is_file():
@@ -163,25 +144,18 @@ def _open_sharded(checkpoint: Path) -> tuple[int, Any]:
 
 
 def _build(run_dir: Path, config: Path) -> Any:
-    """Make the module of a run, on the CPU; networks it has none yet."""
+    """Build the module of a run on the CPU, without its networks yet."""
     from lightning_marlhf.commands.run import RunCLI, quieten_lightning
 
     quieten_lightning()
     here = ["accelerator=cpu", "devices=1", "num_nodes=1", "strategy=auto", "precision=32-true"]
     where = [f"default_root_dir={run_dir}", "logger=false", *here]
     cli = RunCLI("test", ["--config", str(config), *(f"--trainer.{word}" for word in where)])
-    cli.model.trainer = _Data(cli.datamodule)
+    cli.model.trainer = cli.trainer
+    cli.trainer.datamodule = (
+        cli.datamodule
+    )  # as the trainer's loops do; a module asks it for the tokenizer
     return cli.model
-
-
-class _Data:
-    """All that a module needs of a trainer to be built: the data, for its tokenizer."""
-
-    strategy = None
-
-    def __init__(self, datamodule: Any) -> None:
-        self.datamodule = datamodule
-        self.world_size = 1
 
 
 def _load_weights(module: Any, weights: Mapping[str, Any], checkpoint: Path) -> None:

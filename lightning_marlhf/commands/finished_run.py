@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from lightning_marlhf.records import RunSummary, read_json
+from lightning_marlhf.files import read_json
+from lightning_marlhf.records import RunSummary
 from lightning_marlhf.run_folder import DONE_FILE
 
 

@@ -1,220 +1,168 @@
-"""`rm-score MODEL_OR_FILE ...`: policies compared by the reward-model scores of their answers, as in the paper."""
+"""`rm-score MODEL_OR_FILE ...`: policies compared by the reward-model scores of their responses, as in the paper."""
 
-import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from lightning_marlhf.commands import errors
+from lightning_marlhf.commands.export import export_checkpoint
+from lightning_marlhf.config.options import ConfigError, positional, read_options
 from lightning_marlhf.display.text import printable
-from lightning_marlhf.evaluation.scored_folder import (
-    ScoredFolder,
-    add_folder_options,
-    call,
-    open_folder,
-    scores_by_prompt,
-)
-from lightning_marlhf.inference.model_folder import EXPORT, MODEL_HELP, device_and_dtype
-from lightning_marlhf.inference.prompts import Prompt, add_format_option, read_prompts
-from lightning_marlhf.inference.sampling_options import add_sampling_options, sampling_settings
-from lightning_marlhf.records import (
-    Completion,
-    PolicyScores,
-    RMScores,
-    read_completions,
-    write_json,
-)
-
-if TYPE_CHECKING:
-    from lightning_marlhf.inference.answer_job import AnswerJob
+from lightning_marlhf.evaluation.scored_folder import ScoredFolder, ScoringOptions
+from lightning_marlhf.files import write_json
+from lightning_marlhf.inference.completions import CompletionJob
+from lightning_marlhf.inference.options import PromptOptions, SamplingOptions
+from lightning_marlhf.inference.prompts import Prompt, read_prompts
+from lightning_marlhf.ranges import PositiveInt
+from lightning_marlhf.records import Completion, RMScores, read_completions
+from lightning_marlhf.run_folder import EXPORT
 
 NAME = "rm_score"
-_IN_ORDER = "webgpt"  # of whose held-out rows the paper takes the first, unshuffled
+_IN_ORDER = "webgpt"  # the paper takes its first held-out rows, unshuffled
+_DRAWN_BY = ("temperature", "top_k", "top_p", "max_new_tokens", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RMScoreOptions:
+    """Compare policies by the reward-model scores of their responses to the same prompts.
+
+    The defaults are the paper's: 2,000 held-out prompts by seed 1234, temperature 0.8, top-k 50.
+
+    Args:
+        sources: Policies that respond to --prompts (run directory, export/ folder, .ckpt of a run, Hugging Face folder
+            or Hub id), or .jsonl files of completions; all are compared with the first.
+        num_prompts: Number of prompts, drawn by --seed as the released code draws them (of webgpt: the first).
+    """
+
+    sources: list[str] = positional(many=True)
+    prompts: PromptOptions = PromptOptions()
+    num_prompts: PositiveInt = 2_000
+    sampling: SamplingOptions = SamplingOptions(
+        max_new_tokens=512, temperature=0.8, top_k=50, seed=1234
+    )
+    scoring: ScoringOptions
+
+    def __post_init__(self) -> None:
+        sources = self.sources
+        if not sources:
+            raise ConfigError("expected MODEL_OR_FILE: the policies to compare")
+        twice = next((each for each in sources if sources.count(each) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"{twice} is given twice")
+        if not (self.scoring.reward_model or self.scoring.gold):
+            raise ConfigError("--reward-model is missing: what scores the responses (or --gold)")
+        model = next((each for each in sources if not _is_file(each)), None)
+        if model is not None and self.prompts.prompts is None:
+            raise ConfigError(f"--prompts is missing: what {model} responds to")
+        if model is None and self.prompts.prompts is not None:
+            raise ConfigError(
+                "--prompts: files of completions have their prompts; no model is given"
+            )
 
 
 def main(arguments: Sequence[str]) -> int:
     """Compare policies; see `rm-score --help`."""
-    return call(_run, _parser().parse_args(arguments[1:]))
+    return errors.call(
+        lambda: _run(read_options(RMScoreOptions, arguments[1:], command="rm-score"), arguments)
+    )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m lightning_marlhf rm-score",
-        description="Compare policies by the reward-model scores of their answers to the same prompts. The defaults "
-        "are the paper's: 2,000 held-out prompts by seed 1234, temperature 0.8, top-k 50.",
-    )
-    parser.add_argument(
-        "sources",
-        nargs="+",
-        metavar="MODEL_OR_FILE",
-        help=f"a policy that answers --prompts ({MODEL_HELP}), or a .jsonl file of completions; all are compared with "
-        "the first",
-    )
-    parser.add_argument(
-        "--prompts",
-        type=Path,
-        metavar="FILE",
-        help=".jsonl: rows with `prompt`, or rows of --format's data set; else a prompt a line",
-    )
-    add_format_option(parser)
-    parser.add_argument(
-        "--n",
-        type=int,
-        default=2_000,
-        metavar="N",
-        help="prompts, drawn by --seed (of webgpt the first), as the released code does (default 2000)",
-    )
-    add_sampling_options(parser, max_new_tokens=512, temperature=0.8, top_k=50, seed=1234)
-    add_folder_options(parser)
-    return parser
-
-
-def _run(options: argparse.Namespace) -> int:
-    _check(options)
-    device, dtype = device_and_dtype(options.dtype)
-    folder = open_folder(options, device=device, dtype=dtype)
+def _run(options: RMScoreOptions, arguments: Sequence[str]) -> int:
     labels = short_labels(options.sources)
-    names = {source: f"{n}-{_file_name(label)}" for n, (source, label) in enumerate(labels.items())}
-    models = [source for source in options.sources if not _is_file(source)]
-    prompts = _prompts(options) if models else []
-    files: dict[str, Path] = {}
-    for source, name in names.items():
-        if _is_file(source):
-            files[source] = folder.take(Path(source), name)
-        else:
-            job = _job(source, prompts, options, device=device, dtype=dtype)
-            (files[source],) = folder.answer({name: job})
-    folder.score(list(files.values()))
-    answers = {labels[source]: read_completions(file) for source, file in files.items()}
-    _write(_summarize(answers, labels, folder, options), answers, options.out)
+    with errors.resumable(str(options.scoring.out), arguments):
+        folder = ScoredFolder(options.scoring, exporter=export_checkpoint)
+        files = _collect(options, labels, folder)
+        folder.score(list(files.values()))
+    from lightning_marlhf.evaluation.rm_score import compare_policies
+
+    completions = {label: read_completions(file) for label, file in files.items()}
+    settings = {name: getattr(options.sampling, name) for name in _DRAWN_BY}
+    settings |= {"num_prompts": options.num_prompts, "format": options.prompts.format}
+    found = RMScores(
+        scorers=folder.sources,
+        settings=settings if options.prompts.prompts is not None else {},
+        policies=compare_policies(completions, labels, list(folder.sources)),
+    )
+    _write(found, completions, options.scoring.out)
     return 0
 
 
 def short_labels(sources: Sequence[str]) -> dict[str, str]:
-    """Name each source by the parts of its path in which it differs from the others.
+    """Label each source by the parts of its path in which it differs from the others.
 
     >>> short_labels(["runs/tldr/ppo/seed-1", "runs/tldr/ma_ppo/seed-1/export"])
     {'runs/tldr/ppo/seed-1': 'ppo', 'runs/tldr/ma_ppo/seed-1/export': 'ma_ppo'}
     >>> list(short_labels(["runs/tldr/ppo", "baidu/TLDR"]).values()), list(short_labels(["runs/ppo"]).values())
     (['runs/tldr/ppo', 'baidu/TLDR'], ['runs/ppo'])
     """
+
+    def num_common(paths: Sequence[Sequence[str]]) -> int:
+        """Count the leading parts that all paths share, without the last part of any."""
+        columns = zip(*(path[:-1] for path in paths), strict=False)
+        return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+
     parts = [Path(source).parts for source in sources]
     parts = [each[:-1] if each[-1] == EXPORT and len(each) > 1 else each for each in parts]
     if len(sources) > 1:
-        first = _num_common(parts)
+        first = num_common(parts)
         parts = [each[first:] for each in parts]
-        last = _num_common([each[::-1] for each in parts])
+        last = num_common([each[::-1] for each in parts])
         parts = [each[: len(each) - last] for each in parts]
     return {source: str(Path(*each)) for source, each in zip(sources, parts, strict=True)}
-
-
-def _num_common(paths: Sequence[Sequence[str]]) -> int:
-    """Count the leading parts that all paths share; the last part of each is left to it."""
-    columns = zip(*(path[:-1] for path in paths), strict=False)
-    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
-
-
-def _check(options: argparse.Namespace) -> None:
-    sources: list[str] = options.sources
-    twice = next((each for each in sources if sources.count(each) > 1), None)
-    if twice is not None:
-        raise ValueError(f"{twice} is given twice")
-    if not (options.reward_model or options.gold):
-        raise ValueError("--reward-model is missing: who scores the answers (or --gold)")
-    if options.n < 1:
-        raise ValueError(f"--n: expected at least 1, got {options.n}")
-    model = next((each for each in sources if not _is_file(each)), None)
-    if model is not None and options.prompts is None:
-        raise ValueError(f"--prompts is missing: what {model} answers")
-    if model is None and options.prompts is not None:
-        raise ValueError(
-            "--prompts: files of completions have their prompts, and no model is named"
-        )
 
 
 def _is_file(source: str) -> bool:
     return source.endswith((".jsonl", ".jsonl.gz"))
 
 
-def _file_name(label: str) -> str:
-    return (
-        re.sub(r"[^\w.-]+", "-", label.removesuffix(".gz").removesuffix(".jsonl")).strip("-.")
-        or "policy"
-    )
+def _collect(
+    options: RMScoreOptions, labels: Mapping[str, str], folder: ScoredFolder
+) -> dict[str, Path]:
+    """Copy files of completions, and let models respond; return a file per label."""
+    prompts = _draw_prompts(options) if options.prompts.prompts is not None else []
+    files = {}
+    for number, (source, label) in enumerate(labels.items()):
+        stem = label.removesuffix(".gz").removesuffix(".jsonl")
+        stem = re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "policy"
+        name = f"{number}-{stem}"
+        if _is_file(source):
+            files[label] = folder.copy(Path(source), name)
+            continue
+        job = CompletionJob(
+            model=source,
+            exporter=export_checkpoint,
+            prompts=prompts,
+            num_samples=1,
+            sampling=options.sampling.settings,
+            seed=options.sampling.seed,
+            format=options.prompts.format,
+            batch_size=options.scoring.batch_size,
+            device=folder.device,
+            dtype=folder.dtype,
+        )
+        (files[label],) = folder.generate({name: job})
+    return files
 
 
-def _prompts(options: argparse.Namespace) -> list[Prompt]:
-    """Draw the prompts as the paper's evaluation did."""
-    found = read_prompts([], options.prompts, options.format)
-    if len(found) < options.n:
-        sys.stderr.write(printable(f"{options.prompts} has {len(found)} prompts: all are taken\n"))
+def _draw_prompts(options: RMScoreOptions) -> list[Prompt]:
+    """Draw the prompts as the paper's evaluation does."""
+    file, form = options.prompts.prompts, options.prompts.format
+    found = read_prompts([], file, form)
+    if len(found) < options.num_prompts:
+        sys.stderr.write(printable(f"{file} has {len(found)} prompts: all are taken\n"))
     from lightning_marlhf.data.splits import evaluation_subset
 
     rows = evaluation_subset(
-        len(found), options.n, shuffled=options.format != _IN_ORDER, seed=options.seed
+        len(found), options.num_prompts, shuffled=form != _IN_ORDER, seed=options.sampling.seed
     )
     return [found[row] for row in rows]
 
 
-def _job(
-    model: str, prompts: Sequence[Prompt], options: argparse.Namespace, *, device: str, dtype: str
-) -> "AnswerJob":
-    from lightning_marlhf.inference.answer_job import AnswerJob
-
-    return AnswerJob(
-        model=model,
-        prompts=prompts,
-        num_samples=1,
-        sampling=sampling_settings(options),
-        seed=options.seed,
-        form=options.format,
-        batch_size=options.batch_size,
-        device=device,
-        dtype=dtype,
-    )
-
-
-def _summarize(
-    answers: Mapping[str, Sequence[Completion]],
-    labels: Mapping[str, str],
-    folder: ScoredFolder,
-    options: argparse.Namespace,
-) -> RMScores:
-    """Compare each policy with the first, by each scorer."""
-    from lightning_marlhf.evaluation.rm_score import summarize_scores
-
-    sources = folder.scorers.sources
-    by_prompt = {label: scores_by_prompt(rows, list(sources)) for label, rows in answers.items()}
-    first = next(iter(by_prompt.values()))
-
-    def scores_of(prompts: Mapping[str, Mapping[str, list[float]]], name: str) -> Any:
-        return {prompt: scores[name] for prompt, scores in prompts.items()}
-
-    policies = [
-        PolicyScores(
-            label=label,
-            source=source,
-            num_prompts=len(by_prompt[label]),
-            num_answers=len(answers[label]),
-            scores={
-                name: summarize_scores(
-                    scores_of(by_prompt[label], name),
-                    scores_of(first, name) if by_prompt[label] is not first else None,
-                )
-                for name in sources
-            },
-        )
-        for source, label in labels.items()
-    ]
-    settings = ("n", "seed", "temperature", "top_k", "top_p", "max_new_tokens", "format")
-    drawn = {name: getattr(options, name) for name in settings if options.prompts is not None}
-    return RMScores(scorers=sources, settings=drawn, policies=policies)
-
-
-def _write(found: RMScores, answers: Mapping[str, Sequence[Completion]], out: Path) -> None:
-    """Leave the result as JSON, Markdown and pictures, and print it."""
+def _write(found: RMScores, completions: Mapping[str, Sequence[Completion]], out: Path) -> None:
+    """Write the result as JSON, Markdown and pictures, and print it."""
     from lightning_marlhf.display.columns import plain_lines
     from lightning_marlhf.reporting.rm_score import distribution_pictures, rm_score_table
     from lightning_marlhf.reporting.sheet import write_table_and_figure
@@ -222,15 +170,10 @@ def _write(found: RMScores, answers: Mapping[str, Sequence[Completion]], out: Pa
     write_json(out / f"{NAME}.json", found.to_dict())
     table = rm_score_table(found)
     scores = {
-        name: {label: [row.scores[name] for row in rows] for label, rows in answers.items()}
+        name: {label: [row.scores[name] for row in rows] for label, rows in completions.items()}
         for name in found.scorers
     }
-    write_table_and_figure(
-        out,
-        NAME,
-        title="Reward-model scores",
-        table=table,
-        pictures=distribution_pictures(scores),
-    )
+    pictures = distribution_pictures(scores)
+    write_table_and_figure(out, NAME, title="Reward-model scores", table=table, pictures=pictures)
     sys.stdout.write("".join(f"{line}\n" for line in plain_lines(table)))
     sys.stdout.write(printable(f"{out / NAME}.{{json,md,png,svg}}\n"))

@@ -48,7 +48,7 @@ from lightning_marlhf.commands.smoke_run import shorten
 from lightning_marlhf.commands.trainer_check import check_trainer
 from lightning_marlhf.config.config_check import Group
 from lightning_marlhf.config.config_parser import RunParser
-from lightning_marlhf.models.checkpoints import find_checkpoint, what_is_there
+from lightning_marlhf.models.checkpoints import find_checkpoint, resume_hint
 from lightning_marlhf.ranges import Range
 from lightning_marlhf.run_folder import CHECKPOINTS, DONE_FILE, LAST_CHECKPOINT
 from lightning_marlhf.run_lock import alone_in
@@ -365,7 +365,7 @@ def main(arguments: Sequence[str]) -> int:
 
     def and_then() -> str:
         began = cli and arguments[0] == "fit" and cli[0].trainer and cli[0].trainer.global_step
-        return what_is_there(cli[0].run_dir) if began else ""
+        return resume_hint(cli[0].run_dir) if began else ""
 
     with Signals() as signals, quiet_threads(), lasting_output():
         try:

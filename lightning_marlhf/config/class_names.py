@@ -12,7 +12,6 @@ _OURS = (
     "lightning_marlhf.rollout.scoring",
     "lightning_marlhf.rollout.termination",
     "lightning_marlhf.evaluation.judges.configurable",
-    "lightning_marlhf.evaluation.judges.gold",
 )
 _FOREIGN = ("lightning.", "torch.", "builtins.")
 _LISTED = 8  # more classes than this are not listed in an error

@@ -58,7 +58,7 @@ def read_options(options: type[Options], arguments: Sequence[str], *, command: s
     """Read a command line.
 
     Args:
-        options: A dataclass; fields that are dataclasses are flattened.
+        options: A dataclass; fields that are dataclasses are flattened; a subclass need not repeat its base's `Args`.
         arguments: The words after the command.
         command: Its name, for the help.
 
@@ -71,10 +71,39 @@ def read_options(options: type[Options], arguments: Sequence[str], *, command: s
     parser = _parser(options, fields, command)
     parsed = parser.parse_args(_spell_out(arguments, fields))
     for field in fields:
+        if field.item and field.default is dataclasses.MISSING and not parsed[field.name]:
+            raise ConfigError(f"{field.word}: required")
         mistake = find_outside(parsed[field.name], field.hint, field.word)
         if mistake:
             raise ConfigError(mistake)
     return _build(options, parsed)
+
+
+def split_options(options: type, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separate a command's own options from the words of another parser, such as the settings of `fit`.
+
+    Args:
+        options: A dataclass, as for `read_options`.
+        arguments: The words after the command.
+
+    Returns:
+        The words for `read_options`, and the others in their order.
+    """
+    fields = {field.word: field for field in _fields(options)}
+    ours: list[str] = []
+    others: list[str] = []
+    words = list(arguments)
+    while words:
+        name, equals, _ = words[0].partition("=")
+        field = fields.get(name)
+        known = field is not None or name in ("-h", "--help")
+        taken = [words.pop(0)]
+        while field and not equals and field.hint is not bool and words:
+            if len(taken) > 1 and (not field.item or words[0].startswith("--")):
+                break
+            taken.append(words.pop(0))
+        (ours if known else others).extend(taken)
+    return ours, others
 
 
 @dataclass(frozen=True)
@@ -111,8 +140,8 @@ class _Parser(ArgumentParser):
 
 def _fields(options: type, default: Any = dataclasses.MISSING) -> Iterator[_Field]:
     hints = typing.get_type_hints(options, include_extras=True)
-    parsed = docstring_parser.parse(options.__doc__ or "")
-    helps = {each.arg_name: each.description or "" for each in parsed.params}
+    inherited = [docstring_parser.parse(each.__doc__ or "") for each in reversed(options.__mro__)]
+    helps = {each.arg_name: each.description or "" for doc in inherited for each in doc.params}
     for field in dataclasses.fields(options):
         value = field.default
         if field.default_factory is not dataclasses.MISSING:
@@ -160,13 +189,14 @@ def _add(parser: _Parser, field: _Field) -> None:
 
 
 def _spell_out(arguments: Sequence[str], fields: Sequence[_Field]) -> list[str]:
-    """Write `--k 1 5` as `--k+=1 --k+=5`, which jsonargparse appends to a list.
+    """Write `--k 1 5` as `--k=[1] --k+=[5]`: the first value replaces the default, the others are appended.
 
     Where words without a name follow, an option takes one word each time.
     """
     lists = {field.word: field for field in fields if field.item and not field.positional}
     one_word = any(field.positional and field.item for field in fields)
     words, spelt = list(arguments), []
+    given_before: set[str] = set()
     while words:
         name, given, value = words.pop(0).partition("=")
         if name not in lists:
@@ -180,7 +210,10 @@ def _spell_out(arguments: Sequence[str], fields: Sequence[_Field]) -> list[str]:
         if not values:
             raise ConfigError(f"{name}: expected a value")
         quote = lists[name].item is str
-        spelt += [f"{name}+={json.dumps([each]) if quote else each}" for each in values]
+        items = [json.dumps([each]) if quote else f"[{each}]" for each in values]
+        spelt += [f"{name}{'+=' if name in given_before else '='}{items[0]}"]
+        spelt += [f"{name}+={each}" for each in items[1:]]
+        given_before.add(name)
     return spelt
 
 

@@ -4,15 +4,15 @@ import importlib
 from typing import Any
 
 _MODULES = {
-    "APPS": "apps",
-    "HHRLHF": "hh_rlhf",
+    "APPS": "published",
+    "HHRLHF": "published",
     "Mixture": "mixture",
     "Preferences": "preferences",
     "RLHFDataModule": "base",
-    "TLDR": "tldr",
+    "TLDR": "published",
     "TinyAPPS": "tiny_apps",
     "TinyTLDR": "tiny_tldr",
-    "WebGPT": "webgpt",
+    "WebGPT": "published",
 }
 
 

@@ -52,7 +52,7 @@ class Padder:
 
     Args:
         pad_id: the pad token's id.
-        width: pad rows with answers at least to this width; 0 to the longest row only.
+        width: pad rows with responses at least to this width; 0 to the longest row only.
     """
 
     def __init__(self, pad_id: int, *, width: int = 0) -> None:
@@ -85,8 +85,8 @@ class Padder:
 
     def preferences(self, rows: Sequence[TokenizedPreference]) -> PreferencePairs:
         """Batch preference pairs, right-padded to one width."""
-        answers = [row.chosen_ids for row in rows] + [row.rejected_ids for row in rows]
-        ids, mask = self._pad_right(answers)
+        responses = [row.chosen_ids for row in rows] + [row.rejected_ids for row in rows]
+        ids, mask = self._pad_right(responses)
         size = len(rows)
         return PreferencePairs(
             chosen_ids=ids[:size],
@@ -102,7 +102,7 @@ class Padder:
 
 
 class Collator:
-    """Tokenises rows of text, prompt and answer apart, and pads them into the batch of their stage.
+    """Tokenises rows of text, prompt and response apart, and pads them into the batch of their stage.
 
     Args:
         tokenizer: the policy's (or reward model's) tokenizer; its BOS, if it has one, starts every prompt.
@@ -121,7 +121,8 @@ class Collator:
         """Batch demonstrations, right-padded, with a mask over the response and its EOS."""
         pairs = self._pairs(examples, [example.response for example in examples])
         rows = [
-            TokenizedDemonstration([*pair.prompt, *pair.answer], len(pair.prompt)) for pair in pairs
+            TokenizedDemonstration([*pair.prompt, *pair.response], len(pair.prompt))
+            for pair in pairs
         ]
         return self.padder.demonstrations(rows)
 
@@ -130,12 +131,14 @@ class Collator:
         chosen = self._pairs(examples, [example.chosen for example in examples])
         rejected = self._pairs(examples, [example.rejected for example in examples])
         rows = [
-            TokenizedPreference([*a.prompt, *a.answer], [*b.prompt, *b.answer], example.agreement)
+            TokenizedPreference(
+                [*a.prompt, *a.response], [*b.prompt, *b.response], example.agreement
+            )
             for example, a, b in zip(examples, chosen, rejected, strict=True)
         ]
         return self.padder.preferences(rows)
 
     def _pairs(
-        self, examples: Sequence[Demonstration | Preference], answers: Sequence[str]
+        self, examples: Sequence[Demonstration | Preference], responses: Sequence[str]
     ) -> list[Pair]:
-        return encode_pairs(self.tokenizer, [example.prompt for example in examples], answers)
+        return encode_pairs(self.tokenizer, [example.prompt for example in examples], responses)

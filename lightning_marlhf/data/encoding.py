@@ -1,23 +1,34 @@
-"""Texts -> tokens of one stage, with an explicit answer to rows that are too long."""
+"""Texts -> tokens of one stage, with an explicit rule for rows that are too long."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from datasets import Dataset, Features, Value
 from datasets import List as ListOf
+from torch.utils.data import Dataset as TorchDataset
 from transformers import PreTrainedTokenizerBase
 
-from lightning_marlhf.data.cached_map import cached_map
-from lightning_marlhf.data.tokenizers import vocabulary
+from lightning_marlhf.data.base import Stage
+from lightning_marlhf.data.cache import cached_map
+from lightning_marlhf.data.examples import (
+    Example,
+    Question,
+    TokenizedDemonstration,
+    TokenizedPreference,
+    TokenizedQuestion,
+)
 from lightning_marlhf.hub.tokenizer import Pair, Tokens, encode_pairs, encode_prompts
+from lightning_marlhf.hub.vocabulary import fingerprint
 
 Truncate = Literal["response", "prompt", "drop"]
 _LONGEST_TEXT = 1_000_000  # characters: no context holds more, and a word of 50 million takes a tokenizer many minutes
+_EXAMPLES = 5  # rows that are named for each reason
 _IDS = ListOf(Value("int32"))
 _COLUMNS = {
     "row": Value("int64"),
-    "part": Value("int32"),  # which of the row's answers
+    "part": Value("int32"),  # which of the row's responses
     "prompt": Value("string"),
     "reference": Value("string"),
     "messages": Value("string"),  # "" or missing where the prompt is plain text
@@ -38,11 +49,11 @@ class Encoding:
     """How texts become tokens.
 
     Attributes:
-        max_length: tokens of prompt, answer and EOS together, in rows with answers.
-        max_prompt_length: tokens of a prompt without an answer; longer ones are dropped.
+        max_length: tokens of prompt, response and EOS together, in rows with responses.
+        max_prompt_length: tokens of a prompt without a response; longer ones are dropped.
         truncate: which end of a row that is too long is cut; "drop" drops it.
-        keep_eos: a cut answer still ends with EOS.
-        joined: tokenise prompt and answer as one text.
+        keep_eos: a cut response still ends with EOS.
+        joined: tokenise prompt and response as one text.
         special_tokens: let the tokenizer add its own (BOS); chat templates bring theirs.
     """
 
@@ -69,7 +80,7 @@ def encode(
         texts: as `read_texts` gives them.
         tokenizer: of the model.
         encoding: lengths, and what happens to rows beyond them.
-        stage: "sft" gives a row for every answer, "reward_model" and "ppo" one for every text row.
+        stage: "sft" gives a row for every response, "reward_model" and "ppo" one for every text row.
         where: names the split on the progress bar.
         processes: how many work; None decides by the number of rows.
 
@@ -86,7 +97,7 @@ def encode(
             "tokens of one BOS and one end",
             stage,
             repr(encoding),
-            vocabulary(tokenizer),
+            fingerprint(tokenizer),
             *_COLUMNS,
         ),
         processes=processes,
@@ -107,8 +118,8 @@ def _encode_batch(
         _without_endless_text(plain | dict(zip(columns, row, strict=True)))
         for row in zip(*columns.values(), strict=True)
     )
-    rows, answers = zip(
-        *(pair for text in texts for pair in _with_answers(text, stage)), strict=True
+    rows, responses = zip(
+        *(pair for text in texts for pair in _with_responses(text, stage)), strict=True
     )
     prompts = [row["prompt"] for row in rows]
     if stage == "ppo":
@@ -123,7 +134,7 @@ def _encode_batch(
                 joined=encoding.joined,
                 special_tokens=encoding.special_tokens,
             )
-            for texts_of_one in zip(*answers, strict=True)
+            for texts_of_one in zip(*responses, strict=True)
         ]
         bos = tokenizer.bos_token_id
         encoded = [
@@ -138,25 +149,25 @@ def _encode_batch(
 
 def _without_endless_text(row: dict[str, Any]) -> dict[str, Any]:
     """Drop a row, before it is tokenised, one of whose texts is longer than any context."""
-    texts = (row["prompt"], row["rejected"], *(row["answers"] or ()))
+    texts = (row["prompt"], row["rejected"], *(row["responses"] or ()))
     if all(len(text or "") <= _LONGEST_TEXT for text in texts):
         return row
     problem = row["unusable"] or f"a text of more than {_LONGEST_TEXT:,} characters"
-    return {**row, "prompt": "", "rejected": "", "answers": [""], "unusable": problem}
+    return {**row, "prompt": "", "rejected": "", "responses": [""], "unusable": problem}
 
 
-def _with_answers(
+def _with_responses(
     text: Mapping[str, Any], stage: str
 ) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
-    """Give each row that a text becomes, with its answers: one, chosen and rejected, or none."""
-    first, *others = text["answers"] or [""]
+    """Give each row that a text becomes, with its responses: one, chosen and rejected, or none."""
+    first, *others = text["responses"] or [""]
     yield (
         {**text, "part": 0},
         {"sft": (first,), "reward_model": (first, text["rejected"])}.get(stage, ()),
     )
     if stage == "sft":
         yield from (
-            ({**text, "part": part}, (answer,)) for part, answer in enumerate(others, start=1)
+            ({**text, "part": part}, (response,)) for part, response in enumerate(others, start=1)
         )
 
 
@@ -178,7 +189,7 @@ def _fit(
     fitted = _cut(pairs, encoding, bos=bos)
     problem = fitted if isinstance(fitted, str) else ""
     kept = pairs if isinstance(fitted, str) else fitted
-    rows = [[*pair.prompt, *pair.answer] for pair in kept]
+    rows = [[*pair.prompt, *pair.response] for pair in kept]
     common = {"length": max(map(len, rows)), "truncated": kept is not pairs, "unusable": problem}
     if stage == "sft":
         return {**common, "input_ids": rows[0], "response_start": len(kept[0].prompt)}
@@ -190,29 +201,111 @@ def _fit(
 def _cut(pairs: Sequence[Pair], encoding: Encoding, *, bos: int | None) -> Sequence[Pair] | str:
     limit = encoding.max_length
     prompt = max(len(pair.prompt) for pair in pairs)
-    answer = max(len(pair.answer) for pair in pairs)
-    if all(len(pair.prompt) + len(pair.answer) <= limit for pair in pairs):
+    response = max(len(pair.response) for pair in pairs)
+    if all(len(pair.prompt) + len(pair.response) <= limit for pair in pairs):
         return pairs
     if encoding.truncate == "drop":
         return f"longer than max_length ({limit} tokens)"
     if encoding.truncate == "prompt":
-        if answer > limit - 2:
-            return f"answer fills max_length ({limit} tokens)"
-        return [_cut_prompt(pair, limit - answer, bos=bos) for pair in pairs]
+        if response > limit - 2:
+            return f"response fills max_length ({limit} tokens)"
+        return [_cut_prompt(pair, limit - response, bos=bos) for pair in pairs]
     if prompt > limit - 2:
         return f"prompt fills max_length ({limit} tokens)"
-    return [_cut_answer(pair, limit - len(pair.prompt), encoding.keep_eos) for pair in pairs]
+    return [_cut_response(pair, limit - len(pair.prompt), encoding.keep_eos) for pair in pairs]
 
 
 def _cut_prompt(pair: Pair, room: int, *, bos: int | None) -> Pair:
     """Cut the beginning of a prompt, but for its BOS."""
     excess = max(0, len(pair.prompt) - room)
     kept = 1 if pair.prompt[:1] == [bos] else 0
-    return Pair([*pair.prompt[:kept], *pair.prompt[kept + excess :]], pair.answer)
+    return Pair([*pair.prompt[:kept], *pair.prompt[kept + excess :]], pair.response)
 
 
-def _cut_answer(pair: Pair, room: int, keep_eos: bool) -> Pair:
-    if len(pair.answer) <= room:
+def _cut_response(pair: Pair, room: int, keep_eos: bool) -> Pair:
+    if len(pair.response) <= room:
         return pair
-    end = pair.answer[-1:] if keep_eos else []
-    return Pair(pair.prompt, [*pair.answer[: room - len(end)], *end])
+    end = pair.response[-1:] if keep_eos else []
+    return Pair(pair.prompt, [*pair.response[: room - len(end)], *end])
+
+
+class TokenizedRows(TorchDataset[Example]):
+    """Rows that `encode` made and that are used.
+
+    Args:
+        rows: without those that are unusable.
+        stage: which kind of row they are.
+        name: of the data set and the stored split; with the row's number it names a sample for ever.
+        times: how often each question is asked, side by side, under names of their own (``.../0``, ``.../1``).
+    """
+
+    def __init__(self, rows: Dataset, *, stage: Stage, name: str, times: int = 1) -> None:
+        self.rows = rows
+        self.stage = stage
+        self.name = name
+        self.times = times
+
+    def __len__(self) -> int:
+        return len(self.rows) * self.times
+
+    def __getitem__(self, index: int) -> Example:
+        position, time = divmod(index, self.times)
+        row: dict[str, Any] = self.rows[position]
+        if self.stage == "sft":
+            return TokenizedDemonstration(row["input_ids"], row["response_start"])
+        if self.stage == "reward_model":
+            return TokenizedPreference(row["chosen_ids"], row["rejected_ids"])
+        reference = json.loads(row["reference"]) if row["reference"] else None
+        sample_id = f"{self.name}/{row['row']}" + (f"/{time}" if self.times > 1 else "")
+        messages = json.loads(row["messages"]) if row["messages"] else None
+        question = Question(sample_id, row["prompt"], reference, messages)
+        return TokenizedQuestion(question, row["prompt_ids"])
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """Counts of a tokenised split: by reason, the numbers of the rows in the source, from 0."""
+
+    rows: int
+    dropped: Mapping[str, Sequence[int]]
+    truncated: Mapping[str, Sequence[int]]  # used, but for one end
+    odd: Mapping[str, Sequence[int]]  # used
+
+    @property
+    def kept(self) -> int:
+        """Count the rows that are used."""
+        return self.rows - sum(len(rows) for rows in self.dropped.values())
+
+    def lines(self) -> list[str]:
+        """Say what was dropped, cut or odd, a reason a line, with the first row numbers (from 1, as a file's lines)."""
+        found = {"dropped": self.dropped, "cut": self.truncated, "kept, though": self.odd}
+        return [
+            f"{len(rows):,} of {self.rows:,} rows {what}: {reason} ({_numbers(rows)})"
+            for what, reasons in found.items()
+            for reason, rows in reasons.items()
+        ]
+
+
+def count_rows(encoded: Dataset) -> RowCounts:
+    """Count what `encode` says of its rows, or `read_texts`, which cuts none."""
+    uncut = {"truncated": [False] * len(encoded)}
+    names = ("row", "unusable", "remark", "truncated")
+    columns = (encoded[n][:] if n in encoded.column_names else uncut[n] for n in names)
+    dropped: dict[str, list[int]] = {}
+    truncated: dict[str, list[int]] = {}
+    odd: dict[str, list[int]] = {}
+    for row, unusable, remark, cut in zip(*columns, strict=True):
+        if unusable:
+            dropped.setdefault(unusable, []).append(row)
+        if remark and not unusable:
+            odd.setdefault(remark, []).append(row)
+        if cut and not unusable:
+            truncated.setdefault("longer than max_length", []).append(row)
+    return RowCounts(len(encoded), dropped, truncated, odd)
+
+
+def _numbers(rows: Sequence[int]) -> str:
+    different = list(dict.fromkeys(rows))
+    shown = ", ".join(f"{row + 1}" for row in different[:_EXAMPLES])
+    more = ", ..." if len(different) > _EXAMPLES else ""
+    return f"{'row' if len(different) == 1 else 'rows'} {shown}{more}"

@@ -11,7 +11,7 @@ UNKNOWN_AGREEMENT = float("nan")
 
 @dataclass(frozen=True)
 class Demonstration:
-    """For SFT: an answer to imitate."""
+    """For SFT: a response to imitate."""
 
     sample_id: str
     prompt: str
@@ -20,7 +20,7 @@ class Demonstration:
 
 @dataclass(frozen=True)
 class Preference:
-    """For reward models: two answers to one prompt, of which a person preferred the first."""
+    """For reward models: two responses to one prompt, of which a person preferred the first."""
 
     sample_id: str
     prompt: str
@@ -41,15 +41,15 @@ class Question:
 
 @dataclass(frozen=True)
 class TokenizedDemonstration:
-    """Prompt, answer and EOS as token ids."""
+    """Prompt, response and EOS as token ids."""
 
     ids: Sequence[int]
-    response_start: int  # where the answer begins
+    response_start: int  # where the response begins
 
 
 @dataclass(frozen=True)
 class TokenizedPreference:
-    """Prompt, answer and EOS as token ids, for both answers."""
+    """Prompt, response and EOS as token ids, for both responses."""
 
     chosen_ids: Sequence[int]
     rejected_ids: Sequence[int]

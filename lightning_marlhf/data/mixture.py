@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerBase
 from lightning_marlhf.data.base import RLHFDataModule, Split
 from lightning_marlhf.data.examples import Example
 from lightning_marlhf.data.text import TextData
-from lightning_marlhf.data.tokenizers import vocabulary
 from lightning_marlhf.hub.reward_input import RewardInput
+from lightning_marlhf.hub.vocabulary import fingerprint
 from lightning_marlhf.ranges import NonNegativeInt, Positive, PositiveInt, checked
 from lightning_marlhf.types import SupervisedBatch
 
@@ -88,7 +88,7 @@ class Mixture(RLHFDataModule):
         Raises:
             ValueError: the parts have different tokenizers.
         """
-        if len({vocabulary(part.tokenizer) for part in self.parts}) > 1:
+        if len({fingerprint(part.tokenizer) for part in self.parts}) > 1:
             names = ", ".join(part.tokenizer_source for part in self.parts)
             raise ValueError(f"data.init_args.parts: expected one tokenizer, got {names}")
         for part in self.parts:

@@ -35,18 +35,18 @@ class Columns:
 
     Attributes:
         prompt: of the prompt.
-        chosen: of the preferred answer.
-        answers: those of the chosen and the rejected answer, as far as the stage reads them.
+        chosen: of the preferred response.
+        responses: those of the chosen and the rejected response, as far as the stage reads them.
     """
 
     prompt: str
     chosen: str
-    answers: Sequence[str]
+    responses: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Reads the texts of a row: prompt and answers, or whole transcripts in HH-RLHF's form as answers.
+    """Reads the texts of a row: prompt and responses, or whole transcripts in HH-RLHF's form as responses.
 
     Attributes:
         columns: where they are.
@@ -59,26 +59,26 @@ class Texts:
         columns = self.columns
         if has(row, columns.prompt) or not has(row, columns.chosen):
             prompt = _text(row, columns.prompt)
-            answers = [_text(row, column) for column in columns.answers]
-            prompt = _without_reply(prompt, answers or texts_in(row, [columns.chosen]))
+            responses = [_text(row, column) for column in columns.responses]
+            prompt = _without_reply(prompt, responses or texts_in(row, [columns.chosen]))
         else:
-            wanted = columns.answers or [columns.chosen]
+            wanted = columns.responses or [columns.chosen]
             parts = [_split_transcript(row, columns.prompt, each) for each in wanted]
-            prompts, answers = zip(*parts, strict=True)
+            prompts, responses = zip(*parts, strict=True)
             if len(set(prompts)) > 1:
                 raise UnusableRow("chosen and rejected answer different prompts")
             prompt = prompts[0]
         require_prompt(prompt)
-        chosen, rejected = _two(answers if columns.answers else [])
-        return PreferenceText(prompt, chosen, rejected, post=fingerprint(prompt))
+        chosen, rejected = _two(responses if columns.responses else [])
+        return PreferenceText(prompt, chosen, rejected, group=fingerprint(prompt))
 
 
 @dataclass(frozen=True)
 class Conversations:
     """Reads chat messages, and writes them as text by a chat template.
 
-    A prompt is a list of messages or a text, which then is one message of the user; an answer is a text or messages, of
-    which the last is the answer (some data sets repeat the prompt in each answer, or have it there alone).
+    A prompt is a list of messages, or a text: one message of the user. A response is a text, or messages of which
+    the last is the response (some data sets repeat the prompt in each response, or have it there alone).
 
     Attributes:
         columns: where they are.
@@ -97,28 +97,30 @@ class Conversations:
         columns = self.columns
         try:
             messages, contents = split_dialogue(
-                row, prompt=columns.prompt, chosen=columns.chosen, answers=columns.answers
+                row, prompt=columns.prompt, chosen=columns.chosen, responses=columns.responses
             )
-            prompt = chat.render(self.tokenizer, messages, answer_follows=True)
+            prompt = chat.render(self.tokenizer, messages, response_follows=True)
             chosen, rejected = _two(
-                [chat.render_answer(self.tokenizer, messages, content) for content in contents]
+                [chat.render_response(self.tokenizer, messages, content) for content in contents]
             )
         except (MalformedRow, chat.RefusedDialogueError) as problem:
             raise UnusableRow(str(problem)) from None
-        return PreferenceText(prompt, chosen, rejected, post=fingerprint(prompt), messages=messages)
+        return PreferenceText(
+            prompt, chosen, rejected, group=fingerprint(prompt), messages=messages
+        )
 
 
 class Preferences(TextData):
-    """Prompts with answers in columns of any name; for PPO the prompts are enough.
+    """Prompts with responses in columns of any name; for PPO the prompts are enough.
 
     Args:
         source: a Hub id, or a folder or file.
         prompt_column: of the prompt; ``info.post`` looks into a struct. Rows without it have the prompt in their
-            answers, which then are whole dialogues (transcripts in HH-RLHF's form, or messages).
-        chosen_column: of the answer to imitate or that people preferred.
-        rejected_column: of the other answer (reward_model).
+            responses, which then are whole dialogues (transcripts in HH-RLHF's form, or messages).
+        chosen_column: of the response to imitate or that people preferred.
+        rejected_column: of the other response (reward_model).
         chat_template: columns hold messages (or the texts of single messages), which the tokenizer's template writes;
-            rows may also have ``messages`` (or ShareGPT's ``conversations``) alone, whose last is the answer. Rows
+            rows may also have ``messages`` (or ShareGPT's ``conversations``) alone, whose last is the response. Rows
             that are no dialogue of texts, or that the template refuses, are dropped and counted.
         phases: shares of SFT, reward model and PPO; null gives every stage all rows.
         **settings: of `TextData`.
@@ -139,8 +141,8 @@ class Preferences(TextData):
     ) -> None:
         super().__init__(source=source, phases=phases, **settings)
         self.name = Path(source).name
-        answers = _read_by(self.stage, chosen_column, rejected_column)
-        self.columns = Columns(prompt_column, chosen_column, answers)
+        responses = _read_by(self.stage, chosen_column, rejected_column)
+        self.columns = Columns(prompt_column, chosen_column, responses)
         self.chat_template = chat_template
         self.encoding = replace(self.encoding, special_tokens=not chat_template)
 
@@ -160,8 +162,8 @@ def _read_by(stage: Stage, chosen: str, rejected: str) -> tuple[str, ...]:
     return {"sft": (chosen,), "reward_model": (chosen, rejected)}.get(stage, ())
 
 
-def _two(answers: Sequence[str]) -> tuple[str, str]:
-    chosen, rejected, *_ = *answers, "", ""
+def _two(responses: Sequence[str]) -> tuple[str, str]:
+    chosen, rejected, *_ = *responses, "", ""
     return chosen, rejected
 
 
@@ -190,14 +192,14 @@ def _split_transcript(row: Row, prompt: str, column: str) -> tuple[str, str]:
     return hh_rlhf.split(transcript)
 
 
-def _without_reply(prompt: str, answers: Sequence[str]) -> str:
-    """Cut a transcript in HH-RLHF's form before its last reply, if that is an answer.
+def _without_reply(prompt: str, responses: Sequence[str]) -> str:
+    """Cut a transcript in HH-RLHF's form before its last reply, if that is a response.
 
     Raises:
-        UnusableRow: another prompt ends with its answer.
+        UnusableRow: another prompt ends with its response.
     """
     head, mark, reply = prompt.rpartition(dialogue.ASSISTANT)
-    if mark and reply.strip() and reply.strip() in map(str.strip, answers):
+    if mark and reply.strip() and reply.strip() in map(str.strip, responses):
         return head + mark
-    refuse_leak(prompt, answers)
+    refuse_leak(prompt, responses)
     return prompt

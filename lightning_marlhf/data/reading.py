@@ -1,29 +1,20 @@
-"""Rows as they are stored -> texts, one for one: what is prompt, what is answer, and which rows cannot be used.
+"""Rows as they are stored -> texts, one for one: what is prompt, what is response, and which rows cannot be used.
 
 Nothing is dropped here, so that row numbers stay those of the source; unusable rows say why.
 """
 
-import dataclasses
-import hashlib
-import inspect
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, Features, Value
 from datasets import List as ListOf
-from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.data.base import Stage
-from lightning_marlhf.data.cached_map import cached_map
-from lightning_marlhf.data.data_file import LINE
-from lightning_marlhf.data.tokenizers import vocabulary
-from lightning_marlhf.records import BLANK, parse_row
-from lightning_marlhf.tasks import rows
+from lightning_marlhf.data.cache import cached_map, describe_reader
+from lightning_marlhf.data.source import LINE
+from lightning_marlhf.files import BLANK, parse_row
 from lightning_marlhf.tasks.dialogue import Turn
 from lightning_marlhf.tasks.rows import MalformedRow, PreferenceText, UnusableRow
 
@@ -33,9 +24,9 @@ class TextRow:
     """One row of any data set, as text before tokenisation."""
 
     prompt: str
-    answers: Sequence[str] = ()  # to imitate; the first is the one that people preferred
-    rejected: str = ""  # the answer that people liked less
-    post: str = ""  # what rows share that should not be in two phases: a post, a dialogue's start
+    responses: Sequence[str] = ()  # to imitate; the first is the one that people preferred
+    rejected: str = ""  # the response that people liked less
+    group: str = ""  # what rows share that should not be in two phases: a post, a dialogue's start
     unusable: str = ""  # why this row teaches nothing in this stage; "" where it does
     remark: str = ""  # what is odd about a row that is used all the same
     reference: Any = None  # what a judge or a test needs, as plain data
@@ -52,7 +43,7 @@ class PreferenceReader:
 
     Attributes:
         read: the data set's own reader.
-        stage: what the rows are for: a row may lack an answer that the stage does not read.
+        stage: what the rows are for: a row may lack a response that the stage does not read.
         drop_ties: ties are of no use to a reward model.
     """
 
@@ -61,13 +52,13 @@ class PreferenceReader:
     drop_ties: bool = False
 
     def __call__(self, row: Mapping[str, Any]) -> TextRow:
-        """Read one comparison; the better answer is the reference that judges compare with."""
+        """Read one comparison; the better response is the reference that judges compare with."""
         text = self.read(row)
         return TextRow(
             prompt=text.prompt,
-            answers=[text.chosen],
+            responses=[text.chosen],
             rejected=text.rejected,
-            post=text.post,
+            group=text.group,
             unusable=self._problem_with(text),
             remark=self._remark_on(text),
             reference=text.chosen,
@@ -76,7 +67,7 @@ class PreferenceReader:
 
     def _problem_with(self, text: PreferenceText) -> str:
         if self.stage == "sft" and not text.chosen.strip():
-            return "empty answer"
+            return "empty response"
         if self.stage == "reward_model" and text.tie and self.drop_ties:
             return "a tie"
         return ""
@@ -84,16 +75,16 @@ class PreferenceReader:
     def _remark_on(self, text: PreferenceText) -> str:
         """Point out a preference over silence, which says something all the same."""
         both = text.chosen.strip() and text.rejected.strip()
-        return "an answer is empty" if self.stage == "reward_model" and not both else ""
+        return "a response is empty" if self.stage == "reward_model" and not both else ""
 
 
 _FEATURES = Features(
     {
         "row": Value("int64"),
         "prompt": Value("string"),
-        "answers": ListOf(Value("string")),
+        "responses": ListOf(Value("string")),
         "rejected": Value("string"),
-        "post": Value("string"),
+        "group": Value("string"),
         "unusable": Value("string"),
         "remark": Value("string"),
         "reference": Value("string"),  # JSON, as every row may have another schema
@@ -122,42 +113,10 @@ def read_texts(stored: Dataset, reader: Reader, *, where: str, processes: int | 
         _read_batch,
         settings={"reader": reader, "where": where},
         features=_FEATURES,
-        key=("texts", identity(reader), *_FEATURES),
+        key=("texts", describe_reader(reader), *_FEATURES),
         processes=processes,
         title=f"reading {where}",
     )
-
-
-def identity(reader: Any) -> str:
-    """Describe a reader: its settings, and the code that it and the tasks' formats are written in.
-
-    A change of the format so never reuses old rows.
-    """
-    package = Path(rows.__file__).parent
-    code = "".join(file.read_text(encoding="utf-8") for file in sorted(package.glob("*.py")))
-    own = "".join(inspect.getsource(sys.modules[name]) for name in sorted(_modules_of(reader)))
-    return f"{describe_value(reader)} {hashlib.sha256((code + own).encode()).hexdigest()}"
-
-
-def _modules_of(reader: Any) -> set[str]:
-    """Name the modules that a reader and the readers inside it are written in."""
-    if not dataclasses.is_dataclass(reader):
-        return set()
-    inside = (_modules_of(getattr(reader, field.name)) for field in dataclasses.fields(reader))
-    return {type(reader).__module__}.union(*inside)
-
-
-def describe_value(value: Any) -> str:
-    """Write a reader's settings so that equal settings give equal texts in every process."""
-    if dataclasses.is_dataclass(value):
-        settings = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
-        inner = ", ".join(f"{name}={describe_value(setting)}" for name, setting in settings)
-        return f"{type(value).__qualname__}({inner})"
-    if isinstance(value, partial):
-        return f"{describe_value(value.func)}{sorted(value.keywords.items())}"
-    if isinstance(value, PreTrainedTokenizerBase):
-        return vocabulary(value)
-    return value.__qualname__ if inspect.isfunction(value) else repr(value)
 
 
 def _read_batch(
@@ -175,14 +134,14 @@ def _read(stored: Mapping[str, Any], number: int, reader: Reader, where: str) ->
     try:
         text = reader(_parse(stored))
     except UnusableRow as reason:
-        text = TextRow(prompt="", post=f"row {number}", unusable=str(reason))
+        text = TextRow(prompt="", group=f"row {number}", unusable=str(reason))
     except MalformedRow as problem:
         raise MalformedRow(f"{where}, row {number + 1}: {problem}") from None
     as_json = {
         name: "" if getattr(text, name) is None else json.dumps(getattr(text, name))
         for name in ("reference", "messages")
     }
-    return {**vars(text), **as_json, "row": number, "answers": list(text.answers)}
+    return {**vars(text), **as_json, "row": number, "responses": list(text.responses)}
 
 
 def _parse(stored: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,18 +1,81 @@
 """Which rows each phase trains on: SFT, reward model and PPO share a data set.
 
 Source of the split by row: ``get_raw_dataset_split_index`` of ernie-research/MA-RLHF @ 807551d,
-applications/DeepSpeed-Chat/dschat/utils/data/data_utils.py. It is disjoint by row only: rows of one post fall into all
-phases. The split by post keeps them together.
+applications/DeepSpeed-Chat/dschat/utils/data/data_utils.py. It is disjoint by row only: rows of one group fall into all
+phases. The split by group keeps them together.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from datasets import Dataset
 from numpy.typing import NDArray
 
 Rows = NDArray[np.integer]
+SplitBy = Literal["group", "row"]
 
 EVALUATION_SEED = 1234  # of the paper's evaluation subset
+
+
+@dataclass(frozen=True)
+class Phases:
+    """How the rows of a split are shared.
+
+    Attributes:
+        shares: of SFT, reward model and PPO; they need not add up to 1. None gives all rows to each.
+        seed: of the shuffle.
+        by: "group" keeps rows of one group together.
+    """
+
+    shares: Sequence[float] | None
+    seed: int
+    by: SplitBy
+
+    @classmethod
+    def parse(cls, text: str | None, *, seed: int, by: SplitBy, expected: int) -> "Phases":
+        """Read shares such as "2,4,4".
+
+        Raises:
+            ValueError: they are no such numbers, or not as many as there are phases.
+        """
+        if text is None:
+            return cls(None, seed, by)
+        try:
+            shares = [float(share) for share in text.split(",")]
+        except ValueError:
+            shares = []
+        if len(shares) != expected or min(shares) < 0 or sum(shares) <= 0:
+            raise ValueError(
+                f'data.init_args.phases: expected {expected} shares such as "2,8" or "2,4,4", got {text!r}'
+            )
+        return cls(shares, seed, by)
+
+    def size(self, rows: int, phase: int) -> int:
+        """Count the rows of a phase of a split by row; one by group comes as near as whole groups allow."""
+        if self.shares is None:
+            return rows
+        bounds = phase_bounds(self.shares, rows)
+        return bounds[phase + 1] - bounds[phase]
+
+    def rows(self, texts: Dataset, phase: int) -> Sequence[int]:
+        """Give the rows of a phase, counted from 0, in the order of the shuffle."""
+        if self.shares is None:
+            return range(len(texts))
+        if self.by == "row":
+            return phase_by_row(len(texts), self.shares, phase, seed=self.seed).tolist()
+        groups = texts["group"][:]
+        return phase_by_group(groups, self.shares, phase, seed=self.seed).tolist()
+
+    def shared_groups(self, texts: Dataset, phase: int) -> tuple[int, int]:
+        """Count the groups of a phase, and those of them that other phases have too, where there are phases."""
+        groups = np.array(texts["group"][:])
+        mine = self.rows(texts, phase)
+        others = np.ones(len(groups), dtype=bool)
+        others[mine] = False
+        found = set(groups[mine].tolist())
+        return len(found), len(found & set(groups[others].tolist()))
 
 
 def phase_bounds(shares: Sequence[float], size: int) -> list[int]:
@@ -38,32 +101,34 @@ def shuffled(seed: int, size: int) -> Rows:
     return rows
 
 
-def phase(size: int, shares: Sequence[float], index: int, *, seed: int) -> Rows:
+def phase_by_row(size: int, shares: Sequence[float], index: int, *, seed: int) -> Rows:
     """Give the rows of phase ``index``, in the phase's order."""
     bounds = phase_bounds(shares, size)
     return shuffled(seed, size)[bounds[index] : bounds[index + 1]]
 
 
-def phase_by_post(posts: Sequence[str], shares: Sequence[float], index: int, *, seed: int) -> Rows:
-    """Give the rows of phase ``index`` where all rows of a post are in one phase, in the order of `phase`.
+def phase_by_group(
+    groups: Sequence[str], shares: Sequence[float], index: int, *, seed: int
+) -> Rows:
+    """Give the rows of phase ``index`` where all rows of a group are in one phase, in the order of `phase_by_row`.
 
-    The posts, in the order of their first rows, are shuffled as rows are in `phase` and cut where the number of rows is
-    nearest to the shares. Where no two rows share a post this is `phase` itself.
+    Groups, in the order of their first rows, are shuffled as rows are there, and cut where the number of rows is
+    nearest to the shares. Where no two rows share a group this is `phase_by_row` itself.
 
     Args:
-        posts: of each row.
+        groups: of each row.
         shares: of the phases, counted in rows.
         index: of the phase.
         seed: of the shuffle.
     """
-    number_of_post = {post: number for number, post in enumerate(dict.fromkeys(posts))}
-    posts_of_rows = np.array([number_of_post[post] for post in posts], dtype=np.int64)
-    order = shuffled(seed, len(number_of_post))
-    rows_before = np.concatenate([[0], np.bincount(posts_of_rows)[order].cumsum()])
-    bounds = phase_bounds(shares, len(posts))
+    number_of_group = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    groups_of_rows = np.array([number_of_group[group] for group in groups], dtype=np.int64)
+    order = shuffled(seed, len(number_of_group))
+    rows_before = np.concatenate([[0], np.bincount(groups_of_rows)[order].cumsum()])
+    bounds = phase_bounds(shares, len(groups))
     start, stop = (np.abs(rows_before - bound).argmin() for bound in bounds[index : index + 2])
-    rows = shuffled(seed, len(posts))
-    return rows[np.isin(posts_of_rows[rows], order[start:stop])]
+    rows = shuffled(seed, len(groups))
+    return rows[np.isin(groups_of_rows[rows], order[start:stop])]
 
 
 def evaluation_subset(size: int, rows: int, *, shuffled: bool, seed: int = EVALUATION_SEED) -> Rows:

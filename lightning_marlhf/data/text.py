@@ -10,15 +10,19 @@ from typing import Any, ClassVar, Literal
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from lightning_marlhf.data import splits
 from lightning_marlhf.data.base import RLHFDataModule, Split, Stage, of_stage
 from lightning_marlhf.data.collate import Padder
-from lightning_marlhf.data.encoding import Encoding, Truncate, encode
-from lightning_marlhf.data.phases import Phases
+from lightning_marlhf.data.encoding import (
+    Encoding,
+    RowCounts,
+    TokenizedRows,
+    Truncate,
+    count_rows,
+    encode,
+)
 from lightning_marlhf.data.reading import Reader, read_texts
-from lightning_marlhf.data.row_counts import RowCounts, count_rows
 from lightning_marlhf.data.source import HubData, load_source
-from lightning_marlhf.data.tokenized import TokenizedRows
+from lightning_marlhf.data.splits import Phases, evaluation_subset
 from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
@@ -30,10 +34,10 @@ _log = logging.getLogger(__name__)
 
 @checked
 class TextData(RLHFDataModule):
-    """A data set of prompts with answers, cut into the phases of RLHF.
+    """A data set of prompts with responses, cut into the phases of RLHF.
 
     Args:
-        stage: "sft" gives the preferred answers, "reward_model" pairs, "ppo" prompts; "evaluation" gives the prompts on
+        stage: "sft" gives preferred responses, "reward_model" pairs, "ppo" prompts; "evaluation" gives the prompts on
             which the paper scores its models.
         tokenizer: the model's: a folder or a Hub id.
         pad_token: a token of the vocabulary that stands in no text; or ``<pad>``, which is added where it is missing:
@@ -43,7 +47,7 @@ class TextData(RLHFDataModule):
             ``save_to_disk``); or one data file.
         batch_size: rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks together.
         eval_batch_size: rows per evaluation batch, over all ranks together.
-        max_length: tokens of prompt, answer and EOS together (sft, reward_model).
+        max_length: tokens of prompt, response and EOS together (sft, reward_model).
         max_prompt_length: longer prompts are dropped and counted (ppo, evaluation); BOS counts.
         truncate: what happens to rows over ``max_length``: the end of the "response" is cut (the paper's runs), the
             beginning of the "prompt", or the row is dropped ("drop").
@@ -53,7 +57,7 @@ class TextData(RLHFDataModule):
         pad_to_max_length: pad every row to ``max_length``, as the paper's runs did; else to the longest of its pass.
         phases: shares of the training rows for SFT, reward model and PPO; null gives every stage all rows.
         split_seed: of the split into phases; the paper's runs had 1234.
-        split_by: "post" puts all rows of a post (or question, or dialogue) into one phase; "row" splits by row, as the
+        split_by: "group" puts all rows of a post (or question, or dialogue) into one phase; "row" splits by row, as the
             paper's runs did, which then share posts between phases.
         validate_rows: held-out rows that validation during training reads; null reads all.
         evaluation_rows: size of the paper's evaluation subset, which ``test`` reads in the stages ppo and evaluation.
@@ -89,7 +93,7 @@ class TextData(RLHFDataModule):
         pad_to_max_length: bool = False,
         phases: str | None = "2,4,4",
         split_seed: int = 1234,
-        split_by: Literal["post", "row"] = "post",
+        split_by: Literal["group", "row"] = "group",
         validate_rows: PositiveInt | None = 512,
         evaluation_rows: PositiveInt = 2000,
         samples_per_prompt: PositiveInt = 1,
@@ -173,7 +177,7 @@ class TextData(RLHFDataModule):
             ValueError: none is left to train on, or to evaluate on.
         """
         stored = "train" if split == "train" else "held-out"
-        times = self.samples_per_prompt if split == "test" and self._answers else 1
+        times = self.samples_per_prompt if split == "test" and self._generates else 1
         name = f"{self.name}/{stored}"
         return TokenizedRows(self._used(split), stage=self.stage, name=name, times=times)
 
@@ -201,13 +205,13 @@ class TextData(RLHFDataModule):
 
     def describe(self) -> dict[str, str]:
         """Say in a few lines what will be read."""
-        posts, shared = self.shared_posts()
-        sharing = f"{shared:,} of {posts:,} posts of this phase are in another one too"
+        groups, shared = self.shared_groups()
+        sharing = f"{shared:,} of {groups:,} groups of this phase are in another one too"
         lines = super().describe() | {
             "source": self.source,
             "pad token": str(self.tokenizer.pad_token),
         }
-        return lines | ({"shared posts": sharing} if shared else {})
+        return lines | ({"shared groups": sharing} if shared else {})
 
     def texts(self, split: Split) -> Dataset:
         """Return the rows of a split for this stage as text: see `read_texts`; unusable ones are among them."""
@@ -224,9 +228,9 @@ class TextData(RLHFDataModule):
         """Count what was dropped and cut."""
         return count_rows(self.encoded(split))
 
-    def shared_posts(self) -> tuple[int, int]:
+    def shared_groups(self) -> tuple[int, int]:
         """Count the posts of this stage's training rows, and those of them that other phases have too."""
-        return self.phases.shared_posts(self._stored_texts["train"], self._phase)
+        return self.phases.shared_groups(self._stored_texts["train"], self._phase)
 
     def texts_of(self, split: Split, stage: Stage) -> Dataset:
         """Return the rows of a split for any stage as text."""
@@ -240,8 +244,8 @@ class TextData(RLHFDataModule):
         return self._stored_texts[stored].select(rows)
 
     @property
-    def _answers(self) -> bool:
-        """Tell whether the policy writes answers in this stage."""
+    def _generates(self) -> bool:
+        """Tell whether the policy writes responses in this stage."""
         return self.stage in ("ppo", "evaluation")
 
     @property
@@ -280,9 +284,7 @@ class TextData(RLHFDataModule):
 
     def _evaluation_rows(self) -> Sequence[int]:
         size = len(self._stored_texts["held_out"])
-        subset = splits.evaluation_subset(
-            size, self.evaluation_rows, shuffled=self.shuffled_evaluation
-        )
+        subset = evaluation_subset(size, self.evaluation_rows, shuffled=self.shuffled_evaluation)
         return subset.tolist()  # type: ignore[no-any-return]
 
     def _encode(self, texts: Dataset, stage: Stage, *, where: str) -> Dataset:

@@ -90,7 +90,7 @@ class TinyAPPS(RLHFDataModule):
         train_rows: how many demonstrations there are; every problem comes many times, each time with other noise.
         validate_problems: how many of the held-out problems validation reads.
         test_problems: how many other held-out problems the final evaluation reads.
-        samples_per_prompt: answers to each problem in the final evaluation; k for pass@k.
+        samples_per_prompt: responses to each problem in the final evaluation; k for pass@k.
         num_workers: processes that prepare batches; 0 prepares them in the training process.
         seed: of the order of the training rows; the rows themselves never change.
     """

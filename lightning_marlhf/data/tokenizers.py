@@ -1,12 +1,10 @@
-"""Tokenizers that need no download, for tasks that the package generates itself; and what tells tokenizers apart."""
+"""Tokenizers that need no download, for tasks that the package generates itself."""
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 _PAD, _EOS, _BOS, _UNKNOWN = "<pad>", "<eos>", "<bos>", "<unk>"
 
@@ -29,16 +27,6 @@ def piece_tokenizer(pieces: Iterable[str], alphabet: str) -> PreTrainedTokenizer
         Regex("|".join([*map(re.escape, longest_first), r"[\s\S]"])), behavior="isolated"
     )
     return _tokenizer([*longest_first, *alphabet], piece, decoders.Fuse())
-
-
-def vocabulary(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Tell tokenizers apart by what they do: every rule and token, whatever the folder is called."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    vocabulary = json.dumps([type(tokenizer).__name__, tokenizer.get_vocab()], sort_keys=True)
-    rules = backend.to_str() if backend else vocabulary
-    special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
-    template = getattr(tokenizer, "chat_template", None)
-    return hashlib.sha256(f"{rules}{special}{template}".encode()).hexdigest()
 
 
 def _tokenizer(

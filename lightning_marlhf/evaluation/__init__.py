@@ -1,1 +1,1 @@
-"""Judge a checkpoint: numbers over the answers of a whole data set, with their uncertainty."""
+"""Evaluation of responses: graded programs and pass@k, win rates by judges, reward-model scores, best of N."""

@@ -1,4 +1,4 @@
-"""How far two judges agree: the share of equal outcomes, and Cohen's kappa, which takes off what chance would give."""
+"""Agreement of two judges: the share of equal outcomes, and Cohen's kappa, which corrects it for chance."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ _CLASSES = ("a", "b", outcomes.TIE)
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of two judges, over the pairs that both have judged and neither as invalid."""
+    """Agreement of two judges over the pairs with a valid outcome of both."""
 
     first: str
     second: str
@@ -25,8 +25,8 @@ class Agreement:
     raw: float | None  # share of pairs with the same outcome, ties included
     low: float | None  # 95 %, bootstrap over pairs
     high: float | None
-    kappa: float | None  # Cohen's, unweighted; None where both always say the same one thing
-    decisive_pairs: int  # pairs for which neither says tie
+    kappa: float | None  # Cohen's, unweighted; None where both always give the same one outcome
+    decisive_pairs: int  # pairs on which neither says tie
     decisive_raw: float | None  # share of these with the same winner
 
 

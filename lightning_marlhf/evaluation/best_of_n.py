@@ -1,25 +1,83 @@
-"""What the best of N answers is worth, for every N, from one pool of scored answers per prompt.
+"""Expected score of best-of-N sampling for many N, from one pool of scored responses per prompt.
 
-Of the answers of a prompt, sorted by score, the i-th of m is the best of N drawn without replacement in C(i-1, N-1) of
-C(m, N) cases. The mean with these weights is unbiased, and has the least variance of all unbiased ones.
+Of the m responses to a prompt, sorted by score, the i-th is the best of N drawn without replacement in C(i-1, N-1) of
+C(m, N) cases. The mean with these weights is unbiased, and has the least variance of all unbiased estimates.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, softmax
 
+from lightning_marlhf.config.options import ConfigError
 from lightning_marlhf.evaluation.bootstrap import interval
-from lightning_marlhf.records import BestOfNPoint, MeanInterval
+from lightning_marlhf.evaluation.scored_folder import scores_by_prompt
+from lightning_marlhf.records import BestOfN, BestOfNPoint, Completion, MeanInterval
+
+NS = (1, 2, 4, 8, 16, 32, 64)
 
 Pool = Mapping[str, Sequence[float]]
-"""The scores of one prompt's answers, by the scores' names."""
+"""Scores of one prompt's responses, by the scores' names."""
+
+
+def estimate_from_completions(
+    rows: Sequence[Completion], *, chooser: str, ns: Sequence[int], sources: Mapping[str, str]
+) -> BestOfN:
+    """Estimate best-of-N for each temperature at which completions were sampled.
+
+    Args:
+        rows: Scored completions, several per prompt.
+        chooser: Name of the score by which the best response is chosen.
+        ns: Values of N; empty: those of ``NS`` that every prompt has responses for.
+        sources: What gave the scores, by their names.
+
+    Raises:
+        ConfigError: A completion lacks the chooser's score, or a prompt has fewer responses than the largest N.
+    """
+    names = _score_names(rows, chooser)
+    by_temperature: dict[float | None, list[Completion]] = {}
+    for row in rows:
+        by_temperature.setdefault(row.settings.get("temperature"), []).append(row)
+    pools = {each: scores_by_prompt(of, names) for each, of in by_temperature.items()}
+    smallest = min(len(pool[chooser]) for each in pools.values() for pool in each.values())
+    ns = sorted(set(ns or takewhile(lambda n: n <= smallest, NS)))
+    if max(ns) > smallest:
+        raise ConfigError(
+            f"--n {max(ns)}: a prompt has only {smallest} responses of one temperature; expected at most as many"
+        )
+    models = list(dict.fromkeys(row.model for row in rows))
+    return BestOfN(
+        model=models[0] if len(models) == 1 else "",
+        chooser=chooser,
+        scorers={name: sources.get(name, "") for name in names},
+        num_prompts=len({row.prompt for row in rows}),
+        num_samples=smallest,
+        points=[
+            point
+            for temperature, pool in pools.items()
+            for point in best_of_n(pool, ns, chooser=chooser, temperature=temperature)
+        ],
+    )
+
+
+def _score_names(rows: Sequence[Completion], chooser: str) -> list[str]:
+    """Name the score that chooses, then the others that all completions have."""
+    for number, row in enumerate(rows, start=1):
+        if chooser not in row.scores:
+            has = ", ".join(row.scores) or "none"
+            raise ConfigError(
+                f"--score {chooser}: completion {number} has no such score (it has: {has}); --reward-model gives "
+                "rm and held_out, --gold gives gold"
+            )
+    others = set.intersection(*(set(row.scores) for row in rows)) - {chooser}
+    return [chooser, *(name for name in rows[0].scores if name in others)]
 
 
 def kl_bound(n: int) -> float:
-    """Bound the KL of best-of-n to the policy it draws from: log n - (n - 1)/n nats (arXiv 2401.01879, theorem 1).
+    """Return an upper bound on KL(best-of-n || policy) in nats: log n - (n - 1)/n (arXiv 2401.01879, theorem 1).
 
     >>> kl_bound(1), round(kl_bound(4), 4)  # log 4 - 3/4
     (0.0, 0.6363)
@@ -28,24 +86,24 @@ def kl_bound(n: int) -> float:
 
 
 def rank_weights(pool: int, ns: Sequence[int]) -> NDArray[np.float64]:
-    """Say how likely each rank of a pool, the lowest first, is the best of n: [number, rank].
+    """Return the probability that each rank of a pool, the lowest first, is the best of n: [n, rank].
 
     C(i - 1, n - 1) / C(m, n) for rank i of m. As all C(i - 1, n - 1) of one n add up to C(m, n), a softmax of their
     logarithms gives the weights, and nothing overflows.
 
     Args:
-        pool: m, answers of a prompt.
-        ns: numbers of answers drawn.
+        pool: Number of responses to a prompt, m.
+        ns: Numbers of responses drawn.
 
     Raises:
-        ValueError: an n is below 1 or above the pool.
+        ValueError: An n is below 1 or above the pool.
 
     >>> rank_weights(3, [1, 2, 3]).round(3).tolist()  # of 3 pairs, the second is the best in one
     [[0.333, 0.333, 0.333], [0.0, 0.333, 0.667], [0.0, 0.0, 1.0]]
     """
     if not ns or min(ns) < 1 or max(ns) > pool:
         raise ValueError(
-            f"N are {list(ns)}: expected numbers from 1 to {pool}, the answers there are"
+            f"N are {list(ns)}: expected numbers from 1 to {pool}, the responses there are"
         )
     below = np.arange(pool)  # i - 1
     others = np.array(ns)[:, None] - 1  # n - 1
@@ -57,15 +115,15 @@ def rank_weights(pool: int, ns: Sequence[int]) -> NDArray[np.float64]:
 def expected_best(
     chooser: NDArray[np.floating], scores: NDArray[np.floating], ns: Sequence[int]
 ) -> NDArray[np.float64]:
-    """Estimate without bias the score of the answer that has the highest ``chooser`` of n: [prompt, number].
+    """Estimate without bias the score of the response with the highest ``chooser`` of n: [prompt, n].
 
     Args:
-        chooser: [prompt, answer], by which the best is chosen. Answers of one score are chosen equally often.
-        scores: of the same answers; the same array gives the expected maximum.
-        ns: numbers of answers drawn.
+        chooser: Score by which the best response is chosen, [prompt, response]. Ties are chosen equally often.
+        scores: Scores of the same responses, [prompt, response]; the same array gives the expected maximum.
+        ns: Numbers of responses drawn.
 
     Raises:
-        ValueError: an n is below 1 or above the number of answers, or a score is NaN or infinite.
+        ValueError: An n is below 1 or above the number of responses, or a score is NaN or infinite.
 
     >>> scores = np.array([[3.0, 1.0, 2.0]])
     >>> expected_best(scores, scores, [1, 2, 3]).round(3).tolist()  # of pairs: (3 + 3 + 2) / 3
@@ -89,24 +147,24 @@ def best_of_n(
     resamples: int = 1_000,
     seed: int = 0,
 ) -> list[BestOfNPoint]:
-    """Estimate what the best of n answers is worth, over prompts.
+    """Estimate the expected scores of best-of-n sampling, averaged over prompts.
 
     Args:
-        pools: of each prompt; prompts may differ in how many answers they have.
-        ns: numbers of answers drawn, up to the smallest pool.
-        chooser: name of the score by which the best is chosen; the others show what the choice is worth to them.
-        temperature: at which the answers were sampled.
-        resamples: draws for the intervals.
-        seed: of the draws.
+        pools: Scores of each prompt's responses; prompts may differ in their number.
+        ns: Numbers of responses drawn, up to the smallest pool.
+        chooser: Name of the score by which the best response is chosen; the others are reported for that response.
+        temperature: Sampling temperature of the responses.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
 
     Raises:
-        ValueError: there are no prompts, an n is not from 1 to the smallest pool, or a score is NaN or infinite.
+        ValueError: There are no prompts, an n is not from 1 to the smallest pool, or a score is NaN or infinite.
     """
     if not pools:
-        raise ValueError("expected prompts with scored answers, got none")
+        raise ValueError("expected prompts with scored responses, got none")
     names = list(next(iter(pools.values())))
-    values = np.stack([_worth(pool, names, chooser, ns) for pool in pools.values()])
-    mean = values.mean(axis=0)  # [number, name]
+    values = np.stack([_expected_scores(pool, names, chooser, ns) for pool in pools.values()])
+    mean = values.mean(axis=0)  # [n, name]
     if len(pools) > 1:
         ends: tuple[NDArray, NDArray] = interval(
             lambda rows: values[rows].mean(axis=0), list(pools), resamples=resamples, seed=seed
@@ -125,16 +183,16 @@ def best_of_n(
     ]
 
 
-def _worth(
+def _expected_scores(
     pool: Pool, names: Sequence[str], chooser: str, ns: Sequence[int]
 ) -> NDArray[np.float64]:
-    """Estimate what the best of n is worth by each score, for one prompt: [number, name]."""
+    """Estimate each score of the best of n for one prompt: [n, name]."""
     scores = np.array([pool[name] for name in names], dtype=float)
     return expected_best(np.broadcast_to(pool[chooser], scores.shape), scores, ns).T
 
 
 def _share_ties(chooser: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Give answers that the sorted chooser cannot tell apart the mean of their scores.
+    """Give responses that the sorted chooser cannot tell apart the mean of their scores.
 
     >>> _share_ties(np.array([[1.0, 1.0, 2.0]]), np.array([[5.0, 3.0, 0.0]])).tolist()
     [[4.0, 4.0, 0.0]]

@@ -1,12 +1,16 @@
-"""95 % percentile intervals by resampling prompts: several answers to one prompt are drawn together."""
+"""95 % percentile bootstrap intervals, by resampling whole prompts or problems: their responses are drawn together."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy import stats
+from torch import Tensor
 
 CONFIDENCE = 0.95
+_TAILS = ((1 - CONFIDENCE) / 2, 1 - (1 - CONFIDENCE) / 2)
 
 
 def mean_interval(
@@ -15,15 +19,15 @@ def mean_interval(
     """Return the interval of the mean over rows.
 
     Args:
-        values: of each row.
-        groups: of each row: its prompt.
-        resamples: how often the prompts are drawn again.
-        seed: of the draws.
+        values: One number per row.
+        groups: Prompt of each row.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the resampling.
 
     Raises:
-        ValueError: there are fewer than two groups.
+        ValueError: There are fewer than two groups.
     """
-    group = _numbered(groups)
+    group = _number_groups(groups)
     sums, counts = np.bincount(group, values), np.bincount(group)
     low, high = stats.bootstrap(
         (sums, counts),
@@ -46,27 +50,51 @@ def interval(
     resamples: int,
     seed: int,
 ) -> tuple[NDArray, NDArray]:
-    """Return the interval of any statistic, or of several at once: its lower and its upper end.
+    """Return the lower and upper ends of the interval of any statistic, or of several at once.
 
     Args:
-        statistic: a number, or a vector of them, of the rows with these numbers (a row may come several times).
-        groups: of each row: its prompt.
-        resamples: how often the prompts are drawn again.
-        seed: of the draws.
+        statistic: Computes a number, or a vector of them, from the numbers of rows (a row may come several times).
+        groups: Prompt of each row.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the resampling.
 
     Raises:
-        ValueError: there are fewer than two groups.
+        ValueError: There are fewer than two groups.
     """
-    group = _numbered(groups)
+    group = _number_groups(groups)
     members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
     generator = np.random.default_rng(seed)
     drawn = generator.integers(len(members), size=(resamples, len(members)))
     found = [statistic(np.concatenate([members[number] for number in row])) for row in drawn]
-    low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    low, high = np.quantile(found, _TAILS, axis=0)
     return low, high
 
 
-def _numbered(groups: Sequence[str]) -> NDArray[np.intp]:
+def column_means_interval(
+    values: Float[Tensor, "row number"], *, resamples: int, seed: int
+) -> Float[Tensor, "2 number"]:
+    """Return the intervals of the means of columns; torch draws the rows, on every rank the same.
+
+    Args:
+        values: One row per problem.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the resampling.
+
+    Returns:
+        The lower and the upper ends.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rows = len(values)
+    means = torch.stack(
+        [
+            values[torch.randint(rows, (rows,), generator=generator)].mean(dim=0)
+            for _ in range(resamples)
+        ]
+    )
+    return means.quantile(torch.tensor(_TAILS, dtype=means.dtype), dim=0)
+
+
+def _number_groups(groups: Sequence[str]) -> NDArray[np.intp]:
     names, group = np.unique(np.asarray(groups, dtype=object), return_inverse=True)
     if len(names) < 2:
         raise ValueError(f"expected rows of at least two prompts, got {len(names)}")

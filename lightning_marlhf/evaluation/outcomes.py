@@ -1,4 +1,4 @@
-"""Verdicts -> one outcome for each pair: orders that disagree are a tie, annotators vote."""
+"""One outcome per pair from its verdicts: orders that disagree are a tie, annotators vote."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from lightning_marlhf.records import Verdict
 
 TIE, INVALID = "tie", "invalid"
-SCORES = {"a": 1.0, TIE: 0.5, "b": 0.0}  # what an outcome is worth to a
+SCORES = {"a": 1.0, TIE: 0.5, "b": 0.0}  # score of a for each outcome
 
 
 def latest(verdicts: Iterable[Verdict]) -> list[Verdict]:
@@ -17,9 +17,9 @@ def latest(verdicts: Iterable[Verdict]) -> list[Verdict]:
 def outcomes(verdicts: Iterable[Verdict]) -> dict[str, str]:
     """Return "a", "b", "tie" or "invalid" for each pair, by its id, in the order of the verdicts.
 
-    Both orders of one judge have to name the same winner; else the pair is a tie, and where one of them could not be
-    read it is invalid. Several judges (the annotators of one file) vote: the winner with more votes, or a tie; invalid
-    votes do not count, and a pair without any other is invalid.
+    Both orders of one judge have to name the same winner; otherwise the pair is a tie, or invalid where one of the two
+    verdicts is. Several judges (the annotators of one file) vote: the winner has more votes, or it is a tie; invalid
+    votes do not count, and a pair without any other vote is invalid.
     """
     by_judge: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for verdict in latest(verdicts):
@@ -31,7 +31,7 @@ def outcomes(verdicts: Iterable[Verdict]) -> dict[str, str]:
 
 
 def by_judge(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
-    """Sort verdicts by who gave them."""
+    """Group verdicts by judge."""
     sorted_: dict[str, list[Verdict]] = defaultdict(list)
     for verdict in verdicts:
         sorted_[verdict.judge].append(verdict)
@@ -39,7 +39,7 @@ def by_judge(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
 
 
 def valid(found: Mapping[str, str]) -> dict[str, str]:
-    """Leave out the pairs that are invalid."""
+    """Drop invalid pairs."""
     return {pair_id: outcome for pair_id, outcome in found.items() if outcome != INVALID}
 
 

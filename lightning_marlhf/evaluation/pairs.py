@@ -1,34 +1,39 @@
-"""Two files of completions -> pairs of answers to the same prompt."""
+"""Pairs of responses to the same prompt: formed from two files of completions, and drawn for judging."""
 
 import hashlib
-from collections import Counter
+import re
+import sys
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from lightning_marlhf.display.text import printable
+from lightning_marlhf.inference.completions import read_responses
 from lightning_marlhf.records import Completion
 from lightning_marlhf.tasks import dialogue
 from lightning_marlhf.tasks.dialogue import Turn
 
 _DIGITS = 16  # of hexadecimal digests: 64 bits
-
+_SUBREDDIT = re.compile(r"^Subreddit: r/(\S+)", re.MULTILINE)
 
 TokenIds = tuple[Sequence[int], Sequence[int]]
-"""Of a prompt and of the answer to it."""
+"""Token ids of a prompt and of the response to it."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two answers to one prompt.
+    """Two responses to one prompt.
 
     Attributes:
-        pair_id: of the prompt, and which of its answers these are; the same for any two models.
-        prompt: as the models saw it.
-        a: an answer, without special tokens.
-        b: the other one.
-        reference: what the task holds as truth (facts, a human answer), where there is one.
-        ended: of a and of b: False where it was cut off at the limit of tokens.
-        messages: what a chat template wrote as the prompt; None: plain text.
-        ids: of a and of b: the tokens of prompt and answer, where they were kept.
+        pair_id: Names the prompt, and which of its responses these are; the same for any two models.
+        prompt: The prompt as the models saw it.
+        a: One response, without special tokens.
+        b: The other response.
+        reference: What the task holds as truth (facts, a human response), where there is one.
+        ended: For a and for b: False where the response was cut off at the limit of tokens.
+        messages: Dialogue that a chat template wrote as the prompt; None: plain text.
+        ids: For a and for b: the tokens of prompt and response, where they were kept.
     """
 
     pair_id: str
@@ -42,7 +47,7 @@ class Pair:
 
     @property
     def asked(self) -> str:
-        """The prompt as people and language models read it, without the marks of a chat template."""
+        """The prompt as people and language models read it, without the markup of a chat template."""
         return self.prompt if self.messages is None else dialogue.to_plain(self.messages)
 
     @property
@@ -53,12 +58,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """The pairs, and what found no partner.
+    """Pairs of two files, and the responses without a partner.
 
     Attributes:
-        pairs: in the order of a's file.
-        only_a: prompts' ids whose answer is in a's file alone.
-        only_b: those in b's file alone.
+        pairs: In the order of a's file.
+        only_a: Ids of pairs whose response is in a's file alone.
+        only_b: Ids of pairs whose response is in b's file alone.
     """
 
     pairs: tuple[Pair, ...]
@@ -66,41 +71,89 @@ class Pairing:
     only_b: tuple[str, ...]
 
 
-def pair_completions(a: Sequence[Completion], b: Sequence[Completion]) -> Pairing:
-    """Pair the k-th answer to a prompt in ``a`` with the k-th answer to the same prompt in ``b``.
+def read_pairs(a: Path, b: Path) -> Pairing:
+    """Pair the responses of two files, and say on standard error which rows are left out.
 
-    Prompts are the same where their texts are, whatever the sample ids: files of other programs have others. Dialogues
-    are the same where their messages are, whatever template each model was asked in.
+    Raises:
+        ValueError: They have no prompt in common.
     """
-    first, second = dict(_by_prompt(a)), dict(_by_prompt(b))
-    pairs = tuple(_pair(key, row, second[key]) for key, row in first.items() if key in second)
+    pairing = pair_completions(read_responses(a), read_responses(b))
+    if not pairing.pairs:
+        raise ValueError(
+            f"{a} and {b} have no prompt in common: expected responses to the same prompts"
+        )
+    for path, alone in ((a, pairing.only_a), (b, pairing.only_b)):
+        if alone:
+            why = "no such prompt, or fewer responses to it, in the other file"
+            sys.stderr.write(printable(f"{path}: rows left out: {len(alone)} ({why})\n"))
+    return pairing
+
+
+def pair_completions(a: Sequence[Completion], b: Sequence[Completion]) -> Pairing:
+    """Pair the k-th response to a prompt in ``a`` with the k-th response to the same prompt in ``b``.
+
+    Prompts are the same where their texts are, whatever the sample ids, which other programs choose in their own way.
+    Dialogues are the same where their messages are, whatever template wrote each model's prompt.
+    """
+    first, second = dict(_by_pair_id(a)), dict(_by_pair_id(b))
+    pairs = tuple(
+        Pair(
+            pair_id,
+            row.prompt,
+            row.response,
+            second[pair_id].response,
+            reference=row.reference,
+            ended=(row.ended, second[pair_id].ended),
+            messages=row.messages,
+            ids=(kept_ids(row), kept_ids(second[pair_id])),
+        )
+        for pair_id, row in first.items()
+        if pair_id in second
+    )
     return Pairing(
         pairs=pairs,
-        only_a=tuple(key for key in first if key not in second),
-        only_b=tuple(key for key in second if key not in first),
+        only_a=tuple(pair_id for pair_id in first if pair_id not in second),
+        only_b=tuple(pair_id for pair_id in second if pair_id not in first),
     )
 
 
-def _pair(pair_id: str, a: Completion, b: Completion) -> Pair:
-    return Pair(
-        pair_id,
-        a.prompt,
-        a.response,
-        b.response,
-        reference=a.reference,
-        ended=(a.ended, b.ended),
-        messages=a.messages,
-        ids=(kept_ids(a), kept_ids(b)),
-    )
+def draw(pairs: Sequence[Pair], n: int | None, *, seed: int, by_subreddit: bool) -> list[Pair]:
+    """Draw the pairs of ``n`` prompts by a hash of seed and prompt: a larger draw contains the smaller one.
+
+    Args:
+        pairs: Pairs to draw from.
+        n: Number of prompts; None, or at least as many as there are: all.
+        seed: Seed of the draw.
+        by_subreddit: Each subreddit gets its share of the n, as exactly as whole numbers can.
+    """
+    prompts = sorted({pair.prompt for pair in pairs}, key=lambda prompt: digest(str(seed), prompt))
+    if n is None or n >= len(prompts):
+        return list(pairs)
+    chosen = set(_stratify(prompts, n) if by_subreddit else prompts[:n])
+    return [pair for pair in pairs if pair.prompt in chosen]
+
+
+def _stratify(prompts: Sequence[str], n: int) -> list[str]:
+    """Take the first prompts of each subreddit; the places left over go to the largest remainders, one each."""
+    strata: dict[str, list[str]] = defaultdict(list)
+    for prompt in prompts:
+        found = _SUBREDDIT.search(prompt)
+        strata[found[1] if found else ""].append(prompt)
+    exact = {name: n * len(group) / len(prompts) for name, group in strata.items()}
+    places = {name: int(share) for name, share in exact.items()}
+    by_remainder = sorted(strata, key=lambda name: (places[name] - exact[name], name))
+    for name in by_remainder[: n - sum(places.values())]:
+        places[name] += 1
+    return [prompt for name, group in strata.items() for prompt in group[: places[name]]]
 
 
 def asked(row: Completion) -> str:
-    """Give what a completion answers: its prompt, without the marks of a chat template."""
+    """Return a completion's prompt without the markup of a chat template."""
     return row.prompt if row.messages is None else dialogue.to_plain(row.messages)
 
 
 def kept_ids(row: Completion) -> TokenIds | None:
-    """Give the tokens of a completion's prompt and response; None where they were not kept."""
+    """Return the tokens of a completion's prompt and response; None where they were not kept."""
     if row.prompt_ids is None or row.response_ids is None:
         return None
     return row.prompt_ids, row.response_ids
@@ -115,8 +168,8 @@ def digest(*texts: str) -> str:
     return sha.hexdigest()[:_DIGITS]
 
 
-def _by_prompt(rows: Sequence[Completion]) -> Iterator[tuple[str, Completion]]:
-    """Name each row by its prompt and its number among that prompt's answers, from 0."""
+def _by_pair_id(rows: Sequence[Completion]) -> Iterator[tuple[str, Completion]]:
+    """Name each row by its prompt and its number among that prompt's responses, from 0."""
     seen: Counter[str] = Counter()
     for row in rows:
         prompt = asked(row)

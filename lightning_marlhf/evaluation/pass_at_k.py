@@ -15,10 +15,10 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from lightning_marlhf.evaluation.bootstrap import column_means_interval
 from lightning_marlhf.ranges import PositiveInt, checked
 
 _NAME_BYTES = 32  # of a difficulty's name; gathered over ranks as that many bytes
-_CONFIDENCE = 0.95
 
 
 def pass_at_k(
@@ -52,37 +52,12 @@ def pass_at_k(
     return 1 - all_wrong
 
 
-def bootstrap_interval(
-    values: Float[Tensor, "problem number"], *, resamples: int, seed: int
-) -> Float[Tensor, "2 number"]:
-    """Say between what the means over problems lie with 95 %, by the percentile bootstrap over problems.
-
-    Args:
-        values: numbers of each problem.
-        resamples: how many times as many problems are drawn again.
-        seed: of the draws.
-
-    Returns:
-        The lower and the upper ends.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    problems = len(values)
-    means = torch.stack(
-        [
-            values[torch.randint(problems, (problems,), generator=generator)].mean(dim=0)
-            for _ in range(resamples)
-        ]
-    )
-    tail = (1 - _CONFIDENCE) / 2
-    return means.quantile(torch.tensor([tail, 1 - tail], dtype=means.dtype), dim=0)
-
-
 @checked
 class PassAtK(Metric):
     """Share of problems solved with k tries, and what APPS reports, overall and by difficulty.
 
     ``compute`` gives, each also as ``name/difficulty``, the numbers but for the counts also as ``name_low`` and
-    ``name_high``, the ends of an interval of 95 % over problems (see ``bootstrap_interval``):
+    ``name_high``, the ends of an interval of 95 % over problems (see `bootstrap.column_means_interval`):
 
     - ``pass@k`` for each k that every problem has samples for;
     - ``strict_accuracy``: share of samples that pass all tests, mean over problems; the same as pass@1;
@@ -216,7 +191,7 @@ class PassAtK(Metric):
         values["strict_accuracy"] = num_correct / num_samples.double()
         values["test_case_average"] = problems.test_case_average
         columns = torch.stack([*values.values()], dim=1)
-        ends = bootstrap_interval(columns, resamples=self.resamples, seed=self.seed)
+        ends = column_means_interval(columns, resamples=self.resamples, seed=self.seed)
         numbers = {}
         for name, mean, low, high in zip(
             values, columns.mean(dim=0).tolist(), *ends.tolist(), strict=True

@@ -1,134 +1,204 @@
-"""A folder of scored completions: made or taken over, and scored; the same command goes on after an interruption."""
+"""A folder of completions with scores: generated or copied, scored once, and resumed by the same command."""
 
-import argparse
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_marlhf.commands import errors
+from lightning_marlhf.config.options import ConfigError
 from lightning_marlhf.display.counter import Counter
-from lightning_marlhf.evaluation.pairs import asked
-from lightning_marlhf.evaluation.scored_files import (
-    CACHE_FILE,
-    Scorers,
-    add_scorer_options,
-    read_scorers,
+from lightning_marlhf.evaluation.pairs import asked, digest, kept_ids
+from lightning_marlhf.files import cut_unfinished_line
+from lightning_marlhf.inference.completions import batches, read_responses
+from lightning_marlhf.inference.options import LoadOptions, device_and_dtype
+from lightning_marlhf.ranges import PositiveInt
+from lightning_marlhf.records import (
+    Completion,
+    Record,
+    append_jsonl,
+    read_completions,
+    read_records,
+    write_jsonl,
 )
-from lightning_marlhf.inference.completions_file import read_answers
-from lightning_marlhf.records import Completion, append_jsonl, write_jsonl
+from lightning_marlhf.tasks.tiny_tldr import FACTS, gold_score
 
 if TYPE_CHECKING:
-    from lightning_marlhf.inference.answer_job import AnswerJob
+    from lightning_marlhf.inference.completions import CompletionJob
+    from lightning_marlhf.inference.loading import Exporter
+
+RM, HELD_OUT, GOLD = "rm", "held_out", "gold"
+CACHE_FILE = "scores.jsonl"
+_GOLD_SOURCE = "exact score of tiny TL;DR"
+_Known = dict[
+    tuple[str, str], float
+]  # by the reward model, with its settings, and the digest of the text
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringOptions(LoadOptions):
+    """What scores completions, and where they are kept.
+
+    Args:
+        reward_model: Sequence classifier (run directory, export/ folder, .ckpt of a run, Hugging Face folder or Hub
+            id; MODEL#LABEL names the label whose logit is the score); its score is called rm. A second one, held out
+            from training, is reported as held_out.
+        gold: Also report the exact score of tiny TL;DR, as gold; needs prompts with `reference`.
+        chat_template: Show reward models dialogues in their own chat template.
+        batch_size: Responses per forward pass.
+        out: Folder of completions, scores and results; rerun to resume.
+        overwrite: Begin --out anew.
+    """
+
+    reward_model: tuple[str, ...] = ()
+    gold: bool = False
+    chat_template: bool = False
+    batch_size: PositiveInt = 16
+    out: Path
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        models = self.reward_model
+        if len(models) > 2 or len(set(models)) < len(models):
+            raise ConfigError(
+                f"--reward-model: expected one, and perhaps another held out from training, got {', '.join(models)}"
+            )
+        if self.out.exists() and not self.out.is_dir():
+            raise ConfigError(f"--out {self.out}: expected a folder, got a file")
+
+
+@dataclass(frozen=True)
+class TextScore(Record):
+    """The score that one reward model gives to one response."""
+
+    scorer: str  # the reward model, and how it is run
+    text: str  # digest of prompt, response, their messages and tokens, and how the response ended
+    score: float
 
 
 class ScoredFolder:
-    """Completions and their scores, below one folder.
+    """Completions and their scores, in `completions/*.jsonl` and `scores.jsonl` of one folder.
 
     Args:
-        folder: `completions/*.jsonl` and `scores.jsonl` are kept in it.
-        scorers: who scores.
-        overwrite: begin anew, whatever is there.
+        options: What scores, and where.
+        exporter: Makes the folder of a checkpoint that is named as a model.
 
-    Raises:
-        ValueError: the folder is a file.
+    Attributes:
+        sources: What gives each score, by its name.
     """
 
-    def __init__(self, folder: Path, scorers: Scorers, *, overwrite: bool) -> None:
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(f"--out {folder}: expected a folder, got a file")
-        self.folder = folder
-        self.scorers = scorers
-        self.overwrite = overwrite
+    def __init__(self, options: ScoringOptions, *, exporter: "Exporter") -> None:
+        self.options = options
+        self.device, self.dtype = device_and_dtype(options.dtype)
+        self._exporter = exporter
+        self._models = dict(zip((RM, HELD_OUT), options.reward_model, strict=False))
+        self.sources = {**self._models, **({GOLD: _GOLD_SOURCE} if options.gold else {})}
 
-    def answer(self, jobs: Mapping[str, "AnswerJob"]) -> list[Path]:
-        """Make the answers that are not there yet.
+    def generate(self, jobs: Mapping[str, "CompletionJob"]) -> list[Path]:
+        """Generate the responses that are missing.
 
         Args:
-            jobs: of one model, by the names of their files.
+            jobs: Jobs of one model, by the names of their files.
 
         Returns:
-            A file for each job.
+            One file per job.
         """
         files = {name: self._file(name) for name in jobs}
-        wanted = {
-            name: job.wanted() if self.overwrite else job.missing(files[name])
+        overwrite = self.options.overwrite
+        missing = {
+            name: job.requests() if overwrite else job.missing(files[name])
             for name, job in jobs.items()
         }
-        if any(wanted.values()):
+        if any(missing.values()):
             with next(iter(jobs.values())).load() as model:
                 for name, job in jobs.items():
-                    if self.overwrite:
+                    if overwrite:
                         files[name].unlink(missing_ok=True)
-                    fitting = job.fitting(model, wanted[name])
-                    with Counter(f"answers ({name})", len(fitting)) as counter:
-                        for made in job.make(model, fitting):
-                            append_jsonl(files[name], map(_without_trace, made))
-                            counter.add(len(made))
+                    requests = job.tokenize(model, missing[name])
+                    job.append_to(files[name], model, requests, label=f"responses ({name})")
         return list(files.values())
 
-    def take(self, completions: Path, name: str) -> Path:
-        """Take over a file of completions; it stays as it is."""
+    def copy(self, completions: Path, name: str) -> Path:
+        """Copy a file of completions into the folder; the original stays as it is."""
         file = self._file(name)
-        write_jsonl(file, map(_without_trace, read_answers(completions)))
+        rows = read_responses(completions)
+        write_jsonl(
+            file, (replace(row, trace=None) for row in rows)
+        )  # traces are large, and unused
         return file
 
     def score(self, files: Sequence[Path]) -> None:
-        """Put the scores into the completions."""
-        cache = self.folder / CACHE_FILE
-        if self.overwrite:
+        """Add all scores to the completions of files; each file is rewritten when everything is scored.
+
+        Raises:
+            ValueError: A row cannot be scored; names the file and the row.
+        """
+        cache = self.options.out / CACHE_FILE
+        if self.options.overwrite:
             cache.unlink(missing_ok=True)
-        self.scorers.score(files, cache)
+        known = _read_cache(cache)
+        for name, model in self._models.items():
+            self._score_missing(model, name, files, known, cache)
+        for file in files:
+            write_jsonl(file, list(self._with_scores(file, known)))
 
     def _file(self, name: str) -> Path:
-        return self.folder / "completions" / f"{name}.jsonl"
+        return self.options.out / "completions" / f"{name}.jsonl"
 
+    def _score_missing(
+        self, model: str, name: str, files: Sequence[Path], known: _Known, cache: Path
+    ) -> None:
+        """Score what a reward model has not scored yet, the longest first, which need the most memory."""
+        key = self._key(model)
+        missing: dict[Path, dict[str, tuple[int, Completion]]] = {}
+        for file in files:
+            rows = missing[file] = {}
+            for number, row in enumerate(read_completions(file), start=1):
+                if (key, text := _text_key(row)) not in known:
+                    rows.setdefault(text, (number, row))
+        total = sum(map(len, missing.values()))
+        if not total:
+            return
+        from lightning_marlhf.evaluation.scoring import answered, reward_model, score_rows
 
-def add_folder_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say who scores, and where everything is kept."""
-    add_scorer_options(parser)
-    parser.add_argument(
-        "--batch-size", type=int, default=16, metavar="N", help="answers at a time (default 16)"
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="FOLDER",
-        help="keep completions, scores and results there; the same command goes on where it was stopped",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="begin --out anew")
+        settings = {"device": self.device, "dtype": self.dtype, "exporter": self._exporter}
+        size, template = self.options.batch_size, self.options.chat_template
+        with (
+            reward_model(model, name=name, chat_template=template, **settings) as scorer,
+            Counter(f"scores by {name}", total, shown=total > size) as counter,
+        ):
+            for file, rows in missing.items():
+                longest_first = sorted(rows.items(), key=lambda each: -len(each[1][1].response))
+                for batch in batches(longest_first, size):
+                    numbers = [number for _, (number, _) in batch]
+                    shown = [answered(row) for _, (_, row) in batch]
+                    try:
+                        scores = score_rows(scorer, shown, numbers=numbers)
+                    except ValueError as error:
+                        raise ValueError(f"{file}: {error}") from error
+                    texts = [text for text, _ in batch]
+                    append_jsonl(
+                        cache, [TextScore(key, *each) for each in zip(texts, scores, strict=True)]
+                    )
+                    known |= {(key, text): x for text, x in zip(texts, scores, strict=True)}
+                    counter.add(len(scores))
 
+    def _with_scores(self, file: Path, known: _Known) -> Iterator[Completion]:
+        for number, row in enumerate(read_completions(file), start=1):
+            text = _text_key(row)
+            scores = {name: known[self._key(model), text] for name, model in self._models.items()}
+            if self.options.gold:
+                scores[GOLD] = _gold(row, f"{file}: row {number}")
+            yield replace(row, scores={**row.scores, **scores})
 
-def open_folder(options: argparse.Namespace, *, device: str, dtype: str) -> ScoredFolder:
-    """Read the options that `add_folder_options` adds."""
-    if options.batch_size < 1:
-        raise ValueError(f"--batch-size: expected at least 1, got {options.batch_size}")
-    scorers = read_scorers(options, device=device, dtype=dtype)
-    return ScoredFolder(options.out, scorers, overwrite=options.overwrite)
-
-
-def call(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
-    """Run a command that keeps what it makes; say so where it is interrupted."""
-
-    def resumable() -> int:
-        try:
-            return run(options)
-        except KeyboardInterrupt:
-            again = (
-                "the same command without --overwrite" if options.overwrite else "the same command"
-            )
-            sys.stderr.write(f"interrupted: what is in {options.out} stays; {again} goes on\n")
-            return errors.INTERRUPTED
-
-    return errors.call(resumable)
+    def _key(self, model: str) -> str:
+        return f"{model} {self.dtype}" + (" chat template" if self.options.chat_template else "")
 
 
 def scores_by_prompt(
     rows: Sequence[Completion], names: Sequence[str]
 ) -> dict[str, dict[str, list[float]]]:
-    """Gather the scores of each prompt's answers: prompt -> name -> scores in the order of the rows."""
+    """Gather the scores of each prompt's responses: prompt -> name -> scores in the order of the rows."""
     found: dict[str, dict[str, list[float]]] = {}
     for row in rows:
         scores = found.setdefault(asked(row), {name: [] for name in names})
@@ -137,6 +207,22 @@ def scores_by_prompt(
     return found
 
 
-def _without_trace(row: Completion) -> Completion:
-    """Leave out what nobody reads of a large pool."""
-    return replace(row, trace=None)
+def _read_cache(cache: Path) -> _Known:
+    if not cache.exists():
+        return {}
+    cut_unfinished_line(cache)
+    return {(row.scorer, row.text): row.score for row in read_records(cache, TextScore)}
+
+
+def _text_key(row: Completion) -> str:
+    shown = json.dumps([row.messages, kept_ids(row)])
+    return digest(row.prompt, row.response, "ended" if row.ended else "cut off", shown)
+
+
+def _gold(row: Completion, where: str) -> float:
+    try:
+        return gold_score(row.response, {name: row.reference[name] for name in FACTS})
+    except (KeyError, TypeError):
+        raise ValueError(
+            f"{where}: expected `reference` with the facts of a tiny TL;DR post, which --gold needs"
+        ) from None

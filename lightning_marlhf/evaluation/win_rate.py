@@ -1,27 +1,34 @@
-"""How often a is preferred to b: rates, intervals, and what may have misled the judge."""
+"""Win rates: how often a is preferred to b, with intervals, effects of order, and length control.
+
+The length-controlled win rate is a logistic fit of the outcomes on the difference of lengths, evaluated at equal
+lengths. It is not AlpacaEval's LC (arXiv 2404.04475), which also has a term for the difficulty of each of its own 805
+instructions.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from numpy.typing import NDArray
+from scipy import optimize, special, stats
 
-from lightning_marlhf.evaluation import length_control, outcomes
+from lightning_marlhf.evaluation import outcomes
 from lightning_marlhf.evaluation.bootstrap import CONFIDENCE, interval, mean_interval
 from lightning_marlhf.evaluation.pairs import Pair
 from lightning_marlhf.records import Verdict, WinRate
 
-FEW_PAIRS = 100  # below, length control is unreliable
-_REFITS = 500  # resamples, each of which is fitted
+FEW_PAIRS = 100  # length control is unreliable with fewer
+_REFITS = 500  # bootstrap resamples of length control, each of which is fitted
+_PRIOR_SD = 10.0  # of both coefficients; keeps them finite where length alone decides every pair
 
 
 def summarize(verdicts: Sequence[Verdict], pairs: Sequence[Pair], *, seed: int = 0) -> WinRate:
-    """Count verdicts.
+    """Summarise verdicts as a win rate.
 
     Args:
-        verdicts: of one judge, or of several annotators who then vote.
-        pairs: the pairs that were judged; verdicts on others do not count.
-        seed: of the bootstrap.
+        verdicts: Verdicts of one judge, or of several annotators, who then vote.
+        pairs: Judged pairs; verdicts on others do not count.
+        seed: Seed of the bootstrap.
     """
     by_id = {pair.pair_id: pair for pair in pairs}
     verdicts = [v for v in outcomes.latest(verdicts) if v.pair_id in by_id]
@@ -100,22 +107,44 @@ def _lengths(scores: np.ndarray, pairs: Sequence[Pair], *, seed: int) -> dict[st
 def _length_controlled(
     scores: np.ndarray, a: np.ndarray, b: np.ndarray, pairs: Sequence[Pair], *, seed: int
 ) -> tuple[float | None, float | None, float | None, str]:
+    """Return the length-controlled win rate, the ends of its interval, and a remark on its reliability."""
     prompts = [pair.prompt for pair in pairs]
     if len(set(scores)) < 2 or len(set(prompts)) < 2:
         why = "all outcomes are the same" if len(set(scores)) == 1 else "too few pairs"
         return None, None, None, f"no length-controlled win rate: {why}"
-    relative = length_control.relative_lengths(a, b)
+    scale = (a - b).std()
+    relative = np.tanh((a - b) / scale) if scale > 0 else np.zeros_like(a)
 
     def statistic(rows: np.ndarray) -> float:
-        return length_control.fit(scores[rows], relative[rows]).win_rate
+        return _rate_at_equal_lengths(scores[rows], relative[rows])
 
     low, high = map(float, interval(statistic, prompts, resamples=_REFITS, seed=seed))
-    few = (
-        f"the length-controlled win rate is unreliable below {FEW_PAIRS} pairs"
-        if len(scores) < FEW_PAIRS
-        else ""
-    )
-    return length_control.fit(scores, relative).win_rate, low, high, few
+    few = f"the length-controlled win rate is unreliable below {FEW_PAIRS} pairs"
+    remark = few if len(scores) < FEW_PAIRS else ""
+    return _rate_at_equal_lengths(scores, relative), low, high, remark
+
+
+def _rate_at_equal_lengths(scores: NDArray, relative: NDArray) -> float:
+    """Fit P(a wins) = sigmoid(level + slope * relative) by (lightly penalised) maximum likelihood.
+
+    Args:
+        scores: Outcome of each pair, from 0 (b wins) to 1 (a wins).
+        relative: tanh of the difference of lengths (a - b) in standard deviations.
+
+    Returns:
+        sigmoid(level).
+    """
+
+    def loss(coefficients: NDArray) -> tuple[float, NDArray]:
+        logits = coefficients[0] + coefficients[1] * relative
+        penalty = (coefficients**2).sum() / (2 * _PRIOR_SD**2)
+        residual = special.expit(logits) - scores
+        value = (np.logaddexp(0, logits) - scores * logits).sum() + penalty
+        gradient = np.array([residual.sum(), (residual * relative).sum()])
+        return float(value), gradient + coefficients / _PRIOR_SD**2
+
+    level, _ = optimize.minimize(loss, np.zeros(2), jac=True, method="BFGS").x
+    return float(special.expit(level))
 
 
 def _mean(values: Sequence[float] | np.ndarray) -> float | None:

@@ -1,10 +1,10 @@
-"""What `win-rate` writes and prints: each judge's numbers, and how far judges agree."""
+"""The report of `win-rate`, written and printed: each judge's win rate, and the agreement of judges."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning_marlhf.display.blocks import Block, Bullets, Section, Table, Text, cells
 from lightning_marlhf.display.columns import align
@@ -12,29 +12,28 @@ from lightning_marlhf.display.markdown import render_markdown
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation import outcomes
 from lightning_marlhf.evaluation.agreement import Agreement, agreement, pairwise
+from lightning_marlhf.evaluation.judging import Judged
 from lightning_marlhf.evaluation.pairs import Pair
 from lightning_marlhf.evaluation.win_rate import summarize
-from lightning_marlhf.records import WinRate, write_json, write_text
+from lightning_marlhf.files import write_json, write_text
+from lightning_marlhf.records import WinRate
 
-if TYPE_CHECKING:
-    from lightning_marlhf.commands.win_rate import Judged
-
-MOST_INVALID = 0.05  # share of pairs; above it the other numbers cannot be trusted
+MOST_INVALID = 0.05  # share of pairs, above which the other numbers cannot be trusted
 _TRAINED_ON = (
     "a reward model favours policies that were trained on it: judge by one that was held out"
 )
-_NONE = "not known"
+_UNKNOWN = "not known"
 
 
 @dataclass(frozen=True)
 class Report:
-    """The numbers of a comparison."""
+    """Win rates by each judge, and the agreement of every two."""
 
-    rates: tuple[tuple["Judged", WinRate], ...]
+    rates: tuple[tuple[Judged, WinRate], ...]
     agreements: tuple[Agreement, ...]
 
     def write(self, results: Path, page: Path, settings: Mapping[str, Any]) -> None:
-        """Write the numbers as JSON, and the page for people."""
+        """Write the numbers as JSON, and a page of Markdown."""
         judges = [
             {**rate.to_dict(), "judge": judged.judge, "prompt_version": judged.prompt_version}
             for judged, rate in self.rates
@@ -44,7 +43,7 @@ class Report:
         write_text(page, render_markdown("Win rate", self._sections(settings)))
 
     def lines(self, settings: Mapping[str, Any]) -> Iterator[str]:
-        """Yield what is printed."""
+        """Yield the lines that are printed."""
         yield printable(_compared(settings), keep="")
         for judged, rate in self.rates:
             yield ""
@@ -70,8 +69,8 @@ class Report:
         return sections
 
 
-def make(judged: Sequence["Judged"], pairs: Sequence[Pair], *, seed: int) -> Report:
-    """Compute the numbers of all judges, and the agreement of every two judges, and of the people in one file."""
+def make(judged: Sequence[Judged], pairs: Sequence[Pair], *, seed: int) -> Report:
+    """Compute each judge's win rate, and the agreement of every two judges and of the people in one file."""
     rates = tuple((each, summarize(each.verdicts, pairs, seed=seed)) for each in judged)
     found = {each.judge: outcomes.outcomes(each.verdicts) for each in judged}
     agreements = [
@@ -82,8 +81,9 @@ def make(judged: Sequence["Judged"], pairs: Sequence[Pair], *, seed: int) -> Rep
     return Report(rates, (*agreements, *itertools.chain.from_iterable(within)))
 
 
-def problems(judged: Sequence["Judged"]) -> Iterator[str]:
-    """Say whose verdicts could too often not be read."""
+def problems(judged: Sequence[Judged]) -> Iterator[str]:
+    """Yield errors: judges that stopped early, or whose verdicts are too often invalid."""
+    yield from (each.stopped for each in judged if each.stopped)
     for each in judged:
         found = outcomes.outcomes(each.verdicts)
         invalid = len(found) - len(outcomes.valid(found))
@@ -103,12 +103,12 @@ def _compared(settings: Mapping[str, Any]) -> str:
     )
 
 
-def _headline(judged: "Judged") -> str:
+def _headline(judged: Judged) -> str:
     return judged.judge + (f", asked {judged.prompt_version}" if judged.prompt_version else "")
 
 
-def _labels(judged: "Judged", rate: WinRate) -> dict[str, str]:
-    of = "" if rate.pairs == judged.pairs else f" of {judged.pairs}"
+def _labels(judged: Judged, rate: WinRate) -> dict[str, str]:
+    of = "" if rate.pairs == judged.num_pairs else f" of {judged.num_pairs}"
     order = {
         "flips with the order": rate.flip_rate,
         "first shown wins": rate.first_position_rate,
@@ -123,13 +123,13 @@ def _labels(judged: "Judged", rate: WinRate) -> dict[str, str]:
         "length-controlled": _percent(
             rate.length_controlled, rate.length_controlled_low, rate.length_controlled_high
         ),
-        "longer answer wins": _percent(rate.longer_wins),
+        "longer response wins": _percent(rate.longer_wins),
         "mean length, a / b": f"{_number(rate.mean_length_a, '.0f')} / {_number(rate.mean_length_b, '.0f')} characters",
         **{label: _percent(share) for label, share in order.items() if share is not None},
     }
 
 
-def _remarks(judged: "Judged", rate: WinRate) -> list[str]:
+def _remarks(judged: Judged, rate: WinRate) -> list[str]:
     return [*rate.remarks, *([_TRAINED_ON] if judged.judge.startswith("rm:") else [])]
 
 
@@ -147,10 +147,10 @@ def _agreement(found: Agreement) -> str:
 
 def _percent(value: float | None, low: float | None = None, high: float | None = None) -> str:
     if value is None:
-        return _NONE
+        return _UNKNOWN
     ends = "" if low is None or high is None else f" ({100 * low:.1f} to {100 * high:.1f})"
     return f"{100 * value:.1f} %{ends}"
 
 
 def _number(value: float | None, form: str) -> str:
-    return _NONE if value is None else format(value, form)
+    return _UNKNOWN if value is None else format(value, form)

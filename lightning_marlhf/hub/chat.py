@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.hub.sources import SourceError, first_line
 
-_ANSWER = "answer"
+_CONTENT = "answer"
 
 
 class RefusedDialogueError(SourceError):
@@ -21,14 +21,14 @@ def render(
     tokenizer: PreTrainedTokenizerBase,
     turns: Sequence[Mapping[str, str]],
     *,
-    answer_follows: bool = False,
+    response_follows: bool = False,
 ) -> str:
     """Write a dialogue as the tokenizer's chat template says.
 
     Args:
         tokenizer: with a chat template.
         turns: each with ``role`` ("system", "user", "assistant") and ``content``.
-        answer_follows: end where the assistant is to speak.
+        response_follows: end where the assistant is to speak.
 
     Raises:
         SourceError: there is no template.
@@ -37,7 +37,7 @@ def render(
     require_template(tokenizer)
     try:
         return tokenizer.apply_chat_template(  # type: ignore[no-any-return]
-            list(turns), tokenize=False, add_generation_prompt=answer_follows
+            list(turns), tokenize=False, add_generation_prompt=response_follows
         )
     except Exception as error:  # a template is a program, which may fail in any way
         raise RefusedDialogueError(
@@ -45,28 +45,30 @@ def render(
         ) from error
 
 
-def render_answer(
-    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str, str]], answer: str
+def render_response(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str, str]], response: str
 ) -> str:
-    """Give what the template writes for an answer, from where the assistant is to speak to the end of its turn.
+    """Give what the template writes for a response, from where the assistant is to speak to the end of its turn.
 
     An EOS is left out: it is added where texts become tokens.
 
     Args:
         tokenizer: with a chat template.
         turns: what is answered.
-        answer: what the assistant says.
+        response: what the assistant says.
 
     Raises:
-        RefusedDialogueError: the template refuses the dialogue, or writes its beginning in another way when an answer
+        RefusedDialogueError: the template refuses the dialogue, or writes its beginning in another way when a response
             follows.
     """
-    prompt = render(tokenizer, turns, answer_follows=True)
-    whole = render(tokenizer, [*turns, {"role": "assistant", "content": answer}])
+    prompt = render(tokenizer, turns, response_follows=True)
+    whole = render(tokenizer, [*turns, {"role": "assistant", "content": response}])
     if not whole.startswith(prompt):
-        raise RefusedDialogueError("the chat template writes another prompt when an answer follows")
+        raise RefusedDialogueError(
+            "the chat template writes another prompt when a response follows"
+        )
     end = whole.removeprefix(prompt).rstrip()
-    return end.removesuffix(tokenizer.eos_token or "") if answer.strip() else ""
+    return end.removesuffix(tokenizer.eos_token or "") if response.strip() else ""
 
 
 def require_template(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -79,12 +81,12 @@ def require_template(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Find the special token by which the template ends an answer: Gemma's ``<end_of_turn>``; None where it has none.
+    """Find the special token by which the template ends a response: Gemma's ``<end_of_turn>``; None where it has none.
 
     Instruction-tuned models end with it, which is not always their tokenizer's EOS, nor a special token with a name.
     """
     system = {"role": "system", "content": "rules"}
-    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": _ANSWER}]
+    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": _CONTENT}]
     text = ""
     for dialogue in (
         [system, *turns],
@@ -92,6 +94,6 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
     ):  # some templates refuse a system's turn, some want it
         with suppress(RefusedDialogueError):
             text = render(tokenizer, dialogue)
-    _, answer, after = text.rpartition(_ANSWER)
-    ids = tokenizer(after.lstrip(), add_special_tokens=False).input_ids if answer else []
+    _, response, after = text.rpartition(_CONTENT)
+    ids = tokenizer(after.lstrip(), add_special_tokens=False).input_ids if response else []
     return ids[0] if ids and ids[0] in tokenizer.added_tokens_decoder else None

@@ -1,4 +1,4 @@
-"""Tokenizers, ready for RLHF: pad is never EOS, and every stage makes the same tokens of a prompt and its answer."""
+"""Tokenizers, ready for RLHF: pad is never EOS, and every stage makes the same tokens of a prompt and its response."""
 
 import logging
 from collections.abc import Container, Sequence
@@ -38,17 +38,17 @@ _STRANGE = (
 
 @dataclass(frozen=True)
 class Pair:
-    """One prompt with one answer, its end included."""
+    """One prompt with one response, its end included."""
 
     prompt: Tokens
-    answer: Tokens
+    response: Tokens
 
 
 def load_tokenizer(
     source: str,
     *,
     for_training: bool = True,
-    for_answers: bool = True,
+    for_generation: bool = True,
     pad_token: str | None = None,
 ) -> PreTrainedTokenizerBase:
     """Load a tokenizer that can tell padding from the end of a response.
@@ -56,7 +56,7 @@ def load_tokenizer(
     Args:
         source: a folder or a Hub id.
         for_training: False lets padding look like EOS: a mask says what is padding, and nothing is learnt from it.
-        for_answers: False needs no EOS: an encoder that only scores has none.
+        for_generation: False needs no EOS: an encoder that only scores has none.
         pad_token: a token of the vocabulary that stands in no text, or ``<pad>``, which is added where it is missing.
             None keeps the tokenizer's own, or takes the first of UNUSED_TOKENS where that is missing or is EOS.
 
@@ -68,7 +68,7 @@ def load_tokenizer(
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if not for_training and tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
-    if for_answers and tokenizer.eos_token_id is None:
+    if for_generation and tokenizer.eos_token_id is None:
         raise SourceError(
             f"The tokenizer of {source} has no EOS token, so responses cannot end: "
             "set its eos_token."
@@ -151,65 +151,65 @@ def encode_prompts(
 def encode_pairs(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
-    answers: Sequence[str],
+    responses: Sequence[str],
     *,
     ended: Sequence[bool] | None = None,
     joined: bool = False,
     special_tokens: bool = True,
 ) -> list[Pair]:
-    """Tokenise prompts with their answers, as SFT and reward models learn them and as scorers read them.
+    """Tokenise prompts with their responses, as SFT and reward models learn them and as scorers read them.
 
-    One EOS follows the answer, unless it ends with EOS or the template's end of turn as text;
+    One EOS follows the response, unless it ends with EOS or the template's end of turn as text;
     an encoder's separator closes every row instead.
 
     Args:
         tokenizer: of the model.
         prompts: as for `encode_prompts`.
-        answers: one for each prompt.
-        ended: False where an answer was cut off, so that no EOS follows; None where all ended.
-        joined: tokenise prompt and answer as one text, a token over their border belonging to the answer; else apart.
+        responses: one for each prompt.
+        ended: False where a response was cut off, so that no EOS follows; None where all ended.
+        joined: tokenise prompt and response as one text, a token over their border being the response's; else apart.
         special_tokens: as for `encode_prompts`.
     """
     before, after = _added(tokenizer) if special_tokens else ([], [])
     separator = after if tokenizer.sep_token_id in after else []
     ends = end_tokens(tokenizer)
     names = tuple(tokenizer.convert_ids_to_tokens(ends))
-    answers = [text.rstrip() if text.rstrip().endswith(names) else text for text in answers]
+    responses = [text.rstrip() if text.rstrip().endswith(names) else text for text in responses]
     split = _split_joined if joined else _split_apart
     pairs = []
-    for row, (prompt, answer) in enumerate(split(tokenizer, prompts, answers)):
+    for row, (prompt, response) in enumerate(split(tokenizer, prompts, responses)):
         open_end = ended is not None and not ended[row]
-        closed = bool(separator) or open_end or (bool(answer) and answer[-1] in ends)
+        closed = bool(separator) or open_end or (bool(response) and response[-1] in ends)
         pairs.append(
-            Pair(_begin(prompt, before), [*answer, *([] if closed else ends[:1]), *separator])
+            Pair(_begin(prompt, before), [*response, *([] if closed else ends[:1]), *separator])
         )
     return pairs
 
 
-def decode_answers(
+def decode_responses(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Tokens],
-    answers: Sequence[Tokens],
+    responses: Sequence[Tokens],
     *,
     skip_special_tokens: bool = True,
 ) -> list[str]:
-    """Decode answers as texts that go on from their prompts.
+    """Decode responses as texts that go on from their prompts.
 
-    Llama 2's decoder takes the first space away from every text, so that an answer is decoded behind the last character
-    of its prompt. A space that the decoder itself puts between two words is none of the answer's.
+    Llama 2's decoder removes the first space of every text, so a response is decoded behind the last character of its
+    prompt. A space that the decoder itself puts between two words is none of the response's.
     """
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     special.update(tokenizer.all_special_ids)
     lasts = [_last_character(tokenizer, prompt, special) for prompt in prompts]
-    pairs = [[*last, *answer] for last, answer in zip(lasts, answers, strict=True)]
-    behind, alone = (_decode(tokenizer, rows, skip_special_tokens) for rows in (pairs, answers))
+    pairs = [[*last, *response] for last, response in zip(lasts, responses, strict=True)]
+    behind, alone = (_decode(tokenizer, rows, skip_special_tokens) for rows in (pairs, responses))
     texts = []
-    for last, answer, text, by_itself in zip(
-        _decode(tokenizer, lasts), answers, behind, alone, strict=True
+    for last, response, text, by_itself in zip(
+        _decode(tokenizer, lasts), responses, behind, alone, strict=True
     ):
         going_on = text.removeprefix(last) if text.startswith(last) else by_itself
         if going_on == f" {by_itself}":
-            first = next((token for token in answer if token not in special), answer[0])
+            first = next((token for token in response if token not in special), response[0])
             (written,) = _decode(tokenizer, [[first]])
             going_on = by_itself if tokenizer.convert_ids_to_tokens(first) == written else going_on
         texts.append(going_on)
@@ -239,20 +239,20 @@ def _decode(
 
 
 def _split_apart(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], answers: Sequence[str]
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], responses: Sequence[str]
 ) -> list[tuple[Tokens, Tokens]]:
-    return list(zip(_ids(tokenizer, prompts), _continuing_ids(tokenizer, answers), strict=True))
+    return list(zip(_ids(tokenizer, prompts), _continuing_ids(tokenizer, responses), strict=True))
 
 
 def _split_joined(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], answers: Sequence[str]
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], responses: Sequence[str]
 ) -> list[tuple[Tokens, Tokens]]:
-    """Cut the tokens of prompt and answer at the first token that reaches into the answer.
+    """Cut the tokens of prompt and response at the first token that reaches into the response.
 
     A tokenizer written in Python does not know where its tokens lie: there, the prompt's part is what it has in common
     with the prompt's own tokens.
     """
-    texts = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+    texts = [prompt + response for prompt, response in zip(prompts, responses, strict=True)]
     if not tokenizer.is_fast:
         alone, wholes = _ids(tokenizer, prompts), _ids(tokenizer, texts)
         starts = [_count_common(*pair) for pair in zip(alone, wholes, strict=True)]

@@ -3,6 +3,9 @@
 A model's embeddings may have more rows than its tokenizer has tokens: published ones are padded to a multiple of 64.
 """
 
+import hashlib
+import json
+
 from transformers import PreTrainedTokenizerBase
 
 
@@ -36,3 +39,13 @@ def difference(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> 
         if index not in owner.added_tokens_decoder:
             return f"{name!r} with id {index} is {where} alone"
     return None
+
+
+def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Tell tokenizers apart by what they do: every rule and token, whatever the folder is called."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    entries = json.dumps([type(tokenizer).__name__, tokenizer.get_vocab()], sort_keys=True)
+    rules = backend.to_str() if backend else entries
+    special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    template = getattr(tokenizer, "chat_template", None)
+    return hashlib.sha256(f"{rules}{special}{template}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A dialogue with a model that remembers its turns, and text that appears while it is made."""
+"""A dialogue of several turns with a model, and its text as it is generated."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
 from lightning_marlhf.data.examples import Question, TokenizedQuestion
-from lightning_marlhf.hub.tokenizer import decode_answers, end_tokens
-from lightning_marlhf.inference.answering import Answerer
+from lightning_marlhf.hub.tokenizer import decode_responses, end_tokens
+from lightning_marlhf.inference.loading import LanguageModel
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
 from lightning_marlhf.tasks import dialogue
 from lightning_marlhf.tasks.dialogue import Turn
@@ -19,81 +19,87 @@ Write = Callable[[str], object]
 
 
 class Conversation:
-    """Keeps the turns of a dialogue, in the model's chat template or, where that is not wanted, in HH-RLHF's format.
+    """Keeps the turns of a dialogue, in the model's chat template or in HH-RLHF's format.
 
     Args:
-        answerer: the model.
-        settings: how its answers are sampled.
-        system: what the dialogue begins with; "" for nothing.
-        seed: the same questions get the same answers.
+        model: Who responds.
+        settings: How responses are sampled.
+        system: The system turn that the dialogue begins with; "": none.
+        seed: The same messages get the same responses.
+        chat_template: Whether the model's chat template is used; None: if it has one.
 
     Raises:
-        SourceError: the chat template knows no system turn, and one is wanted.
+        SourceError: The model has no chat template, or one that refuses the system turn.
     """
 
     def __init__(
-        self, answerer: Answerer, settings: SamplingSettings, *, system: str, seed: int
+        self,
+        model: LanguageModel,
+        settings: SamplingSettings,
+        *,
+        system: str,
+        seed: int,
+        chat_template: bool | None = None,
     ) -> None:
-        self.answerer = answerer
-        self.settings = settings
+        has_template = bool(model.tokenizer.chat_template)
+        self.chat_template = has_template if chat_template is None else chat_template
+        self.model = model
+        stop = () if self.chat_template else (dialogue.HUMAN,)
+        self.settings = replace(settings, stop=(*settings.stop, *stop))
         self.seed = seed
-        self.asked = 0
+        self.num_messages = 0
         self._start: list[Turn] = [{"role": "system", "content": system}] if system else []
         self.turns = list(self._start)
         self._tokenize([*self._start, {"role": "user", "content": "?"}])
 
     def reset(self) -> None:
-        """Forget everything but the system's turn."""
+        """Forget everything but the system turn."""
         self.turns = list(self._start)
 
     def undo(self) -> None:
-        """Forget the last question and its answer."""
+        """Forget the last message and its response."""
         if len(self.turns) > len(self._start):
             self.turns = self.turns[:-2]
 
-    def ask(self, text: str, write: Write) -> None:
-        """Answer ``text``, piece by piece; Ctrl-C ends the answer, which then counts as it is.
+    def respond(self, text: str, write: Write) -> None:
+        """Respond to the user's ``text``, piece by piece; Ctrl-C ends the response, which is kept as it is.
 
         Raises:
-            ValueError: the dialogue has become longer than the model can read.
+            ValueError: The dialogue has become longer than the model's context.
         """
         turns: list[Turn] = [*self.turns, {"role": "user", "content": text}]
-        self.asked += 1
-        name = f"question {self.asked}"
-        stop = () if self.answerer.chat_template else (dialogue.HUMAN,)
-        settings = replace(self.settings, stop=(*self.settings.stop, *stop))
-        stream = TextStream(self.answerer.tokenizer, write, stop=settings.stop)
+        self.num_messages += 1
+        name = f"question {self.num_messages}"  # seeds the sampling
+        stream = TextStream(self.model.tokenizer, write, stop=self.settings.stop)
         with suppress(KeyboardInterrupt):
-            self.answerer.answer(
+            self.model.generate(
                 [TokenizedQuestion(Question(name, text), self._tokenize(turns))],
-                settings=settings,
+                settings=self.settings,
                 seeds=row_seeds(self.seed, [name], 0),
                 streamer=stream,
             )
         self.turns = [*turns, {"role": "assistant", "content": stream.text.strip()}]
 
     def _tokenize(self, turns: Sequence[Turn]) -> list[int]:
-        if self.answerer.chat_template:
-            return self.answerer.tokenize_turns(turns)
-        return self.answerer.tokenize(dialogue.to_text(turns))
+        return self.model.tokenize(turns if self.chat_template else dialogue.to_text(turns))
 
 
 class TextStream(BaseStreamer):  # type: ignore[misc]
-    """Writes an answer while it is made, without special tokens and leading spaces.
+    """Writes a response while it is generated, without special tokens and leading spaces.
 
     Args:
-        tokenizer: the model's.
-        write: is handed each new piece.
-        stop: texts at which the answer ends; they are not written.
+        tokenizer: The model's.
+        write: Called with each new piece.
+        stop: Texts at which the response ends; they are not written.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, write: Write, *, stop: Sequence[str] | None
+        self, tokenizer: PreTrainedTokenizerBase, write: Write, *, stop: Sequence[str] = ()
     ) -> None:
         self.tokenizer = tokenizer
         self.write = write
-        self.stop = stop or ()
-        self.text = ""  # what was written
+        self.stop = stop
+        self.text = ""  # written so far
         self._ends = end_tokens(tokenizer)
         self._prompt: list[int] | None = None
         self._ids: list[int] = []
@@ -114,13 +120,13 @@ class TextStream(BaseStreamer):  # type: ignore[misc]
 
     def _decode(self) -> str:
         spoken = [token for token in self._ids if token not in self._ends]
-        (text,) = decode_answers(self.tokenizer, [self._prompt or []], [spoken])
+        (text,) = decode_responses(self.tokenizer, [self._prompt or []], [spoken])
         for stop in self.stop:
             text = text.partition(stop)[0]
         return text.lstrip()
 
     def _unsure(self, text: str) -> int:
-        """Count the last characters that the next token may change: parts of a character or of a stop."""
+        """Count the last characters that the next token may change: parts of a character or of a stop string."""
         begun = (n for stop in self.stop for n in range(1, len(stop)) if text.endswith(stop[:n]))
         broken = len(text) - len(text.rstrip("\N{REPLACEMENT CHARACTER}"))
         return max(broken, *begun, 0)

@@ -4,49 +4,57 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_marlhf.run_folder import CHECKPOINTS, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
+from lightning_marlhf.run_folder import CHECKPOINTS, LAST
 
 _OF_SHARDED = (".metadata", "meta.pt")
 _MARK = b"pytorch-lightning_version"  # a key of every checkpoint that Lightning saves
 
 
 def find_checkpoint(run_dir: Path, which: str) -> Path:
-    """Return the checkpoint that ``which`` means.
+    """Return the checkpoint that ``which`` names.
 
     Args:
-        run_dir: the run directory.
+        run_dir: The run directory.
         which: "last", "best" (the newest `best-*.ckpt`), or a path.
 
     Raises:
-        ValueError: there is no such checkpoint, or it is damaged; says which others there are.
+        ValueError: There is no such checkpoint, or it is damaged; names the others that there are.
     """
     folder = run_dir / CHECKPOINTS
     there = sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
+    found: Path | None = Path(which)
     if which == "last":
-        found = _last(run_dir)
+        found = last_checkpoint(folder)
     elif which == "best":
-        found = [path for path in there if path.name.startswith("best")][-1:]
-    else:
-        found = [Path(which)]
-    others = [path for path in there if path not in found]
-    if found and found[0].exists():
-        wrong = find_damage(found[0])
-        if wrong is None:
-            return found[0]
-        raise ValueError(
-            f"{found[0]} {wrong}; {_what_to_do(others, 'start anew with --overwrite')}"
-        )
-    where = f" in {folder}" if which in ("last", "best") else ""
-    instead = _what_to_do(others, "nothing was saved there yet, so start without --ckpt_path")
-    raise ValueError(f"no checkpoint {which!r}{where}; {instead}")
+        found = next((path for path in reversed(there) if path.name.startswith("best")), None)
+    others = [path for path in there if path != found]
+    if found is None or not found.exists():
+        where = f" in {folder}" if which in ("last", "best") else ""
+        instead = _name(others, "nothing was saved there yet, so start without --ckpt_path")
+        raise ValueError(f"no checkpoint {which!r}{where}; {instead}")
+    damage = find_damage(found)
+    if damage is not None:
+        raise ValueError(f"{found} {damage}; {_name(others, 'restart with --overwrite')}")
+    return found
 
 
-def what_is_there(run_dir: Path) -> str:
-    """Say in a clause from where a run that failed or was stopped can go on."""
-    last = _last(run_dir)
-    if not last:
-        return "no checkpoint was saved yet: the same command starts anew"
-    return f"{last[0]} is there: the same command with --ckpt_path last goes on from it"
+def last_checkpoint(folder: Path) -> Path | None:
+    """Find the last checkpoint in a folder, or the previous one where a kill came while the last was replaced."""
+    paths = (folder / LAST, previous_path(folder / LAST))
+    return next((path for path in paths if path.exists()), None)
+
+
+def previous_path(path: Path) -> Path:
+    """Give the name that a sharded checkpoint has while another one takes its place."""
+    return path.with_name(f"{path.stem}-previous{path.suffix}")
+
+
+def resume_hint(run_dir: Path) -> str:
+    """Say in a clause how a run that failed or was stopped can be resumed."""
+    last = last_checkpoint(run_dir / CHECKPOINTS)
+    if last is None:
+        return "no checkpoint was saved yet: the same command restarts the run"
+    return f"{last} is there: the same command with --ckpt_path last resumes from it"
 
 
 def find_damage(path: Path) -> str | None:
@@ -74,12 +82,5 @@ def find_damage(path: Path) -> str | None:
     return None
 
 
-def _last(run_dir: Path) -> list[Path]:
-    """Find the last checkpoint, and the one before it, where a kill came when it was replaced."""
-    return [p for p in (run_dir / LAST_CHECKPOINT, run_dir / PREVIOUS_CHECKPOINT) if p.exists()]
-
-
-def _what_to_do(others: Sequence[Path], instead: str) -> str:
-    if others:
-        return f"there are: {', '.join(map(str, others))}"
-    return instead
+def _name(checkpoints: Sequence[Path], instead: str) -> str:
+    return f"there are: {', '.join(map(str, checkpoints))}" if checkpoints else instead

@@ -1,4 +1,6 @@
-"""Memory and FLOPs of a decoder with gated MLPs (Gemma, Gemma-2, Llama), on paper.
+"""Memory of a run per GPU, on paper: networks that stay, and what each phase of a step adds at its peak.
+
+The formulas are those of decoders with gated MLPs (Gemma, Gemma-2, Llama).
 
 Letters: L layers; h hidden units, f of the MLP; a heads of d, k key-value heads; V tokens of the vocabulary; M weights
 in the layers' matrices; N tokens of a pass, T of a row. Bytes of a number: c where layers compute, r between layers.
@@ -22,69 +24,109 @@ not capped: else it makes them again.
 Without a backward pass: 3 arrays of the MLP and 3 of the hidden states, N(3fc + 12h); soft-capped scores, 3NaT fp32.
 Sampling: one fp32 and four fp64 numbers per row and token of the vocabulary. Cache, per token and layer: kd keys, which
 autocast leaves at r bytes, and kd values of c bytes; sliding windows count as full.
-
-FLOPs: forward 2NM + 4NTadL + 2N'Vh; backward twice that. Checkpointing runs the layers once more, chunking the head.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
+
+from lightning_marlhf.planning.planned_run import (
+    Network,
+    Pass,
+    PlannedRun,
+    Precision,
+    Shape,
+    is_scorer,
+)
+
+Items = dict[str, float]
 
 FP32, FP64 = 4, 8
 ADAM_MOMENTS = 2
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What the arithmetic needs to know of a network."""
-
-    parameters: int
-    matrices: int  # weights of the layers' matrices
-    vocabulary: int  # 0 for a network with a scalar head
-    layers: int
-    hidden: int
-    intermediate: int
-    heads: int
-    key_value_heads: int
-    head_dim: int
-    norms: int  # per layer
-    soft_capped: bool  # attention, which then keeps its scores
-    final_soft_capped: bool = False  # logits
+def network_memory(run: PlannedRun) -> dict[str, Items]:
+    """Bytes that each network takes throughout the run; gradients exist during updates only."""
+    shards = run.processes if run.sharded else 1
+    items = {}
+    for name, network in run.networks.items():
+        there = static_memory(
+            network.shape, network.precision, shards=shards, learning=network.learning
+        )
+        frozen = {} if run.offloads else {"weights": there["weights"]}
+        items[name] = there if network.learns else frozen
+    return items
 
 
-@dataclass(frozen=True)
-class Precision:
-    """How numbers are kept."""
+def phase_memory(run: PlannedRun) -> dict[str, Items]:
+    """Bytes that each phase of a step adds to the networks.
 
-    weight: int  # bytes
-    compute: int  # bytes, in matrices and attention
-    autocast: bool  # layers cast weights and inputs themselves
-
-    @property
-    def residual(self) -> int:
-        """Bytes of a hidden state between layers."""
-        return self.weight if self.autocast else self.compute
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One pass over some rows."""
-
-    rows: int
-    width: int  # tokens of a row
-    targets: int  # tokens of a row whose log-probabilities are taken
-    chunk: int  # tokens whose logits exist at once
-    checkpoint: bool = False
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of all rows."""
-        return self.rows * self.width
-
-    def scores_are_kept(self, shape: Shape) -> bool:
-        """Tell whether the head's log-probabilities are kept for the backward pass, or made again."""
-        return self.rows * self.targets <= self.chunk and not shape.final_soft_capped
+    Returns:
+        By phase: what is "kept" (a cache, or activations for the backward pass), the largest "work" at one time, and
+        weights "gathered" from other processes.
+    """
+    learning = [network for network in run.networks.values() if network.learns]
+    phases = {"update": max((_update(run, network) for network in learning), key=_total)}
+    if not run.response:
+        return phases
+    scorers = [_forward(run, n) for name, n in run.networks.items() if is_scorer(name)]
+    others = [_forward(run, n) for name, n in run.networks.items() if not is_scorer(name)]
+    return {
+        "generation": _generation(run),
+        "scoring": max(scorers, key=_total, default={}),
+        "logprobs": max(others, key=_total),
+        **phases,
+    }
 
 
-def standing(
+def peaks(run: PlannedRun) -> Items:
+    """Peak bytes of each phase, networks included."""
+    networks = network_memory(run).values()
+    gradients = sum(items.get("gradients", 0.0) for items in networks)
+    static = sum(map(_total, networks)) - gradients
+    return {
+        phase: static + _total(items) + (gradients if phase == "update" else 0.0)
+        for phase, items in phase_memory(run).items()
+    }
+
+
+def _total(items: Items) -> float:
+    return sum(items.values())
+
+
+def _update(run: PlannedRun, network: Network) -> Items:
+    shape, precision = network.shape, network.precision
+    again = rerun(shape, run.update, precision)
+    return {
+        "kept": activations(shape, run.update, precision),
+        "work": max(again, head(shape, run.update, training=True)),
+        "gathered": _gathered(run, network, whole=False),
+    }
+
+
+def _forward(run: PlannedRun, network: Network) -> Items:
+    largest = replace(run.update, rows=min(network.micro_batch_size, run.rows))
+    work = max(
+        workspace(network.shape, largest, network.precision),
+        head(network.shape, largest, training=False),
+    )
+    return {"work": work, "gathered": _gathered(run, network, whole=False)}
+
+
+def _generation(run: PlannedRun) -> Items:
+    policy = run.networks["policy"]
+    prompts = Pass(run.rows, run.prompt, targets=1, chunk=run.rows)
+    work = workspace(policy.shape, prompts, policy.precision)
+    return {
+        "kept": cache(policy.shape, run.rows, run.prompt + run.response, policy.precision),
+        "work": max(work, sampling(policy.shape, run.rows)),
+        "gathered": _gathered(run, policy, whole=run.gathers_whole),
+    }
+
+
+def _gathered(run: PlannedRun, network: Network, *, whole: bool) -> float:
+    return gathered(network.shape, network.precision, whole=whole) if run.sharded else 0.0
+
+
+def static_memory(
     shape: Shape, precision: Precision, *, shards: int, learning: int | None = None
 ) -> dict[str, float]:
     """Bytes of a network that learns: its weights, and gradients and optimizer state of ``learning`` weights (all).
@@ -166,33 +208,3 @@ def gathered(shape: Shape, precision: Precision, *, whole: bool) -> float:
         return shape.parameters * precision.compute
     outside = shape.parameters - shape.matrices
     return (outside + 2 * shape.matrices / shape.layers) * precision.compute
-
-
-def forward_flops(shape: Shape, run: Pass) -> float:
-    """FLOPs of a forward pass."""
-    return _layer_flops(shape, run) + _head_flops(shape, run)
-
-
-def training_flops(shape: Shape, run: Pass) -> float:
-    """FLOPs of a forward and a backward pass."""
-    layers, top = _layer_flops(shape, run), _head_flops(shape, run)
-    again = 0 if run.scores_are_kept(shape) else 1
-    return (3 + run.checkpoint) * layers + (3 + again) * top
-
-
-def generation_flops(shape: Shape, rows: int, prompt: int, response: int) -> float:
-    """FLOPs of answering ``rows`` prompts with a cache."""
-    read = prompt + response - 1  # the last token is written only
-    seen = prompt * prompt + sum(range(prompt + 1, read + 1))  # keys that each of them looks at
-    attention = 4 * seen * shape.heads * shape.head_dim * shape.layers
-    top = 2 * response * shape.vocabulary * shape.hidden
-    return rows * (2 * read * shape.matrices + attention + top)
-
-
-def _layer_flops(shape: Shape, run: Pass) -> float:
-    attention = 4 * run.width * shape.heads * shape.head_dim * shape.layers
-    return run.tokens * (2 * shape.matrices + attention)
-
-
-def _head_flops(shape: Shape, run: Pass) -> float:
-    return 2.0 * run.rows * run.targets * shape.vocabulary * shape.hidden

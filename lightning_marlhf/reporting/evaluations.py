@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_marlhf.records import read_json
+from lightning_marlhf.files import read_json_or_empty
 from lightning_marlhf.reporting.systems import System
 
 
@@ -14,7 +14,7 @@ def read_results(system: System, name: str) -> dict[str, list[dict[str, Any]]]:
         stage: [
             result
             for seed in system.study.seeds
-            if (result := _read(system.study.output / stage / f"seed-{seed}" / name))
+            if (result := read_json_or_empty(system.study.output / stage / f"seed-{seed}" / name))
         ]
         for stage in system.evaluations
     }
@@ -32,10 +32,3 @@ def judge_label(judge: str) -> str:
     if kind == "rm":
         parts = [part for part in parts if not part.startswith("seed-")][-1:]
     return f"{kind}: {'/'.join(parts)}" if colon else kind
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path)
-    except (OSError, ValueError):
-        return {}

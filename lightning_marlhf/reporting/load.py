@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lightning_marlhf.records import Completion, RunSummary, read_completions, read_json
+from lightning_marlhf.files import read_json
+from lightning_marlhf.records import Completion, RunSummary, read_completions
 from lightning_marlhf.reporting.spec import ReportSpec
 from lightning_marlhf.run_folder import (
     DONE_FILE,

@@ -15,7 +15,7 @@ from lightning_marlhf.display.blocks import (
     Text,
 )
 from lightning_marlhf.display.markdown import render_markdown
-from lightning_marlhf.records import write_text
+from lightning_marlhf.files import write_text
 from lightning_marlhf.reporting.findings import findings
 from lightning_marlhf.reporting.html import render_html
 from lightning_marlhf.reporting.latex import render_latex

@@ -43,7 +43,7 @@ def _row(policy: PolicyScores, name: str, quantiles: Sequence[str]) -> tuple[Cel
         mean_with_interval(score.difference, _DECIMALS, signed=True),
         Cell(number(score.spread, _DECIMALS)),
         *(Cell(number(score.quantiles[each], 2)) for each in quantiles),
-        Cell(f"{policy.num_answers:,}"),
+        Cell(f"{policy.num_responses:,}"),
         Cell(f"{policy.num_prompts:,}"),
         Cell(f"{score.num_paired:,}" if score.difference else ""),
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lightning_marlhf.display.blocks import Pictures, Section, Table
 from lightning_marlhf.display.markdown import render_markdown
-from lightning_marlhf.records import write_text
+from lightning_marlhf.files import write_text
 
 
 def write_table_and_figure(

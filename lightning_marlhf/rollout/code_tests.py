@@ -14,10 +14,14 @@ from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.rollout.program_tests import parse_tests, reward_of, run_completion
 from lightning_marlhf.rollout.scoring import Pending, Scorer, Scores
 from lightning_marlhf.sandbox.pool import Sandbox, available_cpus
-from lightning_marlhf.sandbox.verdicts import Limits, Match, Report, Tests, Verdict
+from lightning_marlhf.sandbox.verdicts import Limits, Match, ProgramVerdict, Report, Tests
 from lightning_marlhf.types import Rollout
 
-_KINDS = {Verdict.PASSED: "passed", Verdict.WRONG_ANSWER: "wrong", Verdict.COMPILE_ERROR: "compile"}
+_KINDS = {
+    ProgramVerdict.PASSED: "passed",
+    ProgramVerdict.WRONG_ANSWER: "wrong",
+    ProgramVerdict.COMPILE_ERROR: "compile",
+}
 _OTHER_KIND = "runtime"  # raised, or exceeded a limit
 KINDS = ("passed", "wrong", _OTHER_KIND, "compile")
 

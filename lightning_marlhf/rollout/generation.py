@@ -29,7 +29,7 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 
 from lightning_marlhf.hub import vocabulary
-from lightning_marlhf.hub.tokenizer import decode_answers
+from lightning_marlhf.hub.tokenizer import decode_responses
 from lightning_marlhf.models.backbone import as_for_generation, context_length, response_ends
 from lightning_marlhf.models.cache import preallocated_cache
 from lightning_marlhf.models.fsdp import gathered
@@ -216,7 +216,7 @@ class _StopStrings(StoppingCriteria):  # type: ignore[misc]
         """Tell which rows [batch] are to end, from the text of the last tokens of each."""
         rows, step = input_ids.tolist(), input_ids.shape[1] - self.prompt_width
         start = max(self.prompt_width, input_ids.shape[1] - self.reach)
-        texts = decode_answers(
+        texts = decode_responses(
             self.tokenizer, [row[:start] for row in rows], [row[start:] for row in rows]
         )
         for row, text in enumerate(texts):
@@ -240,7 +240,7 @@ def _to_rollout(
     mask = mask[:, :longest]
     responses = responses[:, :longest].masked_fill(~mask, tokenizer.pad_token_id)
     spoken = mask & ~torch.isin(responses, torch.tensor(ends, device=responses.device))
-    texts = decode_answers(
+    texts = decode_responses(
         tokenizer,
         unpadded(prompts.input_ids, prompts.attention_mask),
         unpadded(responses, spoken),

@@ -4,7 +4,7 @@ from concurrent.futures import Future
 from functools import lru_cache
 
 from lightning_marlhf.sandbox.pool import Sandbox
-from lightning_marlhf.sandbox.verdicts import Report, Tests, Verdict
+from lightning_marlhf.sandbox.verdicts import ProgramVerdict, Report, Tests
 from lightning_marlhf.tasks import apps
 from lightning_marlhf.tasks.code import code_reward, does_nothing, extract_program
 
@@ -43,7 +43,7 @@ def run_completion(
     program = completion if raw else extract_program(completion, function=tests.fn_name)
     if not (empty_is_error and does_nothing(program)):
         return sandbox.submit(program, tests, stop_at_error=stop_at_error)
-    errors = (Verdict.RUNTIME_ERROR,) * len(tests.outputs)
+    errors = (ProgramVerdict.RUNTIME_ERROR,) * len(tests.outputs)
     report: Future[Report] = Future()
     report.set_result(Report(errors, sandbox.isolation, sandbox.match, "the program is empty"))
     return report
@@ -52,7 +52,7 @@ def run_completion(
 def reward_of(report: Report) -> float:
     """Score a program."""
     return code_reward(
-        compiled=Verdict.COMPILE_ERROR not in report.results,
+        compiled=ProgramVerdict.COMPILE_ERROR not in report.results,
         errors=len(report.errors),
         passed=report.passed,
         failed=report.failed,

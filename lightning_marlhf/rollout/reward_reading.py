@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.hub import chat
 from lightning_marlhf.hub.reward_input import RewardInput
-from lightning_marlhf.hub.tokenizer import Tokens, decode_answers, encode_pairs, encode_prompts
+from lightning_marlhf.hub.tokenizer import Tokens, decode_responses, encode_pairs, encode_prompts
 from lightning_marlhf.tasks import dialogue
 from lightning_marlhf.types import Messages
 
@@ -97,7 +97,7 @@ class RewardReader:
                     joined=self.learnt_from.joined,
                     special_tokens=not rendered,
                 )
-                tokens = ([*pair.prompt, *pair.answer] for pair in pairs)
+                tokens = ([*pair.prompt, *pair.response] for pair in pairs)
                 found |= zip(of_kind, tokens, strict=True)
         return [found[number] for number in range(len(rows))]
 
@@ -110,7 +110,7 @@ class RewardReader:
         *asked, answer = turns
         said = row.response
         if row.ended:
-            said = chat.render_answer(self.tokenizer, asked, answer["content"])
+            said = chat.render_response(self.tokenizer, asked, answer["content"])
         return _Texts(self._question(row), said, row.ended, rendered=True)
 
     def _kept(self, rows: Sequence[Answered]) -> dict[int, Tokens]:
@@ -138,13 +138,13 @@ class RewardReader:
         if not self.renders(row.messages):
             return row.prompt
         *asked, _ = _turns(row)
-        return chat.render(self.tokenizer, asked, answer_follows=True)
+        return chat.render(self.tokenizer, asked, response_follows=True)
 
     def _says(self, prompt: Tokens, response: Tokens, text: str) -> bool:
         """Tell whether a response's ids are this tokenizer's for its text, but for what ends it and spaces around."""
         if not self._known.issuperset(response):
             return False
-        said = decode_answers(self.tokenizer, [prompt, prompt], [response, response[:-1]])
+        said = decode_responses(self.tokenizer, [prompt, prompt], [response, response[:-1]])
         return text.strip() in map(str.strip, said)
 
 

@@ -137,7 +137,7 @@ class RewardModelScorer(Scorer):
         """Load the reward model, which is enough to score texts."""
         self.device = torch.device(device)
         placement = self.placement or NetworkFactory(self.device)
-        self.tokenizer = load_tokenizer(self.model, for_training=False, for_answers=False)
+        self.tokenizer = load_tokenizer(self.model, for_training=False, for_generation=False)
         if self.chat_template:
             chat.require_template(self.tokenizer)
         self.network = placement.scoring_network(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from lightning_marlhf.hub.tokenizer import decode_answers
+from lightning_marlhf.hub.tokenizer import decode_responses
 from lightning_marlhf.rollout.generation import unpadded
 from lightning_marlhf.types import Rollout
 
@@ -18,7 +18,7 @@ def token_ends(rollout: Rollout, tokenizer: PreTrainedTokenizerBase) -> list[lis
     rows = unpadded(rollout.response_ids, rollout.response_mask)
     prompts = unpadded(rollout.prompts.input_ids, rollout.prompts.attention_mask)
     distinct = sorted({token for row in rows for token in row})
-    alone = decode_answers(tokenizer, [[]] * len(distinct), [[token] for token in distinct])
+    alone = decode_responses(tokenizer, [[]] * len(distinct), [[token] for token in distinct])
     pieces = dict(zip(distinct, alone, strict=True))
     ends = []
     for prompt, ids, text, ended in zip(
@@ -64,7 +64,7 @@ def _split(
     if "".join(pieces) == text:
         return pieces
     beginnings = [ids[: count + 1] for count in range(len(ids))]
-    texts = decode_answers(tokenizer, [prompt] * len(ids), beginnings)
+    texts = decode_responses(tokenizer, [prompt] * len(ids), beginnings)
     ends = [len(beginning) for beginning in texts]
     for token in reversed(range(len(ends) - 1)):
         ends[token] = min(ends[token], ends[token + 1])

@@ -5,7 +5,7 @@ for numbers to be held against published ones: it repeats ``run_test`` of hendry
 eval/testing_util.py. That takes "3 2 1 1" for "1 2 3", and the two lines NO and YES for the three YES, NO and YES: a
 policy that is paid by it learns to cheat.
 
-Whatever the untrusted program wrote, the answer comes in time linear in it, and is False where it cannot be read.
+Whatever the untrusted program wrote, the comparison takes time linear in it, and is False where it cannot be read.
 
 What "apps" cannot repeat: results come as JSON, so a set, an array or an object of the program's own class never gets
 here (the official harness asks the object's own ``__eq__``), a tuple deep inside a result is the same as a list, and
@@ -214,10 +214,10 @@ def _thousandths(word: str) -> float:
 
 
 def _officially_returned(returned: Any, expected: Any) -> bool:
-    return any(_equal(returned, each, _same_in_python) for each in _official_answers(expected))
+    return any(_equal(returned, each, _same_in_python) for each in _official_values(expected))
 
 
-def _official_answers(expected: Any) -> Iterator[Any]:
+def _official_values(expected: Any) -> Iterator[Any]:
     """List what counts as the expected value.
 
     A dictionary at the start whose keys are all integers gets them as such, and becomes a list without what followed.

@@ -10,18 +10,25 @@ from lightning_marlhf.sandbox import probe
 from lightning_marlhf.sandbox.comparison import printed_matches, returned_matches
 from lightning_marlhf.sandbox.levels import EXPLANATIONS
 from lightning_marlhf.sandbox.report import Ending
-from lightning_marlhf.sandbox.verdicts import Limits, Match, Report, SandboxError, Tests, Verdict
+from lightning_marlhf.sandbox.verdicts import (
+    Limits,
+    Match,
+    ProgramVerdict,
+    Report,
+    SandboxError,
+    Tests,
+)
 from lightning_marlhf.sandbox.worker import Worker
 
 _log = logging.getLogger(__name__)
 
 _VERDICTS = {
-    "error": Verdict.RUNTIME_ERROR,
-    "lost": Verdict.RUNTIME_ERROR,
-    "time": Verdict.TIME_LIMIT,
-    "memory": Verdict.MEMORY_LIMIT,
-    "output": Verdict.OUTPUT_LIMIT,
-    "compile": Verdict.COMPILE_ERROR,
+    "error": ProgramVerdict.RUNTIME_ERROR,
+    "lost": ProgramVerdict.RUNTIME_ERROR,
+    "time": ProgramVerdict.TIME_LIMIT,
+    "memory": ProgramVerdict.MEMORY_LIMIT,
+    "output": ProgramVerdict.OUTPUT_LIMIT,
+    "compile": ProgramVerdict.COMPILE_ERROR,
 }
 
 
@@ -127,8 +134,8 @@ class Sandbox(AbstractContextManager["Sandbox"]):
 
     def _run(
         self, worker: Worker, program: str, tests: Tests, stop_at_error: bool
-    ) -> tuple[list[Verdict], str]:
-        results: list[Verdict] = []
+    ) -> tuple[list[ProgramVerdict], str]:
+        results: list[ProgramVerdict] = []
         message = ""
         for given, expected in zip(tests.texts, tests.outputs, strict=True):
             if results and self._closing:
@@ -136,17 +143,17 @@ class Sandbox(AbstractContextManager["Sandbox"]):
             ending = worker.run(program, given, function=tests.fn_name)
             verdict = self._verdict(ending, expected, calls=tests.fn_name is not None)
             message = message or ending.message
-            if verdict is Verdict.COMPILE_ERROR:
+            if verdict is ProgramVerdict.COMPILE_ERROR:
                 return [verdict] * len(tests.outputs), message
             results.append(verdict)
             if stop_at_error and ending.end != "exit":
                 break
         return results, message
 
-    def _verdict(self, ending: Ending, expected: object, *, calls: bool) -> Verdict:
+    def _verdict(self, ending: Ending, expected: object, *, calls: bool) -> ProgramVerdict:
         if ending.end != "exit":
             return _VERDICTS[ending.end]
         output = ending.output.decode(errors="replace")
         matches = returned_matches if calls else printed_matches
         right = matches(output, expected, match=self.match)
-        return Verdict.PASSED if right else Verdict.WRONG_ANSWER
+        return ProgramVerdict.PASSED if right else ProgramVerdict.WRONG_ANSWER

@@ -4,7 +4,7 @@ import os
 import signal
 from dataclasses import dataclass
 
-# The first bytes of the report: what the child reached, in order. After COMPILED comes the answer of a call.
+# The first bytes of the report: what the child reached, in order. After COMPILED comes the result of a call.
 CONFINED, COMPILED = b"R", b"S"
 NOT_COMPILED, BROKEN = b"C", b"E"  # followed by why
 
@@ -53,7 +53,7 @@ def ending_of(seen: Observation, *, nonce: bytes | None, cpu_limit_s: float) -> 
 
     Args:
         seen: what its worker saw.
-        nonce: comes before the answer of a call; None: the program is a script.
+        nonce: comes before the result of a call; None: the program is a script.
         cpu_limit_s: a program that is killed after so much time has exceeded the limit, whoever killed it.
     """
     if not seen.report.startswith(CONFINED):

@@ -12,7 +12,7 @@ class SandboxError(RuntimeError):
     """The machine failed, not the program: never a score."""
 
 
-class Verdict(StrEnum):
+class ProgramVerdict(StrEnum):
     """How a program did on one test."""
 
     PASSED = "passed"
@@ -26,7 +26,7 @@ class Verdict(StrEnum):
     @property
     def is_error(self) -> bool:
         """Tell an error from an answer, right or wrong."""
-        return self not in (Verdict.PASSED, Verdict.WRONG_ANSWER)
+        return self not in (ProgramVerdict.PASSED, ProgramVerdict.WRONG_ANSWER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ class Report:
         message: the last line on standard error of the first test that was an error; written by the program.
     """
 
-    results: tuple[Verdict, ...]
+    results: tuple[ProgramVerdict, ...]
     isolation: str
     match: Match
     message: str = ""
@@ -118,7 +118,7 @@ class Report:
     @property
     def passed(self) -> int:
         """How many tests it passed."""
-        return self.results.count(Verdict.PASSED)
+        return self.results.count(ProgramVerdict.PASSED)
 
     @property
     def failed(self) -> int:
@@ -126,11 +126,14 @@ class Report:
         return len(self.results) - self.passed
 
     @property
-    def errors(self) -> tuple[Verdict, ...]:
+    def errors(self) -> tuple[ProgramVerdict, ...]:
         """The errors among the verdicts, in order."""
         return tuple(each for each in self.results if each.is_error)
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> ProgramVerdict:
         """The first thing that went wrong; PASSED where nothing did."""
-        return next((each for each in self.results if each is not Verdict.PASSED), Verdict.PASSED)
+        return next(
+            (each for each in self.results if each is not ProgramVerdict.PASSED),
+            ProgramVerdict.PASSED,
+        )

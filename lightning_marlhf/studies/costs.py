@@ -80,15 +80,16 @@ def main() -> int:
 
 
 def _cost(words: Sequence[str]) -> Cost:
-    from lightning_marlhf.planning import estimate
-    from lightning_marlhf.planning.planned_run import read_run
+    from lightning_marlhf.commands.plan import build_parts
+    from lightning_marlhf.planning import flops
+    from lightning_marlhf.planning.read_run import read_run
 
     files = [Path(word) for key, word in itertools.pairwise(words) if key == "--config"]
     try:
-        run = read_run(words, config_files=files)
+        run = read_run(words, config_files=files, build=build_parts)
         hours = None
         if run.accelerator == _GPU:
-            hours = sum(estimate.hours(run, estimate.Machine()).values())
+            hours = sum(flops.hours(run, flops.Machine()).values())
     except (ValueError, OSError) as error:
         return {"problem": " ".join(str(error).split())}
     return {"updates": run.updates, "processes": run.processes, "hours": hours}

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_marlhf.config.raw_config import read_yaml
-from lightning_marlhf.records import RunSummary, read_json, write_json
+from lightning_marlhf.files import read_json_or_empty, write_json
+from lightning_marlhf.records import RunSummary
 from lightning_marlhf.run_folder import (
     DONE_FILE,
     LAST_CHECKPOINT,
@@ -117,12 +118,12 @@ def note_end(job: Job, *, seconds: float) -> None:
 
 def read_progress(job: Job) -> dict[str, Any]:
     """Read how far a run is; empty where it has not said."""
-    return _read(job.folder / PROGRESS_FILE)
+    return read_json_or_empty(job.folder / PROGRESS_FILE)
 
 
 def read_summary(job: Job) -> dict[str, Any]:
     """Read what a finished run found; empty before."""
-    return _read(job.folder / DONE_FILE)
+    return read_json_or_empty(job.folder / DONE_FILE)
 
 
 def _folder(output: Path, stage: str, *, seed: int) -> Path:
@@ -146,21 +147,14 @@ def _asked(job: Job) -> dict[str, Any]:
 
 def _identity(job: Job) -> str:
     """Tell this finished run from another one with the same settings."""
-    started = _read(job.folder / STAGE_FILE).get("started")
+    started = read_json_or_empty(job.folder / STAGE_FILE).get("started")
     return _hash(started if started else (job.folder / DONE_FILE).read_text(encoding="utf-8"))
 
 
 def _same_as_before(job: Job) -> bool:
     """Compare with what the run was started for; a run that was started by hand counts as the same."""
-    before = _read(job.folder / STAGE_FILE)
+    before = read_json_or_empty(job.folder / STAGE_FILE)
     return not before or {key: before.get(key) for key in ("settings", "inputs")} == _asked(job)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path)
-    except (OSError, ValueError):
-        return {}
 
 
 def _hash(value: Any) -> str:

@@ -22,6 +22,7 @@ from lightning_marlhf.tasks.rows import (
 
 HUB_ID = "codeparrot/apps"
 HUB_ROWS: Mapping[str, int] = {"train": 5_000, "test": 5_000}
+PROMPT_END = "\nANSWER:\n"
 
 _COLUMNS = ("question", "starter_code", "solutions", "input_output", "difficulty")
 _LONGEST_INT = 4_300  # digits that Python's `int` reads; some tests of APPS hold longer numbers
@@ -33,7 +34,7 @@ class Problem:
 
     problem_id: int
     prompt: str
-    post: str  # `fingerprint` of the question
+    group: str  # `fingerprint` of the question
     solutions: tuple[str, ...]  # programs that people wrote; empty where none is known
     tests: Mapping[str, Any] | None  # "inputs", "outputs" and perhaps "fn_name"; None where unknown
     fn_name: (
@@ -55,7 +56,7 @@ def problem(row: Row) -> Problem:
     return Problem(
         problem_id=_problem_id(row),
         prompt=_prompt(question, starter_code, calls=bool(fn_name or (starter_code and not tests))),
-        post=fingerprint(question),
+        group=fingerprint(question),
         solutions=solutions or (),
         tests=tests or None,
         fn_name=fn_name,
@@ -66,6 +67,23 @@ def problem(row: Row) -> Problem:
             if parsed is None
         ),
     )
+
+
+def read_prompt(row: Row) -> str:
+    """Read the prompt of a stored row."""
+    return problem(row).prompt
+
+
+def row_of(text: str) -> Row:
+    """Make a stored row that holds nothing but ``text``, so that it is framed as the data's own rows are."""
+    return {
+        "problem_id": 0,
+        "question": text,
+        "starter_code": None,
+        "difficulty": "",
+        "solutions": None,
+        "input_output": None,
+    }
 
 
 def reference(row: Row) -> dict[str, Any]:
@@ -127,7 +145,7 @@ def _prompt(question: str, starter_code: str, *, calls: bool) -> str:
     """
     code = f"\n{starter_code}" if starter_code else ""
     answer = "Call-Based" if calls else "Standard Input"
-    return f"\nQUESTION:\n{question}{code}\nUse {answer} format\nANSWER:\n"
+    return f"\nQUESTION:\n{question}{code}\nUse {answer} format{PROMPT_END}"
 
 
 def _id_column(row: Row) -> str:

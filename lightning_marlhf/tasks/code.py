@@ -61,7 +61,7 @@ def extract_program(completion: str, *, function: str | None = None) -> str:
     r"""Find the Python program in a model's completion.
 
     Of several fenced blocks the last counts, as in LiveCodeBench @ 28fef95 (lcb_runner/utils/extraction_utils.py):
-    models correct themselves, and think before they answer. Here it is the last that parses, does something, and is no
+    models correct themselves, and think before they respond. Here it is the last that parses, does something, and is no
     mere example of another's use: it defines the function that the tests call, or where they call none, it needs no
     function or class of another block. So a cut-off block, a shown output or a demonstration does not hide the program.
     Blocks marked as Python go before blocks without a mark; blocks marked otherwise are none. evalplus takes the
@@ -70,8 +70,8 @@ def extract_program(completion: str, *, function: str | None = None) -> str:
     What a model thinks aloud (up to ``</think>``) holds the program only where nothing after it does. A byte-order mark
     and special tokens at the end are left out.
 
-    A base model goes on after its answer: the text ends at "QUESTION:" or, after a program, "ANSWER:" at the start of a
-    line, which are stop words in the bigcode harness.
+    A base model continues after its response: the text ends at "QUESTION:" or, after a program, at "ANSWER:" at the
+    start of a line, which are stop words in the bigcode harness.
 
     Args:
         completion: what follows the prompt.
@@ -89,9 +89,9 @@ def extract_program(completion: str, *, function: str | None = None) -> str:
     if _is_program(completion) and not completion.lstrip().startswith(("~~~", "[PYTHON]")):
         return completion
     text = completion.replace("\r\n", "\n").replace("\r", "\n")
-    answer = text.rpartition(_THOUGHT)[2]
-    program, blocks = _search(answer, function)
-    if program is None and answer is not text:
+    response = text.rpartition(_THOUGHT)[2]
+    program, blocks = _search(response, function)
+    if program is None and response is not text:
         program, blocks = _search(text, function)
     if program is not None:
         return program

@@ -7,6 +7,7 @@ those of anthropics/hh-rlhf @ 354e5c3.
 
 from collections.abc import Mapping
 
+from lightning_marlhf.tasks import dialogue
 from lightning_marlhf.tasks.rows import (
     PreferenceText,
     Row,
@@ -19,8 +20,7 @@ from lightning_marlhf.tasks.rows import (
 HUB_ID = "Dahoas/full-hh-rlhf"
 HUB_ROWS: Mapping[str, int] = {"train": 112_052, "test": 12_451}
 
-_HUMAN = "\n\nHuman:"
-_ASSISTANT = "\n\nAssistant:"
+PROMPT_END = dialogue.ASSISTANT
 
 
 def preference(row: Row) -> PreferenceText:
@@ -38,12 +38,26 @@ def preference(row: Row) -> PreferenceText:
         if prompt != other:
             raise UnusableRow("chosen and rejected answer different prompts")
     require_prompt(prompt)
-    return PreferenceText(prompt, chosen, rejected, post=fingerprint(_first_turn(prompt)))
+    return PreferenceText(prompt, chosen, rejected, group=fingerprint(_first_turn(prompt)))
+
+
+def read_prompt(row: Row) -> str:
+    """Read the prompt of a stored row."""
+    return preference(row).prompt
+
+
+def row_of(text: str) -> Row:
+    """Make a stored row that holds nothing but ``text``, so that it is framed as the data's own rows are."""
+    return {
+        "prompt": dialogue.to_text([{"role": "user", "content": text}]),
+        "chosen": "",
+        "rejected": "",
+    }
 
 
 def split(transcript: str) -> tuple[str, str]:
     """Cut a transcript before its last reply."""
-    head, mark, reply = transcript.rpartition(_ASSISTANT)
+    head, mark, reply = transcript.rpartition(dialogue.ASSISTANT)
     if not mark:
         raise UnusableRow("transcript without a reply of the assistant")
     return head + mark, reply
@@ -51,4 +65,4 @@ def split(transcript: str) -> tuple[str, str]:
 
 def _first_turn(prompt: str) -> str:
     """Give what the dialogue began with: rows of one dialogue, cut after different turns, share it."""
-    return prompt.removeprefix(_HUMAN).partition(_ASSISTANT)[0]
+    return prompt.removeprefix(dialogue.HUMAN).partition(dialogue.ASSISTANT)[0]

@@ -1,4 +1,4 @@
-"""Chat messages as data sets store them -> turns of one form; and which of them are the prompt, which the answer.
+"""Chat messages as data sets store them -> turns of one form; and which of them are the prompt, which the response.
 
 Whatever a row holds that is no dialogue of texts makes that row unusable, never the data set.
 """
@@ -49,42 +49,42 @@ def read_messages(found: Any, column: str) -> list[Turn]:
 
 
 def split_dialogue(
-    row: Row, *, prompt: str, chosen: str, answers: Sequence[str]
+    row: Row, *, prompt: str, chosen: str, responses: Sequence[str]
 ) -> tuple[list[Turn], list[str]]:
-    """Find what is asked in a row, and the answers to it.
+    """Find what is asked in a row, and the responses to it.
 
-    The prompt is a column of its own (or ``messages``), or what stands before the answers where these are whole
-    dialogues. A prompt that ends with the answer loses it.
+    The prompt is a column of its own (or ``messages``), or what stands before the responses where these are whole
+    dialogues. A prompt that ends with the response loses it.
 
     Args:
         row: with messages, or with texts that are single messages.
         prompt: column of the prompt.
-        chosen: column of the preferred answer, whose dialogue has the prompt where no other column has.
-        answers: columns of the answers that are wanted: none, ``chosen``, or ``chosen`` and another one.
+        chosen: column of the preferred response, whose dialogue has the prompt where no other column has.
+        responses: columns of the responses that are wanted: none, ``chosen``, or ``chosen`` and another one.
 
     Returns:
-        The turns of the prompt, of which the assistant's is not the last, and the contents of the answers.
+        The turns of the prompt, of which the assistant's is not the last, and the contents of the responses.
 
     Raises:
         MalformedRow: a column is missing.
-        UnusableRow: see `read_messages`; or prompt and answers do not belong together.
+        UnusableRow: see `read_messages`; or prompt and responses do not belong together.
     """
     told = _read_prompt(row, prompt)
-    if _ends_answered(told) and tuple(answers) == (chosen,) and not has(row, chosen):
+    if _ends_with_assistant(told) and tuple(responses) == (chosen,) and not has(row, chosen):
         return _require_question(told[:-1]), [told[-1]["content"]]
-    if not told and not answers and not has(row, chosen):
+    if not told and not responses and not has(row, chosen):
         return _require_question(_turns(value(row, prompt), prompt, speaker="user")), []
-    wanted = answers if told or answers else (chosen,)
-    dialogues = [_read_answer(row, each, whole=not told) for each in wanted]
-    contents = [answer for _, answer in dialogues]
-    if _ends_answered(told) and (not wanted or _same_answer(told[-1]["content"], contents)):
+    wanted = responses if told or responses else (chosen,)
+    dialogues = [_read_response(row, each, whole=not told) for each in wanted]
+    contents = [response for _, response in dialogues]
+    if _ends_with_assistant(told) and (not wanted or _same_response(told[-1]["content"], contents)):
         told = told[:-1]
     prompts = [_join(told, context) for context, _ in dialogues] or [told]
     if any(each != prompts[0] for each in prompts):
         raise UnusableRow("chosen and rejected answer different prompts")
     asked = _require_question(prompts[0] or _turns(value(row, prompt), prompt, speaker="user"))
     refuse_leak(asked[-1]["content"], contents or texts_in(row, [chosen]))
-    return asked, contents if answers else []
+    return asked, contents if responses else []
 
 
 def _read_prompt(row: Row, column: str) -> list[Turn]:
@@ -93,13 +93,13 @@ def _read_prompt(row: Row, column: str) -> list[Turn]:
     return [] if found is None else _turns(value(row, found), found, speaker="user")
 
 
-def _read_answer(row: Row, column: str, *, whole: bool) -> tuple[list[Turn], str]:
-    """Give what stands before an answer in its column, and the answer."""
+def _read_response(row: Row, column: str, *, whole: bool) -> tuple[list[Turn], str]:
+    """Give what stands before a response in its column, and the response."""
     found = value(row, column)
     if whole and isinstance(found, str):
         found = to_turns(found)
     turns = _turns(found, column, speaker="assistant")
-    if not _ends_answered(turns):
+    if not _ends_with_assistant(turns):
         raise UnusableRow(f"column {column} does not end with a message of the assistant")
     return turns[:-1], turns[-1]["content"]
 
@@ -110,26 +110,26 @@ def _turns(found: Any, column: str, *, speaker: str) -> list[Turn]:
     return read_messages([{"role": speaker, "content": found}] if is_text else found, column)
 
 
-def _ends_answered(turns: Sequence[Turn]) -> bool:
+def _ends_with_assistant(turns: Sequence[Turn]) -> bool:
     return bool(turns) and turns[-1]["role"] == "assistant"
 
 
-def _same_answer(content: str, answers: Sequence[str]) -> bool:
-    return content.strip() in [answer.strip() for answer in answers]
+def _same_response(content: str, responses: Sequence[str]) -> bool:
+    return content.strip() in [response.strip() for response in responses]
 
 
 def _join(told: list[Turn], context: list[Turn]) -> list[Turn]:
     """Take the longer of two prompts of which one is the beginning or the end of the other."""
     short, long = sorted((told, context), key=len)
     if short and short not in (long[: len(short)], long[-len(short) :]):
-        raise UnusableRow("an answer holds another dialogue than the prompt")
+        raise UnusableRow("a response holds another dialogue than the prompt")
     return long
 
 
 def _require_question(turns: list[Turn]) -> list[Turn]:
     if not turns:
         raise UnusableRow("empty prompt")
-    if _ends_answered(turns):
+    if _ends_with_assistant(turns):
         raise UnusableRow("the prompt ends with a message of the assistant")
     return turns
 

@@ -1,28 +1,25 @@
-"""The prompt formats of the data sets, for texts that people type and for stored rows."""
+"""The prompt formats of the named data sets, for texts that people type and for stored rows.
+
+A named data set is a module here with its rows' format, `PROMPT_END`, `read_prompt`, `row_of` and perhaps `reference`;
+its name in `TASKS`; and a DataModule in `data/published.py`.
+"""
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
-from lightning_marlhf.tasks import apps, dialogue, hh_rlhf, tldr, webgpt
+from lightning_marlhf.tasks import apps, hh_rlhf, tldr, webgpt
 from lightning_marlhf.tasks.rows import Row
 
-READERS: dict[str, Callable[[Row], str]] = {
-    "hh_rlhf": lambda row: hh_rlhf.preference(row).prompt,
-    "tldr": lambda row: tldr.preference(row).prompt,
-    "webgpt": lambda row: webgpt.preference(row).prompt,
-    "apps": lambda row: apps.problem(row).prompt,
-}
+TASKS: dict[str, ModuleType] = {"hh_rlhf": hh_rlhf, "tldr": tldr, "webgpt": webgpt, "apps": apps}
+
+READERS: dict[str, Callable[[Row], str]] = {name: task.read_prompt for name, task in TASKS.items()}
 """The prompt of a row as the Hub has it, by data set; raises `MalformedRow` or `UnusableRow`."""
 
-REFERENCES: dict[str, Callable[[Row], Any]] = {"apps": apps.reference}
-"""What a judge or a test needs of such a row; of the other data sets nothing."""
-
-_ENDS = {
-    "hh_rlhf": dialogue.ASSISTANT,
-    "tldr": "\nTL;DR: ",
-    "webgpt": " Assistant:",
-    "apps": "\nANSWER:\n",
+REFERENCES: dict[str, Callable[[Row], Any]] = {
+    name: task.reference for name, task in TASKS.items() if hasattr(task, "reference")
 }
+"""What a judge or a test needs of such a row; of the other data sets nothing."""
 
 
 def frame(text: str, data: str) -> str:
@@ -33,36 +30,5 @@ def frame(text: str, data: str) -> str:
     >>> frame(frame("Why?", "hh_rlhf"), "hh_rlhf")
     '\n\nHuman: Why?\n\nAssistant:'
     """
-    return text if text.endswith(_ENDS[data]) else READERS[data](_row(text, data))
-
-
-def _row(text: str, data: str) -> Row:
-    """Make a stored row that holds nothing but ``text``, so that it is framed as the data's own are."""
-    rows: dict[str, Row] = {
-        "hh_rlhf": {
-            "prompt": dialogue.to_text([{"role": "user", "content": text}]),
-            "chosen": "",
-            "rejected": "",
-        },
-        "tldr": {
-            "info": {"post": text, "article": None, "subreddit": None},
-            "summaries": [{"text": ""}, {"text": ""}],
-            "choice": 0,
-        },
-        "webgpt": {
-            "question": {"full_text": text},
-            "answer_0": "",
-            "answer_1": "",
-            "score_0": 0,
-            "score_1": 0,
-        },
-        "apps": {
-            "problem_id": 0,
-            "question": text,
-            "starter_code": None,
-            "difficulty": "",
-            "solutions": None,
-            "input_output": None,
-        },
-    }
-    return rows[data]
+    task = TASKS[data]
+    return text if text.endswith(task.PROMPT_END) else task.read_prompt(task.row_of(text))

@@ -20,13 +20,13 @@ class UnusableRow(ValueError):  # noqa: N818 - names the row; no error where row
 
 @dataclass(frozen=True)
 class PreferenceText:
-    """A prompt with two answers, byte for byte as the model sees them: no text is stripped, an answer may be blank."""
+    """A prompt with two responses, byte for byte as the model sees them: nothing is stripped or left out."""
 
     prompt: str
     chosen: str
     rejected: str
-    post: str  # `fingerprint` of what several rows share: a post, a first turn, a question
-    tie: bool = False  # people liked both answers equally; `chosen` is then the first of the row
+    group: str  # `fingerprint` of what several rows share: a post, a first turn, a question
+    tie: bool = False  # people liked both responses equally; `chosen` is then the first of the row
     messages: Sequence[Turn] | None = None  # what a chat template wrote as `prompt`
 
 
@@ -99,17 +99,17 @@ def require_prompt(content: str) -> None:
         raise UnusableRow("empty prompt")
 
 
-def refuse_leak(prompt: str, answers: Iterable[str]) -> None:
-    """Refuse a row whose answer follows its prompt in the prompt's own column.
+def refuse_leak(prompt: str, responses: Iterable[str]) -> None:
+    """Refuse a row whose response follows its prompt in the prompt's own column.
 
-    An answer of one word may well be the end of a question, and one that repeats the whole prompt follows nothing.
+    A response of one word may well be the end of a question, and one that repeats the whole prompt follows nothing.
 
     >>> refuse_leak("Yes or no", ["no"])
     """
-    for answer in map(str.strip, answers):
-        before = prompt.rstrip().removesuffix(answer).strip()
-        if len(answer.split()) > 1 and before and before != prompt.strip():
-            raise UnusableRow("the prompt ends with its answer")
+    for response in map(str.strip, responses):
+        before = prompt.rstrip().removesuffix(response).strip()
+        if len(response.split()) > 1 and before and before != prompt.strip():
+            raise UnusableRow("the prompt ends with its response")
 
 
 def fingerprint(content: str) -> str:

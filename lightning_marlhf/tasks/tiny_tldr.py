@@ -41,7 +41,6 @@ DISTRACTORS = (
     "i wore a hat",
 )
 PROMPT_SUFFIX = "\ntldr: "
-BEST_SCORE = float(len(FACTS))
 ALPHABET = "abcdefghijklmnopqrstuvwxyz .?:\n"
 
 _SUMMARY_SENTENCE: Mapping[str, str] = {
@@ -133,7 +132,7 @@ def summarise(facts: Mapping[str, str], *, noise: Noise, random: Random) -> str:
 
 
 def draw_noise(random: Random) -> Noise:
-    """Draw how noisy one answer of a preference pair is: from all facts right to all wrong."""
+    """Draw how noisy one response of a preference pair is: from all facts right to all wrong."""
     return Noise(drop=0.1, replace=random.random(), repeat=0.05, garble=0.05, distract=0.2)
 
 
@@ -161,7 +160,7 @@ def gold_score(summary: str, facts: Mapping[str, str]) -> float:
 
 
 def preference_probability(first: float, second: float, *, temperature: float) -> float:
-    """Bradley-Terry: how often a person whose gold scores these are prefers the first answer.
+    """Bradley-Terry: how often a person whose gold scores these are prefers the first response.
 
     >>> preference_probability(0.0, 2.0, temperature=1e-3)
     0.0

@@ -21,6 +21,7 @@ from lightning_marlhf.tasks.rows import (
 HUB_ID = "openai/summarize_from_feedback"
 HUB_CONFIG = "comparisons"
 HUB_ROWS: Mapping[str, int] = {"train": 92_858, "validation": 86_086}
+PROMPT_END = "\nTL;DR: "
 
 
 def preference(row: Row) -> PreferenceText:
@@ -44,11 +45,25 @@ def preference(row: Row) -> PreferenceText:
     if type(choice) is not int or choice not in (0, 1):
         raise wrong("choice", "0 or 1", choice)
     return PreferenceText(
-        prompt=f"{kind}\n{community}{content}\nTL;DR: ",
+        prompt=f"{kind}\n{community}{content}{PROMPT_END}",
         chosen=summaries[choice],
         rejected=summaries[1 - choice],
-        post=fingerprint(content),
+        group=fingerprint(content),
     )
+
+
+def read_prompt(row: Row) -> str:
+    """Read the prompt of a stored row."""
+    return preference(row).prompt
+
+
+def row_of(text: str) -> Row:
+    """Make a stored row that holds nothing but ``text``, so that it is framed as the data's own rows are."""
+    return {
+        "info": {"post": text, "article": None, "subreddit": None},
+        "summaries": [{"text": ""}, {"text": ""}],
+        "choice": 0,
+    }
 
 
 def _content(row: Row) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""WebGPT: long answers to questions, scored by people two at a time.
+"""WebGPT: long responses to questions, scored by people two at a time.
 
 Source of the format: class OpenaiWebgptcomparisonsDataset of ernie-research/MA-RLHF @ 807551d,
 applications/DeepSpeed-Chat/dschat/utils/data/raw_datasets.py.
@@ -21,6 +21,7 @@ from lightning_marlhf.tasks.rows import (
 
 HUB_ID = "openai/webgpt_comparisons"
 HUB_ROWS: Mapping[str, int] = {"train": 19_578}
+PROMPT_END = " Assistant:"
 
 Brackets = Literal["citations", "all"]
 
@@ -34,24 +35,40 @@ def preference(row: Row, *, brackets: Brackets = "citations") -> PreferenceText:
 
     Args:
         row: with ``question.full_text``, and ``answer_k`` and ``score_k`` for k in 0 and 1.
-        brackets: what is removed from answers: "citations" such as ``[1]`` or ``[2, 3]``, or "all" round and square
+        brackets: what is removed from responses: "citations" such as ``[1]`` or ``[2, 3]``, or "all" round and square
             brackets with what is in them, as released.
 
     Returns:
-        The answer of the higher score as chosen. Equal scores are a tie, with the first answer as chosen, as released.
+        The response of the higher score as chosen; of equal scores, a tie, the first, as released.
     """
     question = text(row, "question.full_text")
     require_prompt(question)
     scores = [_score(row, column) for column in ("score_0", "score_1")]
-    answers = [f" {_clean(text(row, column), brackets)}" for column in ("answer_0", "answer_1")]
+    responses = [f" {_clean(text(row, column), brackets)}" for column in ("answer_0", "answer_1")]
     better = 0 if scores[0] >= scores[1] else 1
     return PreferenceText(
-        prompt=f" Human: {question} Assistant:",
-        chosen=answers[better],
-        rejected=answers[1 - better],
-        post=fingerprint(question),
+        prompt=f" Human: {question}{PROMPT_END}",
+        chosen=responses[better],
+        rejected=responses[1 - better],
+        group=fingerprint(question),
         tie=scores[0] == scores[1],
     )
+
+
+def read_prompt(row: Row) -> str:
+    """Read the prompt of a stored row."""
+    return preference(row).prompt
+
+
+def row_of(text: str) -> Row:
+    """Make a stored row that holds nothing but ``text``, so that it is framed as the data's own rows are."""
+    return {
+        "question": {"full_text": text},
+        "answer_0": "",
+        "answer_1": "",
+        "score_0": 0,
+        "score_1": 0,
+    }
 
 
 def _score(row: Row, column: str) -> float:
@@ -61,7 +78,7 @@ def _score(row: Row, column: str) -> float:
     return float(score)
 
 
-def _clean(answer: str, brackets: Brackets) -> str:
+def _clean(response: str, brackets: Brackets) -> str:
     """Remove brackets.
 
     >>> _clean("Cats (Felis catus) purr [1, 2].", "citations")
@@ -70,5 +87,5 @@ def _clean(answer: str, brackets: Brackets) -> str:
     'Cats purr.'
     """
     if brackets == "citations":
-        return _CITATION.sub("", answer)
-    return _BRACKETS.sub("", _SPACE_AND_BRACKETS.sub("", answer))
+        return _CITATION.sub("", response)
+    return _BRACKETS.sub("", _SPACE_AND_BRACKETS.sub("", response))

@@ -1,8 +1,7 @@
 import pytest
 
-from lightning_marlhf.annotation.selection import select
-from lightning_marlhf.annotation.session import Session
-from lightning_marlhf.annotation.store import VerdictFile
+from lightning_marlhf.annotation.session import Session, select
+from lightning_marlhf.annotation.store import AnnotationFile
 from tests.annotation.pairs import make_pairs
 
 
@@ -14,9 +13,9 @@ def make_session(tmp_path):
     def make(pairs, *, overlap=1.0, seed=1):
         while files:
             files.pop().close()
-        files.append(VerdictFile(tmp_path / "v.jsonl"))
+        files.append(AnnotationFile(tmp_path / "v.jsonl"))
         pairs = make_pairs(pairs) if isinstance(pairs, int) else pairs
-        selection = select(pairs, num=None, overlap=overlap, seed=seed)
+        selection = select(pairs, num_prompts=None, overlap=overlap, seed=seed)
         return Session(selection, files[0], prompt_version="page@1")
 
     yield make

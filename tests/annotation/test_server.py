@@ -9,8 +9,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from lightning_marlhf.annotation import server, store
-from lightning_marlhf.annotation.criteria import CRITERIA
 from lightning_marlhf.annotation.server import TOKEN_HEADER, Server
+from lightning_marlhf.evaluation.criteria import CRITERIA
 from lightning_marlhf.evaluation.pairs import Pair
 from lightning_marlhf.records import read_verdicts
 

@@ -4,9 +4,10 @@ from collections import Counter
 
 import pytest
 
-from lightning_marlhf.annotation.session import OutdatedError
-from lightning_marlhf.evaluation.pairs import Pair
+from lightning_marlhf.annotation.session import OutdatedError, select
+from lightning_marlhf.evaluation.pairs import Pair, draw
 from lightning_marlhf.records import read_verdicts
+from tests.annotation.pairs import make_pairs
 
 
 def shown(session, name="ada"):
@@ -265,3 +266,30 @@ def test_a_name_is_the_same_person_whatever_its_case_and_spaces(make_session, tm
 def test_what_is_no_name_is_refused(make_session, name):
     with pytest.raises(ValueError, match="expected a name"):
         make_session(1).annotator(name)
+
+
+# Which pairs
+
+
+def ids(selection):
+    return [pair.pair_id for pair in selection.pairs]
+
+
+def test_a_seed_draws_pairs_and_their_order_whatever_the_order_of_the_file():
+    pairs = make_pairs(30)
+    drawn = ids(select(pairs, num_prompts=10, overlap=0.2, seed=1))
+    assert drawn == ids(select(pairs[::-1], num_prompts=10, overlap=0.2, seed=1))
+    assert drawn == ids(select(pairs, num_prompts=20, overlap=0.2, seed=1))[:10]
+    assert drawn != ids(select(pairs, num_prompts=10, overlap=0.2, seed=2))
+    assert set(drawn) == {pair.pair_id for pair in draw(pairs, 10, seed=1, by_subreddit=False)}
+    assert sorted(ids(select(pairs, num_prompts=None, overlap=0, seed=1))) == sorted(
+        pair.pair_id for pair in pairs
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "overlap", "shared"),
+    [(10, 0, 0), (10, 1, 10), (100, 0.07, 7), (11, 0.2, 3), (3, 0.1, 1)],
+)
+def test_the_share_for_everybody_is_rounded_up_to_whole_pairs(count, overlap, shared):
+    assert select(make_pairs(count), num_prompts=None, overlap=overlap, seed=1).num_shared == shared

@@ -8,7 +8,7 @@ import pytest
 
 from lightning_marlhf import records
 from lightning_marlhf.annotation import store
-from lightning_marlhf.annotation.store import VerdictFile
+from lightning_marlhf.annotation.store import AnnotationFile, summarize
 from lightning_marlhf.evaluation.pairs import Pair
 from lightning_marlhf.records import Verdict, read_verdicts
 
@@ -24,7 +24,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def verdicts(path):
-    file = VerdictFile(path)
+    file = AnnotationFile(path)
     yield file
     file.close()
 
@@ -62,7 +62,7 @@ def test_a_kill_while_a_verdict_is_withdrawn_leaves_the_old_file(verdicts, path,
 def test_a_torn_last_line_is_cut(path):
     records.append_jsonl(path, [verdict("1"), verdict("2")])
     os.truncate(path, path.stat().st_size - 7)
-    with closing(VerdictFile(path)) as verdicts:
+    with closing(AnnotationFile(path)) as verdicts:
         assert list(verdicts) == [verdict("1")]
         verdicts.add(verdict("3"))
     assert read_verdicts(path) == [verdict("1"), verdict("3")]
@@ -89,7 +89,7 @@ def test_a_file_has_one_writer(verdicts, path):
     verdicts.add(verdict("1"))
     verdicts.withdraw("human:ada", "1")  # the file is another now, its lock the same
     with pytest.raises(ValueError, match="another `annotate` writes"):
-        VerdictFile(path)
+        AnnotationFile(path)
 
 
 @pytest.mark.parametrize(
@@ -99,21 +99,50 @@ def test_a_file_of_something_else_is_refused(path, line):
     path.parent.mkdir()
     path.write_text(line + "\n")
     with pytest.raises(ValueError, match=r"v\.jsonl"):
-        VerdictFile(path)
+        AnnotationFile(path)
     assert path.read_text() == line + "\n"
 
 
 def test_verdicts_of_a_model_are_not_those_of_people(path):
     records.write_jsonl(path, [verdict("1", judge="gold")])
     with pytest.raises(ValueError, match="verdicts of people"):
-        VerdictFile(path)
+        AnnotationFile(path)
 
 
 def test_verdicts_on_other_texts_are_refused(verdicts):
     pair = Pair("1", "p", "x", "y")
     verdicts.add(Verdict("1", pair.fingerprint, "ab", "a", "human:ada"))
     verdicts.check([pair, Pair("2", "q", "x", "y")])
-    with pytest.raises(ValueError, match="other answers"):
+    with pytest.raises(ValueError, match="other responses"):
         verdicts.check([Pair("1", "p", "x", "another")])
-    with pytest.raises(ValueError, match="other answers"):
+    with pytest.raises(ValueError, match="other responses"):
         verdicts.check([])
+
+
+def test_verdicts_are_counted_and_agreement_is_over_pairs_that_both_judged(make_session, tmp_path):
+    session = make_session(4)
+    for name, winners in {"ada": ["tie", "tie", "tie"], "bob": ["tie", "left"], "eve": []}.items():
+        person = session.annotator(name)
+        for winner in winners:
+            session.answer(person, session.view(person)["pair"]["id"], winner=winner)
+    assert list(summarize(session.selection.pairs, session.verdicts)) == [
+        f"{tmp_path}/v.jsonl: 5 verdicts",
+        "  ada: 3",
+        "  bob: 2",
+        "  ada and bob agree on 1 of 2 pairs (50%)",
+        "left: 1 of 4 pairs without a verdict",
+    ]
+
+
+def test_agreement_is_on_answers_not_on_sides(make_session):
+    session = make_session(30)
+    for name in ("ada", "bob"):
+        person = session.annotator(name)
+        for _ in range(30):
+            pair = session.view(person)["pair"]
+            session.answer(
+                person, pair["id"], winner="left" if "from a" in pair["left"] else "right"
+            )
+    assert "  ada and bob agree on 30 of 30 pairs (100%)" in summarize(
+        session.selection.pairs, session.verdicts
+    )

@@ -11,7 +11,8 @@ import torch
 from lightning.pytorch import Callback
 
 from lightning_marlhf.callbacks import checkpoint
-from lightning_marlhf.callbacks.checkpoint import Checkpoint, DirectCheckpointIO, _replace, last_in
+from lightning_marlhf.callbacks.checkpoint import Checkpoint, DirectCheckpointIO, _replace
+from lightning_marlhf.models.checkpoints import last_checkpoint
 from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 
 
@@ -134,10 +135,10 @@ def test_a_kill_between_two_renames_leaves_the_checkpoint_before(tmp_path):
     """The old folder has another name already, the new one has not its own yet."""
     (tmp_path / "last-previous.ckpt").mkdir()
     (tmp_path / ".last.ckpt.partial").mkdir()
-    assert last_in(tmp_path) == tmp_path / "last-previous.ckpt"
+    assert last_checkpoint(tmp_path) == tmp_path / "last-previous.ckpt"
     _replace(tmp_path / ".last.ckpt.partial", tmp_path / "last.ckpt")
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
-    assert last_in(tmp_path / "nowhere") is None
+    assert last_checkpoint(tmp_path / "nowhere") is None
 
 
 class Full(io.BytesIO):

@@ -17,8 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lightning_marlhf.annotation.server import TOKEN_HEADER
-from lightning_marlhf.annotation.serving import listen
+from lightning_marlhf.annotation.server import TOKEN_HEADER, listen
 from lightning_marlhf.commands import annotate
 from lightning_marlhf.records import read_verdicts
 
@@ -113,7 +112,7 @@ def test_ctrl_c_ends_and_says_where_verdicts_are_and_how_many_pairs_are_left(fil
         output, errors = server.end(signal.SIGINT)
         assert (server.process.returncode, errors) == (0, "")
     assert f"{files.out}: 1 verdict\n  ada: 1\nleft: 3 of 4 pairs" in output
-    assert "to go on: python -m lightning_marlhf annotate --a" in output
+    assert "resume with: python -m lightning_marlhf annotate --a" in output
 
 
 def test_the_socket_is_of_this_machine_alone():
@@ -121,9 +120,9 @@ def test_the_socket_is_of_this_machine_alone():
         assert listener.getsockname()[0] == "127.0.0.1"
 
 
-def refusal(capsys, files, *more):
+def refusal(capsys, files, *more, status=1):
     """Run the command where it has to refuse; return its one line."""
-    assert annotate.main(words(files, *more)) == 1
+    assert annotate.main(words(files, *more)) == status
     (line,) = capsys.readouterr().err.splitlines()
     return line
 
@@ -139,19 +138,26 @@ def test_a_second_server_on_the_same_file_is_refused(files, capsys):
         assert "another `annotate` writes" in refusal(capsys, files, "--port", "0")
 
 
-def test_mistakes_are_one_line(files, capsys):
-    assert "--overlap: expected a share" in refusal(capsys, files, "--overlap", "20")
-    assert "--n: expected at least 1" in refusal(capsys, files, "--n", "0")
-    assert "expected a name" in refusal(capsys, files, "--annotator", " ")
-    files.out = files.a
-    assert "are one file" in refusal(capsys, files)
-    files.a = files.a.with_name("missing.jsonl")
-    assert "missing.jsonl" in refusal(capsys, files)
+@pytest.mark.parametrize(
+    ("more", "status", "said"),
+    [
+        (["--overlap", "20"], 2, "--overlap: expected at least 0 and at most 1"),
+        (["--num-prompts", "0"], 2, "--num-prompts: expected at least 1"),
+        (["--port", "70000"], 2, "--port: expected at least 0 and at most 65,535"),
+        (["--task", "poems"], 2, "--task: expected 'tldr'"),
+        (["--out", "{a}"], 2, "--out and --a are one file"),
+        (["--annotator", " "], 1, "expected a name"),
+        (["--a", "missing.jsonl"], 1, "missing.jsonl"),
+    ],
+)
+def test_mistakes_are_one_line(files, capsys, more, status, said):
+    given = [word.format(a=files.a) for word in more]
+    assert said in refusal(capsys, files, *given, status=status)
 
 
 def test_without_the_extra_the_line_says_what_to_install(files, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "lightning_marlhf.annotation.serving", raising=False)
+    monkeypatch.delitem(sys.modules, "lightning_marlhf.annotation.server", raising=False)
     assert "pip install 'lightning_marlhf[annotate]'" in refusal(capsys, files)
 
 

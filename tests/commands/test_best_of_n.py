@@ -7,7 +7,8 @@ import statistics
 import pytest
 
 from lightning_marlhf.commands import best_of_n
-from lightning_marlhf.evaluation import scored_files, scored_folder
+from lightning_marlhf.evaluation import scored_folder
+from lightning_marlhf.inference import completions
 from lightning_marlhf.records import BestOfN, append_jsonl, read_completions
 from tests.commands.scored import FACTS, completion, opposite, read, scores_of, write
 from tests.published import publish
@@ -28,7 +29,7 @@ def sample(models, tmp_path):
     policy, rm = models
 
     def run_it(*more):
-        arguments = [policy, "--file", tmp_path / "p.txt", "--reward-model", rm, "--out"]
+        arguments = [policy, "--prompts", tmp_path / "p.txt", "--reward-model", rm, "--out"]
         settings = ["--max-new-tokens", 4, "--batch-size", 3, "--temperatures", 0.5, 1.5]
         return run(*arguments, tmp_path / "out", *settings, *more)
 
@@ -97,8 +98,8 @@ def test_an_interrupted_command_goes_on_and_ends_the_same(sample, tmp_path, caps
     whole = {path.name: path.read_bytes() for path in out.rglob("*.json*")}
     out.rename(tmp_path / "whole")
     for module, calls in (
-        (scored_folder, 3),
-        (scored_files, 2),
+        (completions, 3),
+        (scored_folder, 2),
     ):  # in the second pool; among the scores
         written = itertools.count(1)
 
@@ -111,7 +112,8 @@ def test_an_interrupted_command_goes_on_and_ends_the_same(sample, tmp_path, caps
             patch.setattr(module, "append_jsonl", append)
             assert sample("--n", 1, 3) == 130
         error = capsys.readouterr().err
-        assert f"interrupted: what is in {out} stays; the same command goes on" in error
+        assert error.startswith(f"interrupted: {out} keeps")
+        assert "python -m lightning_marlhf best-of-n" in error
         assert not (out / "best_of_n.json").exists()
     with (out / "scores.jsonl").open("a") as file:
         file.write('{"scorer": "x')  # as a process that is killed leaves it
@@ -126,7 +128,7 @@ def test_what_is_there_is_not_made_again(sample, monkeypatch):
     assert sample("--n", 1, 2) == 0
     with monkeypatch.context() as patch:
         patch.setattr(scored_folder, "append_jsonl", None)
-        patch.setattr(scored_files, "append_jsonl", None)
+        patch.setattr(completions, "append_jsonl", None)
         assert sample("--n", 2) == 0
     assert sample("--n", 3) == 0  # a larger pool begins with the smaller one
 
@@ -183,34 +185,27 @@ def test_another_score_may_choose(scored, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "status", "said"),
     [
-        ([], "expected either a MODEL, or --completions FILE"),
-        (["m", "--completions", "{file}"], "expected either a MODEL"),
-        (["m"], "--file is missing"),
-        (["m", "--file", "p.txt"], "--reward-model is missing"),
-        (["--completions", "{file}", "--file", "p.txt"], "completions have their prompts"),
-        (["--completions", "missing.jsonl"], "No such file or directory: missing.jsonl"),
-        (["--completions", "{file}", "--n", "0"], "--n: expected numbers from 1, got 0"),
-        (["--completions", "{file}", "--n", "4"], "--n 4: a prompt has only 3 answers"),
-        (
-            ["--completions", "{file}", "--score", "odd"],
-            "--score odd: completion 1 has no such score (it has: rm, gold)",
-        ),
-        (["--completions", "{file}", "--gold"], "row 1: expected `reference` with the facts"),
-        (["--completions", "{file}", "--temperatures", "0"], "--temperatures: expected above 0"),
-        (["--completions", "{file}", "--batch-size", "0"], "--batch-size: expected at least 1"),
-        (["--completions", "{file}", *["--reward-model", "r"] * 2], "perhaps another held out"),
-        (["--completions", "{file}", "--out", "{file}"], "expected a folder, got a file"),
+        ([], 2, "MODEL"),
+        (["m", "--completions", "{file}"], 2, "--completions"),
+        (["m"], 2, "--prompts is missing"),
+        (["m", "--prompts", "p.txt"], 2, "--reward-model is missing"),
+        (["--completions", "{file}", "--prompts", "p.txt"], 2, "--prompts and --completions"),
+        (["--completions", "missing.jsonl"], 1, "missing.jsonl"),
+        (["--completions", "{file}", "--n", "0"], 2, "--n: expected at least 1, got 0"),
+        (["--completions", "{file}", "--n", "4"], 2, "--n 4: a prompt has only 3 responses"),
+        (["--completions", "{file}", "--score", "odd"], 2, "--score odd: completion 1"),
+        (["--completions", "{file}", "--gold"], 1, "row 1: expected `reference`"),
+        (["--completions", "{file}", "--temperatures", "0"], 2, "--temperatures: expected more"),
+        (["--completions", "{file}", "--batch-size", "0"], 2, "--batch-size: expected at least 1"),
+        (["--completions", "{file}", *["--reward-model", "r"] * 2], 2, "--reward-model: expected"),
+        (["--completions", "{file}", "--out", "{file}"], 2, "expected a folder, got a file"),
     ],
 )
-def test_mistakes_are_one_line(scored, tmp_path, capsys, arguments, said):
-    given = [
-        "--out",
-        str(tmp_path / "out"),
-        *(each.replace("{file}", str(scored)) for each in arguments),
-    ]
-    assert run(*given) == 1
+def test_mistakes_are_one_line(scored, tmp_path, capsys, arguments, status, said):
+    given = [each.replace("{file}", str(scored)) for each in arguments]
+    assert run("--out", tmp_path / "out", *given) == status
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1

@@ -24,25 +24,6 @@ def test_a_checkpoint_becomes_what_the_finished_run_exported(run_dir, tmp_path, 
     assert "after 4 updates" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--ckpt", "best"], "no checkpoint 'best' in"),
-        (["--ckpt", "nope.ckpt"], "no checkpoint 'nope.ckpt'; there are:"),
-    ],
-)
-def test_a_missing_checkpoint_is_one_line(run_dir, tmp_path, capsys, arguments, said):
-    assert export.main(["export", str(run_dir), "--out", str(tmp_path / "out"), *arguments]) == 1
-    assert said in capsys.readouterr().err
-
-
-def test_an_existing_directory_is_not_replaced_unasked(run_dir, tmp_path, capsys):
-    (tmp_path / "out").mkdir()
-    assert export.main(["export", str(run_dir), "--out", str(tmp_path / "out")]) == 1
-    assert "--overwrite replaces it" in capsys.readouterr().err
-    assert export.main(["export", str(run_dir), "--out", str(tmp_path / "out"), "--overwrite"]) == 0
-
-
 def test_an_export_that_a_run_did_not_come_to_is_made_up_for(run_dir, capsys):
     assert export.main(["export", str(run_dir)]) == 1
     assert f"{run_dir / 'export'} exists" in capsys.readouterr().err
@@ -51,21 +32,27 @@ def test_an_export_that_a_run_did_not_come_to_is_made_up_for(run_dir, capsys):
     assert (run_dir / "export/README.md").is_file()
 
 
-def test_a_broken_or_foreign_checkpoint_is_one_line(run_dir, tmp_path, capsys):
+def test_mistakes_are_one_line(run_dir, tmp_path, capsys):
     (tmp_path / "broken.ckpt").write_bytes(b"no checkpoint")
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.ckpt")
     of_a_run = {"state_dict": {"other": torch.zeros(1)}, "global_step": 1}
     torch.save(of_a_run | {"pytorch-lightning_version": "2.6"}, tmp_path / "foreign.ckpt")
-    for name, said in (
-        ("broken", "is no whole checkpoint (13 bytes)"),
-        ("other", "is no checkpoint of a run"),
-        ("foreign", "is not of this config"),
+    for arguments, status, said in (
+        (["--ckpt", "best"], 1, "no checkpoint 'best' in"),
+        (["--ckpt", "nope.ckpt"], 1, "no checkpoint 'nope.ckpt'; there are:"),
+        (["--ckpt", tmp_path / "broken.ckpt"], 1, "is no whole checkpoint (13 bytes)"),
+        (["--ckpt", tmp_path / "other.ckpt"], 1, "is no checkpoint of a run"),
+        (["--ckpt", tmp_path / "foreign.ckpt"], 1, "is not of this config"),
+        (["--out", tmp_path], 1, "--overwrite replaces it"),
+        (["--pushto-hub", "me/toy"], 2, "--pushto-hub"),
     ):
-        arguments = ["--ckpt", str(tmp_path / f"{name}.ckpt"), "--out", str(tmp_path / "out")]
-        assert export.main(["export", str(run_dir), *arguments]) == 1
+        command = ["export", run_dir, "--out", tmp_path / "out", *arguments]
+        assert export.main(list(map(str, command))) == status
         error = capsys.readouterr().err
         assert said in error
-        assert "Traceback" not in error
+        assert error.count("\n") == 1
+    (tmp_path / "out").mkdir()
+    assert export.main(["export", str(run_dir), "--out", str(tmp_path / "out"), "--overwrite"]) == 0
 
 
 def test_code_that_hides_in_a_checkpoint_is_not_run_by_any_command(

@@ -13,10 +13,11 @@ from types import SimpleNamespace
 import pytest
 
 from lightning_marlhf.commands import grade
-from lightning_marlhf.evaluation import grade_table, grading
+from lightning_marlhf.evaluation import grading, grading_table
+from lightning_marlhf.evaluation.grading_inputs import Problems
 from lightning_marlhf.records import Completion, GradedProgram, append_jsonl, write_jsonl
 from lightning_marlhf.sandbox.pool import Sandbox
-from lightning_marlhf.sandbox.verdicts import Limits, Report, SandboxError, Verdict
+from lightning_marlhf.sandbox.verdicts import Limits, ProgramVerdict, Report, SandboxError
 
 DOUBLE, ADD, UNTESTED, BROKEN, UNEVEN, ODD = 7, 8, 9, 10, 11, 12
 
@@ -212,8 +213,8 @@ def test_nothing_to_grade_is_a_mistake(files, capsys):
 
 
 def grade_one_by_one(monkeypatch, append):
-    monkeypatch.setattr(grade, "_IN_FLIGHT", 1)
-    monkeypatch.setattr(grade, "append_jsonl", append)
+    monkeypatch.setattr(grading, "_IN_FLIGHT", 1)
+    monkeypatch.setattr(grading, "append_jsonl", append)
 
 
 FOUR = completions((DOUBLE, RIGHT), (ADD, SUM), (DOUBLE, "print(2)"), (UNTESTED, ""), (ADD, "1/0"))
@@ -236,7 +237,7 @@ def test_an_interrupted_file_is_completed_to_the_same_rows(files, capsys, monkey
         grade_one_by_one(patch, append_twice)
         assert run(files, "--overwrite", "--workers", "1") == 130
     error = capsys.readouterr().err
-    assert "g.jsonl lacks 2 programs; to go on:\n  python -m lightning_marlhf grade --pro" in error
+    assert "python -m lightning_marlhf grade --problems" in error
     assert "--overwrite" not in error  # which would begin anew
     assert error.endswith("--workers 1\n")
     assert files.out.read_text() == "".join(whole.splitlines(keepends=True)[:2])
@@ -370,7 +371,7 @@ def test_a_full_disk_is_one_line(files, capsys, monkeypatch):
     def fill(path, rows):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(grade, "append_jsonl", fill)
+    monkeypatch.setattr(grading, "append_jsonl", fill)
     assert run(files) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"error: cannot write {files.out}: No space left on device; what is")
@@ -386,7 +387,7 @@ def test_no_more_programs_are_under_way_than_allowed(files):
     class Running(Future):
         def result(self, timeout=None):
             under_way.remove(self)
-            return Report((Verdict.PASSED,) * 3, "A", "strict")
+            return Report((ProgramVerdict.PASSED,) * 3, "A", "strict")
 
         def done(self):
             return False
@@ -396,8 +397,10 @@ def test_no_more_programs_are_under_way_than_allowed(files):
         most.append(len(under_way))
         return under_way[-1]
 
-    problems = grading.Problems(files.problems)
-    job = grading.Job(problems, files.completions, Limits(), "strict", raw=False, num_tests=None)
+    problems = Problems(files.problems)
+    job = grading.GradingJob(
+        problems, files.completions, Limits(), "strict", raw=False, num_tests=None
+    )
     sandbox = SimpleNamespace(submit=submit)
     graded = list(grading.grade(job.attempts(), job, sandbox, in_flight=4))
     assert [row.row for rows in graded for row in rows] == [*range(1, 10)]
@@ -429,7 +432,7 @@ def test_the_table_counts_problems_by_difficulty():
         graded(2, 0, "introductory", 2, 0, "passed"),
         graded(2, 1, "introductory", 1, 1, "wrong_answer", isolation="B"),
     ]
-    lines = list(grade_table.summarize(rows, ks=[1, 2]))
+    lines = list(grading_table.summarize(rows, ks=[1, 2]))
     table = {line[:17].strip(): re.split(r"  +", line[17:].strip()) for line in lines[:13]}
     assert table[""] == ["all", "introductory", "competition"]
     assert table["problems"] == ["2", "1", "1"]
@@ -442,7 +445,7 @@ def test_the_table_counts_problems_by_difficulty():
     assert table["passed"] == ["25.0 %", "50.0 %", "0.0 %"]
     assert table["wrong_answer"] == ["50.0 %", "50.0 %", "50.0 %"]
     assert table["time_limit"] == ["25.0 %", "0.0 %", "50.0 %"]
-    assert set(table) >= set(Verdict)
+    assert set(table) >= set(ProgramVerdict)
     assert lines[13].startswith(
         "match strict, isolation level A; match strict, isolation level B. In brackets: 95 % "
     )
@@ -459,10 +462,9 @@ def test_pass_at_k_is_shown_for_what_every_problem_has_completions_for(files, ca
         "pass@2",
         "pass@4",
     ]
-    assert run(files, "--tests", "1", "--k", "1", "6") == 1
-    assert (
-        f"error: --k 6: expected as many completions of each problem, got fewer of 1: {DOUBLE} (5)"
-        in capsys.readouterr().err
+    assert run(files, "--tests", "1", "--k", "1", "6") == 2
+    assert f"--k 6: expected as many completions of each problem, got fewer of 1: {DOUBLE} (5)" in (
+        capsys.readouterr().err
     )
 
 
@@ -470,23 +472,25 @@ def test_pass_at_k_is_shown_for_what_every_problem_has_completions_for(files, ca
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "status", "said"),
     [
-        (["--k", "0"], "--k: expected at least 1, got 0"),
-        (["--tests", "0"], "--tests: expected at least 1, got 0"),
-        (["--workers", "0"], "--workers: expected at least 1, got 0"),
-        (["--cpu-s", "0"], "cpu_s: expected at least 0.1"),
-        (["--memory-mb", "1"], "memory_mb: expected at least 16"),
-        (["--problems", "missing.jsonl"], "No such file or directory: missing.jsonl"),
-        (["--completions", "missing.jsonl"], "No such file or directory: missing.jsonl"),
-        (["--out", "{folder}"], "expected a file"),
-        (["--out", "{folder}/c.jsonl"], "--out and --completions are one file"),
-        (["--out", "{folder}/p.jsonl", "--overwrite"], "--out and --problems are one file"),
+        (["--k", "0"], 2, "--k: expected at least 1, got 0"),
+        (["--k", "1", "x"], 2, "--k: expected"),
+        (["--tests", "0"], 2, "--tests: expected at least 1, got 0"),
+        (["--workers", "0"], 2, "--workers: expected at least 1, got 0"),
+        (["--match", "strct"], 2, "did you mean 'strict'?"),
+        (["--cpu-s", "0"], 1, "cpu_s: expected at least 0.1"),
+        (["--memory-mb", "1"], 1, "memory_mb: expected at least 16"),
+        (["--problems", "missing.jsonl"], 1, "missing.jsonl"),
+        (["--completions", "missing.jsonl"], 1, "missing.jsonl"),
+        (["--out", "{folder}"], 2, "expected a file"),
+        (["--out", "{folder}/c.jsonl"], 2, "--out and --completions are one file"),
+        (["--out", "{folder}/p.jsonl", "--overwrite"], 2, "--out and --problems are one file"),
     ],
 )
-def test_mistakes_are_one_line(files, capsys, arguments, said):
+def test_mistakes_are_one_line(files, capsys, arguments, status, said):
     write(files.completions, completions((DOUBLE, RIGHT)))
-    assert run(files, *(word.format(folder=files.folder) for word in arguments)) == 1
+    assert run(files, *(word.format(folder=files.folder) for word in arguments)) == status
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
@@ -526,7 +530,7 @@ def test_a_pipe_is_refused_as_it_would_be_read_twice(files, capsys, name):
     path = getattr(files, name)
     path.unlink(missing_ok=True)
     os.mkfifo(path)
-    assert run(files) == 1
+    assert run(files) == 2
     error = capsys.readouterr().err
     assert f"--{name} {path}: expected a file" in error
     assert error.count("\n") == 1

@@ -4,28 +4,8 @@ import pytest
 from rich.console import Console
 
 from lightning_marlhf.commands import inspect
-from lightning_marlhf.records import Completion, TokenTrace, write_jsonl
-
-
-def completion(sample_id="a", **changes) -> Completion:
-    trace = TokenTrace(
-        tokens=["he", "l", "\n", "<eos>"],
-        macro_index=[0, 0, 1, 1],
-        values=[0.5, 0.25, 0.0, -1.5],
-        rewards=[-0.01, 0.0, 0.0, 2.0],
-        advantages=[1.0, 1.0, -1.0, -1.0],
-        kl=[0.1, 0.0, 0.0, 0.0],
-    )
-    fields = {
-        "prompt": "say",
-        "response": "hel\n",
-        "model": "m",
-        "seed": 1,
-        "step": 40,
-        "num_tokens": 4,
-    }
-    fields |= {"ended": True, "scores": {"gold": 2.5}, "kl": 0.1, "trace": vars(trace)}
-    return Completion(sample_id=sample_id, **{**fields, **changes})
+from lightning_marlhf.records import write_jsonl
+from tests.rollout_rows import completion
 
 
 @pytest.fixture
@@ -35,15 +15,6 @@ def run_dir(tmp_path):
             tmp_path / f"completions/{name}.jsonl", [completion(sample_id) for sample_id in ids]
         )
     return tmp_path
-
-
-def shown(row: Completion, *, plain: bool, width: int = 80) -> str:
-    colours = None if plain else "truecolor"
-    console = Console(
-        file=io.StringIO(), force_terminal=not plain, color_system=colours, width=width
-    )
-    inspect.show(row, number=0, console=console, plain=plain)
-    return console.file.getvalue()
 
 
 def test_a_run_directory_shows_its_newest_rollouts(run_dir, capsys):
@@ -63,54 +34,8 @@ def test_what_a_system_leaves_beside_the_rollouts_is_none(run_dir, capsys):
 def test_the_name_of_a_file_steers_no_terminal(run_dir, capsys):
     newest = run_dir / "completions" / "rollouts-000080.jsonl"
     newest.rename(newest.with_name("rollouts-\x1b[2J.jsonl"))
-    assert inspect.main(["inspect", str(run_dir), "--plain", "--num", "1"]) == 0
+    assert inspect.main(["inspect", str(run_dir), "--plain", "--num-rows", "1"]) == 0
     assert "\x1b" not in capsys.readouterr().out
-
-
-def test_plain_text_has_bars_between_macro_actions_and_numbers_below_tokens():
-    lines = shown(completion(), plain=True).splitlines()
-    assert "gold 2.5, KL 0.1, 4 tokens, 2 macro actions, update 40" in lines
-    assert "hel|" in lines
-    tokens = next(line for line in lines if line.startswith("tokens"))
-    assert tokens.split() == ["tokens", "he", "l|", "⏎", "<eos>"]
-    assert next(line for line in lines if line.startswith("values")).split() == [
-        "values",
-        "0.50",
-        "0.25",
-        "0.00",
-        "-1.50",
-    ]
-    assert all(any(line.startswith(name) for line in lines) for name in inspect.ROWS)
-
-
-def test_numbers_stand_under_their_tokens():
-    lines = shown(completion(), plain=True).splitlines()
-    tokens = next(line for line in lines if line.startswith("tokens"))
-    values = next(line for line in lines if line.startswith("values"))
-    assert values.index("0.50") + 4 == tokens.index("he") + 2
-    assert values.index("-1.50") + 5 == tokens.index("<eos>") + 5
-
-
-def test_macro_actions_alternate_in_colour():
-    text = inspect.response_text(completion(), plain=False)
-    assert [str(span.style) for span in text.spans] == [inspect.COLOURS[i] for i in (0, 0, 1, 1)]
-
-
-def test_a_long_response_is_broken_into_lines_of_whole_tokens():
-    lines = [str(line) for line in inspect.token_lines(completion(), width=26, plain=True)]
-    assert sum(line.startswith("tokens") for line in lines) == 2
-    assert max(map(len, lines)) <= 26
-
-
-def test_control_characters_of_a_response_do_not_reach_the_terminal():
-    row = completion(prompt="\x1b[2J", response="\x1b]0;x\x07", trace=None)
-    text = shown(row, plain=True)
-    assert "\x1b" not in text
-    assert "\x07" not in text
-
-
-def test_a_row_without_a_trace_is_shown_as_text():
-    assert "hel" in shown(completion(trace=None), plain=True)
 
 
 def test_one_row_can_be_chosen(run_dir, capsys):
@@ -121,14 +46,15 @@ def test_one_row_can_be_chosen(run_dir, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "status", "said"),
     [
-        (["--row", "2"], "has rows 0 to 1"),
-        (["--num", "0"], "--num: expected at least 1, got 0"),
+        (["--row", "2"], 1, "has rows 0 to 1"),
+        (["--row", "-1"], 2, "--row: expected at least 0"),
+        (["--num-rows", "0"], 2, "--num-rows: expected at least 1, got 0"),
     ],
 )
-def test_wrong_choices_are_one_line(run_dir, capsys, arguments, said):
-    assert inspect.main(["inspect", str(run_dir), *arguments]) == 1
+def test_wrong_choices_are_one_line(run_dir, capsys, arguments, status, said):
+    assert inspect.main(["inspect", str(run_dir), *arguments]) == status
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
@@ -163,7 +89,7 @@ def test_keys_page_through_the_rows(run_dir, monkeypatch):
     monkeypatch.setattr(inspect, "read_key", lambda: next(keys))
     console = Console(file=io.StringIO(), width=80)
     rows = [(i, completion(f"id-{i}")) for i in range(3)]
-    inspect._page(rows, console)
+    inspect.page(rows, console)
     text = console.file.getvalue()
     assert [
         word for line in text.splitlines() for word in line.split() if word.startswith("id-")
@@ -174,8 +100,3 @@ def test_keys_page_through_the_rows(run_dir, monkeypatch):
         "id-1",
         "id-1",
     ]
-
-
-def test_a_row_of_a_model_without_a_run_names_no_update():
-    assert "update" not in shown(completion(step=None), plain=True)
-    assert "4 tokens, 2 macro actions\n" in shown(completion(step=None), plain=True)

@@ -51,7 +51,7 @@ def test_a_run_starts_from_what_the_stages_beside_it_will_export(plan):
     assert found["batches"] == found["updates"] == 37_143 // 256
 
 
-def test_27_billion_answer_block_by_block_where_the_whole_policy_does_not_fit(plan):
+def test_27_billion_generate_block_by_block_where_the_whole_policy_does_not_fit(plan):
     configs = [
         "experiments/tldr/gemma-2-27b/ma_ppo_fixed5.yaml",
         "experiments/hardware/4x8x80gb.yaml",
@@ -94,7 +94,7 @@ def test_settings_of_the_command_line_count(plan):
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["--mean-length", "2"], 1, "--mean-length: expected more than 0 and at most 1, got 2.0"),
+        (["--mean-length", "2"], 2, "--mean-length: expected more than 0 and at most 1, got 2.0"),
         (["--data.init_args.splitby=row"], 2, "TLDR has no 'splitby', did you mean 'split_by'?"),
         (["--trainer.devices=3"], 1, "a batch of 512 rows cannot be shared by 3 processes evenly"),
     ],

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lightning_marlhf.commands import preview
-from lightning_marlhf.commands.preview_view import histogram
+from lightning_marlhf.commands.preview import histogram
 from lightning_marlhf.data import TinyTLDR
 from lightning_marlhf.data.tokenizers import character_tokenizer
 
@@ -84,19 +84,19 @@ def read(show):
 
 
 @pytest.mark.parametrize(
-    ("stage", "answers"),
+    ("stage", "responses"),
     [
         ("sft", {"response": " good {}"}),
         ("reward_model", {"chosen": " good {}", "rejected": " gone {}"}),
         ("ppo", {}),
     ],
 )
-def test_json_gives_the_texts_of_the_phase_in_its_order(folder, read, stage, answers):
+def test_json_gives_the_texts_of_the_phase_in_its_order(folder, read, stage, responses):
     assert read(config(folder, stage), "--num", "9") == [
         {
             "row": row,
             "prompt": f"POST\npost {row}\nTL;DR: ",
-            **{name: text.format(row) for name, text in answers.items()},
+            **{name: text.format(row) for name, text in responses.items()},
         }
         for row in PHASES[stage]
     ]
@@ -118,7 +118,7 @@ def test_the_evaluation_previews_held_out_rows(folder, read, show):
     assert "train" not in page
 
 
-def test_a_row_with_several_answers_is_shown_once_with_each(folder, read):
+def test_a_row_with_several_responses_is_shown_once_with_each(folder, read):
     problem = {
         "problem_id": 3,
         "question": "add",
@@ -165,19 +165,19 @@ def test_padding_is_shown_where_the_model_sees_it(folder, show):
 @pytest.mark.parametrize(
     ("loss", "use"), [("last", "at the last token"), ("tokens", "at each of these tokens")]
 )
-def test_a_pair_is_cut_where_its_answers_part(folder, show, loss, use):
+def test_a_pair_is_cut_where_its_responses_part(folder, show, loss, use):
     page = show(config(folder, "reward_model", model={"loss": loss}), "--num", "1").out
     assert "shared by both: 23 tokens, not compared\n" in page  # prompt, " ", "g", "o"
     assert f"chosen: 5 tokens, compared {use}\n| od 9<eos>\n" in page
     assert f"rejected: 5 tokens, compared {use}\n| ne 9<eos>\n" in page
 
 
-def test_prompts_are_what_the_policy_answers(folder, show):
+def test_prompts_are_what_the_policy_responds_to(folder, show):
     page = show(config(folder, "ppo"), "--num", "1").out
-    assert "prompt: 20 tokens, the policy answers it\n| <bos>POST\n" in page
+    assert "prompt: 20 tokens, the policy responds\n| <bos>POST\n" in page
 
 
-def test_the_page_counts_what_was_dropped_and_the_posts_that_phases_share(folder, show):
+def test_the_page_counts_what_was_dropped_and_the_groups_that_phases_share(folder, show):
     rows = [comparison(number, post="same") for number in range(10)]
     rows[4]["info"]["post"] = "x" * 50
     rows[5]["info"]["post"] = ""
@@ -186,8 +186,8 @@ def test_the_page_counts_what_was_dropped_and_the_posts_that_phases_share(folder
     assert "train     4 rows, 2 used" in page
     assert "1 of 4 rows dropped: prompt longer than max_prompt_length (40 tokens)" in page
     assert "1 of 4 rows dropped: empty prompt (row 6)" in page
-    assert "posts     3 of this phase, 1 of them in other phases too" in page
-    assert "tokens a row: 18 to 18, half of 2 rows up to 18" in page
+    assert "groups    3 in this phase, 1 of them in other phases too" in page
+    assert "tokens per row: 18 to 18, median of 2 rows 18" in page
 
 
 def test_control_characters_of_a_post_do_not_reach_the_terminal(folder, show):
@@ -205,7 +205,7 @@ def test_generated_data_is_previewed_too(folder, read, show):
     ]
     page = show(run).out
     assert "train     30 rows" in page
-    assert "half of 30 rows" in page
+    assert "median of 30 rows" in page
     assert f"| {first.response}<eos>\n" in page
 
 
@@ -255,7 +255,7 @@ def test_data_of_another_package_is_refused(toy_yaml, show):
 
 def test_lengths_are_counted_in_bins_of_one_width():
     first, *bins = histogram([3, 4, 4, 5, 18])
-    assert first == "tokens a row: 3 to 18, half of 5 rows up to 4"
+    assert first == "tokens per row: 3 to 18, median of 5 rows 4"
     assert [line.split()[:2] for line in bins] == [
         ["3-4", "3"],
         ["5-6", "1"],

@@ -6,7 +6,8 @@ import pytest
 
 from lightning_marlhf.commands import report
 from lightning_marlhf.commands.report import gather
-from lightning_marlhf.records import Completion, write_jsonl, write_text
+from lightning_marlhf.files import write_text
+from lightning_marlhf.records import Completion, write_jsonl
 
 
 def completion(number: int, score: float) -> Completion:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lightning_marlhf.commands import rm_score
-from lightning_marlhf.evaluation import scored_files, scored_folder
+from lightning_marlhf.evaluation import scored_folder
+from lightning_marlhf.inference import completions
 from lightning_marlhf.records import RMScores
 from tests.commands.scored import FACTS, completion, opposite, read, scores_of, write
 from tests.published import publish
@@ -40,7 +41,7 @@ def result(folder):
 
 def test_models_answer_the_same_prompts_and_are_compared(models, prompts, tmp_path, capsys):
     out = tmp_path / "out"
-    arguments = (models["gemma"], models["gemma2"], "--prompts", prompts, "--n", 4)
+    arguments = (models["gemma"], models["gemma2"], "--prompts", prompts, "--num-prompts", 4)
     settings = ("--reward-model", models["rm"], "--max-new-tokens", 4, "--out", out)
     assert run(*arguments, *settings) == 0
     first, second = (read(out / f"completions/{n}.jsonl") for n in ("0-gemma", "1-gemma2"))
@@ -50,7 +51,7 @@ def test_models_answer_the_same_prompts_and_are_compared(models, prompts, tmp_pa
     assert first[0]["settings"] == {**sampling, "format": "text", "dtype": "float32"}
     found = result(out)
     assert [policy.label for policy in found.policies] == ["gemma", "gemma2"]
-    assert found.settings == {**sampling, "n": 4, "seed": 1234, "format": "text"}
+    assert found.settings == {**sampling, "num_prompts": 4, "seed": 1234, "format": "text"}
     scores = [scores_of(models["rm"], rows) for rows in (first, second)]
     for policy, expected in zip(found.policies, scores, strict=True):
         assert policy.scores["rm"].mean.mean == pytest.approx(statistics.fmean(expected), abs=1e-5)
@@ -74,7 +75,7 @@ def test_files_of_completions_are_policies_too(models, tmp_path):
     content = files[1].read_bytes()
     assert run(*files, "--reward-model", models["rm"], "--out", tmp_path / "out") == 0
     found = result(tmp_path / "out")
-    assert [(p.label, p.num_prompts, p.num_answers) for p in found.policies] == [
+    assert [(p.label, p.num_prompts, p.num_responses) for p in found.policies] == [
         ("a.jsonl", 3, 3),
         ("b.jsonl", 1, 2),
     ]
@@ -93,18 +94,27 @@ def test_a_packed_file_of_completions_is_a_policy_too(models, tmp_path):
     packed = tmp_path / "b.jsonl.gz"
     packed.write_bytes(gzip.compress(file.read_bytes()))
     assert run(file, packed, "--reward-model", models["rm"], "--out", tmp_path / "out") == 0
-    assert [p.num_answers for p in result(tmp_path / "out").policies] == [2, 2]
+    assert [p.num_responses for p in result(tmp_path / "out").policies] == [2, 2]
 
 
 def test_nothing_is_asked_twice(models, prompts, tmp_path, monkeypatch):
-    arguments = (models["gemma"], "--prompts", prompts, "--n", 6, "--max-new-tokens", 3, "--gold")
+    arguments = (
+        models["gemma"],
+        "--prompts",
+        prompts,
+        "--num-prompts",
+        6,
+        "--max-new-tokens",
+        3,
+        "--gold",
+    )
     rows = [{**json.loads(line), "reference": FACTS} for line in prompts.read_text().splitlines()]
     write(prompts, rows)
     given = (*arguments, "--reward-model", models["rm"], "--out", tmp_path / "out")
     assert run(*given) == 0
     before = (tmp_path / "out/rm_score.json").read_text()
     monkeypatch.setattr(scored_folder, "append_jsonl", None)
-    monkeypatch.setattr(scored_files, "append_jsonl", None)
+    monkeypatch.setattr(completions, "append_jsonl", None)
     assert run(*given) == 0
     assert (tmp_path / "out/rm_score.json").read_text() == before
     assert list(result(tmp_path / "out").scorers) == ["rm", "gold"]
@@ -123,21 +133,23 @@ def test_another_reward_model_is_asked_anew(models, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "status", "said"),
     [
-        (["{file}"], "--reward-model is missing"),
-        (["{file}", "{file}", "--gold"], "c.jsonl is given twice"),
-        (["{file}", "m", "--gold"], "--prompts is missing: what m answers"),
-        (["{file}", "--gold", "--prompts", "p"], "files of completions have their prompts"),
-        (["{file}", "--gold", "--n", "0"], "--n: expected at least 1"),
-        (["missing.jsonl", "--gold"], "No such file or directory: missing.jsonl"),
-        (["{file}", "--reward-model", "nowhere/at/all"], "does not exist"),
+        ([], 2, "MODEL_OR_FILE"),
+        (["{file}"], 2, "--reward-model is missing"),
+        (["{file}", "{file}", "--gold"], 2, "c.jsonl is given twice"),
+        (["{file}", "m", "--gold"], 2, "--prompts is missing"),
+        (["{file}", "--gold", "--prompts", "p"], 2, "--prompts: files of completions"),
+        (["{file}", "--gold", "--num-prompts", "0"], 2, "--num-prompts: expected at least 1"),
+        (["{file}", "--gold", "--temperature", "-1"], 2, "--temperature: expected at least 0"),
+        (["missing.jsonl", "--gold"], 1, "missing.jsonl"),
+        (["{file}", "--reward-model", "nowhere/at/all"], 1, "nowhere/at/all"),
     ],
 )
-def test_mistakes_are_one_line(tmp_path, capsys, arguments, said):
+def test_mistakes_are_one_line(tmp_path, capsys, arguments, status, said):
     file = write(tmp_path / "c.jsonl", [completion("it", "is")])
     given = [each.replace("{file}", str(file)) for each in arguments]
-    assert run(*given, "--out", tmp_path / "out") == 1
+    assert run(*given, "--out", tmp_path / "out") == status
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1

@@ -277,7 +277,7 @@ def test_a_class_of_ours_is_found_by_its_bare_name_and_takes_over_the_settings(t
     code = (
         "import sys; from lightning_marlhf.commands.run import RunCLI; "
         "found = RunCLI('fit', sys.argv[1:], build=False).config.data; "
-        "print(found.class_path, found.init_args.split_by, 'lightning_marlhf.data.hh_rlhf' in sys.modules)"
+        "print(found.class_path, found.init_args.split_by, 'lightning_marlhf.data.published' in sys.modules)"
     )
     config = str(ROOT / "experiments/tldr/gemma-2b/sft.yaml")
     done = subprocess.run(

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lightning_marlhf.commands import score
+from lightning_marlhf.evaluation.scoring import describe_scores
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 from tests.published import GEMMA_TEMPLATE, publish
 
@@ -114,7 +115,7 @@ def test_one_response_is_one_number(model, capsys):
 
 
 def test_a_summary_counts_every_score_once():
-    lines = list(score.summarize([0.0, 1.0, 1.0, 10.0], "rm"))
+    lines = list(describe_scores([0.0, 1.0, 1.0, 10.0], "rm"))
     # mean 12 / 4; squared distances 9 + 4 + 4 + 49 = 66, over 3
     assert lines[0] == ("rm: mean 3, standard deviation 4.69, median 1, from 0 to 10, n 4")
     assert [line.split()[:2] for line in lines[1:4]] == [
@@ -124,24 +125,25 @@ def test_a_summary_counts_every_score_once():
     ]
     assert lines[-1].split()[:2] == ["9.000", "1"]
     assert len(lines) == 11
-    assert list(score.summarize([2.0, 2.0], "rm")) == [
+    assert list(describe_scores([2.0, 2.0], "rm")) == [
         "rm: mean 2, standard deviation 0, median 2, from 2 to 2, n 2"
     ]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "status", "said"),
     [
-        (["only a prompt"], "expected either PROMPT and RESPONSE, or --completions FILE"),
-        ([], "expected either PROMPT and RESPONSE"),
-        (["a", "b", "--completions", "c.jsonl"], "expected either PROMPT and RESPONSE"),
-        (["--completions", "missing.jsonl"], "No such file or directory: missing.jsonl"),
-        (["a", "b", "--batch-size", "0"], "--batch-size: expected at least 1"),
-        (["a", "x" * 200], "rows 1 to 1: a prompt with its response has 203 tokens"),
+        (["only a prompt"], 2, "--completions"),
+        ([], 2, "--completions"),
+        (["a", "b", "--completions", "c.jsonl"], 2, "--completions"),
+        (["a", "b", "--batch-size", "0"], 2, "--batch-size: expected at least 1"),
+        (["a", "b", "--dtype", "float8"], 2, "--dtype: expected 'auto' or 'float32'"),
+        (["--completions", "missing.jsonl"], 1, "missing.jsonl"),
+        (["a", "x" * 200], 1, "rows 1 to 1: a prompt with its response has 203 tokens"),
     ],
 )
-def test_mistakes_are_one_line(model, capsys, arguments, said):
-    assert run(model, *arguments) == 1
+def test_mistakes_are_one_line(model, capsys, arguments, status, said):
+    assert run(model, *arguments) == status
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
@@ -169,8 +171,8 @@ def test_a_file_that_holds_no_completions_is_one_line(model, tmp_path, capsys, c
 
 def test_a_file_is_not_replaced_unasked(model, completions, capsys):
     before = completions.read_text()
-    assert run(model, "--completions", completions, "--out", completions) == 1
-    assert "--overwrite replaces it" in capsys.readouterr().err
+    assert run(model, "--completions", completions, "--out", completions) == 2
+    assert "--overwrite" in capsys.readouterr().err
     assert completions.read_text() == before
     assert run(model, "--completions", completions, "--out", completions, "--overwrite") == 0
     assert len(completions.read_text().splitlines()) == len(ROWS)

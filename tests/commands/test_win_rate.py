@@ -12,7 +12,7 @@ import pytest
 
 from lightning_marlhf.commands import win_rate
 from lightning_marlhf.evaluation import win_rate as statistics
-from lightning_marlhf.evaluation.judges.openai_compatible import OpenAICompatibleJudge
+from lightning_marlhf.evaluation.judges.language_model import LanguageModelJudge
 from lightning_marlhf.evaluation.pairs import pair_completions
 from lightning_marlhf.records import Verdict, read_completions, read_verdicts, write_jsonl
 from tests.evaluation.judges.stub_server import fails, prefers, said, serve
@@ -193,7 +193,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was(files):
 
 
 def test_ctrl_c_keeps_what_was_judged_and_says_how_to_go_on(files, capsys, monkeypatch):
-    judge = OpenAICompatibleJudge.judge
+    judge = LanguageModelJudge.judge
 
     def interrupted(self, pairs):
         for number, verdict in enumerate(judge(self, pairs)):
@@ -202,16 +202,13 @@ def test_ctrl_c_keeps_what_was_judged_and_says_how_to_go_on(files, capsys, monke
             yield verdict
 
     with serve(honest) as stub:
-        monkeypatch.setattr(OpenAICompatibleJudge, "judge", interrupted)
+        monkeypatch.setattr(LanguageModelJudge, "judge", interrupted)
         assert run(files, *at(stub)) == 130
         said_aloud = capsys.readouterr().err
-        assert (
-            f"stopped: what was judged is in {files.out / 'verdicts.jsonl'}; to go on:"
-            in said_aloud
-        )
+        assert f"interrupted: {files.out / 'verdicts.jsonl'} keeps" in said_aloud
         assert f"python -m lightning_marlhf win-rate --a {files.a}" in said_aloud
         assert len(read_verdicts(files.out / "verdicts.jsonl")) == 5
-        monkeypatch.setattr(OpenAICompatibleJudge, "judge", judge)
+        monkeypatch.setattr(LanguageModelJudge, "judge", judge)
         assert run(files, *at(stub)) == 0
     assert results(files)["judges"][0]["pairs"] == 12
 
@@ -236,11 +233,11 @@ def test_verdicts_on_other_answers_do_not_count(files):
 
 def test_invalid_verdicts_are_asked_for_again_and_fail_the_run_meanwhile(files, capsys):
     with serve([fails(500, "boom")]) as stub:
-        assert run(files, *at(stub, "--n", "2")) == 1
+        assert run(files, *at(stub, "--num-prompts", "2")) == 1
         assert "2 of 2 pairs are invalid, more than 5%" in (said_aloud := capsys.readouterr().err)
         assert "(the first: the server failed (500): boom)" in said_aloud
         stub.answer = honest
-        assert run(files, *at(stub, "--n", "2")) == 0
+        assert run(files, *at(stub, "--num-prompts", "2")) == 0
     assert results(files)["judges"][0]["invalid"] == 0
 
 
@@ -249,7 +246,7 @@ def test_replies_are_read_again_without_a_call(files, monkeypatch, capsys):
         assert run(files, *at(stub)) == 1
         calls = stub.calls
         monkeypatch.setattr(
-            "lightning_marlhf.evaluation.judges.openai_compatible.read_preference",
+            "lightning_marlhf.evaluation.judges.language_model.read_preference",
             lambda text, shown: "first" if text == "I say A." else None,
         )
         assert run(files, *at(stub, "--reparse")) == 0
@@ -271,7 +268,7 @@ def test_a_limit_of_calls_keeps_what_was_judged_and_goes_on(files, capsys):
 
 def test_a_dry_run_sends_and_writes_nothing(files, capsys):
     with serve(honest) as stub:
-        assert run(files, *at(stub, "--n", "2")) == 0
+        assert run(files, *at(stub, "--num-prompts", "2")) == 0
         calls = stub.calls
         capsys.readouterr()
         judges = at(stub, "--judge", "gold", "--judge", "rm:nowhere", "--price", "1", "2")
@@ -287,27 +284,38 @@ def test_a_dry_run_sends_and_writes_nothing(files, capsys):
 
 
 @pytest.mark.parametrize(
-    ("more", "line"),
+    ("more", "status", "line"),
     [
-        (["--judge", "gpt-4o"], "--judge gpt-4o: expected openai:MODEL[@BASE_URL], rm:MODEL, gold"),
-        (["--judge", "openia:m"], "did you mean 'openai'?"),
-        (["--judge", "rm:"], "--judge rm:: expected"),
-        (["--judge", "gold", "--judge", "gold"], "expected different judges, got one twice"),
-        (["--judge", "gold", "--n", "0"], "--n: expected at least 1"),
-        (["--judge", "gold", "--concurrency", "0"], "--concurrency: expected at least 1"),
-        (["--judge", "gold", "--max-usd", "1"], "--max-usd needs --price IN OUT"),
-        (["--judge", "openai:gpt-4o"], "no key: set the environment variable OPENAI_API_KEY"),
-        (["--judge", "openai:m@localhost:1"], "is no address of a server"),
-        (["--judge", "openai:m@http://127.0.0.1:9/v1"], "cannot reach http://127.0.0.1:9/v1"),
-        (["--judge", "human:missing.jsonl"], "No such file or directory: missing.jsonl"),
-        (["--judge", "gold", "--a", "missing.jsonl"], "No such file or directory: missing.jsonl"),
+        ([], 2, "--judge"),
+        (["--judge", "gpt-4o"], 2, "--judge gpt-4o: expected openai:MODEL[@BASE_URL], rm:MODEL"),
+        (["--judge", "openia:m"], 2, "did you mean 'openai'?"),
+        (["--judge", "rm:"], 2, "--judge rm:: expected"),
+        (["--judge", "gold", "--judge", "gold"], 2, "--judge: expected different judges"),
+        (["--judge", "gold", "--num-prompts", "0"], 2, "--num-prompts: expected at least 1"),
+        (["--judge", "gold", "--concurrency", "0"], 2, "--concurrency: expected at least 1"),
+        (["--judge", "gold", "--timeout", "0"], 2, "--timeout: expected more than 0"),
+        (["--judge", "gold", "--temperature", "warm"], 2, "--temperature: expected"),
+        (["--judge", "gold", "--max-usd", "1"], 2, "--max-usd needs --price IN OUT"),
+        (["--judge", "gold", "--price", "1"], 2, "--price: expected two numbers"),
+        (["--judge", "gold", "--task", "hh"], 2, "--task: expected 'tldr' or 'hh_rlhf'"),
+        (["--judge", "openai:gpt-4o"], 1, "no key: set the environment variable OPENAI_API_KEY"),
+        (["--judge", "openai:m@localhost:1"], 1, "is no address of a server"),
+        (["--judge", "openai:m@http://127.0.0.1:9/v1"], 1, "cannot reach http://127.0.0.1:9/v1"),
+        (["--judge", "human:missing.jsonl"], 1, "missing.jsonl"),
+        (["--judge", "gold", "--a", "missing.jsonl"], 1, "missing.jsonl"),
     ],
 )
-def test_mistakes_are_one_line(files, capsys, more, line):
-    assert run(files, *more) == 1
+def test_mistakes_are_one_line(files, capsys, more, status, line):
+    assert run(files, *more) == status
     said_aloud = capsys.readouterr().err
     assert line in said_aloud
     assert said_aloud.count("\n") == 1
+
+
+def test_the_temperature_may_be_the_servers_own(files):
+    with serve(honest) as stub:
+        assert run(files, *at(stub, "--num-prompts", "1", "--temperature", "null")) == 0
+    assert not any("temperature" in request for request in stub.requests)
 
 
 def test_the_folder_of_another_comparison_is_refused(files, tmp_path, capsys):
@@ -320,5 +328,5 @@ def test_the_folder_of_another_comparison_is_refused(files, tmp_path, capsys):
 
 def test_without_a_folder_nothing_is_judged(files, capsys):
     arguments = ["win-rate", "--a", str(files.a), "--b", str(files.b), "--judge", "gold"]
-    assert win_rate.main(arguments) == 1
-    assert "expected --out FOLDER" in capsys.readouterr().err
+    assert win_rate.main(arguments) == 2
+    assert "--out is missing" in capsys.readouterr().err

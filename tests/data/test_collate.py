@@ -33,7 +33,7 @@ def test_demonstrations_are_padded_on_the_right_and_end_with_eos_inside_the_resp
     ]
 
 
-def test_both_answers_of_a_pair_share_one_width(collator):
+def test_both_responses_of_a_pair_share_one_width(collator):
     batch = collator.preferences([Preference("x", "a", "b", "abc", 0.75)])
     assert batch.chosen_ids.tolist() == [[BOS, A, B, EOS, PAD, PAD]]
     assert batch.rejected_ids.tolist() == [[BOS, A, A, B, C, EOS]]

@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from lightning_marlhf.data.data_file import LINE, load_file
-from lightning_marlhf.data.source import HubData, load_source
+from lightning_marlhf.data.source import LINE, HubData, load_file, load_source
 from lightning_marlhf.hub.sources import SourceError
 
 FOLDERS = [
@@ -79,7 +78,7 @@ def test_the_same_content_is_converted_once(tmp_path, monkeypatch):
     first = write(tmp_path / "a.jsonl", lines("same"))
     copy = write(tmp_path / "b.jsonl", lines("same"))
     load_file(first)
-    monkeypatch.setattr("lightning_marlhf.data.data_file.read_lines", None)
+    monkeypatch.setattr("lightning_marlhf.data.source.read_lines", None)
     assert load_file(copy)[LINE][:] == lines("same")
 
 
@@ -90,7 +89,7 @@ def test_lines_end_at_newlines_alone_and_a_byte_order_mark_is_no_text(tmp_path):
 
 
 def test_long_lines_and_many_lines_are_kept_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("lightning_marlhf.data.data_file._BATCH_CHARACTERS", 10)
+    monkeypatch.setattr("lightning_marlhf.data.source._BATCH_CHARACTERS", 10)
     content = ["x" * 9, "y" * 25, "", "z"]
     assert rows_of(write(tmp_path / "rows.jsonl", content)) == content
 

@@ -23,13 +23,13 @@ PLAIN = {
 def encoded():
     """Encode one row; settings override PLAIN."""
 
-    def run(stage, prompt, *answers, rejected="", unusable="", tokenizer=None, **settings):
+    def run(stage, prompt, *responses, rejected="", unusable="", tokenizer=None, **settings):
         row = {
             "row": 5,
             "prompt": prompt,
-            "answers": list(answers),
+            "responses": list(responses),
             "rejected": rejected,
-            "post": "p",
+            "group": "p",
             "unusable": unusable,
             "remark": "",
             "reference": "",
@@ -46,13 +46,13 @@ def encoded():
     return run
 
 
-def test_a_demonstration_is_prompt_answer_and_eos(encoded):
+def test_a_demonstration_is_prompt_response_and_eos(encoded):
     (row,) = encoded("sft", "ab", "cd")
     assert row["input_ids"] == [BOS, A, B, C, D, EOS]
     assert (row["response_start"], row["length"], row["row"]) == (3, 6, 5)
 
 
-def test_every_answer_is_a_demonstration(encoded):
+def test_every_response_is_a_demonstration(encoded):
     rows = encoded("sft", "ab", "c", "d")
     assert [row["input_ids"] for row in rows] == [[BOS, A, B, C, EOS], [BOS, A, B, D, EOS]]
     assert [row["part"] for row in rows] == [0, 1]
@@ -92,11 +92,11 @@ def test_a_long_row_is_dropped_if_asked_for_or_if_nothing_would_be_left(encoded)
 
     assert reason("abc", "ddd", truncate="drop") == "longer than max_length (6 tokens)"
     assert reason("abcd", "d") == "prompt fills max_length (6 tokens)"
-    assert reason("a", "ddddd", truncate="prompt") == "answer fills max_length (6 tokens)"
+    assert reason("a", "ddddd", truncate="prompt") == "response fills max_length (6 tokens)"
     assert reason("abc", "d", truncate="drop") == ""
 
 
-def test_both_answers_keep_the_same_prompt_when_its_beginning_is_cut(encoded):
+def test_both_responses_keep_the_same_prompt_when_its_beginning_is_cut(encoded):
     (row,) = encoded("reward_model", "abcd", "a", rejected="bbb", max_length=7, truncate="prompt")
     assert row["chosen_ids"] == [BOS, C, D, A, EOS]
     assert row["rejected_ids"] == [BOS, C, D, B, B, B, EOS]
@@ -111,7 +111,7 @@ def test_a_row_that_was_unusable_stays_so(encoded):
     assert encoded("sft", "a", unusable="empty prompt")[0]["unusable"] == "empty prompt"
 
 
-def test_a_joined_row_gives_the_token_over_the_border_to_the_answer(encoded):
+def test_a_joined_row_gives_the_token_over_the_border_to_the_response(encoded):
     pieces = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "a": 3, "b": 4, "ab": 5, "c": 6}
     backend = Tokenizer(models.BPE(vocab=pieces, merges=[("a", "b")]))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -133,11 +133,11 @@ def test_texts_of_a_chat_template_get_no_second_bos(encoded):
     assert encoded("ppo", "ab", special_tokens=False)[0]["prompt_ids"] == [A, B]
 
 
-@pytest.mark.parametrize("long", ["prompt", "answer", "rejected"])
+@pytest.mark.parametrize("long", ["prompt", "response", "rejected"])
 def test_a_text_beyond_any_context_is_dropped_before_it_is_tokenised(encoded, long):
     endless = "a" * 1_000_001
-    texts = {name: endless if name == long else "a" for name in ("prompt", "answer", "rejected")}
-    (row,) = encoded("reward_model", texts["prompt"], texts["answer"], rejected=texts["rejected"])
+    texts = {name: endless if name == long else "a" for name in ("prompt", "response", "rejected")}
+    (row,) = encoded("reward_model", texts["prompt"], texts["response"], rejected=texts["rejected"])
     assert "1,000,000 characters" in row["unusable"]
     assert row["length"] < 10
     assert row["prompt"] in ("", "a")

@@ -39,7 +39,7 @@ def make(write, tokenizer_folder):
 
 def first(data):
     row = data.texts("train")[0]
-    return row["prompt"], *row["answers"], row["rejected"]
+    return row["prompt"], *row["responses"], row["rejected"]
 
 
 def test_columns_are_found_by_their_names(make):
@@ -99,9 +99,9 @@ def choosy_tokenizer(tmp_path):
     return str(tmp_path / "choosy")
 
 
-def asking(*turns, answer="a"):
+def asking(*turns, response="a"):
     messages = [dict(zip(("role", "content"), turn, strict=True)) for turn in turns]
-    return {"prompt": messages, "chosen": answer, "rejected": "b"}
+    return {"prompt": messages, "chosen": response, "rejected": "b"}
 
 
 USER = ("user", "q")
@@ -111,7 +111,7 @@ ODD = {
     r"content of a message is null \(user\)": asking(("user", None)),
     r"a message is blank \(user\)": asking(("user", " ")),
     "role critic is unknown": asking(("critic", "q")),
-    "column chosen is null": asking(USER, answer=None),
+    "column chosen is null": asking(USER, response=None),
     "column chosen is missing": {"prompt": "q"},
     "a message calls a tool": {
         **asking(USER),
@@ -178,7 +178,7 @@ def test_transcripts_hold_their_prompt(make):
         ({"prompt": None, "chosen": "a", "rejected": "b"}, "no prompt, and chosen is no dialogue"),
         ({"prompt": "q", "chosen": None, "rejected": "b"}, "column chosen is null"),
         ({"chosen": f"{TRANSCRIPT} a", "rejected": f"x{TRANSCRIPT} b"}, "different prompts"),
-        ({"prompt": "q is it so", "chosen": "is it so", "rejected": "b"}, "ends with its answer"),
+        ({"prompt": "q is it so", "chosen": "is it so", "rejected": "b"}, "ends with its response"),
     ],
 )
 def test_a_text_row_without_a_prompt_of_its_own_is_dropped_and_counted(make, row, why):

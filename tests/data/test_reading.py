@@ -2,7 +2,8 @@
 
 import pytest
 
-from lightning_marlhf.data.reading import PreferenceReader, identity, read_texts
+from lightning_marlhf.data.cache import describe_reader
+from lightning_marlhf.data.reading import PreferenceReader, read_texts
 from lightning_marlhf.data.source import HubData, load_source
 from lightning_marlhf.tasks import tldr
 from lightning_marlhf.tasks.rows import MalformedRow
@@ -23,7 +24,7 @@ def test_every_stored_row_keeps_its_number(read, tldr_row):
     texts = read([tldr_row(0), tldr_row(1, text=" "), "", tldr_row(2, choice=1)])
     assert texts["row"][:] == [0, 1, 2, 3]
     assert texts["unusable"][:] == ["", "empty prompt", "blank line", ""]
-    assert texts["answers"][3] == [" bad2"]
+    assert texts["responses"][3] == [" bad2"]
     assert texts["rejected"][3] == " good2"
 
 
@@ -49,9 +50,9 @@ def test_several_processes_read_the_same(read, write, tldr_row):
 
 @pytest.mark.parametrize(
     ("stage", "unusable", "remark"),
-    [("sft", "empty answer", ""), ("reward_model", "", "an answer is empty"), ("ppo", "", "")],
+    [("sft", "empty response", ""), ("reward_model", "", "a response is empty"), ("ppo", "", "")],
 )
-def test_an_empty_answer_matters_to_the_stages_that_read_it(
+def test_an_empty_response_matters_to_the_stages_that_read_it(
     read, tldr_row, stage, unusable, remark
 ):
     row = tldr_row(0)
@@ -61,13 +62,17 @@ def test_an_empty_answer_matters_to_the_stages_that_read_it(
 
 
 def test_a_reader_is_known_by_its_settings():
-    assert identity(READ_TLDR) == identity(PreferenceReader(tldr.preference, "reward_model"))
-    assert identity(READ_TLDR) != identity(PreferenceReader(tldr.preference, "sft"))
-    assert "0x" not in identity(READ_TLDR)  # no address of an object: those change with every run
+    assert describe_reader(READ_TLDR) == describe_reader(
+        PreferenceReader(tldr.preference, "reward_model")
+    )
+    assert describe_reader(READ_TLDR) != describe_reader(PreferenceReader(tldr.preference, "sft"))
+    assert "0x" not in describe_reader(
+        READ_TLDR
+    )  # no address of an object: those change with every run
 
 
 def test_a_change_of_the_format_reads_the_rows_anew(read, tldr_row, monkeypatch, tmp_path):
-    before = identity(READ_TLDR)
+    before = describe_reader(READ_TLDR)
     (tmp_path / "rows.py").write_text("# another format\n")
     monkeypatch.setattr("lightning_marlhf.tasks.rows.__file__", str(tmp_path / "rows.py"))
-    assert identity(READ_TLDR) != before
+    assert describe_reader(READ_TLDR) != before

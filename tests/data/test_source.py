@@ -69,16 +69,16 @@ def test_what_cannot_be_read_is_told_in_one_line(write, tmp_path):
     assert "expected a file that ends with .jsonl" in refused(f"{folder}/rows.csv")
 
 
-def hub(monkeypatch, answers):
-    """Let the Hub answer each way of loading by what ``answers`` says: splits, or an error."""
+def hub(monkeypatch, responses):
+    """Let the Hub response each way of loading by what ``responses`` says: splits, or an error."""
     asked = []
 
     def load_dataset(name, *arguments, **options):
         asked.append((name, *arguments, *options))
-        answer = answers[len(asked) - 1]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        response = responses[len(asked) - 1]
+        if isinstance(response, Exception):
+            raise response
+        return response
 
     monkeypatch.setattr(source.datasets, "load_dataset", load_dataset)
     return asked

@@ -18,11 +18,11 @@ WEBGPT_ROWS = 19_578
 
 
 def phases(size, shares=SHARES):
-    return [splits.phase(size, shares, index, seed=1234) for index in range(len(shares))]
+    return [splits.phase_by_row(size, shares, index, seed=1234) for index in range(len(shares))]
 
 
 def phases_by_post(posts, shares=SHARES, seed=1234):
-    return [splits.phase_by_post(posts, shares, k, seed=seed) for k in range(len(shares))]
+    return [splits.phase_by_group(posts, shares, k, seed=seed) for k in range(len(shares))]
 
 
 def assert_same_rows(rows, expected):
@@ -42,7 +42,7 @@ def test_the_phases_are_those_of_the_released_code(name):
 
 @pytest.mark.parametrize(("part", "name"), [(0, "webgpt_train"), (1, "webgpt_eval")])
 def test_webgpt_is_first_cut_into_training_and_held_out_rows(part, name):
-    kept = splits.phase(WEBGPT_ROWS, (95, 5), part, seed=1234)
+    kept = splits.phase_by_row(WEBGPT_ROWS, (95, 5), part, seed=1234)
     assert_same_rows(kept, REFERENCE["webgpt_holdout"][part])
     expected = REFERENCE["phases"][name]
     assert splits.phase_bounds(SHARES, len(kept)) == expected["bounds"]
@@ -87,7 +87,7 @@ def test_phases_by_post_are_cut_where_the_row_count_is_nearest_to_the_shares():
     assert found == [{"e"}, {"a"}, {"b", "c", "d"}]
 
 
-def test_the_order_of_a_phase_by_post_is_that_of_the_row_shuffle():
+def test_the_order_of_a_phase_by_group_is_that_of_the_row_shuffle():
     posts = [str(number % 20) for number in range(60)]
     place = {row: place for place, row in enumerate(splits.shuffled(1234, 60).tolist())}
     for rows in phases_by_post(posts):
@@ -116,7 +116,7 @@ def test_an_evaluation_subset_in_order_is_the_first_rows_there_are():
 @pytest.mark.parametrize("size", [10, 1003, 92858])
 def test_the_held_out_reward_model_reads_the_pairs_of_ppo_and_none_of_the_first_one(size):
     """The setting of experiments/paper/systems.yaml: phases 6,4,0 beside the paper's 2,4,4."""
-    first, ppo = (splits.phase(size, (2, 4, 4), n, seed=1234) for n in (1, 2))
-    held_out = splits.phase(size, (6, 4, 0), 1, seed=1234)
+    first, ppo = (splits.phase_by_row(size, (2, 4, 4), n, seed=1234) for n in (1, 2))
+    held_out = splits.phase_by_row(size, (6, 4, 0), 1, seed=1234)
     assert not set(held_out.tolist()) & set(first.tolist())
     assert len(set(held_out.tolist()) ^ set(ppo.tolist())) <= 1  # of rounding

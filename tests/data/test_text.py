@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from lightning_marlhf.data import APPS, HHRLHF, TLDR, WebGPT
-from lightning_marlhf.data.splits import evaluation_subset, phase
+from lightning_marlhf.data.splits import evaluation_subset, phase_by_row
 from lightning_marlhf.tasks.rows import MalformedRow
 
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
@@ -32,31 +32,31 @@ def rows(data, split="train"):
 
 
 def posts(data):
-    return set(data.texts("train")["post"][:])
+    return set(data.texts("train")["group"][:])
 
 
 def test_phases_by_row_are_those_of_the_released_code(tldr):
     for index, stage in enumerate(("sft", "reward_model", "ppo")):
-        expected = phase(20, (2, 4, 4), index, seed=1234).tolist()
+        expected = phase_by_row(20, (2, 4, 4), index, seed=1234).tolist()
         assert rows(tldr(stage, split_by="row")) == expected
 
 
 def test_phases_by_row_share_posts_and_say_so(tldr):
     data = tldr("sft", split_by="row")
-    mine, shared = data.shared_posts()
+    mine, shared = data.shared_groups()
     assert mine == len(posts(data))
     assert shared == len(
         posts(data)
         & (posts(tldr("reward_model", split_by="row")) | posts(tldr("ppo", split_by="row")))
     )
-    assert data.describe()["shared posts"].startswith(f"{shared} of {mine} posts")
+    assert data.describe()["shared groups"].startswith(f"{shared} of {mine} groups")
 
 
 def test_phases_by_post_share_none(tldr):
     phases = [posts(tldr(stage)) for stage in ("sft", "reward_model", "ppo")]
     assert sum(map(len, phases)) == len(set().union(*phases)) == 10
-    assert tldr("sft").shared_posts()[1] == 0
-    assert "shared posts" not in tldr("sft").describe()
+    assert tldr("sft").shared_groups()[1] == 0
+    assert "shared groups" not in tldr("sft").describe()
 
 
 def test_without_phases_every_stage_has_all_rows(tldr):
@@ -92,7 +92,7 @@ def test_the_test_asks_each_prompt_as_often_as_it_should_under_names_of_their_ow
 
 
 def test_validation_reads_the_phase_of_the_held_out_rows(tldr):
-    expected = phase(10, (2, 4, 4), 2, seed=1234).tolist()
+    expected = phase_by_row(10, (2, 4, 4), 2, seed=1234).tolist()
     assert rows(tldr("ppo", split_by="row"), "validate") == expected
     assert rows(tldr("ppo", split_by="row", validate_rows=2), "validate") == expected[:2]
 
@@ -188,7 +188,7 @@ def test_every_setting_is_part_of_the_caches_key(tldr, changed, tmp_path, tokeni
 
         word_tokenizer(["POST", "good"]).save_pretrained(tmp_path / "other")
         changed = {"tokenizer": str(tmp_path / "other")}
-    before, again = (tldr("sft", split_by="post").encoded("train")._fingerprint for _ in range(2))
+    before, again = (tldr("sft", split_by="group").encoded("train")._fingerprint for _ in range(2))
     assert before == again
     assert tldr("sft", **changed).encoded("train")._fingerprint != before
 
@@ -219,11 +219,11 @@ def test_planned_rows_need_no_download_for_the_papers_data(tokenizer_folder):
     assert planned(APPS, "ppo") == 4000
 
 
-def webgpt_row(question, scores, answers=("a (b) [1].", "b")):
+def webgpt_row(question, scores, responses=("a (b) [1].", "b")):
     return {
         "question": {"full_text": question},
-        "answer_0": answers[0],
-        "answer_1": answers[1],
+        "answer_0": responses[0],
+        "answer_1": responses[1],
         "score_0": scores[0],
         "score_1": scores[1],
     }
@@ -239,15 +239,18 @@ def test_webgpt_holds_out_a_twentieth_and_drops_ties_for_the_reward_model(write,
         )
 
     assert len(make("evaluation").texts("test")) == 2
-    assert make("evaluation").texts("test")["row"][:] == phase(40, (95, 5), 1, seed=1234).tolist()
+    assert (
+        make("evaluation").texts("test")["row"][:]
+        == phase_by_row(40, (95, 5), 1, seed=1234).tolist()
+    )
     ties = sum(row % 2 for row in make("sft").texts("train")["row"][:])
     assert ties > 0
     assert make("reward_model").tally("train").dropped.keys() == {"a tie"}
     assert len(make("reward_model").examples("train")) == 38 - ties
     assert len(make("reward_model", ties="keep").examples("train")) == 38
     assert len(make("sft").examples("train")) == 38
-    assert make("sft").texts("train")["answers"][0] == [" a (b)."]
-    assert make("sft", brackets="all").texts("train")["answers"][0] == [" a."]
+    assert make("sft").texts("train")["responses"][0] == [" a (b)."]
+    assert make("sft", brackets="all").texts("train")["responses"][0] == [" a."]
 
 
 def apps_row(number, **columns):
@@ -290,7 +293,7 @@ def test_demonstrations_are_those_of_sft_in_every_stage(tldr):
     assert len(batch) == 3
     sft = tldr("sft").texts("train")
     text = tldr("sft").tokenizer.decode(batch.input_ids[0][batch.response_mask[0]])
-    assert text.replace(" ", "").removesuffix("<eos>") == sft["answers"][0][0].replace(" ", "")
+    assert text.replace(" ", "").removesuffix("<eos>") == sft["responses"][0][0].replace(" ", "")
 
 
 def test_without_phases_all_rows_are_planned(tokenizer_folder):

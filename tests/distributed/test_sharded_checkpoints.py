@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lightning_marlhf.callbacks.checkpoint import last_in
 from lightning_marlhf.models import hf_export, streaming
+from lightning_marlhf.models.checkpoints import last_checkpoint
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.models.sharded_checkpoint import (
     BrokenCheckpointError,
@@ -44,7 +44,7 @@ def test_two_processes_that_stop_inside_an_epoch_go_on_inside_it(folder, two, st
 def test_a_kill_in_the_middle_of_a_save_leaves_the_checkpoint_before_it(folder):
     ended, said = torchrun(2, folder, "killed_while_saving")
     assert ended != 0, said
-    last = last_in(folder / "killed/checkpoints")
+    last = last_checkpoint(folder / "killed/checkpoints")
     assert last.name == "last.ckpt"
     read_index(last)
     assert read_rest(last)["global_step"] == 4

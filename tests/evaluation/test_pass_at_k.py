@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_marlhf.evaluation.pass_at_k import PassAtK, bootstrap_interval, pass_at_k
+from lightning_marlhf.evaluation.bootstrap import column_means_interval
+from lightning_marlhf.evaluation.pass_at_k import PassAtK, pass_at_k
 
 
 def estimate(num_samples, num_correct, k):
@@ -184,7 +185,7 @@ def test_what_came_before_a_reset_is_forgotten():
 
 def test_intervals_are_those_of_scipy():
     values = torch.tensor(np.random.default_rng(0).normal(size=(20, 2)))
-    ends = bootstrap_interval(values, resamples=5_000, seed=1)
+    ends = column_means_interval(values, resamples=5_000, seed=1)
     reference = scipy.stats.bootstrap(
         (values.numpy(),), np.mean, n_resamples=5_000, method="percentile", rng=2, axis=0
     ).confidence_interval

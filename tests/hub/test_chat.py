@@ -1,4 +1,4 @@
-"""Chat templates: what they render, what they refuse, and which token ends an answer."""
+"""Chat templates: what they render, what they refuse, and which token ends a response."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def test_a_dialogue_is_written_as_the_template_says():
         "<bos><start_of_turn>user\nwhat is it?<end_of_turn>\n"
         "<start_of_turn>model\na cat.<end_of_turn>\n"
     )
-    asked = chat.render(tokenizer, [USER], answer_follows=True)
+    asked = chat.render(tokenizer, [USER], response_follows=True)
     assert asked.endswith("<end_of_turn>\n<start_of_turn>model\n")
 
 
@@ -35,12 +35,12 @@ def test_a_tokenizer_without_a_template_is_refused():
     ("end", "found"),
     [("<end_of_turn>\n", END), (" <end_of_turn>", END), ("", None), ("\nHuman:", None)],
 )
-def test_the_end_of_an_answer_is_found_where_it_is_a_special_token(end, found):
+def test_the_end_of_a_response_is_found_where_it_is_a_special_token(end, found):
     template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}" + end + "{% endfor %}"
     assert chat.end_of_turn(byte_tokenizer(template=template)) == found
 
 
-def test_the_end_of_an_answer_is_found_where_the_template_wants_a_system_turn():
+def test_the_end_of_a_response_is_found_where_the_template_wants_a_system_turn():
     template = (
         "{% if messages[0]['role'] != 'system' %}{{ raise_exception('no system') }}{% endif %}"
         "{% for m in messages %}{{ m['content'] }}<end_of_turn>{% endfor %}"

@@ -59,7 +59,7 @@ def test_a_refusal_is_one_line_that_says_what_to_do(
 
 
 def test_no_network_is_told_as_such():
-    # The tests run with HF_HUB_OFFLINE=1, so this is the Hub client's own answer.
+    # The tests run with HF_HUB_OFFLINE=1, so this is the Hub client's own response.
     with pytest.raises(SourceError, match=r"me/policy was not published.*offline mode is enabled"):
         create_repository("me/policy", private=False)
 

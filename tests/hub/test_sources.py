@@ -57,7 +57,7 @@ def test_a_folder_without_a_model_is_told_as_such(tmp_path):
 
 
 def test_no_network_is_told_as_such():
-    # The tests run with HF_HUB_OFFLINE=1, so this is the Hub client's own answer.
+    # The tests run with HF_HUB_OFFLINE=1, so this is the Hub client's own response.
     message = refused(locate, "google/gemma-2b")
     assert (
         "google/gemma-2b is not in the local cache, and the Hugging Face Hub cannot be reached"
@@ -88,7 +88,7 @@ def test_a_hub_in_trouble_is_told_in_one_line(monkeypatch, error):
     assert str(error).splitlines()[0] in refused(locate, "google/gemma-2b")
 
 
-def test_a_cached_model_is_used_when_the_hub_does_not_answer(monkeypatch, tmp_path):
+def test_a_cached_model_is_used_when_the_hub_does_not_response(monkeypatch, tmp_path):
     monkeypatch.setattr(
         sources, "snapshot_download", lambda repository, local_files_only: str(tmp_path)
     )

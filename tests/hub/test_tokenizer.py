@@ -158,7 +158,7 @@ def test_a_prompt_has_one_bos_and_no_eos(published):
 
 
 @pytest.mark.parametrize(
-    ("answer", "end"),
+    ("response", "end"),
     [
         (" a cat.", EOS),
         (" a cat.<eos>", EOS),
@@ -168,18 +168,18 @@ def test_a_prompt_has_one_bos_and_no_eos(published):
         ("", EOS),
     ],
 )
-def test_an_answer_has_one_end(published, joined, answer, end):
-    (pair,) = encode_pairs(published, ["<bos>it is:"], [answer], joined=joined)
+def test_a_response_has_one_end(published, joined, response, end):
+    (pair,) = encode_pairs(published, ["<bos>it is:"], [response], joined=joined)
     assert pair.prompt == [BOS, *ids_of(published, "it is:")]
-    assert pair.answer[-1] == end
-    assert pair.answer.count(EOS) == (end == EOS)
-    assert pair.answer[: len(ids_of(published, answer))] == ids_of(published, answer.rstrip())
+    assert pair.response[-1] == end
+    assert pair.response.count(EOS) == (end == EOS)
+    assert pair.response[: len(ids_of(published, response))] == ids_of(published, response.rstrip())
 
 
-def test_an_answer_that_was_cut_off_has_no_end(published, joined):
+def test_a_response_that_was_cut_off_has_no_end(published, joined):
     cut, ended = encode_pairs(published, ["p"] * 2, [" it"] * 2, ended=[False, True], joined=joined)
-    assert [*cut.answer, EOS] == ended.answer
-    assert EOS not in cut.answer
+    assert [*cut.response, EOS] == ended.response
+    assert EOS not in cut.response
 
 
 def test_the_template_s_end_of_turn_is_an_end():
@@ -195,15 +195,15 @@ def test_a_tokenizer_that_knows_no_positions_gives_the_same_tokens_joined_and_ap
     joined = encode_pairs(bytes_, ["it is"], [" ä"], joined=True)
     assert apart == joined
     assert apart[0].prompt == [byte + 3 for byte in b"it is"]
-    assert apart[0].answer == [*(byte + 3 for byte in " ä".encode()), bytes_.eos_token_id]
+    assert apart[0].response == [*(byte + 3 for byte in " ä".encode()), bytes_.eos_token_id]
 
 
-@pytest.mark.parametrize("answer", [" it is", "it is", "    return it", "\nit", "", "ü"])
-def test_an_answer_has_the_spaces_of_its_text_and_no_other(joined, answer):
+@pytest.mark.parametrize("response", [" it is", "it is", "    return it", "\nit", "", "ü"])
+def test_a_response_has_the_spaces_of_its_text_and_no_other(joined, response):
     tokenizer = spaced_tokenizer()
-    (pair,) = encode_pairs(tokenizer, ["Assistant:"], [answer], joined=joined)
-    text = tokenizer.decode([*pair.prompt, *pair.answer], skip_special_tokens=True)
-    assert text == f"Assistant:{answer}"
+    (pair,) = encode_pairs(tokenizer, ["Assistant:"], [response], joined=joined)
+    text = tokenizer.decode([*pair.prompt, *pair.response], skip_special_tokens=True)
+    assert text == f"Assistant:{response}"
 
 
 def test_an_encoder_s_separator_closes_every_row():
@@ -217,4 +217,4 @@ def test_an_encoder_s_separator_closes_every_row():
         tokenizer_object=backend, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
     )
     pairs = encode_pairs(encoder, ["it"] * 2, [" is"] * 2, ended=[True, False])
-    assert [pair.prompt + pair.answer for pair in pairs] == [[1, 4, 5, 2]] * 2
+    assert [pair.prompt + pair.response for pair in pairs] == [[1, 4, 5, 2]] * 2

@@ -48,7 +48,7 @@ def test_a_single_changed_bit_is_found(tmp_path, last):
 
 def test_a_file_of_something_else_is_no_checkpoint(tmp_path, last):
     torch.save({"weight": torch.ones(2)}, last)
-    assert "last.ckpt is no checkpoint of a run; start anew with --overwrite" in refusal(tmp_path)
+    assert "last.ckpt is no checkpoint of a run; restart with --overwrite" in refusal(tmp_path)
 
 
 def test_a_missing_one_is_told_with_what_to_do(tmp_path, last):

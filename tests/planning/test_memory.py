@@ -11,9 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from lightning_marlhf.models.backbone import ModelConfig, load_causal_lm
 from lightning_marlhf.models.cache import preallocated_cache
 from lightning_marlhf.models.policy import Policy
-from lightning_marlhf.planning import memory as budget
-from lightning_marlhf.planning.memory import Pass, Precision
-from lightning_marlhf.planning.planned_networks import shape_of
+from lightning_marlhf.planning import flops, memory
+from lightning_marlhf.planning.planned_run import Pass, Precision, Shape
+from lightning_marlhf.planning.read_run import shape_of
 from tests.saved_tensors import SavedTensors
 
 ROWS, WIDTH, TARGETS = 4, 48, 20
@@ -80,24 +80,24 @@ def saved(policy, precision):
 def test_the_activations_kept_are_those_counted(family, precision, make):
     policy = make(family, precision=precision)
     shape, run = shape_of(policy.lm, scalar=False), Pass(ROWS, WIDTH, TARGETS, chunk=1024)
-    planned = budget.activations(shape, run, PRECISIONS[precision]) + budget.scores(shape, run)
+    planned = memory.activations(shape, run, PRECISIONS[precision]) + memory.scores(shape, run)
     assert planned == pytest.approx(saved(policy, precision), rel=0.1)
 
 
 def test_checkpointing_keeps_inputs_and_runs_one_layer_again(family, precision, make):
     shape = shape_of(make(family).lm, scalar=False)
     run = Pass(ROWS, WIDTH, TARGETS, chunk=1024, checkpoint=True)
-    kept = budget.activations(shape, run, PRECISIONS[precision]) + budget.scores(shape, run)
+    kept = memory.activations(shape, run, PRECISIONS[precision]) + memory.scores(shape, run)
     measured = saved(make(family, precision=precision, checkpoint=True), precision)
     assert kept == pytest.approx(measured, rel=0.2)
     three, two = (saved(make(family, precision=precision, layers=n), precision) for n in (3, 2))
-    assert budget.rerun(shape, run, PRECISIONS[precision]) == pytest.approx(three - two, rel=0.1)
+    assert memory.rerun(shape, run, PRECISIONS[precision]) == pytest.approx(three - two, rel=0.1)
 
 
 @pytest.mark.parametrize("chunk", [16, 1024])
 @pytest.mark.parametrize("checkpoint", [False, True])
 @pytest.mark.parametrize("family", ["gemma", "gemma2"], indirect=True)
-def test_the_height_of_a_second_pass_is_what_was_planned(family, checkpoint, chunk, make):
+def test_the_peak_of_a_second_pass_is_what_was_planned(family, checkpoint, chunk, make):
     policy = make(family, checkpoint=checkpoint, chunk=chunk)
     shape, run = shape_of(policy.lm, scalar=False), Pass(ROWS, WIDTH, TARGETS, chunk, checkpoint)
     loss(policy).backward()  # gradients are there from now on
@@ -105,12 +105,12 @@ def test_the_height_of_a_second_pass_is_what_was_planned(family, checkpoint, chu
         loss(policy).backward()
     (measured,) = tracker.get_tracker_snapshot("peak").values()
     precision = PRECISIONS["float32"]
-    there = budget.standing(shape, precision, shards=1)
+    there = memory.static_memory(shape, precision, shards=1)
     planned = (
         there["weights"]
         + there["gradients"]
-        + budget.activations(shape, run, precision)
-        + max(budget.head(shape, run, training=True), budget.rerun(shape, run, precision))
+        + memory.activations(shape, run, precision)
+        + max(memory.head(shape, run, training=True), memory.rerun(shape, run, precision))
     )
     assert planned == pytest.approx(measured["Total"], rel=0.2)
 
@@ -126,13 +126,13 @@ def count_flops(work):
 def test_the_flops_of_a_training_pass_are_those_counted(family, checkpoint, chunk, make):
     policy = make(family, checkpoint=checkpoint, chunk=chunk)
     run = Pass(ROWS, WIDTH, TARGETS, chunk, checkpoint)
-    planned = budget.training_flops(shape_of(policy.lm, scalar=False), run)
+    planned = flops.training_flops(shape_of(policy.lm, scalar=False), run)
     assert planned == pytest.approx(count_flops(lambda: loss(policy).backward()), rel=0.1)
 
 
 def test_the_flops_of_a_forward_pass_are_those_counted(family, make):
     policy = make(family)
-    planned = budget.forward_flops(
+    planned = flops.forward_flops(
         shape_of(policy.lm, scalar=False), Pass(ROWS, WIDTH, TARGETS, chunk=1024)
     )
     assert planned == pytest.approx(count_flops(functools.partial(loss, policy)), rel=0.01)
@@ -154,7 +154,7 @@ def generate(policy, cache, prompt, response):
 @pytest.mark.parametrize("family", ["gemma", "llama"], indirect=True)
 def test_the_flops_of_generation_are_those_counted(family, make):
     policy, (prompt, response) = make(family), (12, 9)
-    planned = budget.generation_flops(shape_of(policy.lm, scalar=False), ROWS, prompt, response)
+    planned = flops.generation_flops(shape_of(policy.lm, scalar=False), ROWS, prompt, response)
     cache = preallocated_cache(policy.lm, capacity=prompt + response)
     measured = count_flops(lambda: generate(policy, cache, prompt, response))
     assert planned == pytest.approx(measured, rel=0.05)
@@ -167,22 +167,22 @@ def test_the_cache_has_the_bytes_counted(precision, make):
         generate(policy, cache, prompt, response)
     measured = sum(x.untyped_storage().nbytes() for y in cache.layers for x in (y.keys, y.values))
     shape = shape_of(policy.lm, scalar=False)
-    assert budget.cache(shape, ROWS, prompt + response, PRECISIONS[precision]) == measured
+    assert memory.cache(shape, ROWS, prompt + response, PRECISIONS[precision]) == measured
 
 
 def test_shards_divide_what_a_network_takes():
-    shape = budget.Shape(1000, 800, 10, 2, 4, 8, 1, 1, 4, 2, soft_capped=False)
+    shape = Shape(1000, 800, 10, 2, 4, 8, 1, 1, 4, 2, soft_capped=False)
     # 1000 weights of 4 bytes on 8 processes, as many gradients, two moments each
-    assert budget.standing(shape, PRECISIONS["float32"], shards=8) == {
+    assert memory.static_memory(shape, PRECISIONS["float32"], shards=8) == {
         "weights": 500,
         "gradients": 500,
         "optimizer": 1000,
     }
     half = Precision(weight=2, compute=2, autocast=False)  # with moments and a copy in fp32
-    assert list(budget.standing(shape, half, shards=8).values()) == [250, 250, 1500]
+    assert list(memory.static_memory(shape, half, shards=8).values()) == [250, 250, 1500]
     precision = Precision(weight=4, compute=2, autocast=False)
-    assert budget.gathered(shape, precision, whole=True) == 2000
-    assert budget.gathered(shape, precision, whole=False) == 2 * (200 + 800)  # two of two layers
+    assert memory.gathered(shape, precision, whole=True) == 2000
+    assert memory.gathered(shape, precision, whole=False) == 2 * (200 + 800)  # two of two layers
 
 
 def test_a_family_without_gated_mlps_is_refused(make_lm):

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from lightning_marlhf.records import Completion, RunSummary, write_json, write_jsonl, write_text
+from lightning_marlhf.files import write_json, write_text
+from lightning_marlhf.records import Completion, RunSummary, write_jsonl
 
 REPORT: dict[str, Any] = {
     "baseline": "sft_eval",

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from lightning_marlhf.records import write_text
+from lightning_marlhf.files import write_text
 from lightning_marlhf.reporting.curves import (
     final_level,
     score_metric,

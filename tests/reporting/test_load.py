@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from lightning_marlhf.records import write_json, write_text
+from lightning_marlhf.files import write_json, write_text
 from lightning_marlhf.reporting.load import load_run, load_study
 from lightning_marlhf.reporting.spec import ReportSpec
 

@@ -3,7 +3,7 @@
 import pytest
 
 from lightning_marlhf.display.blocks import Cell, Note, Pictures, Table
-from lightning_marlhf.records import write_json
+from lightning_marlhf.files import write_json
 from lightning_marlhf.reporting import build_paper_report, paper_parity
 from lightning_marlhf.reporting.evaluations import judge_label
 from lightning_marlhf.reporting.paper import SHOWS, read_system

@@ -1,5 +1,5 @@
 from lightning_marlhf.display.blocks import cells
-from lightning_marlhf.records import write_json
+from lightning_marlhf.files import write_json
 from lightning_marlhf.reporting.load import load_study
 from lightning_marlhf.reporting.provenance import environment_table, stage_table
 from lightning_marlhf.reporting.spec import ReportSpec

@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from lightning_marlhf.records import write_json, write_jsonl
+from lightning_marlhf.files import write_json
+from lightning_marlhf.records import write_jsonl
 from lightning_marlhf.reporting import build_report
 
 SECTIONS = [

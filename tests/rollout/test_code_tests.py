@@ -9,7 +9,7 @@ import torch
 from lightning_marlhf.callbacks.completions import scores_of
 from lightning_marlhf.rollout.code_tests import CodeTestScorer, read_tests
 from lightning_marlhf.rollout.program_tests import reward_of
-from lightning_marlhf.sandbox.verdicts import Limits, Report, Verdict
+from lightning_marlhf.sandbox.verdicts import Limits, ProgramVerdict, Report
 from lightning_marlhf.types import Prompts, Rollout
 
 SUM = {"inputs": ["1 2\n", "3 4\n", "5 5\n", "0 1\n"], "outputs": ["3\n", "7\n", "10\n", "1\n"]}
@@ -134,7 +134,11 @@ def test_training_stops_at_the_first_error_and_evaluation_does_not(scorer):
 
 
 def test_an_error_decides_before_an_earlier_wrong_answer():
-    report = Report((Verdict.WRONG_ANSWER, Verdict.PASSED, Verdict.TIME_LIMIT), "A", "strict")
+    report = Report(
+        (ProgramVerdict.WRONG_ANSWER, ProgramVerdict.PASSED, ProgramVerdict.TIME_LIMIT),
+        "A",
+        "strict",
+    )
     assert reward_of(report) == -0.6
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 from tokenizers import decoders
 from transformers import GenerationConfig
 
-from lightning_marlhf.hub.tokenizer import decode_answers, encode_pairs, load_tokenizer
+from lightning_marlhf.hub.tokenizer import decode_responses, encode_pairs, load_tokenizer
 from lightning_marlhf.models.backbone import hidden_states, load_causal_lm
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.rollout.generation import (
@@ -496,7 +496,7 @@ def test_the_text_of_a_response_is_what_was_sampled_with_its_first_space(prompt,
         texts=(prompt,),
         references=(None,),
     )
-    rollout = _to_rollout(prompts, torch.tensor([pair.answer]), tokenizer, [1])
+    rollout = _to_rollout(prompts, torch.tensor([pair.response]), tokenizer, [1])
     assert rollout.texts == (answer,)
     assert token_ends(rollout, tokenizer)[0][-1] == len(answer)
 
@@ -504,8 +504,8 @@ def test_the_text_of_a_response_is_what_was_sampled_with_its_first_space(prompt,
 def test_a_decoder_that_puts_spaces_between_words_adds_none_before_a_response():
     words = make_tokenizer(["my", "boss", "##es"], decoders.WordPiece(cleanup=False))
     ids = words.convert_tokens_to_ids(["my", "boss", "##es"])
-    assert decode_answers(words, [ids], [ids]) == ["my bosses"]
-    assert decode_answers(words, [[]], [ids]) == ["my bosses"]
+    assert decode_responses(words, [ids], [ids]) == ["my bosses"]
+    assert decode_responses(words, [[]], [ids]) == ["my bosses"]
 
 
 def test_a_streamer_is_handed_the_prompt_and_then_every_token_until_the_end_of_turn(

@@ -24,7 +24,7 @@ from lightning_marlhf.sandbox import probe
 from lightning_marlhf.sandbox.levels import Level
 from lightning_marlhf.sandbox.pool import Sandbox
 from lightning_marlhf.sandbox.report import Ending
-from lightning_marlhf.sandbox.verdicts import Limits, Report, SandboxError, Tests, Verdict
+from lightning_marlhf.sandbox.verdicts import Limits, ProgramVerdict, Report, SandboxError, Tests
 from lightning_marlhf.sandbox.worker import Worker
 from tests.sandbox.attacks.attack import Attack
 
@@ -98,7 +98,7 @@ class Arena:
 
     def assault(self, cage: Cage, attack: Attack, *, and_next: bool = True) -> list[str]:
         """Let a program attack, and say all that is wrong afterwards; also with the next program, a good one."""
-        limits = IMPATIENT if Verdict.TIME_LIMIT in attack.right else PATIENT
+        limits = IMPATIENT if ProgramVerdict.TIME_LIMIT in attack.right else PATIENT
         before = self.look()
         report, ending = cage.run(attack.program, self._tests(attack), limits)
         after = self.look()
@@ -216,7 +216,9 @@ def _wrong_verdict(report: Report, ending: Ending, attack: Attack) -> list[str]:
 def _next_program(cage: Cage, limits: Limits) -> list[str]:
     for _ in range(_TRIES):
         report, _ = cage.run(GOOD, GOOD_TESTS, limits)
-        if report.verdict is not Verdict.TIME_LIMIT:  # on a busy machine, not the attack's doing
+        if (
+            report.verdict is not ProgramVerdict.TIME_LIMIT
+        ):  # on a busy machine, not the attack's doing
             break
     return [] if report.passed else [f"the next program fails: {report}"]
 

@@ -3,7 +3,7 @@
 import json
 
 from lightning_marlhf.sandbox.levels import candidates
-from lightning_marlhf.sandbox.verdicts import SandboxError, Verdict
+from lightning_marlhf.sandbox.verdicts import ProgramVerdict, SandboxError
 from tests.sandbox.arena import Cage, arena
 from tests.sandbox.attacks.every import ATTACKS
 
@@ -23,7 +23,9 @@ def main() -> None:
                 continue
             # Waiting for time limits once is enough.
             attacks = [
-                each for each in ATTACKS if not levels or Verdict.TIME_LIMIT not in each.right
+                each
+                for each in ATTACKS
+                if not levels or ProgramVerdict.TIME_LIMIT not in each.right
             ]
             levels.append(level.name)
             with cage:

@@ -12,13 +12,17 @@ from pathlib import Path
 import pytest
 
 from lightning_marlhf.sandbox.pool import Sandbox
-from lightning_marlhf.sandbox.verdicts import Limits, SandboxError, Tests, Verdict
+from lightning_marlhf.sandbox.verdicts import Limits, ProgramVerdict, SandboxError, Tests
 from tests.sandbox.arena import descendants
 
 ROOT = Path(__file__).parents[2]
 ADD = "print(sum(map(int, input().split())))"
 SLEEP = "import time; time.sleep(60)"
-PASSED, WRONG, ERROR = Verdict.PASSED, Verdict.WRONG_ANSWER, Verdict.RUNTIME_ERROR
+PASSED, WRONG, ERROR = (
+    ProgramVerdict.PASSED,
+    ProgramVerdict.WRONG_ANSWER,
+    ProgramVerdict.RUNTIME_ERROR,
+)
 LIMITS = Limits(cpu_s=4, wall_factor=5)
 SHORT = Limits(cpu_s=0.5, wall_factor=4)
 _PATIENCE_S = 60
@@ -92,7 +96,7 @@ def test_it_can_stop_at_the_first_error_but_not_at_a_wrong_answer(sandbox):
 
 def test_every_test_of_a_program_that_does_not_compile_is_a_compile_error(sandbox):
     report = sandbox.submit("print(", sums(1, 2, 3), stop_at_error=True).result()
-    assert report.results == (Verdict.COMPILE_ERROR,) * 3
+    assert report.results == (ProgramVerdict.COMPILE_ERROR,) * 3
     assert report.message.startswith("SyntaxError: '(' was never closed")
 
 
@@ -178,7 +182,7 @@ def test_nothing_is_left_when_it_is_closed():
         assert eventually(lambda: all(future.running() for future in running))
     assert alive() == before
     assert len(os.listdir("/proc/self/fd")) == descriptors
-    assert [future.result().results for future in running] == [(Verdict.TIME_LIMIT,)] * 2
+    assert [future.result().results for future in running] == [(ProgramVerdict.TIME_LIMIT,)] * 2
     assert all(future.cancelled() for future in waiting)
 
 

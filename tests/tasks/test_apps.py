@@ -89,8 +89,8 @@ def test_the_jsonl_files_of_the_hub_call_the_number_id():
 
 
 def test_problems_share_their_question():
-    assert problem(row()).post == problem(row(problem_id=8, solutions="")).post
-    assert problem(row(question="Subtract.")).post != problem(row()).post
+    assert problem(row()).group == problem(row(problem_id=8, solutions="")).group
+    assert problem(row(question="Subtract.")).group != problem(row()).group
 
 
 def test_a_problem_without_a_question_is_unusable():

@@ -14,13 +14,13 @@ TRANSCRIPTS = {"chosen": f"{PROMPT} Because.", "rejected": f"{PROMPT} No. "}
 @pytest.mark.parametrize("row", [COLUMNS, TRANSCRIPTS])
 def test_both_forms_give_prompt_and_replies_verbatim(row):
     text = preference(row)
-    assert text == PreferenceText(PROMPT, " Because.", " No. ", post=text.post)
+    assert text == PreferenceText(PROMPT, " Because.", " No. ", group=text.group)
 
 
 def test_rows_of_one_dialogue_share_their_first_turn():
     start = preference(COLUMNS | {"prompt": FIRST})
     other = preference(COLUMNS | {"prompt": "\n\nHuman: Hi. Assistant: is a name\n\nAssistant:"})
-    assert preference(COLUMNS).post == start.post != other.post
+    assert preference(COLUMNS).group == start.group != other.group
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,8 @@ def test_a_column_without_messages_makes_the_row_unusable(found, why):
         read_messages(found, "prompt")
 
 
-def split(row, *answers):
-    return split_dialogue(row, prompt="prompt", chosen="chosen", answers=answers)
+def split(row, *responses):
+    return split_dialogue(row, prompt="prompt", chosen="chosen", responses=responses)
 
 
 BOTH = ("chosen", "rejected")
@@ -91,11 +91,11 @@ BOTH = ("chosen", "rejected")
         },
     ],
 )
-def test_prompt_and_answers_are_found_in_every_layout(row):
+def test_prompt_and_responses_are_found_in_every_layout(row):
     assert split(row, *BOTH) == ([ASK], ["So.", "No."])
 
 
-def test_the_longer_of_a_prompt_and_what_the_answers_repeat_of_it_is_the_prompt():
+def test_the_longer_of_a_prompt_and_what_the_responses_repeat_of_it_is_the_prompt():
     longer = [ASK, TELL, MORE]
     row = {"prompt": "Why?", "chosen": [*longer, TELL], "rejected": [*longer, OTHER]}
     assert split(row, *BOTH) == (longer, ["So.", "No."])
@@ -104,7 +104,7 @@ def test_the_longer_of_a_prompt_and_what_the_answers_repeat_of_it_is_the_prompt(
 
 
 @pytest.mark.parametrize("name", ["messages", "conversations", "prompt"])
-def test_messages_alone_are_a_demonstration_and_without_their_answer_a_prompt(name):
+def test_messages_alone_are_a_demonstration_and_without_their_response_a_prompt(name):
     row = {name: [ASK, TELL, MORE, OTHER]}
     assert split(row, "chosen") == ([ASK, TELL, MORE], ["No."])
     assert split(row) == ([ASK, TELL, MORE], [])
@@ -125,15 +125,15 @@ def test_a_prompt_for_the_policy_is_found_in_the_chosen_dialogue():
         ({"prompt": [TELL], "chosen": [TELL], "rejected": [OTHER]}, "ends with a message"),
         (
             {"prompt": "Why? It is so.", "chosen": "It is so.", "rejected": "No."},
-            "prompt ends with its answer",
+            "prompt ends with its response",
         ),
     ],
 )
-def test_prompt_and_answers_that_do_not_belong_together_make_the_row_unusable(row, why):
+def test_prompt_and_responses_that_do_not_belong_together_make_the_row_unusable(row, why):
     with pytest.raises(UnusableRow, match=why):
         split(row, *BOTH)
 
 
-def test_a_text_for_the_policy_is_no_prompt_with_its_answer_behind_it():
-    with pytest.raises(UnusableRow, match="ends with its answer"):
+def test_a_text_for_the_policy_is_no_prompt_with_its_response_behind_it():
+    with pytest.raises(UnusableRow, match="ends with its response"):
         split({"prompt": "Why? It is so.", "chosen": "It is so."})

@@ -49,8 +49,8 @@ def test_the_summary_of_the_choice_is_chosen_and_keeps_its_leading_space(choice,
 
 def test_rows_share_a_post_by_its_text_alone():
     again = preference(row(id="t3_2", title="Reposted", subreddit="other", summaries=(" A", " B")))
-    assert again.post == preference(row()).post
-    assert preference(row(post="We met.")).post != again.post
+    assert again.group == preference(row()).group
+    assert preference(row(post="We met.")).group != again.group
 
 
 def test_a_summary_may_be_blank_so_that_its_prompt_stays():

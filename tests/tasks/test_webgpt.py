@@ -53,8 +53,8 @@ def test_brackets_over_two_lines_stay_as_released():
 
 
 def test_rows_of_one_question_share_it():
-    assert preference(row()).post == preference(row(answer_0="For joy.")).post
-    assert preference(row(question="Why?")).post != preference(row()).post
+    assert preference(row()).group == preference(row(answer_0="For joy.")).group
+    assert preference(row(question="Why?")).group != preference(row()).group
 
 
 def test_an_answer_of_citations_alone_is_blank():

@@ -1,1 +1,1 @@
-"""Who says which of two answers is better: a language model, a reward model, a gold score, people."""
+"""Judges say which of two responses is better: a language model, a reward model, a gold score, people."""

@@ -11,28 +11,28 @@ BOTH_ORDERS = ("ab", "ba")
 
 
 class Judge(Protocol):
-    """Says which of two answers is better.
+    """Says which of two responses is better.
 
     Attributes:
-        name: kind and name, as in the records: "openai:gpt-4o", "rm:...", "gold", "human:ada".
-        prompt_version: of what it is asked, as in the records; "": nothing is asked.
+        name: Kind and name, as in the records: "openai:gpt-4o", "rm:...", "gold", "human:ada".
+        prompt_version: Version of what it is asked, as in the records; "": nothing is asked.
     """
 
     name: str
     prompt_version: str
 
     def orders(self, pair: Pair) -> tuple[str, ...]:
-        """Say in which orders ``pair`` is shown: "ab", "ba" or both; or "" to a judge to whom order is nothing."""
+        """Return the orders in which ``pair`` is shown: "ab", "ba" or both; or "" for a judge that sees no order."""
         ...
 
     def judge(self, pairs: Sequence[Pair]) -> Iterator[Verdict]:
-        """Yield the verdicts of all ``pairs`` as they come, in any order.
+        """Yield the verdicts on all ``pairs`` as they come, in any order.
 
-        One per pair and order in which it is shown; a judge to whom order is nothing gives one, with order "".
-        What cannot be read is a verdict "invalid", never a guess; a mistake of the user's (no key, no model) raises.
+        There is one per pair and order in which it is shown; a judge that sees no order gives one, with order "". A
+        reply that cannot be read is a verdict "invalid", never a guess.
 
         Raises:
-            JudgeError: no verdict can be had at all; one line that says why.
+            JudgeError: No verdict can be had at all (no key, no model); one line that says why.
         """
         ...
 

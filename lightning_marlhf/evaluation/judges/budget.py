@@ -1,10 +1,11 @@
-"""What may still be asked: calls and money, checked before anything is sent."""
+"""Prices of tokens, and limits of calls and dollars that are checked before anything is sent."""
 
 import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lightning_marlhf.config.options import ConfigError
 from lightning_marlhf.evaluation.judges.base import JudgeError
 from lightning_marlhf.ranges import NonNegative, NonNegativeInt, checked
 
@@ -13,19 +14,19 @@ _PER_PRICE = 1_000_000  # tokens
 
 
 class BudgetSpent(JudgeError):  # noqa: N818 - no fault: the user's own limit
-    """Nothing more may be sent."""
+    """A limit of calls or dollars is reached."""
 
 
 @checked
 @dataclass(frozen=True)
 class Price:
-    """US dollars for a million tokens."""
+    """Price in US dollars per million tokens."""
 
     prompt: NonNegative
     completion: NonNegative
 
     def of(self, usage: Mapping[str, int]) -> float:
-        """Say what tokens cost."""
+        """Return the price of tokens in dollars."""
         prompt = self.prompt * usage.get("prompt_tokens", 0)
         return (prompt + self.completion * usage.get("completion_tokens", 0)) / _PER_PRICE
 
@@ -38,12 +39,12 @@ class Budget:
     """Counts the calls of all judges of a run, and stops them before a limit is passed.
 
     Args:
-        max_calls: requests that may be sent.
-        max_usd: dollars that may be spent; before each request it is held to cost what it could at most.
-        price: of tokens, which ``max_usd`` needs.
+        max_calls: Maximum number of requests; None: no limit.
+        max_usd: Maximum dollars spent, where each request is assumed to cost the most that it can; None: no limit.
+        price: Price of tokens, which ``max_usd`` needs.
 
     Raises:
-        ValueError: ``max_usd`` without a price.
+        ConfigError: ``max_usd`` is given without a price.
     """
 
     def __init__(
@@ -54,25 +55,25 @@ class Budget:
         price: Price = FREE,
     ) -> None:
         if max_usd is not None and price == FREE:
-            raise ValueError("--max-usd needs --price IN OUT, dollars per million tokens")
+            raise ConfigError("--max-usd needs --price IN OUT, dollars per million tokens")
         self.max_calls = max_calls
         self.max_usd = max_usd
         self.price = price
         self.calls = 0
         self.tokens = {"prompt_tokens": 0, "completion_tokens": 0}
-        self._in_flight = 0.0  # dollars that requests without an answer could cost
+        self._in_flight = 0.0  # dollars that requests under way could cost
         self._lock = threading.Lock()
 
     @property
     def usd(self) -> float:
-        """What was spent."""
+        """Dollars spent."""
         return self.price.of(self.tokens)
 
     def reserve(self, most: Mapping[str, int]) -> None:
-        """Ask for one request that takes ``most`` tokens.
+        """Reserve one request that takes at most ``most`` tokens.
 
         Raises:
-            BudgetSpent: it might pass a limit.
+            BudgetSpent: It might pass a limit.
         """
         cost = self.price.of(most)
         with self._lock:
@@ -87,7 +88,7 @@ class Budget:
             self._in_flight += cost
 
     def settle(self, most: Mapping[str, int], usage: Mapping[str, int]) -> None:
-        """Replace what a request could take by what it took."""
+        """Replace the tokens that a request could take by those that it took."""
         with self._lock:
             self._in_flight = max(0.0, self._in_flight - self.price.of(most))
             for name in self.tokens:
@@ -95,7 +96,7 @@ class Budget:
 
 
 def estimate_tokens(text: str) -> int:
-    """Guess how many tokens a text has, from its length.
+    """Estimate the number of tokens of a text from its length.
 
     >>> estimate_tokens("What is it?")
     3

@@ -1,4 +1,4 @@
-"""Replies that were paid for, in one SQLite file: asked again, they cost nothing."""
+"""Cache of replies in one SQLite file: a question is paid for once."""
 
 import hashlib
 import json
@@ -11,12 +11,12 @@ from typing import Any, Self
 
 from lightning_marlhf.evaluation.judges.base import JudgeError
 
-_WAIT_S = 60.0  # for another process that writes
+_LOCK_TIMEOUT_S = 60.0  # while another process writes
 _TABLE = "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
 
 
 def default_path() -> Path:
-    """Return the file that all judges of a user share."""
+    """Return the file that all judges of a user share by default."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return folder / "lightning_marlhf" / "judge.sqlite"
 
@@ -25,10 +25,10 @@ class Cache:
     """JSON values by keys; several threads and processes may use one file, and each value is whole or absent.
 
     Args:
-        path: of the file, which is made where it is missing.
+        path: Path of the file, which is created where it is missing.
 
     Raises:
-        JudgeError: the file is something else, or cannot be written.
+        JudgeError: The file is something else, or cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,7 +37,7 @@ class Cache:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._base = sqlite3.connect(
-                path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
+                path, timeout=_LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
             self._execute(_TABLE)
         except sqlite3.Error as error:
@@ -80,10 +80,10 @@ def key_of(
     """Hash all that decides a reply.
 
     Args:
-        judge: who is asked.
-        settings: how it samples.
-        version: of the instructions.
-        texts: prompt, first and second answer.
+        judge: Name of the judge.
+        settings: Its sampling settings.
+        version: Version of the instructions.
+        texts: Prompt, first and second response.
     """
     content = json.dumps([judge, dict(sorted(settings.items())), version, *texts])
     return hashlib.sha256(content.encode()).hexdigest()

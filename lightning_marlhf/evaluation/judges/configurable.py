@@ -1,18 +1,21 @@
-"""Judges as the YAML of a run names them: built of plain settings, loaded when the run begins."""
+"""Judges that a run's YAML names, beside `GoldJudge`: built from plain settings, loaded when the run starts."""
 
 from pathlib import Path
 from typing import Literal
 
 import torch
 
+from lightning_marlhf.evaluation.criteria import Task
 from lightning_marlhf.evaluation.judges import instructions
 from lightning_marlhf.evaluation.judges.budget import Budget
+from lightning_marlhf.evaluation.judges.by_score import GoldJudge, RewardModelJudge
 from lightning_marlhf.evaluation.judges.cache import Cache, default_path
 from lightning_marlhf.evaluation.judges.endpoint import Endpoint
-from lightning_marlhf.evaluation.judges.openai_compatible import OpenAICompatibleJudge
-from lightning_marlhf.evaluation.judges.reward_model import RewardModelJudge
+from lightning_marlhf.evaluation.judges.language_model import LanguageModelJudge
 from lightning_marlhf.ranges import NonNegative, PositiveInt, checked
 from lightning_marlhf.rollout.scoring import RewardModelScorer
+
+__all__ = ["GoldJudge", "JudgeByLanguageModel", "JudgeByRewardModel"]
 
 
 @checked
@@ -20,12 +23,12 @@ class JudgeByRewardModel(RewardModelJudge):
     """A reward model as judge. One that the policy is trained on is no fair judge of it.
 
     Args:
-        model: folder or Hub id of a sequence classifier.
-        margin: scores that differ by no more are a tie.
-        batch_size: texts at a time.
-        dtype: of the weights.
-        chat_template: show it dialogues in its own chat template.
-        label: name or number of the label whose logit is the score, of a classifier with several.
+        model: Folder or Hub id of a sequence classifier.
+        margin: Scores that differ by no more are a tie.
+        batch_size: Responses per forward pass.
+        dtype: Data type of the weights.
+        chat_template: Show it dialogues in its own chat template.
+        label: Name or number of the label whose logit is the score, for a classifier with several.
     """
 
     def __init__(
@@ -53,17 +56,17 @@ class JudgeByRewardModel(RewardModelJudge):
 
 
 @checked
-class JudgeByLanguageModel(OpenAICompatibleJudge):
+class JudgeByLanguageModel(LanguageModelJudge):
     """A chat model behind an OpenAI-compatible server as judge. Replies are cached: nothing is paid for twice.
 
     Args:
-        model: its name at the server.
-        base_url: of the server; null: that of ``OPENAI_BASE_URL``, or OpenAI's.
-        task: whose instructions it reads.
-        key_variable: the environment variable that holds the key; see ``Endpoint``.
-        temperature: null: the server's own.
-        orders: show each pair in "both" orders, or in "one" by a hash.
-        max_calls: requests that may be sent in one session of the run.
+        model: Name of the model at the server.
+        base_url: Address of the server; null: ``OPENAI_BASE_URL``, or OpenAI's.
+        task: Task whose instructions the model reads.
+        key_variable: Environment variable that holds the key; see ``Endpoint``.
+        temperature: Sampling temperature; null: the server's own.
+        orders: Whether each pair is shown in "both" orders, or in "one" by a hash.
+        max_calls: Maximum number of requests in one session of the run.
         cache: SQLite file of replies; null: the one that `win-rate` uses.
     """
 
@@ -72,7 +75,7 @@ class JudgeByLanguageModel(OpenAICompatibleJudge):
         model: str,
         *,
         base_url: str | None = None,
-        task: Literal["tldr", "hh_rlhf", "webgpt", "general"] = "general",
+        task: Task = "general",
         key_variable: str | None = None,
         temperature: NonNegative | None = 0.0,
         orders: Literal["both", "one"] = "both",

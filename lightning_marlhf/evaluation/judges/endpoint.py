@@ -1,16 +1,21 @@
-"""A chat model behind an OpenAI-compatible server. No other file knows the client `openai`."""
+"""A chat model behind an OpenAI-compatible server: its address, its key, requests, retries, and what it cannot do.
+
+No other file knows the client `openai`.
+"""
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from lightning_marlhf.evaluation.judges import access
 from lightning_marlhf.evaluation.judges.base import JudgeError
-from lightning_marlhf.evaluation.judges.parsing import SCHEMA
+from lightning_marlhf.evaluation.judges.instructions import SCHEMA
 from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, Seconds, checked
 
 if TYPE_CHECKING:
@@ -22,7 +27,9 @@ _LONGEST_QUOTE = 300
 _OF_ONE_TEXT = ("context_length", "context length", "content_filter", "content management policy")
 _OF_SCHEMA = ("response_format", "json_schema", "structured output", "guided")
 _LONGEST_REPLY = 100_000  # characters; no verdict is longer
-TOO_LONG = "too long"  # why a reply ended that has more
+TOO_LONG = "too long"  # `Reply.finish` of one of which only the beginning is kept
+_CONNECT_TIMEOUT_S = 10.0
+_PORTS = {"http": 80, "https": 443}
 
 _log = logging.getLogger(__name__)
 
@@ -31,13 +38,13 @@ Messages = Sequence[Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model answered.
+    """One reply of the model.
 
     Attributes:
-        text: word for word; a refusal's words where it refused.
-        finish: why it ended: "stop", "length", "content_filter", ...; `TOO_LONG` where only its beginning is kept.
+        text: The reply word for word, or the refusal.
+        finish: Why it ended: "stop", "length", "content_filter", ...; `TOO_LONG` where only its beginning is kept.
         usage: "prompt_tokens" and "completion_tokens", where the server counts them.
-        seconds: it took, retries included.
+        seconds: Time that it took, retries included.
     """
 
     text: str
@@ -47,10 +54,10 @@ class Reply:
 
 
 class NoReplyError(Exception):
-    """One request got no answer; others may.
+    """One request got no reply; others may.
 
     Attributes:
-        servers_fault: False where the texts were at fault (too long, filtered).
+        servers_fault: False where the texts are at fault (too long, filtered).
     """
 
     def __init__(self, why: str, *, servers_fault: bool) -> None:
@@ -60,23 +67,23 @@ class NoReplyError(Exception):
 
 @checked
 class Endpoint:
-    """Sends messages and returns replies; safe to be used by several threads.
+    """Sends messages and returns replies; several threads may use it.
 
-    The client itself tries again after 408, 409, 429, 5xx, timeouts and lost connections: 0.5 s doubled up to 8 s, with
-    jitter, or what the server's Retry-After says, up to two minutes.
+    The client retries after 408, 409, 429, 5xx, timeouts and lost connections: after 0.5 s, doubled up to 8 s, with
+    jitter, or after the server's Retry-After, up to two minutes.
 
     Args:
-        model: its name at the server.
-        base_url: of the server; None: that of ``OPENAI_BASE_URL``, or OpenAI's.
-        key_variable: the environment variable that holds the key. None: ``OPENAI_API_KEY``; but to a ``base_url`` that
-            is given no key is sent that was not meant for it.
-        temperature: None: the server's own.
-        max_tokens: of a reply.
-        timeout_s: of one try.
-        retries: tries after the first.
+        model: Name of the model at the server.
+        base_url: Address of the server; None: ``OPENAI_BASE_URL``, or OpenAI's.
+        key_variable: Environment variable that holds the key. None: ``OPENAI_API_KEY``, which is not sent to a
+            ``base_url`` that is given here.
+        temperature: Sampling temperature; None: the server's own.
+        max_tokens: Maximum tokens per reply.
+        timeout_s: Timeout of one attempt, in seconds.
+        retries: Number of attempts after the first.
 
     Raises:
-        JudgeError: the URL is none.
+        JudgeError: The address is no URL of a server, or holds a secret.
     """
 
     def __init__(
@@ -91,18 +98,16 @@ class Endpoint:
         retries: NonNegativeInt = 5,
     ) -> None:
         self.model = model
-        self.base_url = access.plain_address(
-            base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
-        )
+        self.base_url = _plain_address(base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
         self.temperature = temperature
         self.max_tokens = max_tokens
         self.timeout_s = timeout_s
         self.retries = retries
         self._key_variable = key_variable or ("" if base_url else KEY_VARIABLE)
         self._key_required = bool(key_variable) or self.base_url == OPENAI_URL
-        self._schema = True  # the server can hold replies to a JSON schema, as far as is known
-        self._limit = "max_tokens"  # as it calls the limit of a reply
-        self._temperature = True  # it takes a temperature, as far as is known
+        self._schema = True  # whether the server supports structured output, as far as is known
+        self._limit = "max_tokens"  # the server's name of the limit of a reply
+        self._temperature = True  # whether the server takes a temperature, as far as is known
 
     @property
     def name(self) -> str:
@@ -113,25 +118,25 @@ class Endpoint:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that decides a reply besides the messages."""
+        """Settings that decide a reply besides the messages; part of the cache key."""
         return {"temperature": self.temperature, "max_tokens": self.max_tokens}
 
     def check_reachable(self) -> None:
-        """Find out whether there is a server, without the patience that a lost connection gets later.
+        """Check that there is a server, without the retries that a lost connection gets later.
 
         Raises:
-            JudgeError: there is none, the key is missing, or the client is not installed.
+            JudgeError: There is none, the key is missing, or the client is not installed.
         """
-        assert self._client is not None  # what it lacks is told before a server that is not there
-        if why := access.unreachable(self.base_url):
+        assert self._client is not None  # a missing client or key is reported first
+        if why := _why_unreachable(self.base_url):
             raise JudgeError(f"cannot reach {self.base_url}: {why}")
 
     def ask(self, messages: Messages) -> Reply:
         """Send one request, with retries.
 
         Raises:
-            JudgeError: no request can succeed: no server, no such model, a wrong key, an exhausted quota.
-            NoReplyError: this one did not.
+            JudgeError: No request can succeed: no server, no such model, a wrong key, an exhausted quota.
+            NoReplyError: This one did not.
         """
         import openai
 
@@ -139,7 +144,7 @@ class Endpoint:
         try:
             completion = self._request(messages)
         except openai.APITimeoutError:
-            why = f"no answer within {self.timeout_s:g} s, tried {self.retries + 1} times"
+            why = f"no reply within {self.timeout_s:g} s, tried {self.retries + 1} times"
             raise NoReplyError(why, servers_fault=True) from None
         except openai.APIConnectionError as error:
             why = self._quote(str(error.__cause__ or error))
@@ -147,13 +152,13 @@ class Endpoint:
         except openai.APIStatusError as error:
             raise self._explain(error) from None
         except (openai.OpenAIError, ValueError, TypeError, RecursionError) as error:
-            why = f"the answer is no chat completion: {self._quote(str(error))}"
+            why = f"the reply is no chat completion: {self._quote(str(error))}"
             raise NoReplyError(why, servers_fault=True) from None
         return self._read(completion, time.monotonic() - began)
 
     @cached_property
     def _key(self) -> str:
-        return access.read_key(self._key_variable, required=self._key_required)
+        return _read_key(self._key_variable, required=self._key_required)
 
     @cached_property
     def _client(self) -> "openai.OpenAI":
@@ -171,7 +176,7 @@ class Endpoint:
         )
 
     def _request(self, messages: Messages) -> Any:
-        """Send, and send again without what the server does not know."""
+        """Send, and send again without what the server does not support."""
         import openai
 
         while True:
@@ -181,7 +186,7 @@ class Endpoint:
                     model=self.model, messages=list(messages), **sent
                 )
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                if not self._learn(sent, _said(error)):
+                if not self._learn(sent, _message(error)):
                     raise
 
     def _parameters(self) -> dict[str, Any]:
@@ -194,7 +199,7 @@ class Endpoint:
         return parameters
 
     def _learn(self, sent: Mapping[str, Any], complaint: str) -> bool:
-        """Leave out what the server complains about; False where it was nothing that can be left out."""
+        """Omit from now on what the server complains about; False where that cannot be omitted."""
         complaint = complaint.lower()
         if any(mark in complaint for mark in _OF_ONE_TEXT):
             return False
@@ -212,26 +217,26 @@ class Endpoint:
         return False
 
     def _explain(self, error: "openai.APIStatusError") -> Exception:
-        status, said = error.status_code, self._quote(_said(error))
+        status, said = error.status_code, self._quote(_message(error))
         if status >= 500:
             return NoReplyError(f"the server failed ({status}): {said}", servers_fault=True)
         if any(mark in said.lower() for mark in _OF_ONE_TEXT):
             return NoReplyError(f"refused ({status}): {said}", servers_fault=False)
         why = {
-            401: f"does not accept {self._key_in_words()}",
-            403: f"forbids it with {self._key_in_words()}",
+            401: f"does not accept {self._describe_key()}",
+            403: f"forbids it with {self._describe_key()}",
             404: f"does not know the model {self.model}, or the URL is wrong (most end with /v1)",
-            429: "wants fewer requests, or the quota is used up; lower --concurrency, or go on later",
+            429: "wants fewer requests, or the quota is used up; lower --concurrency, or resume later",
         }.get(status, "does not take the request")
         return JudgeError(f"{self.base_url} {why} ({status}: {said})")
 
-    def _key_in_words(self) -> str:
+    def _describe_key(self) -> str:
         if self._key:
             return f"the key in {self._key_variable}"
         return "requests without a key: --key-variable names the environment variable that holds it"
 
     def _quote(self, text: str) -> str:
-        """Put what a server said on one line, without the key."""
+        """Put a server's message on one line, without the key."""
         if self._key:
             text = text.replace(self._key, "***")
         line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -246,7 +251,7 @@ class Endpoint:
             error = getattr(completion, "error", None)  # as some servers say it with status 200
             why = f": {self._quote(str(error))}" if error else ""
             raise NoReplyError(
-                f"the answer is no chat completion{why}", servers_fault=True
+                f"the reply is no chat completion{why}", servers_fault=True
             ) from None
         text = next((each for each in said if each and isinstance(each, str)), "")
         text = text.encode(errors="replace").decode()  # without halves of surrogate pairs
@@ -256,7 +261,7 @@ class Endpoint:
 
 
 def _text(content: Any) -> Any:
-    """Join what is given in parts; a thought is a part of another type."""
+    """Join a content in parts; reasoning is a part of another type."""
     if not isinstance(content, list):
         return content
     texts = [part.get("text") for part in content if isinstance(part, Mapping)]
@@ -264,17 +269,56 @@ def _text(content: Any) -> Any:
 
 
 def _counted(usage: Any) -> dict[str, int]:
-    """Read the numbers of tokens; none where the server gives none, or something else."""
+    """Read the numbers of tokens; empty where the server gives none, or something else."""
     names = ("prompt_tokens", "completion_tokens")
     found = {name: getattr(usage, name, None) for name in names}
     sound = all(type(count) is int and count >= 0 for count in found.values())
     return {name: int(count) for name, count in found.items()} if sound else {}
 
 
-def _said(error: "openai.APIStatusError") -> str:
-    """Find the server's own words: OpenAI's `message`, FastAPI's `detail`, or the bare text."""
+def _message(error: "openai.APIStatusError") -> str:
+    """Find the server's own message: OpenAI's `message`, FastAPI's `detail`, or the bare text."""
     body = error.body
     if isinstance(body, Mapping):
         parts = [body.get(name) for name in ("message", "detail", "param", "code")]
         return " ".join(str(part) for part in parts if part) or str(dict(body))
     return str(body or error.message)
+
+
+def _plain_address(url: str) -> str:
+    """Check a server's address, which is written into records: it may hold no secret."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise JudgeError(f"{url!r} is no address of a server: expected http(s)://HOST[:PORT]/v1")
+    if parts.username or parts.password or parts.query:
+        raise JudgeError(
+            "the address of a judge's server is written into records: expected it without a user name, a password or a "
+            "query; a key comes from an environment variable (--key-variable)"
+        )
+    return url.rstrip("/")
+
+
+def _read_key(variable: str, *, required: bool) -> str:
+    """Read a key from an environment variable, "" where there is none; it is in no message."""
+    key = os.environ.get(variable, "").strip() if variable else ""
+    if required and not key:
+        raise JudgeError(
+            f"no key: set the environment variable {variable}, or name another with --key-variable"
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise JudgeError(f"{variable} holds characters that no key has")
+    return key
+
+
+def _why_unreachable(url: str) -> str:
+    """Return why no server can be reached at an address; "" where one can, or where a proxy would connect."""
+    server = urlsplit(url)
+    host = str(server.hostname)
+    if server.scheme in getproxies() and not proxy_bypass(host):
+        return ""
+    try:
+        place = (host, server.port or _PORTS[server.scheme])
+        socket.create_connection(place, timeout=_CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        return str(error)
+    return ""

@@ -1,4 +1,4 @@
-"""People as judges: the verdicts that `annotate` wrote."""
+"""People as judges: verdicts that `annotate` wrote."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,8 +16,8 @@ class HumanJudge:
         path: JSONL of `Verdict`.
 
     Attributes:
-        left_out: how many verdicts of the file were not of the pairs that were asked for last: other prompts, or
-            other answers.
+        left_out: Number of verdicts of the file that are not on the pairs judged last: other prompts, or other
+            responses.
     """
 
     prompt_version = ""
@@ -28,14 +28,14 @@ class HumanJudge:
         self._path = path
 
     def orders(self, pair: Pair) -> tuple[str, ...]:
-        """Say how many verdicts a pair can be counted on to have."""
+        """Return one order: every pair that is judged has at least one verdict."""
         return ("",)
 
     def judge(self, pairs: Sequence[Pair]) -> Iterator[Verdict]:
-        """Yield the verdicts on ``pairs``, each person's last word on a pair.
+        """Yield the verdicts on ``pairs``: each person's last one on a pair.
 
         Raises:
-            JudgeError: the file holds something else, or nothing on these pairs.
+            JudgeError: The file holds something else, or nothing on these pairs.
         """
         verdicts = self._read()
         prints = {pair.pair_id: pair.fingerprint for pair in pairs}
@@ -43,7 +43,7 @@ class HumanJudge:
         self.left_out = len(verdicts) - len(fitting)
         if not fitting:
             raise JudgeError(
-                f"{self._path}: none of its {len(verdicts)} verdicts is on these pairs of answers"
+                f"{self._path}: none of its {len(verdicts)} verdicts is on these pairs of responses"
             )
         yield from fitting
 

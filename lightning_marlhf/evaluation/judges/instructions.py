@@ -1,49 +1,122 @@
-"""What a language model is asked: versioned text files, filled with a prompt and two answers."""
+"""What a language model is asked, and how its reply is read. Instructions are versioned text files in `prompts/`.
 
+Reading is strict: a verdict that is not given once and clearly is not guessed.
+"""
+
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from lightning_marlhf.evaluation.criteria import CRITERIA, Task
 from lightning_marlhf.evaluation.pairs import digest
-
-FILES: Mapping[str, str] = {
-    "tldr": "tldr_v1",
-    "hh_rlhf": "hh_v1",
-    "webgpt": "webgpt_v1",
-    "general": "general_v1",
-}
-"""By task; a file that changes gets a new name, since verdicts of both cannot be compared."""
 
 _FOLDER = Path(__file__).parent / "prompts"
 _PLACE = re.compile(r"\{\{(mark|prompt|first|second)\}\}")
 
+KEY = "preferred"
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "comparison": {"type": "string"},
+        KEY: {"type": "string", "enum": ["A", "B", "tie"]},
+    },
+    "required": ["comparison", KEY],
+    "additionalProperties": False,
+}
+"""JSON schema of the reply, for servers with structured output."""
+
+REPAIR = (
+    "This reply could not be read. Answer again with one JSON object and nothing else: "
+    '{"comparison": "...", "preferred": "A" or "B" or "tie"}'
+)
+"""The message after a reply without a verdict; it is sent once."""
+
+_PREFERRED = {"a": "first", "b": "second", "tie": "tie"}
+_THOUGHT = re.compile(r"\s*(?:<think(?:ing)?>|\[THINK\])")
+_END_OF_THOUGHT = re.compile(r"</think(?:ing)?>|\[/THINK\]")
+
 
 @dataclass(frozen=True)
 class Instructions:
-    """The text with its places still empty.
+    """Instructions with their placeholders.
 
     Attributes:
-        version: the file's name and a hash of its content, as records hold it.
-        text: with ``{{mark}}``, ``{{prompt}}``, ``{{first}}`` and ``{{second}}``.
+        version: The file's name and a hash of its content, as in the records.
+        text: Text with ``{{mark}}``, ``{{prompt}}``, ``{{first}}`` and ``{{second}}``.
     """
 
     version: str
     text: str
 
     def fill(self, prompt: str, first: str, second: str) -> str:
-        """Put a prompt and two answers in, in one pass, so that nothing in them is taken for a place.
+        """Fill in a prompt and two responses in one pass, so that nothing in them is taken for a placeholder.
 
-        The mark around them is a hash of all three: an answer that knows it, and could so end its own part, cannot be
-        written.
+        The mark around them is a hash of all three: a response cannot contain it, and so cannot end its own part.
         """
         texts = {"prompt": prompt.strip(), "first": first.strip(), "second": second.strip()}
         texts["mark"] = digest(self.version, prompt, first, second)
         return _PLACE.sub(lambda place: texts[place[1]], self.text)
 
 
-def load(task: str) -> Instructions:
+def load(task: Task) -> Instructions:
     """Read the instructions of a task."""
-    name = FILES[task]
+    name = CRITERIA[task].instructions
     text = (_FOLDER / f"{name}.txt").read_text(encoding="utf-8")
     return Instructions(f"{name}@{digest(text)}", text)
+
+
+def read_preference(reply: str, shown: Sequence[str] = ()) -> str | None:
+    """Return "first", "second" or "tie"; None where the reply holds no verdict, or several that differ.
+
+    The verdict is a JSON object with the key "preferred", bare, in a fence or among other words. Reasoning before the
+    reply holds none, and an object that occurs word for word in what the model was ``shown`` is a quotation.
+
+    >>> read_preference('{"comparison": "B invents a cat.", "preferred": "A"}')
+    'first'
+    >>> read_preference('{"preferred": "A"} or {"preferred": "B"}') is None
+    True
+    """
+    found = {
+        _PREFERRED.get(value.strip().lower()) if isinstance(value := each[KEY], str) else None
+        for source, each in _objects(_without_thought(reply))
+        if KEY in each and not any(source in text for text in shown)
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def _without_thought(reply: str) -> str:
+    """Return what follows the reasoning; nothing follows reasoning that never ends.
+
+    A reply that is an object from end to end may quote the end mark of reasoning.
+    """
+    whole = next(_objects(reply), None)
+    if whole and whole[0] == reply.strip():
+        return reply
+    if end := _END_OF_THOUGHT.search(reply):
+        return reply[end.end() :]
+    return "" if _THOUGHT.match(reply) else reply
+
+
+def _objects(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the outermost JSON objects in a text, wherever they begin, each with its source."""
+    decoder = json.JSONDecoder(object_pairs_hook=_without_doubles, strict=False)
+    end = 0
+    for brace in re.finditer(r"\{", text):
+        if brace.start() < end:
+            continue
+        try:
+            found, end = decoder.raw_decode(text, brace.start())
+        except (ValueError, RecursionError):
+            continue
+        yield text[brace.start() : end], found
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object; a verdict that it gives twice is none."""
+    found = dict(pairs)
+    if len(found) < len(pairs) and KEY in found:
+        found[KEY] = None
+    return found

@@ -1,7 +1,7 @@
 """A child becomes the program: compiles it, runs it as a script or calls its function, and reports how far it came.
 
 The report is a pipe; the pipe of a program that is a script is closed before its first line. Nothing on it is trusted:
-the answer is compared outside.
+the result is compared outside.
 """
 
 import ast
@@ -51,7 +51,7 @@ def be_function(
         names: that it finds defined.
         function: a function of the module, or a method of its class `Solution`.
         arguments: of the call.
-        nonce: goes before the answer, which tells it from stray writes.
+        nonce: goes before the result, which tells it from stray writes.
     """
     code = _compile_or_exit(source)
     module = _fresh_module("solution", names)
@@ -59,8 +59,8 @@ def be_function(
 
     def call() -> None:
         exec(code, module.__dict__)
-        answer = find_function(module, function)(*_with_int_keys(arguments))
-        _write_all(nonce + json.dumps(answer, default=_plain).encode())
+        result = find_function(module, function)(*_with_int_keys(arguments))
+        _write_all(nonce + json.dumps(result, default=_plain).encode())
 
     _end(_status_of(call))
 

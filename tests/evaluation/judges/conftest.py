@@ -4,7 +4,7 @@ from lightning_marlhf.evaluation.judges import instructions
 from lightning_marlhf.evaluation.judges.budget import Budget
 from lightning_marlhf.evaluation.judges.cache import Cache
 from lightning_marlhf.evaluation.judges.endpoint import Endpoint
-from lightning_marlhf.evaluation.judges.openai_compatible import OpenAICompatibleJudge
+from lightning_marlhf.evaluation.judges.language_model import LanguageModelJudge
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def make_judge(cache):
         **settings,
     ):
         settings = {"retries": 0, "timeout_s": 5.0, **settings}
-        return OpenAICompatibleJudge(
+        return LanguageModelJudge(
             Endpoint(model, base_url=stub if isinstance(stub, str) else stub.url, **settings),
             instructions.load("general"),
             cache=cache,

@@ -7,7 +7,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 from lightning_marlhf.callbacks.win_rate import WinRateCallback
-from lightning_marlhf.evaluation.judges import instructions
+from lightning_marlhf.evaluation.criteria import CRITERIA
 from lightning_marlhf.evaluation.judges.cache import default_path
 from lightning_marlhf.evaluation.judges.configurable import JudgeByLanguageModel
 from lightning_marlhf.evaluation.pairs import Pair
@@ -52,7 +52,7 @@ def test_a_language_model_is_asked_by_the_instructions_of_the_task(tmp_path):
 
 
 def test_the_gold_score_needs_no_settings():
-    assert build("gold.GoldJudge").name == "gold"
+    assert build("by_score.GoldJudge").name == "gold"
 
 
 def test_replies_are_shared_by_default(monkeypatch, tmp_path):
@@ -62,4 +62,4 @@ def test_replies_are_shared_by_default(monkeypatch, tmp_path):
 
 def test_every_task_with_instructions_can_be_named():
     task = get_type_hints(JudgeByLanguageModel.__init__)["task"]
-    assert set(get_args(task)) == set(instructions.FILES)
+    assert set(get_args(task)) == set(CRITERIA)

@@ -20,7 +20,7 @@ def test_everybodys_last_word_on_these_pairs_is_read_and_the_rest_counted(tmp_pa
         said(PAIRS[0], "b"),
         said(PAIRS[0], "a"),
         said(PAIRS[0], "tie", who="bob", order="ba"),
-        said(PAIRS[1], "a", fingerprint="of other answers"),
+        said(PAIRS[1], "a", fingerprint="of other responses"),
         said(Pair("3-0", "r", "a", "b"), "a"),
     ]
     write_jsonl(tmp_path / "h.jsonl", rows)

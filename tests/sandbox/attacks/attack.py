@@ -3,15 +3,15 @@
 import re
 from dataclasses import dataclass
 
-from lightning_marlhf.sandbox.verdicts import Verdict
+from lightning_marlhf.sandbox.verdicts import ProgramVerdict
 
-PASSED = Verdict.PASSED
-WRONG = Verdict.WRONG_ANSWER
-ERROR = Verdict.RUNTIME_ERROR
-TIME = Verdict.TIME_LIMIT
-MEMORY = Verdict.MEMORY_LIMIT
-OUTPUT = Verdict.OUTPUT_LIMIT
-COMPILE = Verdict.COMPILE_ERROR
+PASSED = ProgramVerdict.PASSED
+WRONG = ProgramVerdict.WRONG_ANSWER
+ERROR = ProgramVerdict.RUNTIME_ERROR
+TIME = ProgramVerdict.TIME_LIMIT
+MEMORY = ProgramVerdict.MEMORY_LIMIT
+OUTPUT = ProgramVerdict.OUTPUT_LIMIT
+COMPILE = ProgramVerdict.COMPILE_ERROR
 
 # `T` says where the targets are. `must` raises where a call is refused, and not where the kernel looked at its
 # arguments and disliked them: such a call got through.
@@ -49,21 +49,21 @@ class Attack:
 
     name: str
     program: str
-    right: frozenset[Verdict]
+    right: frozenset[ProgramVerdict]
     function: str | None = None
 
 
-def bare(name: str, program: str, *right: Verdict) -> Attack:
+def bare(name: str, program: str, *right: ProgramVerdict) -> Attack:
     """Write a script that needs no tools."""
     return Attack(name, program, frozenset(right))
 
 
-def script(name: str, program: str, *right: Verdict) -> Attack:
+def script(name: str, program: str, *right: ProgramVerdict) -> Attack:
     """Write a script that has tools and targets; without verdicts, one that must end with an exception."""
     tools = _LIBC if re.search(r"libc|must|syscall|ctypes", program) else ""
     return Attack(name, _TARGETS + tools + program, frozenset(right or {ERROR}))
 
 
-def call(name: str, program: str, *right: Verdict) -> Attack:
+def call(name: str, program: str, *right: ProgramVerdict) -> Attack:
     """Write a program whose function `f` is called with the targets."""
     return Attack(name, program, frozenset(right), function="f")
