@@ -81,7 +81,7 @@ def test_rollouts_are_written_when_a_multiple_is_reached_and_at_the_first(
     assert [path.name for path in files] == [f"rollouts-{step:06d}.jsonl" for step in expected]
     for step, path in zip(expected, files, strict=True):
         (row,) = read_completions(path)
-        assert row.step == step - 4  # the policy that answered had that many updates
+        assert row.step == step - 4  # the policy that sampled had that many updates
         assert row.seed == 7
         assert row.trace is not None
 
