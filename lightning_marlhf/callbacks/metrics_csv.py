@@ -16,10 +16,9 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_marlhf.files import write_text
-from lightning_marlhf.run_folder import METRICS_FILE
+from lightning_marlhf.run_folder import CUT_METRICS_FILE, METRICS_FILE
 
 HEADER = "step,name,value,seconds\n"
-CUT_FILE = "metrics.cut.csv"  # rows of updates that were taken back when a run was resumed from before them
 
 
 class MetricsCSV(Logger):
@@ -85,7 +84,7 @@ class MetricsCSV(Logger):
             kept = [line for line in lines if (at := _step(line)) is not None and at <= step]
             cut = [line for line in lines if (at := _step(line)) is not None and at > step]
             if cut:
-                with (self.path.parent / CUT_FILE).open("a", encoding="utf-8") as file:
+                with (self.path.parent / CUT_METRICS_FILE).open("a", encoding="utf-8") as file:
                     file.writelines(cut)
             write_text(self.path, HEADER + "".join(kept))
         self._open()

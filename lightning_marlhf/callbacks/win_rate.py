@@ -19,7 +19,7 @@ from lightning_marlhf.evaluation.pairs import Pair, asked, pair_completions
 from lightning_marlhf.evaluation.win_rate import summarize
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.records import Completion, WinRate, read_completions, write_jsonl
-from lightning_marlhf.run_folder import COMPLETIONS, VERDICTS
+from lightning_marlhf.run_folder import BASELINE_COMPLETIONS, VERDICTS
 
 TAG = "win_rate/examples"
 _OUTCOMES = {"a": "the policy wins", "b": "the baseline wins", "tie": "a tie"}
@@ -111,7 +111,7 @@ class WinRateCallback(ValidationCallback):
         prepare = getattr(self.judge, "prepare", None)
         if prepare is not None and trainer.is_global_zero:
             prepare(pl_module.device)
-        path = Path(trainer.default_root_dir) / COMPLETIONS / "baseline.jsonl"
+        path = Path(trainer.default_root_dir) / BASELINE_COMPLETIONS
         if not self.baseline and trainer.training and trainer.global_step == 0:
             self.baseline = sample_baseline(trainer, pl_module, num_prompts=self.num_prompts)
         elif not self.baseline and path.exists():

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from lightning_marlhf.callbacks.continue_logs import ContinueLogs
-from lightning_marlhf.callbacks.metrics_csv import CUT_FILE, HEADER, MetricsCSV
+from lightning_marlhf.callbacks.metrics_csv import HEADER, MetricsCSV
+from lightning_marlhf.run_folder import CUT_METRICS_FILE
 from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 
 
@@ -38,7 +39,7 @@ def test_resuming_cuts_back_to_the_step_and_keeps_what_it_cut(tmp_path):
     again.continue_from(8)
     again.log_metrics({"a": -12.0}, step=12)
     assert rows(tmp_path) == [(4, "a", 4.0), (8, "a", 8.0), (12, "a", -12.0)]
-    assert (tmp_path / CUT_FILE).read_text().startswith("12,a,12,")
+    assert (tmp_path / CUT_METRICS_FILE).read_text().startswith("12,a,12,")
 
 
 @pytest.mark.parametrize("torn", ["16,a,0.5", "16,a", "1", "16,a,0.5,1.2"])
