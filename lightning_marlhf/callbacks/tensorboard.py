@@ -12,6 +12,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_SCALAR, Summary
+from tensorboard.plugins.hparams.api_pb2 import DATA_TYPE_FLOAT64
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -87,7 +89,9 @@ LAYOUT: dict[str, dict[str, dict[str, str]]] = {
         },
         "ratio": {"val/ratio": "Mean ratio of the policy to the one that sampled, over tokens."},
         "variance of the ratio": {"val/ratio_var": "Variance of that ratio over tokens."},
-        "gradient norm": {"policy/grad_norm": "Norm of the gradient before clipping."},
+        "gradient norm": {
+            "(policy|reward_model)/grad_norm": "Norm of the gradient before clipping.",
+        },
         "learning rate": {
             "lr": "Learning rate of the update.",
             "lr_critic": "Learning rate of the critic's update.",
@@ -222,7 +226,8 @@ class TensorBoard(TensorBoardLogger):
     ) -> None:
         """Write the hyper-parameters beside the metrics they will be compared by.
 
-        The learning rate, n and the seed come first, under these names; then all by their dotted names.
+        The learning rate, n and the seed come first, under these names; then all by their dotted names. TensorBoard
+        sorts the columns by name, and shows those first that are said to differ between runs.
         """
         settings = dict(_leaves(vars(params) if isinstance(params, Namespace) else params))
         first = {
@@ -234,7 +239,18 @@ class TensorBoard(TensorBoardLogger):
             name: v if isinstance(v, bool | int | float | str) else str(v)
             for name, v in (first | settings).items()
         }
-        for summary in hparams(flat, metrics or dict.fromkeys(HPARAM_METRICS, 0.0)):
+        experiment, *session = hparams(flat, metrics or dict.fromkeys(HPARAM_METRICS, 0.0))
+        plugin = experiment.value[0].metadata.plugin_data
+        content = HParamsPluginData.FromString(plugin.content)
+        others = [each for each in content.experiment.hparam_infos if each.name not in first]
+        del content.experiment.hparam_infos[:]
+        for (
+            name
+        ) in _FIRST_HPARAMS:  # in all runs, as TensorBoard takes the columns of one run for all
+            content.experiment.hparam_infos.add(name=name, type=DATA_TYPE_FLOAT64, differs=True)
+        content.experiment.hparam_infos.extend(others)
+        plugin.content = content.SerializeToString()
+        for summary in (experiment, *session):
             self.experiment._get_file_writer().add_summary(summary)
 
     @rank_zero_only

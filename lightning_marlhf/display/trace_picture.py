@@ -44,10 +44,10 @@ def draw_trace(
     A response that is too long is cut, and the picture says so. Call it under ``in_style``.
 
     Args:
-        trace: of a response of one token or more.
-        title: of the picture.
-        facts: stand below the title: scores, lengths.
-        color: of macro actions, which have two tints in turn.
+        trace: record of a response of one token or more.
+        title: title of the picture.
+        facts: scores and lengths, shown below the title.
+        color: color of the macro actions, which have two tints in turn.
     """
     lines = place_tokens(trace.tokens)
     heights = [_TOKENS_IN, *[_PANEL_IN] * 3, _GAP_IN] * len(lines)

@@ -117,6 +117,8 @@ def test_hyper_parameters_are_flat_and_begin_with_lr_n_and_seed(tmp_path):
     names = [info.name for info in content("experiment").experiment.hparam_infos]
     values = content("session_start_info").session_start_info.hparams
     assert names[:3] == ["lr", "n", "seed"]
+    first = [info.name for info in content("experiment").experiment.hparam_infos if info.differs]
+    assert first == names[:3]  # TensorBoard sorts them so, whatever the order in the file
     assert [values[name].number_value for name in names[:3]] == [1e-3, 5, 3]
     assert {"model.init_args.optimization.betas", "model.init_args.scorer"} <= set(names)
 
