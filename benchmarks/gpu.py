@@ -31,8 +31,9 @@ from lightning_marlhf.callbacks.run_directory import git_commit
 from lightning_marlhf.commands import run as cli
 from lightning_marlhf.commands.plan import build_parts
 from lightning_marlhf.models.architectures import PUBLISHED
-from lightning_marlhf.models.backbone import ModelConfig, load_sequence_classifier
+from lightning_marlhf.models.configs import ModelConfig
 from lightning_marlhf.models.hf_export import export
+from lightning_marlhf.models.loading import load_sequence_classifier
 from lightning_marlhf.modules import ma_ppo
 from lightning_marlhf.planning import memory
 from lightning_marlhf.planning.read_run import read_run

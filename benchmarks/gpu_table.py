@@ -30,7 +30,7 @@ class Result:
     """What was measured."""
 
     case: Case
-    plan: dict[str, float]  # bytes at the height of each phase
+    plan: dict[str, float]  # peak memory of each phase in bytes
     peaks: dict[str, float] = field(default_factory=dict)  # the same, measured; empty on a CPU
     seconds: dict[str, float] = field(default_factory=dict)  # of a phase, the median step
     response: float = 0.0  # tokens per response
@@ -82,9 +82,9 @@ def section(results: Sequence[Result], command: str, machine: str) -> str:
             f"Gemma of {case.shape['num_hidden_layers']} layers and {case.shape['hidden_size']} hidden units, random "
             f"weights, {case.dtype} (AdamW's moments too), layers checkpointed; {case.batch_size} rows (pairs) a step, "
             f"prompts of {case.prompt} tokens, responses of {case.response}; the median of {case.steps - 1} steps "
-            f"after one that warms up. Machine: {machine}. Memory: GB at the height of a phase, measured / by `plan`.",
+            f"after one that warms up. Machine: {machine}. Memory: peak of a phase in GB, measured / by `plan`.",
             "",
-            f"| stage | rows per pass | s per step | generated tokens/s | trained tokens/s | {phases} |",
+            f"| stage | micro_batch_size | s per step | generated tokens/s | trained tokens/s | {phases} |",
             "|---" * (5 + len(PHASES)) + "|",
             *map(line, results),
             "",

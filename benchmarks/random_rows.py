@@ -16,13 +16,13 @@ SPECIAL_TOKENS = 4  # of the tokenizer
 
 
 class RandomRows(RLHFDataModule):
-    """Prompts and answers of random words.
+    """Prompts and responses of random words.
 
     Args:
         stage: "sft", "reward_model" or "ppo".
         vocabulary: entries of the tokenizer.
         prompt: tokens of a prompt, BOS included.
-        response: tokens of an answer, EOS included.
+        response: tokens of a response, EOS included.
         batch_size: rows of a batch.
         seed: of the order.
     """

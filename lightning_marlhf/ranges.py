@@ -86,6 +86,8 @@ def checked(cls: Class) -> Class:
     def checked_build(self: Any, *args: Any, **kwargs: Any) -> None:
         hints = typing.get_type_hints(build, include_extras=True)
         for name, value in signature.bind(self, *args, **kwargs).arguments.items():
+            if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+                continue  # those of a parent, which checks them itself
             mistake = find_outside(value, hints.get(name), name)
             if mistake:
                 raise ValueError(mistake)

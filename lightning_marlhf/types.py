@@ -22,8 +22,13 @@ Messages = Sequence[Mapping[str, str]]
 class TensorBatch:
     """What all batches can do: move to a device, and be cut into micro-batches of rows.
 
-    Tensors and tuples have one entry per row; every other field describes the whole batch.
+    Tensors and tuples have one entry per row, the first field always; every other field describes the whole batch.
     """
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        _, first = next(self._items())
+        return len(first)
 
     def to(self: Batch, device: torch.device | str) -> Batch:
         """Move every tensor to ``device``, nested batches included."""
@@ -38,6 +43,10 @@ class TensorBatch:
             if isinstance(value, TensorBatch | Tensor | tuple)
         }
         return replace(self, **kept)  # type: ignore[type-var]
+
+    def micro_batches(self: Batch, size: int) -> Iterator[Batch]:
+        """Cut the rows, in their order, into batches of at most ``size``."""
+        return (self.rows(slice(at, at + size)) for at in range(0, len(self), size))
 
     def _items(self) -> Iterator[tuple[str, Any]]:
         return ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
@@ -68,18 +77,14 @@ class Prompts(TensorBatch):
         if not self.messages:
             object.__setattr__(self, "messages", (None,) * len(self.sample_ids))
 
-    def __len__(self) -> int:
-        """Count the prompts."""
-        return len(self.sample_ids)
-
 
 @dataclass(frozen=True)
 class RightPadded(TensorBatch):
-    """Rows of prompt and answer, right-padded to one width."""
+    """Rows of prompt and response, right-padded to one width."""
 
     lengths: tuple[
         int, ...
-    ]  # real tokens of each row (of the longer answer, in a pair), on the host
+    ]  # real tokens per row (in a pair: with the longer response), on the host
 
     def trimmed(self: Padded) -> Padded:
         """Cut off the columns in which no row has a token."""
@@ -96,31 +101,22 @@ class SupervisedBatch(RightPadded):
     attention_mask: Bool[Tensor, "batch sequence"]  # True on prompt, response and EOS
     response_mask: Bool[Tensor, "batch sequence"]  # True on response tokens up to and including EOS
 
-    def __len__(self) -> int:
-        """Count the rows."""
-        return len(self.input_ids)
-
 
 @dataclass(frozen=True, kw_only=True)
 class PreferencePairs(RightPadded):
-    """Two answers to one prompt, of which the first was preferred; right-padded to one length."""
+    """Two responses to one prompt, of which the first was preferred; right-padded to one length."""
 
     chosen_ids: Int[Tensor, "batch sequence"]
-    chosen_mask: Bool[Tensor, "batch sequence"]  # True on prompt, answer and EOS
+    chosen_mask: Bool[Tensor, "batch sequence"]  # True on prompt, response and EOS
     rejected_ids: Int[Tensor, "batch sequence"]
     rejected_mask: Bool[Tensor, "batch sequence"]
-    agreement: Float[
-        Tensor, " batch"
-    ]  # how often a perfect judge agrees with the label; NaN: unknown
-
-    def __len__(self) -> int:
-        """Count the pairs."""
-        return len(self.chosen_ids)
+    agreement: Float[Tensor, " batch"]
+    # ^ probability that a perfect judge agrees with the label; NaN: unknown
 
 
 @dataclass(frozen=True)
 class Rollout(TensorBatch):
-    """What the policy answered to a batch of prompts."""
+    """The responses of the policy to a batch of prompts."""
 
     prompts: Prompts
     response_ids: Int[Tensor, "batch response"]  # right-padded with the pad token
@@ -141,10 +137,6 @@ class Rollout(TensorBatch):
         """True on the real tokens of prompt and response."""
         return torch.cat([self.prompts.attention_mask, self.response_mask], dim=1)
 
-    def __len__(self) -> int:
-        """Count the rows."""
-        return len(self.prompts)
-
 
 @dataclass(frozen=True)
 class MacroActions(TensorBatch):
@@ -164,7 +156,7 @@ class MacroActions(TensorBatch):
 
 @dataclass(frozen=True)
 class TokenLogprobs(TensorBatch):
-    """What a policy's forward pass says about given response tokens."""
+    """What a policy's forward pass gives for response tokens."""
 
     logprobs: Float[Tensor, "batch response"]  # of the given tokens, under the given temperature
     entropy: Float[Tensor, "batch response"]  # of the whole next-token distribution, in nats
@@ -180,9 +172,7 @@ class Experience(TensorBatch):
     old_values: Float[Tensor, "batch response"]  # the critic, of the state before each token
     scores: Float[Tensor, " batch"]  # the scorer's, after penalties, normalisation and clamping
     raw_scores: Float[Tensor, " batch"]  # the scorer's own, for people to read
-    valid: Bool[
-        Tensor, " batch"
-    ]  # False without a score: the row teaches nothing and counts nowhere
+    valid: Bool[Tensor, " batch"]  # False without a score: left out of every loss and metric
     details: tuple[Mapping[str, float], ...]  # each row's numbers by scorer: "rm", "gold", ...
     kl: Float[Tensor, "batch response"]  # log pi - log pi_ref of each sampled token (k1)
     token_rewards: Float[Tensor, "batch response"]  # -beta * KL, plus the score on the last token
@@ -193,6 +183,8 @@ class Experience(TensorBatch):
     macro_advantages: Float[Tensor, "batch macro"]  # whitened if asked for
     advantages: Float[Tensor, "batch response"]  # the same, spread to tokens
     returns: Float[Tensor, "batch response"]  # likewise
+    clamped: Bool[Tensor, " batch"] | None = None
+    # ^ True where the clamp changed the score; None where scores are not clamped
 
     @property
     def token_mask(self) -> Bool[Tensor, "batch response"]:
@@ -203,7 +195,3 @@ class Experience(TensorBatch):
     def macro_mask(self) -> Bool[Tensor, "batch macro"]:
         """True on the macro actions that are learnt from: those of valid rows."""
         return self.macro_actions.mask & self.valid.unsqueeze(1)
-
-    def __len__(self) -> int:
-        """Count the rows."""
-        return len(self.rollout)

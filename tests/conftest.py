@@ -16,7 +16,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_marlhf.data.tokenizers import character_tokenizer
-from lightning_marlhf.models.backbone import ModelConfig, load_causal_lm, load_sequence_classifier
+from lightning_marlhf.models.configs import ModelConfig
+from lightning_marlhf.models.loading import load_causal_lm, load_sequence_classifier
 
 torch.set_num_threads(1)  # on tensors this small, threads only wait for each other
 # Without its database of failures, which lies in the checkout, and with the same examples every time.

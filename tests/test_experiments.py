@@ -4,11 +4,12 @@ from functools import cache, partial
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from experiments import index
 from lightning_marlhf.commands import run as cli
-from lightning_marlhf.models import network_factory as placement
+from lightning_marlhf.models import network_factory
 from lightning_marlhf.models.architectures import build_on_meta
 from lightning_marlhf.modules.base import TrainingModule
 from lightning_marlhf.studies.plan import read_plan
@@ -60,10 +61,9 @@ def _in_the_root_of_the_repository(monkeypatch):
 def models_on_meta(monkeypatch):
     """Let modules build models of the real size that take no memory."""
     monkeypatch.setattr(TrainingModule, "tokenizer", None)
-    monkeypatch.setattr(TrainingModule, "only_shapes", True)
     for name, classifier in (("load_causal_lm", False), ("load_sequence_classifier", True)):
         build = partial(on_meta, classifier=classifier)
-        monkeypatch.setattr(placement, name, lambda s, *_, _build=build, **__: _build(s))
+        monkeypatch.setattr(network_factory, name, lambda s, *_, _build=build, **__: _build(s))
 
 
 @pytest.mark.parametrize("path", TINY, ids=name)
@@ -109,9 +109,9 @@ def test_a_run_of_the_paper_has_its_settings_and_no_others(run):
 def test_a_run_of_the_paper_trains_networks_of_the_published_size(run, models_on_meta):
     parsed = cli.RunCLI("fit", launch(EXPERIMENTS / f"{run}.yaml")[1:], build=False)
     model = parsed.parser.instantiate(parsed.config).model
-    model.configure_model()
+    model.build_networks(network_factory.NetworkFactory(torch.device("meta")))
     base = PARAMETERS[f"google/{run.split('/')[1]}"]
-    for network, (module, _) in model.networks().items():
+    for network, module in model.networks().items():
         weights = list(module.parameters())
         head = 0 if network == "policy" else weights[0].shape[1]  # one weight per hidden unit
         assert sum(weight.numel() for weight in weights) == base + head

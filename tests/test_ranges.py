@@ -12,7 +12,7 @@ from lightning_marlhf.data import TinyTLDR
 from lightning_marlhf.models.lora import LoRA
 from lightning_marlhf.modules.control import KLControl
 from lightning_marlhf.modules.optimization import Optimization
-from lightning_marlhf.modules.settings import PPO
+from lightning_marlhf.modules.ppo import PPO
 from lightning_marlhf.planning.flops import Machine
 from lightning_marlhf.ranges import (
     NonNegative,

@@ -11,7 +11,6 @@ from lightning_marlhf.config.options import ConfigError, positional, read_option
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.scored_folder import ScoredFolder, ScoringOptions
 from lightning_marlhf.files import write_json
-from lightning_marlhf.inference.completions import CompletionJob
 from lightning_marlhf.inference.options import PromptOptions, SamplingLimits
 from lightning_marlhf.inference.prompts import read_prompts
 from lightning_marlhf.ranges import Positive, PositiveInt
@@ -71,7 +70,18 @@ def _run(options: BestOfNOptions, arguments: Sequence[str]) -> int:
         if options.completions is not None:
             files = [folder.copy(options.completions, "given")]
         else:
-            files = folder.generate(_jobs(options, folder))
+            assert options.model is not None
+            files = folder.generate(
+                options.model,
+                {
+                    f"temperature-{t:g}": options.sampling.at(t)
+                    for t in sorted(set(options.temperatures))
+                },
+                prompts=read_prompts([], options.prompts.prompts, options.prompts.format),
+                num_samples=max(options.n, default=_POOL_SIZE),
+                seed=options.sampling.seed,
+                format=options.prompts.format,
+            )
         folder.score(files)
     from lightning_marlhf.evaluation.best_of_n import estimate_from_completions
 
@@ -81,27 +91,6 @@ def _run(options: BestOfNOptions, arguments: Sequence[str]) -> int:
     )
     _write(found, options.scoring.out)
     return 0
-
-
-def _jobs(options: BestOfNOptions, folder: ScoredFolder) -> dict[str, CompletionJob]:
-    """Describe the pool of each temperature, by the name of its file."""
-    assert options.model is not None
-    prompts = read_prompts([], options.prompts.prompts, options.prompts.format)
-    return {
-        f"temperature-{temperature:g}": CompletionJob(
-            model=options.model,
-            exporter=export_checkpoint,
-            prompts=prompts,
-            num_samples=max(options.n, default=_POOL_SIZE),
-            sampling=options.sampling.at(temperature),
-            seed=options.sampling.seed,
-            format=options.prompts.format,
-            batch_size=options.scoring.batch_size,
-            device=folder.device,
-            dtype=folder.dtype,
-        )
-        for temperature in sorted(set(options.temperatures))
-    }
 
 
 def _write(found: BestOfN, out: Path) -> None:

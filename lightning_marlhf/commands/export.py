@@ -108,16 +108,19 @@ def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:
     if not config.is_file():
         raise ValueError(f"{run_dir} has no config.yaml, so its model cannot be rebuilt")
     read_yaml(config)
+    import torch
+
+    from lightning_marlhf.models.network_factory import NetworkFactory
+
     sharded = checkpoint.is_dir()
     step, weights = (_open_sharded if sharded else _open_file)(checkpoint)
     module = _build(run_dir, config)
     card = {"run": {"updates": step}, "configuration": config.read_text(encoding="utf-8")}
     if sharded and module.streams_export:
-        module.only_shapes = True
-        module.configure_model()
+        module.build_networks(NetworkFactory(torch.device("meta")))
         module.export(folder, card=card, weights=weights)
     else:
-        module.configure_model()
+        module.build_networks(NetworkFactory(torch.device("cpu")))
         if sharded:
             weights = weights.read([name for name in module.state_dict() if name in weights])
         _load_weights(module, weights, checkpoint)
@@ -151,10 +154,7 @@ def _build(run_dir: Path, config: Path) -> Any:
     here = ["accelerator=cpu", "devices=1", "num_nodes=1", "strategy=auto", "precision=32-true"]
     where = [f"default_root_dir={run_dir}", "logger=false", *here]
     cli = RunCLI("test", ["--config", str(config), *(f"--trainer.{word}" for word in where)])
-    cli.model.trainer = cli.trainer
-    cli.trainer.datamodule = (
-        cli.datamodule
-    )  # as the trainer's loops do; a module asks it for the tokenizer
+    cli.model.data = cli.datamodule
     return cli.model
 
 

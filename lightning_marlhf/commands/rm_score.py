@@ -13,7 +13,6 @@ from lightning_marlhf.config.options import ConfigError, positional, read_option
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.scored_folder import ScoredFolder, ScoringOptions
 from lightning_marlhf.files import write_json
-from lightning_marlhf.inference.completions import CompletionJob
 from lightning_marlhf.inference.options import PromptOptions, SamplingOptions
 from lightning_marlhf.inference.prompts import Prompt, read_prompts
 from lightning_marlhf.ranges import PositiveInt
@@ -131,19 +130,14 @@ def _collect(
         if _is_file(source):
             files[label] = folder.copy(Path(source), name)
             continue
-        job = CompletionJob(
-            model=source,
-            exporter=export_checkpoint,
+        (files[label],) = folder.generate(
+            source,
+            {name: options.sampling.settings},
             prompts=prompts,
             num_samples=1,
-            sampling=options.sampling.settings,
             seed=options.sampling.seed,
             format=options.prompts.format,
-            batch_size=options.scoring.batch_size,
-            device=folder.device,
-            dtype=folder.dtype,
         )
-        (files[label],) = folder.generate({name: job})
     return files
 
 

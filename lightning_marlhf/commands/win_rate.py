@@ -11,12 +11,10 @@ from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.export import export_checkpoint
 from lightning_marlhf.config.options import ConfigError, read_options
 from lightning_marlhf.display.text import printable
-from lightning_marlhf.evaluation.criteria import Task
 from lightning_marlhf.evaluation.judges.base import JudgeError
 from lightning_marlhf.evaluation.judges.budget import Budget
 from lightning_marlhf.evaluation.judges.options import (
     JudgeOptions,
-    JudgingProtocol,
     is_language_model,
     make_judge,
     make_language_model,
@@ -34,7 +32,7 @@ _PRESETS: dict[str | None, dict[str, Any]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class WinRateOptions:
+class WinRateOptions(JudgeOptions):
     """Compare the responses of two models to the same prompts by one or several judges.
 
     Reports how often a is preferred, with intervals, and what may have misled the judge.
@@ -44,11 +42,7 @@ class WinRateOptions:
         b: The file to compare with.
         out: Folder of the verdicts, which are kept as they come, and of the results; rerun to resume.
         overwrite: Begin --out anew; cached replies stay.
-        task: Task whose instructions a language model reads.
         num_prompts: Number of prompts to judge, drawn by --seed (default: all).
-        orders: Order in which a language model sees each pair. both (default): in both, and a is better where it is
-            preferred twice; one: in one, drawn by --seed.
-        seed: Seed of prompts, orders and intervals (default: 0).
         preset: Defaults of other options. paper: 50 prompts (of TL;DR: each subreddit's share), one order, seed 42.
     """
 
@@ -56,15 +50,12 @@ class WinRateOptions:
     b: Path
     out: Path | None = None
     overwrite: bool = False
-    task: Task = "general"
     num_prompts: PositiveInt | None = None
-    orders: Literal["both", "one"] | None = None
-    seed: int | None = None
     preset: Literal["paper"] | None = None
-    judges: JudgeOptions
 
     def __post_init__(self) -> None:
-        if self.out is None and not self.judges.dry_run:
+        super().__post_init__()
+        if self.out is None and not self.dry_run:
             raise ConfigError("--out is missing: the folder of the verdicts")
 
     @property
@@ -72,11 +63,6 @@ class WinRateOptions:
         """The folder of the verdicts, where there is one."""
         assert self.out is not None
         return self.out
-
-    @property
-    def protocol(self) -> JudgingProtocol:
-        """What judges are asked."""
-        return JudgingProtocol(task=self.task, orders=self.orders or "both", seed=self.seed or 0)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -103,11 +89,11 @@ def _run(options: WinRateOptions, arguments: Sequence[str]) -> int:
     pairs = draw(
         read_pairs(options.a, options.b).pairs,
         options.num_prompts,
-        seed=options.protocol.seed,
+        seed=options.seed or 0,
         by_subreddit=stratified,
     )
-    budget = options.judges.budget()
-    if options.judges.dry_run:
+    budget = options.budget()
+    if options.dry_run:
         _forecast(options, pairs, budget)
         return 0
     _prepare_folder(options)
@@ -131,37 +117,30 @@ def _judge_all(
     options: WinRateOptions, pairs: Sequence[Pair], log: VerdictLog, budget: Budget
 ) -> list[Judged]:
     judged = []
-    for spec in options.judges.judge:
+    for spec in options.judge:
         with ExitStack() as stack:
             judge = make_judge(
-                spec,
-                options.judges,
-                options.protocol,
-                budget=budget,
-                stack=stack,
-                exporter=export_checkpoint,
+                spec, options, budget=budget, stack=stack, exporter=export_checkpoint
             )
-            judged.append(judge_pairs(judge, pairs, log, ask_again=options.judges.reparse))
+            judged.append(judge_pairs(judge, pairs, log, ask_again=options.reparse))
     return judged
 
 
 def _forecast(options: WinRateOptions, pairs: Sequence[Pair], budget: Budget) -> None:
     """Print what judging would cost."""
     sys.stdout.write(f"{len(pairs)} pairs\n")
-    for spec in options.judges.judge:
+    for spec in options.judge:
         if not is_language_model(spec):
             sys.stdout.write(printable(f"{spec}: no requests\n"))
             continue
         with ExitStack() as stack:
-            judge = make_language_model(
-                spec, options.judges, options.protocol, budget=budget, stack=stack
-            )
+            judge = make_language_model(spec, options, budget=budget, stack=stack)
             found = judge.forecast(pairs)
         tokens = {
             "prompt_tokens": found.prompt_tokens,
             "completion_tokens": found.completion_tokens,
         }
-        cost = f", at most {budget.price.of(tokens):.2f} dollars" if options.judges.price else ""
+        cost = f", at most {budget.price.of(tokens):.2f} dollars" if options.price else ""
         sys.stdout.write(
             f"{judge.name}: {found.calls} requests, {found.cached} in the cache, {found.identical} ties of identical "
             f"responses; about {found.prompt_tokens:,} tokens of prompts, at most {found.completion_tokens:,} of "
@@ -190,7 +169,7 @@ def _prepare_folder(options: WinRateOptions) -> None:
 def _report(options: WinRateOptions, pairs: Sequence[Pair], judged: Sequence[Judged]) -> int:
     from lightning_marlhf.evaluation import win_rate_report
 
-    report = win_rate_report.make(judged, pairs, seed=options.protocol.seed)
+    report = win_rate_report.make(judged, pairs, seed=options.seed or 0)
     report.write(options.folder / RESULTS, options.folder / PAGE, options.settings)
     for line in report.lines(options.settings):
         sys.stdout.write(f"{line}\n")

@@ -163,8 +163,8 @@ def _parser(options: type, fields: Sequence[_Field], command: str) -> _Parser:
         allow_abbrev=False,
     )
     parser.words = tuple(field.word for field in fields)
-    for field in fields:
-        _add(parser, field)
+    for field in sorted(fields, key=lambda each: each.default is not dataclasses.MISSING):
+        _add(parser, field)  # required ones first
     return parser
 
 
@@ -224,12 +224,18 @@ def _one_line(message: str, words: Sequence[str]) -> str:
         name = unknown[1].partition("=")[0]
         near = did_you_mean(name, words) or f"; expected one of: {', '.join(words)}"
         return f"{name}: no such option{near}"
+    if missing := re.match(r"the following arguments are required: (\w+)", message):
+        return f"{_word_of(missing[1], words)}: required"
     line = one_line(
         message.replace("argument ", "", 1) if message.startswith("argument ") else message, {}
     )
     key, _, rest = line.partition(":")
-    name = next((word for word in words if word.lstrip("-").replace("-", "_") == key), key)
-    return f"{name}:{rest}" if rest else line
+    return f"{_word_of(key, words)}:{rest}" if rest else line
+
+
+def _word_of(key: str, words: Sequence[str]) -> str:
+    """Return the option of a field's name."""
+    return next((word for word in words if word.lstrip("-").replace("-", "_") == key), key)
 
 
 def _build(options: type[Options], parsed: Namespace) -> Options:

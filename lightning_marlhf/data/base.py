@@ -88,13 +88,13 @@ class RLHFDataModule(LightningDataModule):
         """Make one batch of this stage of rows that `examples` gave."""
         return self._collate()(rows)
 
-    def counted(self, split: Split, batch: int) -> int:
+    def num_valid_rows(self, split: Split, batch: int) -> int:
         """Count the rows of this rank's held-out ``batch`` (from 0) that count; they come first.
 
         The others fill up the share of a rank.
         """
         order = self._held_out_order(self.examples(split))
-        return order.counted(self.eval_batch_size // order.ranks, batch)
+        return order.num_valid_rows(self.eval_batch_size // order.ranks, batch)
 
     def describe(self) -> dict[str, str]:
         """Say in a few lines what will be read."""

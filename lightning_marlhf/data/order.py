@@ -117,7 +117,7 @@ class HeldOutOrder(Sampler[int]):
         """Give this rank's rows."""
         return (min(self.rank + self.ranks * at, self.size - 1) for at in range(len(self)))
 
-    def counted(self, batch_size: int, batch: int) -> int:
+    def num_valid_rows(self, batch_size: int, batch: int) -> int:
         """Count the rows of this rank's ``batch`` (from 0) that are no repetitions; they come first."""
         mine = len(range(self.rank, self.size, self.ranks))
         return max(0, min(batch_size, mine - batch_size * batch))

@@ -1,7 +1,7 @@
-"""How many problems a model solves with k tries: pass@k (Chen et al. 2021, arXiv 2107.03374, eq. 1), and APPS' numbers.
+"""pass@k (Chen et al. 2021, arXiv 2107.03374, eq. 1) and APPS' metrics, from counts of tests passed.
 
-Sampling, extracting programs and running them come before; here are counts alone. Problems without tests do not belong
-here: they are neither solved nor unsolved.
+Sampling, extracting and running programs is not done here. Problems without tests must be left out: they are neither
+solved nor unsolved.
 """
 
 import hashlib
@@ -18,23 +18,23 @@ from torchmetrics.utilities import dim_zero_cat
 from lightning_marlhf.evaluation.bootstrap import column_means_interval
 from lightning_marlhf.ranges import PositiveInt, checked
 
-_NAME_BYTES = 32  # of a difficulty's name; gathered over ranks as that many bytes
+_NAME_BYTES = 32  # of a difficulty's name, which is gathered over ranks as that many bytes
 
 
 def pass_at_k(
     num_samples: Int[Tensor, "*problem"], num_correct: Int[Tensor, "*problem"], k: int
 ) -> Float[Tensor, "*problem"]:
-    """Estimate without bias the probability that one of k samples is correct.
+    """Estimate without bias the probability that at least one of k samples is correct.
 
     1 - C(n - c, k) / C(n, k), as a product of k factors, so that nothing overflows.
 
     Args:
-        num_samples: n, how many samples a problem has; at least k.
-        num_correct: c, how many of them are correct.
-        k: how many tries a problem has.
+        num_samples: Number of samples of each problem, n; at least k.
+        num_correct: Number of correct samples of each problem, c.
+        k: Number of samples drawn.
 
     Raises:
-        ValueError: if k is below 1 or above n, or c is not between 0 and n.
+        ValueError: k is below 1 or above n, or c is not between 0 and n.
 
     >>> pass_at_k(torch.tensor([4, 4, 4]), torch.tensor([0, 1, 3]), k=2).tolist()  # 1 - 3/6, 1 - 0/6
     [0.0, 0.5, 1.0]
@@ -54,23 +54,23 @@ def pass_at_k(
 
 @checked
 class PassAtK(Metric):
-    """Share of problems solved with k tries, and what APPS reports, overall and by difficulty.
+    """pass@k and APPS' metrics, overall and by difficulty.
 
-    ``compute`` gives, each also as ``name/difficulty``, the numbers but for the counts also as ``name_low`` and
-    ``name_high``, the ends of an interval of 95 % over problems (see `bootstrap.column_means_interval`):
+    ``compute`` returns these, overall and as ``name/difficulty``; all but the counts also as ``name_low`` and
+    ``name_high``, the ends of a 95 % interval over problems (see `bootstrap.column_means_interval`):
 
     - ``pass@k`` for each k that every problem has samples for;
     - ``strict_accuracy``: share of samples that pass all tests, mean over problems; the same as pass@1;
     - ``test_case_average``: share of tests passed, mean over samples, then over problems;
     - ``num_problems`` and ``num_samples``.
 
-    A sample of a problem counts once, however often it arrives: samplers of several ranks repeat some to be even.
+    A sample of a problem counts once, however often it arrives: distributed samplers repeat some to be even.
 
     Args:
-        ks: tries.
-        resamples: draws for the intervals.
-        seed: of the draws.
-        **settings: of torchmetrics' `Metric`.
+        ks: Values of k.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
+        **settings: Settings of torchmetrics' `Metric`.
 
     >>> metric = PassAtK(ks=(1, 2, 5))
     >>> metric.update(["7", "7", "8", "8"], ["interview"] * 4, samples=[0, 1, 0, 1], passed=[2, 1, 0, 2], total=[2] * 4)
@@ -108,11 +108,11 @@ class PassAtK(Metric):
         self._left_out: tuple[int, ...] = ()
         for state in ("problems", "difficulties", "samples", "passed", "total"):
             self.add_state(state, default=[], dist_reduce_fx="cat")
-        self.set_dtype(torch.int64)  # of what torchmetrics gathers from a rank without samples
+        self.set_dtype(torch.int64)  # dtype that torchmetrics gathers from a rank without samples
 
     @property
     def left_out(self) -> tuple[int, ...]:
-        """The ks that the last ``compute`` did not report, because a problem has fewer samples."""
+        """The ks that the last ``compute`` left out, because a problem has fewer samples."""
         return self._left_out
 
     def update(
@@ -127,14 +127,14 @@ class PassAtK(Metric):
         """Add samples.
 
         Args:
-            problems: for each sample what names its problem.
-            difficulties: how hard that problem is; "" where it is not known, which counts in the overall numbers alone.
-            samples: the sample's number within its problem.
-            passed: how many tests it passed.
-            total: how many tests the problem has.
+            problems: Name of each sample's problem.
+            difficulties: Difficulty of that problem; "": unknown, counted in the overall numbers alone.
+            samples: Number of the sample within its problem.
+            passed: Number of tests that it passed.
+            total: Number of tests of the problem.
 
         Raises:
-            ValueError: if the lengths differ, if a count of tests cannot be, or if a difficulty's name is too long.
+            ValueError: The lengths differ, a count of tests is impossible, or a difficulty's name is too long.
         """
         if not len(problems) == len(difficulties) == len(samples) == len(passed) == len(total):
             raise ValueError(
@@ -153,7 +153,7 @@ class PassAtK(Metric):
         self.total.append(self._column(total))
 
     def compute(self) -> dict[str, float]:
-        """Compute the numbers over all ranks; see the class for their names."""
+        """Compute the metrics over all ranks; see the class for their names."""
         problems = self._by_problem()
         fewest = int(problems.num_samples.min())
         self._left_out = tuple(k for k in self.ks if k > fewest)
@@ -167,7 +167,7 @@ class PassAtK(Metric):
         return torch.tensor(numbers, dtype=torch.int64, device=self.device)
 
     def _by_problem(self) -> "_Problems":
-        """Count each problem's samples once, in an order that does not depend on how they arrived."""
+        """Count each problem's samples once, in an order that does not depend on that of their arrival."""
         numbers, samples = _whole(self.problems), _whole(self.samples)
         rows = _group_rows(torch.stack([numbers, samples], dim=1)).positions
         problem = _group_rows(numbers[rows, None])
@@ -202,7 +202,7 @@ class PassAtK(Metric):
 
 @dataclass(frozen=True)
 class _Problems:
-    """What became of each problem's samples."""
+    """Counts of each problem's samples."""
 
     num_samples: Int[Tensor, " problem"]
     num_correct: Int[Tensor, " problem"]
@@ -210,7 +210,7 @@ class _Problems:
     difficulties: tuple[str, ...]
 
     def of(self, difficulty: str) -> "_Problems":
-        """Keep the problems of one difficulty."""
+        """Select the problems of one difficulty."""
         kept = torch.tensor([each == difficulty for each in self.difficulties])
         return _Problems(
             num_samples=self.num_samples[kept],
@@ -222,13 +222,13 @@ class _Problems:
 
 @dataclass(frozen=True)
 class _Groups:
-    """Rows that are equal, as groups in the order of their content."""
+    """Groups of equal rows, in the order of their content."""
 
-    group: Int[Tensor, " row"]  # which each row belongs to
-    positions: Int[Tensor, " group"]  # the first row of each
+    group: Int[Tensor, " row"]  # group of each row
+    positions: Int[Tensor, " group"]  # first row of each group
 
     def sums(self, values: Tensor) -> Tensor:
-        """Add up within each group."""
+        """Sum within each group."""
         values = values.to(torch.float64 if values.is_floating_point() else torch.int64)
         return values.new_zeros(len(self.positions)).index_add(0, self.group, values)
 
@@ -250,12 +250,12 @@ def _whole(state: list[Tensor] | Tensor) -> Tensor:
 
 
 def _number(problem: str) -> int:
-    """Give a problem's name a number that is the same on every rank; two of 10,000 share one in 3 of 10^12 cases."""
+    """Hash a problem's name, to the same number on every rank; two of 10,000 collide in 3 of 10^12 cases."""
     return int.from_bytes(hashlib.sha256(problem.encode()).digest()[:8], signed=True)
 
 
 def _pack(name: str) -> list[int]:
-    """Write a name as numbers, which ranks can gather.
+    """Pack a name into integers, which ranks can gather.
 
     >>> _unpack(torch.tensor(_pack("interview")))
     'interview'

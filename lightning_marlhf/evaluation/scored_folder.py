@@ -10,7 +10,7 @@ from lightning_marlhf.config.options import ConfigError
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.evaluation.pairs import asked, digest, kept_ids
 from lightning_marlhf.files import cut_unfinished_line
-from lightning_marlhf.inference.completions import batches, read_responses
+from lightning_marlhf.inference.completions import CompletionJob, batches, read_responses
 from lightning_marlhf.inference.options import LoadOptions, device_and_dtype
 from lightning_marlhf.ranges import PositiveInt
 from lightning_marlhf.records import (
@@ -24,8 +24,9 @@ from lightning_marlhf.records import (
 from lightning_marlhf.tasks.tiny_tldr import FACTS, gold_score
 
 if TYPE_CHECKING:
-    from lightning_marlhf.inference.completions import CompletionJob
     from lightning_marlhf.inference.loading import Exporter
+    from lightning_marlhf.inference.prompts import Prompt
+    from lightning_marlhf.rollout.generation import SamplingSettings
 
 RM, HELD_OUT, GOLD = "rm", "held_out", "gold"
 CACHE_FILE = "scores.jsonl"
@@ -94,29 +95,56 @@ class ScoredFolder:
         self._models = dict(zip((RM, HELD_OUT), options.reward_model, strict=False))
         self.sources = {**self._models, **({GOLD: _GOLD_SOURCE} if options.gold else {})}
 
-    def generate(self, jobs: Mapping[str, "CompletionJob"]) -> list[Path]:
-        """Generate the responses that are missing.
+    def generate(
+        self,
+        model: str,
+        samplings: Mapping[str, "SamplingSettings"],
+        *,
+        prompts: Sequence["Prompt"],
+        num_samples: int,
+        seed: int,
+        format: str,
+    ) -> list[Path]:
+        """Generate the responses of a model that are missing.
 
         Args:
-            jobs: Jobs of one model, by the names of their files.
+            model: Policy as the user names it.
+            samplings: How responses are sampled, by the names of their files.
+            prompts: Prompts to respond to.
+            num_samples: Responses per prompt.
+            seed: Sampling seed.
+            format: Prompt format.
 
         Returns:
-            One file per job.
+            One file per sampling.
         """
-        files = {name: self._file(name) for name in jobs}
+        jobs = {
+            self._file(name): CompletionJob(
+                model=model,
+                exporter=self._exporter,
+                prompts=prompts,
+                num_samples=num_samples,
+                sampling=sampling,
+                seed=seed,
+                format=format,
+                batch_size=self.options.batch_size,
+                device=self.device,
+                dtype=self.dtype,
+            )
+            for name, sampling in samplings.items()
+        }
         overwrite = self.options.overwrite
         missing = {
-            name: job.requests() if overwrite else job.missing(files[name])
-            for name, job in jobs.items()
+            file: job.requests() if overwrite else job.missing(file) for file, job in jobs.items()
         }
         if any(missing.values()):
-            with next(iter(jobs.values())).load() as model:
-                for name, job in jobs.items():
+            with next(iter(jobs.values())).load() as loaded:
+                for file, job in jobs.items():
                     if overwrite:
-                        files[name].unlink(missing_ok=True)
-                    requests = job.tokenize(model, missing[name])
-                    job.append_to(files[name], model, requests, label=f"responses ({name})")
-        return list(files.values())
+                        file.unlink(missing_ok=True)
+                    requests = job.tokenize(loaded, missing[file])
+                    job.append_to(file, loaded, requests, label=f"responses ({file.stem})")
+        return list(jobs)
 
     def copy(self, completions: Path, name: str) -> Path:
         """Copy a file of completions into the folder; the original stays as it is."""

@@ -6,9 +6,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
+
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.pairs import kept_ids
 from lightning_marlhf.inference.loading import Exporter, model_folder, split_label
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.records import Completion
 from lightning_marlhf.rollout.reward_reading import Answered
 from lightning_marlhf.rollout.scoring import RewardModelScorer
@@ -40,7 +43,7 @@ def reward_model(
         scorer = RewardModelScorer(
             folder.source, name=name, dtype=dtype, chat_template=chat_template, label=label
         )
-        scorer.load(device)
+        scorer.load(NetworkFactory(torch.device(device)))
         if scorer.tokenizer.chat_template and not chat_template:
             sys.stderr.write(printable(f"{model} has a chat template; --chat-template uses it\n"))
         yield scorer

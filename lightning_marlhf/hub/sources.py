@@ -122,11 +122,16 @@ def reading(source: str) -> Iterator[None]:
         ) from error
     except Exception as error:
         if "trust_remote_code" in str(error):
-            raise SourceError(
-                f"{source} cannot be loaded: it brings code of its own (auto_map), and code that comes with a model is "
-                "never run: expected an architecture and a tokenizer that transformers has"
-            ) from error
+            raise code_of_its_own(source) from error
         raise SourceError(f"{source} cannot be loaded: {first_line(error)}") from error
+
+
+def code_of_its_own(source: str) -> SourceError:
+    """Refuse a model whose architecture or tokenizer is code in its folder."""
+    return SourceError(
+        f"{source} brings code of its own (auto_map), and code that comes with a model is never run: expected an "
+        "architecture and a tokenizer that transformers has, such as those of Gemma, Llama or Qwen"
+    )
 
 
 def first_line(error: BaseException) -> str:

@@ -21,7 +21,8 @@ from lightning_marlhf.display.text import printable
 from lightning_marlhf.files import read_json
 from lightning_marlhf.hub import chat
 from lightning_marlhf.hub.tokenizer import encode_prompts, load_tokenizer
-from lightning_marlhf.models.backbone import context_length, load_causal_lm
+from lightning_marlhf.models.backbone import context_length
+from lightning_marlhf.models.loading import load_causal_lm
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.rollout.generation import SamplingSettings, generate
 from lightning_marlhf.run_folder import CHECKPOINTS, DONE_FILE, EXPORT, LAST

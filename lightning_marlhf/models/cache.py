@@ -12,7 +12,7 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 
-class RoomyLayer(DynamicLayer):
+class PreallocatedLayer(DynamicLayer):
     """Keys and values of one layer, as views into buffers of fixed capacity.
 
     Args:
@@ -62,6 +62,7 @@ def preallocated_cache(lm: PreTrainedModel, *, capacity: int) -> Cache | None:
         return None
     cache = DynamicCache(config=lm.config)
     cache.layers = [
-        RoomyLayer(capacity) if type(layer) is DynamicLayer else layer for layer in cache.layers
+        PreallocatedLayer(capacity) if type(layer) is DynamicLayer else layer
+        for layer in cache.layers
     ]
     return cache

@@ -84,11 +84,11 @@ def write_data(value: Any, path: Path) -> None:
 
 def broken(path: object, what: str) -> BrokenCheckpointError:
     """Say what is wrong with a checkpoint, and what to do."""
-    return BrokenCheckpointError(f"{path} {what}; go on from another (--ckpt_path PATH)")
+    return BrokenCheckpointError(f"{path} {what}; resume from another (--ckpt_path PATH)")
 
 
 def one_line(error: BaseException) -> str:
-    """Shorten what torch says."""
+    """Shorten an error message of torch to one line."""
     text = str(error).rpartition("WeightsUnpickler error: ")[2]
     return " ".join(text.split())[:200] or type(error).__name__
 

@@ -66,8 +66,8 @@ def shard(network: nn.Module, sharding: Sharding, *, learns: bool) -> None:
     for block in blocks(network):
         fully_shard(block, **options)
     fully_shard(network, **options)
-    for door in getattr(network, "doors", ()):
-        register_fsdp_forward_method(network, door)
+    for method in getattr(network, "fsdp_entry_points", ()):
+        register_fsdp_forward_method(network, method)
 
 
 def blocks(network: nn.Module) -> list[nn.Module]:

@@ -14,7 +14,8 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from lightning_marlhf.hub.sources import reading
 from lightning_marlhf.models import self_check
-from lightning_marlhf.models.backbone import body, hidden_states, refuse_other_task, score_head
+from lightning_marlhf.models.backbone import body, hidden_states, score_head
+from lightning_marlhf.models.loading import refuse_other_task
 from lightning_marlhf.models.policy import check_num_targets
 
 
@@ -29,14 +30,14 @@ class ScalarNetwork(nn.Module):
             cannot be asked before it has weights.
 
     Attributes:
-        doors: the ways in beside ``forward``, before which sharded weights are gathered.
+        fsdp_entry_points: methods beside ``forward`` before which sharded weights are gathered.
 
     Raises:
         SourceError: if its head is no linear layer called ``score``, or padding changes its states.
         ValueError: if it has several labels, and none is chosen.
     """
 
-    doors: tuple[str, ...] = ("states",)
+    fsdp_entry_points: tuple[str, ...] = ("states",)
 
     def __init__(
         self, classifier: PreTrainedModel, *, label: int | None = None, check: bool = True
@@ -130,7 +131,7 @@ class Critic(ScalarNetwork):
 class RewardNetwork(ScalarNetwork):
     """Scores a prompt with its response."""
 
-    doors = ("token_rewards", *ScalarNetwork.doors)
+    fsdp_entry_points = ("token_rewards", *ScalarNetwork.fsdp_entry_points)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Score each row at its last real token.

@@ -29,11 +29,11 @@ class LoRA:
     """How a network is adapted.
 
     Attributes:
-        r: rank of the updates.
-        alpha: updates are scaled by alpha / r.
-        target_modules: ends of the names of the layers that get one, such as q_proj; "all-linear" is all but the head.
-            The head of a classifier gets none: it learns whole.
-        keep_adapter: exports also hold the adapter alone, in peft's format, in `adapter/`.
+        r: Rank of the updates.
+        alpha: Scale of the updates, which are multiplied by alpha / r.
+        target_modules: Ends of the names of the layers that are adapted, such as q_proj; "all-linear" is all but the
+            head. The head of a classifier is not adapted: it learns whole.
+        keep_adapter: Export the adapter alone, too, in peft's format, to `adapter/`.
     """
 
     r: PositiveInt = 16

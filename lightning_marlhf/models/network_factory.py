@@ -1,32 +1,29 @@
 """Builds the networks of a run where they live: whole in one process, or sharded over many."""
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from lightning_marlhf.models import backbone, fsdp
-from lightning_marlhf.models.backbone import (
-    has_score_head,
+from lightning_marlhf.models import fsdp
+from lightning_marlhf.models.backbone import has_score_head
+from lightning_marlhf.models.configs import ModelSource, seeded
+from lightning_marlhf.models.fsdp import Sharding
+from lightning_marlhf.models.heads import Critic, PoolingClassifier, RewardNetwork, ScalarNetwork
+from lightning_marlhf.models.loading import (
+    complete,
     label_index,
     load_causal_lm,
     load_sequence_classifier,
-)
-from lightning_marlhf.models.configs import ModelSource, seeded
-from lightning_marlhf.models.fsdp import Sharding
-from lightning_marlhf.models.heads import (
-    Critic,
-    PoolingClassifier,
-    RewardNetwork,
-    ScalarNetwork,
 )
 from lightning_marlhf.models.lora import LoRA, adapt, draw_adapters, is_adapter
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.models.weight_files import download, fill_from
 
-Network = TypeVar("Network", bound=nn.Module)
+Network = TypeVar("Network", Policy, Critic, RewardNetwork)
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -39,16 +36,14 @@ class NetworkFactory:
     Attributes:
         device: of this process; "meta" gives networks without weights.
         sharding: over all processes; None keeps networks whole.
-
-    In all methods, ``seed`` is that of new heads and adapters, and of inline configurations without one; with ``lora``
-    the network is frozen, and adapters learn.
     """
 
     device: torch.device
     sharding: Sharding | None = None
 
-    def policy(
+    def build(
         self,
+        kind: type[Network],
         source: ModelSource,
         tokenizer: PreTrainedTokenizerBase,
         *,
@@ -56,17 +51,32 @@ class NetworkFactory:
         seed: int = 0,
         lora: LoRA | None = None,
         learns: bool = True,
-    ) -> Policy:
-        """Build a policy; one that does not learn is a reference."""
-        source = seeded(source, seed)
-        skeleton = self._skeletons
-        lm = load_causal_lm(source, tokenizer, dtype=dtype, skeleton=skeleton)
-        policy = Policy(lm, check=False)
-        if self.sharding is not None:
-            policy.gathering = self.sharding.gathering
-        return self._place(policy, source, seed=seed, lora=lora, learns=learns)
+    ) -> Network:
+        """Build a policy from a language model, or a critic or reward network from a classifier, head and all.
 
-    def critic(
+        Args:
+            kind: `Policy`, `Critic` or `RewardNetwork`.
+            source: a folder, a Hub id, or an inline configuration.
+            tokenizer: the run's.
+            dtype: of the weights.
+            seed: of a new head, of adapters, and of an inline configuration without one of its own.
+            lora: freezes the network; adapters learn. None: all weights learn.
+            learns: False for a network without gradients, such as a reference.
+
+        Raises:
+            SourceError: see `load_causal_lm` and `load_sequence_classifier`.
+        """
+        source = seeded(source, seed)
+        if issubclass(kind, Policy):
+            model = load_causal_lm(source, tokenizer, dtype=dtype, on_meta=self.on_meta)
+        else:
+            model = load_sequence_classifier(
+                source, tokenizer, dtype=dtype, seed=seed, on_meta=self.on_meta
+            )
+        network = kind(model, check=False)
+        return self._place(network, source, seed=seed, lora=lora, learns=learns)
+
+    def critic_from_policy(
         self,
         source: ModelSource,
         tokenizer: PreTrainedTokenizerBase,
@@ -75,45 +85,13 @@ class NetworkFactory:
         seed: int = 0,
         lora: LoRA | None = None,
     ) -> Critic:
-        """Build a critic from a reward model, head and all."""
+        """Build a critic from a policy's body, with a head of zeros; arguments as those of `build`."""
         source = seeded(source, seed)
-        classifier = self._classifier(source, tokenizer, dtype=dtype, seed=seed)
-        critic = Critic(classifier, check=False)
-        return self._place(critic, source, seed=seed, lora=lora)
-
-    def critic_of_policy(
-        self,
-        source: ModelSource,
-        tokenizer: PreTrainedTokenizerBase,
-        *,
-        dtype: str = "float32",
-        seed: int = 0,
-        lora: LoRA | None = None,
-    ) -> Critic:
-        """Build a critic from a policy's body, with a head of zeros."""
-        source = seeded(source, seed)
-        skeleton = self._skeletons
-        lm = load_causal_lm(source, tokenizer, dtype=dtype, skeleton=skeleton)
+        lm = load_causal_lm(source, tokenizer, dtype=dtype, on_meta=self.on_meta)
         critic = Critic.from_causal_lm(lm, check=False)
-        critic = self._place(critic, source, seed=seed, lora=lora)
+        critic = self._place(critic, source, seed=seed, lora=lora, learns=True)
         fsdp.assign(critic.head.weight, lambda _: torch.zeros(()))
         return critic
-
-    def reward_network(
-        self,
-        source: ModelSource,
-        tokenizer: PreTrainedTokenizerBase,
-        *,
-        dtype: str = "float32",
-        seed: int = 0,
-        lora: LoRA | None = None,
-        learns: bool = True,
-    ) -> RewardNetwork:
-        """Build a reward model that is to be trained."""
-        source = seeded(source, seed)
-        classifier = self._classifier(source, tokenizer, dtype=dtype, seed=seed)
-        network = RewardNetwork(classifier, check=False)
-        return self._place(network, source, seed=seed, lora=lora, learns=learns)
 
     def scoring_network(
         self,
@@ -124,34 +102,32 @@ class NetworkFactory:
         label: int | str | None = None,
     ) -> RewardNetwork | PoolingClassifier:
         """Build a reward model that only scores, of any architecture; ``label`` is the one whose logit is the score."""
-        options = {"dtype": dtype, "label": label, "new_head": False}
-        classifier = self._classifier(source, tokenizer, **options)
+        classifier = load_sequence_classifier(
+            source, tokenizer, dtype=dtype, label=label, new_head=False, on_meta=self.on_meta
+        )
         chosen = label_index(classifier.config, label, source=source)
-        if not has_score_head(classifier):
-            pooling = PoolingClassifier(classifier, label=chosen)
-            return self._place(pooling, source, seed=0, lora=None, learns=False)
-        network = RewardNetwork(classifier, label=chosen, check=False)
+        network: RewardNetwork | PoolingClassifier
+        if has_score_head(classifier):
+            network = RewardNetwork(classifier, label=chosen, check=False)
+        else:
+            network = PoolingClassifier(classifier, label=chosen)
         return self._place(network, source, seed=0, lora=None, learns=False)
 
     @property
-    def _skeletons(self) -> bool:
+    def on_meta(self) -> bool:
+        """Networks are built without weights, to be sharded or to stay so."""
         return self.sharding is not None or self.device.type == "meta"
-
-    def _classifier(
-        self, source: ModelSource, tokenizer: PreTrainedTokenizerBase, **options: Any
-    ) -> PreTrainedModel:
-        skeleton = self._skeletons
-        return load_sequence_classifier(source, tokenizer, skeleton=skeleton, **options)
 
     def _place(
         self,
-        network: Network,
+        network: AnyNetwork,
         source: ModelSource,
         *,
         seed: int,
         lora: LoRA | None,
-        learns: bool = True,
-    ) -> Network:
+        learns: bool,
+    ) -> AnyNetwork:
+        """Adapt, freeze and shard a network, move it to the device, and check it there."""
         if lora is not None:
             adapt(fsdp.language_model(network), lora)
         if not learns:
@@ -178,6 +154,9 @@ class NetworkFactory:
         seed: int,
         learns: bool,
     ) -> None:
+        """Shard a network, and let this process read its rows of the weights."""
+        if isinstance(network, Policy):
+            network.gathering = sharding.gathering
         fsdp.shard(network, sharding, learns=learns)
         if isinstance(source, str):
             offloaded = sharding.offload_frozen and not learns
@@ -186,4 +165,4 @@ class NetworkFactory:
             model = fsdp.language_model(network)
             missing = fill_from(download(source), model)
             missing = {name for name in missing if not is_adapter(name)}
-            backbone.complete(model, source, missing, seed=seed)
+            complete(model, source, missing, seed=seed)

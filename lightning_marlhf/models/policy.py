@@ -1,4 +1,4 @@
-"""The policy: a causal language model with two doors, ``forward`` and ``generate``.
+"""The policy: a causal language model with two entry points, ``forward`` and ``generate``.
 
 The first gives the log-probabilities of given tokens, the second new tokens. This is the unit that
 sharding wraps. The full-vocabulary logits of a batch never exist: the head is applied to the hidden
@@ -38,14 +38,14 @@ class Policy(nn.Module):
             cannot be asked before it has weights.
 
     Attributes:
-        doors: the ways in beside ``forward``, before which sharded weights are gathered.
+        fsdp_entry_points: methods beside ``forward`` before which sharded weights are gathered.
         gathering: how they are gathered for a rollout, where they are sharded.
 
     Raises:
         SourceError: if the family does something to its logits, or to padding, that ``forward`` does not reproduce.
     """
 
-    doors = ("generate", "states")
+    fsdp_entry_points = ("generate", "states")
     gathering: Gathering = "rollout"
 
     def __init__(self, lm: PreTrainedModel, *, chunk: int = 1024, check: bool = True) -> None:

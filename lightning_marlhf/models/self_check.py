@@ -1,7 +1,7 @@
 """What this package takes for granted of a network, asked of it on a short row when it is loaded.
 
 Families differ in what stands between body and head, in what follows the head, in what they make of left padding, and
-in what their caches keep. Nothing says so in a form that could be read, so the network's own answers are compared.
+in what their caches keep. No setting states this, so the network's own outputs are compared.
 Neither check draws a random number.
 
 The hidden states of a fresh model are too small to show a soft-cap, and those of any model so small that a wrong scale
@@ -107,7 +107,7 @@ def check_logprobs(policy: _Policy, lm: PreTrainedModel) -> None:
     prompt = slice(0, ids.shape[1] - _NEW)
     with _evaluating(lm), as_for_generation(lm), _stretched(lm) as dtypes:
         got = policy(ids, mask, num_targets=_NEW, temperature=1.0).logprobs
-        answer = policy.generate(
+        output = policy.generate(
             ids[:, prompt],
             mask[:, prompt],
             max_new_tokens=_NEW,
@@ -118,7 +118,7 @@ def check_logprobs(policy: _Policy, lm: PreTrainedModel) -> None:
             return_dict_in_generate=True,
             output_logits=True,
         )
-    logits = torch.stack(answer.logits, dim=1).cpu().double()
+    logits = torch.stack(output.logits, dim=1).cpu().double()
     own = logits.log_softmax(dim=-1).gather(-1, ids[:, -_NEW:, None].cpu()).squeeze(-1)
     off = (got.cpu() - own).abs().max().item()
     if not off <= _tolerance(_LOGPROBS, *dtypes):

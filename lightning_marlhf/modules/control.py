@@ -1,4 +1,4 @@
-"""What PPO adapts while it runs, kept in buffers so that checkpoints hold it: the price of KL, the scale of scores."""
+"""What PPO adapts while it runs, kept in buffers so that checkpoints hold it: KL coefficient and scale of scores."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from lightning_marlhf.ranges import NonNegative, Positive, PositiveInt, checked
 @checked
 @dataclass(frozen=True)
 class KLControl:
-    """How the KL penalty is priced.
+    """The KL coefficient, and how it adapts.
 
     Attributes:
-        coefficient: beta, reward per nat of KL; where it starts, if it adapts.
+        coefficient: Beta, the reward taken off per nat of KL; its first value, if it adapts.
         target: KL per response in nats that the coefficient is steered to; null keeps the coefficient.
-        horizon: episodes in which the coefficient changes by at most a fifth; smaller adapts faster. A rollout changes
+        horizon: Episodes in which the coefficient changes by at most a fifth; smaller adapts faster. A rollout changes
             it by no more.
     """
 

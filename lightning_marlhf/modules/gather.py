@@ -14,10 +14,10 @@ _PADDING = {"index": -1}  # of macro actions; everything else is padded with 0
 
 
 def all_gather_rows(experience: Experience, ranks: int) -> Experience:
-    """Give the whole rollout that ``ranks`` processes have shares of: what is learnt from, without texts.
+    """Collect the whole rollout, of which ``ranks`` processes have a share each: what is learnt from, without texts.
 
-    It is small beside any model, and a minibatch is a random part of it: with the whole, all ranks can take the rows
-    that one process would take.
+    It is small compared with any model, and a minibatch is a random part of it: from the whole, all ranks together take
+    the rows that one process would take.
     """
     if ranks == 1:
         return experience

@@ -1,21 +1,73 @@
 """What is logged about a rollout and its updates, under the field's names (TRL's; verl's where TRL has none).
 
-All means are over the responses of all ranks that have a valid score, or over their tokens; never over padding.
-What has no number is counted beside it: NAME_invalid is the share of responses without NAME.
+All means are over the responses of all ranks that have a valid score, or over their tokens; never over padding. What
+has no number is counted beside it: NAME_invalid is the share of responses without NAME.
+
+Units: KL and entropies are in nats. `objective/kl`, `objective/entropy` and the parts of the reward are sums over the
+tokens of a response, averaged over responses; `objective/entropy` is the sum of -log pi of the sampled tokens.
+`policy/entropy_avg` is a mean over tokens, of the entropy of the whole next-token distribution. `*_ratio`, `clipfrac`,
+`*_invalid` and `objective/scores_clamped` are shares between 0 and 1.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor
 
-from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.ops import losses, macro
 from lightning_marlhf.types import Experience, TokenLogprobs
 
 AllReduce = Callable[[Tensor], Tensor]
 Gather = Callable[[Tensor], Tensor]
+
+
+class WeightedMeans:
+    """Means by name, collected over micro-batches and ranks.
+
+    Kept are running sums and counts; devices are synchronised only when the means are read.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._snapshot: dict[str, Tensor] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """What was counted."""
+        return list(self._sums)
+
+    def snapshot(self) -> None:
+        """Remember this state, for `rollback`."""
+        self._snapshot = dict(self._sums)
+
+    def rollback(self) -> None:
+        """Forget what was added since the last `snapshot`."""
+        self._sums = dict(self._snapshot)
+
+    def add(self, name: str, values: Tensor, mask: Tensor | None = None) -> None:
+        """Count ``values`` where ``mask`` is True (everywhere without one)."""
+        values = values.detach().float()
+        if mask is None:
+            mask = torch.ones_like(values, dtype=torch.bool)
+        pair = torch.stack([values.masked_fill(~mask, 0.0).sum(), mask.sum().float()])
+        self._sums[name] = self._sums[name] + pair if name in self._sums else pair
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Give ``names`` a place, and all names one order, so that ranks which counted different things add up."""
+        nothing = torch.zeros_like(next(iter(self._sums.values()), torch.zeros(2)))
+        every = sorted({*self._sums, *names})
+        self._sums = {name: self._sums.get(name, nothing) for name in every}
+
+    def compute(self, all_reduce_sum: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """Give the mean of each name over all ranks; names without any value are left out."""
+        if not self._sums:
+            return {}
+        names = list(self._sums)
+        totals = all_reduce_sum(torch.stack([self._sums[name] for name in names])).tolist()
+        return {
+            name: total / count for name, (total, count) in zip(names, totals, strict=True) if count
+        }
 
 
 def add_evaluation(means: WeightedMeans, experience: Experience) -> None:
@@ -32,11 +84,13 @@ def add_rollout(means: WeightedMeans, experience: Experience) -> None:
     rollout, actions, valid = experience.rollout, experience.macro_actions, experience.valid
     lengths = rollout.response_mask.sum(dim=1)
     penalties = experience.token_rewards.sum(dim=1) - experience.scores * (lengths > 0)
-    means.add("objective/kl", experience.kl.sum(dim=1), valid)
-    means.add("objective/entropy", -experience.old_logprobs.sum(dim=1), valid)
+    means.add("objective/kl", experience.kl.sum(dim=1), valid)  # nats per response
+    means.add("objective/entropy", -experience.old_logprobs.sum(dim=1), valid)  # nats per response
     means.add("objective/non_score_reward", penalties, valid)
     means.add("objective/rlhf_reward", experience.scores + penalties, valid)
     _add_scores(means, experience, prefix="objective")
+    if experience.clamped is not None:
+        means.add("objective/scores_clamped", experience.clamped, valid)
     means.add("response_length/mean", lengths, valid)
     means.add("response_length/clip_ratio", ~rollout.ended, valid)
     means.add("macro/length_mean", macro.lengths(actions), experience.macro_mask)
@@ -93,7 +147,7 @@ def add_policy_update(
     log_ratio = (output.logprobs.detach() - experience.old_logprobs).masked_fill(~mask, 0)
     ratio = losses.probability_ratio(log_ratio, torch.zeros_like(log_ratio))
     means.add("policy/approxkl_avg", 0.5 * log_ratio.square(), mask)
-    means.add("policy/entropy_avg", output.entropy, mask)
+    means.add("policy/entropy_avg", output.entropy, mask)  # nats per token
     means.add("val/ratio", ratio, mask)
     means.add("val/ratio_square", ratio.square(), mask)
     return log_ratio

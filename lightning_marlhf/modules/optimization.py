@@ -14,13 +14,14 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_marlhf.models.fsdp import whole
-from lightning_marlhf.modules.master_weights import MasterAdamW
 from lightning_marlhf.ranges import NonNegative, NonNegativeInt, Positive, Range, checked
 
 Rate = Annotated[float, Range(at_least=0, at_most=1)]
 Decay = Annotated[float, Range(at_least=0, below=1)]
 
 _VECTORS = "_vectors"  # ends the names of parameter groups
+_MASTER = "master"  # names a weight's fp32 copy in the optimizer's state
+_HALF = (torch.bfloat16, torch.float16)
 
 
 Schedule = Literal["constant", "linear", "cosine"]
@@ -34,21 +35,21 @@ class Optimization:
     A schedule counts the updates in which its network learns: the policy's begins after ``ppo.critic_warmup``.
 
     Attributes:
-        lr: peak learning rate (of the policy, where there is a critic).
-        critic_lr: the critic's; null takes ``lr``.
-        betas: AdamW's.
-        eps: AdamW's.
-        weight_decay: of matrices; vectors (norms, biases) have none.
-        critic_weight_decay: the critic's; null takes ``weight_decay``.
-        schedule: after the warm-up: "constant", "linear" to 0, or "cosine" to 0.
-        critic_schedule: the critic's; null takes ``schedule``.
-        warmup_ratio: share of its updates in which a network's learning rate rises from 0.
-        warmup_steps: the same in updates; given, it replaces the ratio.
-        critic_warmup_steps: the critic's; null takes the policy's steps or ratio.
-        max_grad_norm: gradients are clipped to this norm, policy and critic each by itself; null does not clip.
-        critic_max_grad_norm: the critic's; null takes ``max_grad_norm``.
-        max_skips_in_a_row: updates whose gradients are NaN or infinite are left out; more than so many, one after
-            another, end the run.
+        lr: Peak learning rate (of the policy, where there is a critic).
+        critic_lr: Peak learning rate of the critic; null takes ``lr``.
+        betas: Betas of AdamW.
+        eps: Epsilon of AdamW.
+        weight_decay: Weight decay of matrices; vectors (norms, biases) have none.
+        critic_weight_decay: Weight decay of the critic; null takes ``weight_decay``.
+        schedule: Learning rate after the warm-up: "constant", "linear" to 0, or "cosine" to 0.
+        critic_schedule: Schedule of the critic; null takes ``schedule``.
+        warmup_ratio: Share of its updates in which a network's learning rate rises from 0.
+        warmup_steps: Updates of the warm-up; replaces the ratio.
+        critic_warmup_steps: Updates of the critic's warm-up; null takes the policy's steps or ratio.
+        max_grad_norm: Norm to which gradients are clipped, policy and critic each by itself; null does not clip.
+        critic_max_grad_norm: Norm for the critic; null takes ``max_grad_norm``.
+        max_skips_in_a_row: Maximum number of updates in a row that are skipped as their gradients are NaN or infinite;
+            one more ends the run.
     """
 
     lr: Rate = 1e-5
@@ -91,16 +92,76 @@ class Optimization:
         return steps
 
 
-def build_optimizer(networks: dict[str, tuple[nn.Module, float]], settings: Optimization) -> AdamW:
+class MasterAdamW(AdamW):
+    """AdamW for weights in half precision, too: it changes fp32 copies, and rounds them to the weights after each step.
+
+    A bf16 weight keeps 8 bits, so that an update of less than a 500th of it is rounded away: at a learning rate of 1e-6
+    almost every one. The copies and the moments are kept in fp32, with the optimizer's state: checkpoints hold them,
+    and they are sharded as the weights are.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Make one update; weights in fp32 or better are AdamW's own."""
+        loss = None
+        if closure is not None:  # Lightning's
+            with torch.enable_grad():
+                loss = closure()
+        masters = self._take_masters()
+        own_weights = [group["params"] for group in self.param_groups]
+        for group in self.param_groups:
+            group["params"] = [masters.get(weight, weight) for weight in group["params"]]
+        try:
+            super().step()
+        finally:
+            for group, weights in zip(self.param_groups, own_weights, strict=True):
+                group["params"] = weights
+            self._put_back(masters)
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load copies and moments as they are; torch rounds them to the dtype of their weights."""
+        super().load_state_dict(state_dict)
+        names = (name for group in state_dict["param_groups"] for name in group["params"])
+        weights = (weight for group in self.param_groups for weight in group["params"])
+        for name, weight in zip(names, weights, strict=True):
+            if weight.dtype in _HALF:
+                saved = state_dict["state"].get(name, {})
+                floats = {key: x for key, x in saved.items() if torch.is_tensor(x)}
+                self.state[weight] |= {
+                    key: x.to(weight.device, torch.float32) for key, x in floats.items()
+                }
+
+    def _take_masters(self) -> dict[Tensor, Tensor]:
+        """Hand the state and the gradient of each half-precision weight over to its copy, made in the first step."""
+        masters = {}
+        for weight in (weight for group in self.param_groups for weight in group["params"]):
+            if weight.dtype in _HALF and weight.grad is not None:
+                state = self.state.pop(weight, {})
+                master = state.pop(_MASTER, None)
+                master = weight.detach().float() if master is None else master
+                master.grad = weight.grad.float()
+                self.state[master] = state
+                masters[weight] = master
+        return masters
+
+    def _put_back(self, masters: dict[Tensor, Tensor]) -> None:
+        for weight, master in masters.items():
+            weight.copy_(master)
+            master.grad = None
+            self.state[weight] = self.state.pop(master) | {_MASTER: master}
+
+
+def build_optimizer(networks: Mapping[str, nn.Module], settings: Optimization) -> AdamW:
     """Make one AdamW over several networks.
 
     Args:
-        networks: name -> (network, learning rate). Each becomes one named group of matrices and one, without weight
-            decay, of vectors.
-        settings: betas, epsilon, weight decays.
+        networks: by name. Each becomes one named group of matrices and one, without weight decay, of vectors.
+        settings: learning rates, betas, epsilon, weight decays.
     """
     groups: list[dict[str, Any]] = []
-    for name, (network, lr) in networks.items():
+    for name, network in networks.items():
+        lr = settings.of(name).lr
         weights = [weight for weight in network.parameters() if weight.requires_grad]
         matrices = [weight for weight in weights if weight.ndim > 1]
         vectors = [weight for weight in weights if weight.ndim <= 1]
@@ -172,7 +233,7 @@ def renew_rates(optimizer: AdamW, schedule: LambdaLR, settings: Optimization) ->
 
     Args:
         optimizer: as loaded.
-        schedule: as loaded; it goes on where it was.
+        schedule: as loaded; it resumes where it was.
         settings: of all networks.
     """
     own = [settings.of(network_of(group)) for group in optimizer.param_groups]

@@ -1,4 +1,4 @@
-"""Reward modelling: learn from pairs which answer people prefer."""
+"""Reward modelling: learn from pairs which response people prefer."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,15 +7,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from lightning_marlhf.models.backbone import ModelSource
-from lightning_marlhf.models.lora import LoRA
+from lightning_marlhf.models.configs import ModelSource
+from lightning_marlhf.models.heads import RewardNetwork
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
-from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.base import TrainingModule
-from lightning_marlhf.modules.optimization import Optimization
+from lightning_marlhf.modules.metrics import WeightedMeans
 from lightning_marlhf.ops import losses
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
-from lightning_marlhf.types import PreferencePairs, SupervisedBatch
+from lightning_marlhf.types import PreferencePairs
 
 
 @checked
@@ -23,17 +23,13 @@ class RewardModel(TrainingModule):
     """Trains a one-label sequence classifier by Bradley-Terry on preference pairs.
 
     Args:
-        model: folder or Hub id (a language model gets a new head), or an inline ``config:``.
-        optimization: how weights are updated.
+        model: Folder or Hub id (a language model gets a new head), or an inline ``config:``.
         loss: "last" compares the scores of the last tokens (paper); "tokens" those of all tokens from the first that
             differs (DeepSpeed-Chat, which the released code uses).
-        center_rows: demonstrations whose mean score becomes 0 when training ends; 0 leaves the scores as they are.
-        micro_batch_size: pairs per forward and backward pass; memory grows with it, results do not change (in half
-            precision by the rounding of each pass's gradients, about 0.2 %).
-        checkpoint_activations: less memory, more time, the same results: layers run again in the backward pass.
-        lora: adapters learn, beside frozen weights; null: all weights learn.
-        dtype: of the weights.
-        seed: of the new head, and of the random initialisation of an inline ``config:``.
+        center_rows: Number of demonstrations whose mean score becomes 0 when training ends; 0 leaves the scores as
+            they are.
+        micro_batch_size: Pairs per forward and backward pass. Memory grows with it; results do not change.
+        **shared: Arguments of `TrainingModule`.
     """
 
     monitor = "reward_model/accuracy"
@@ -43,90 +39,69 @@ class RewardModel(TrainingModule):
         self,
         *,
         model: ModelSource,
-        optimization: Optimization,
         loss: Literal["last", "tokens"] = "last",
         center_rows: NonNegativeInt = 256,
         micro_batch_size: PositiveInt = 32,
-        checkpoint_activations: bool = False,
-        lora: LoRA | None = None,
-        dtype: str = "float32",
-        seed: int = 1,
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            optimization=optimization,
-            micro_batch_size=micro_batch_size,
-            checkpoint_activations=checkpoint_activations,
-            lora=lora,
-            starts_from=model,
-        )
-        self.model = model
+        super().__init__(micro_batch_size=micro_batch_size, **shared)
+        self.starts_from = model
         self.loss = loss
         self.center_rows = center_rows
-        self.load_dtype = dtype
-        self.seed = seed
 
-    def configure_model(self) -> None:
-        """Load the model, once."""
-        if not hasattr(self, "network"):
-            self.network = self.placement.reward_network(
-                self.model, self.tokenizer, dtype=self.load_dtype, seed=self.seed, lora=self.lora
-            )
+    def build_networks(self, network_factory: NetworkFactory) -> None:
+        """Build the classifier."""
+        self.network = network_factory.build(
+            RewardNetwork,
+            self.starts_from,
+            self.tokenizer,
+            dtype=self.load_dtype,
+            seed=self.seed,
+            lora=self.lora,
+        )
 
-    def networks(self) -> dict[str, tuple[nn.Module, float]]:
+    def networks(self) -> dict[str, nn.Module]:
         """Name the one network that learns."""
-        return {"reward_model": (self.network, self.optimization.lr)}
+        return {"reward_model": self.network}
 
     def training_step(self, batch: PreferencePairs, batch_idx: int) -> None:
         """Make one update from one batch of pairs."""
-        total = self.share(torch.tensor(float(len(batch)), device=self.device))
+        pairs = torch.tensor(float(len(batch)), device=self.device)
+        total = self.per_rank_denominator(pairs)
         means = WeightedMeans()
-        for rows in self.passes(len(batch)):
-            terms, margins = self._compare(batch.rows(rows).trimmed())
+        for part in batch.micro_batches(self.micro_batch_size):
+            terms, margins = self._compare(part.trimmed())
             self.manual_backward(terms.sum() / total)
             means.add("loss/reward_model", terms)
             means.add("reward_model/accuracy", margins > 0)
             means.add("reward_model/margin", margins)
         self.update(means)
-        self.log_metrics(means.compute(self.all_reduce_sum) | self.skipped.metrics())
-
-    def on_validation_epoch_start(self) -> None:
-        """Start to collect the evaluation's means."""
-        self._evaluation = WeightedMeans()
+        self.log_metrics(self.mean_over_ranks(means) | self.skipped.metrics())
 
     def validation_step(self, batch: PreferencePairs, batch_idx: int) -> dict[str, Tensor]:
         """Measure loss and accuracy, and the accuracy of a perfect judge where the data knows it.
 
         Returns:
-            By how much each pair's chosen answer scores higher, and what its label is worth.
+            By how much each pair's chosen response scores higher, and how often a perfect judge agrees with its label.
         """
-        counted, all_margins = self.counted(batch_idx), []
-        for rows in self.passes(len(batch)):
-            terms, margins = self._compare(batch.rows(rows).trimmed())
-            kept = slice(max(0, counted - rows.start))
-            self._evaluation.add("eval/loss", terms[kept])
-            self._evaluation.add("eval/accuracy", margins[kept] > 0)
-            self._evaluation.add("eval/margin", margins[kept])
-            all_margins.append(margins[kept])
-        best = batch.agreement[:counted]
+        all_margins = []
+        for part, valid in self.held_out_micro_batches(batch, batch_idx):
+            terms, margins = self._compare(part.trimmed())
+            self._evaluation.add("eval/loss", terms[valid])
+            self._evaluation.add("eval/accuracy", margins[valid] > 0)
+            self._evaluation.add("eval/margin", margins[valid])
+            all_margins.append(margins[valid])
+        best = batch.agreement[: self.num_valid_rows(batch_idx)]
         self._evaluation.add("eval/best_possible_accuracy", best.nan_to_num(), ~best.isnan())
         return {"margins": torch.cat(all_margins), "agreement": best}
-
-    def on_validation_epoch_end(self) -> None:
-        """Log what was collected."""
-        self.log_metrics(self._evaluation.compute(self.all_reduce_sum))
-
-    on_test_epoch_start = on_validation_epoch_start
-    test_step = validation_step
-    on_test_epoch_end = on_validation_epoch_end
 
     @torch.no_grad()
     def center(self) -> None:
         """Shift the scores so that demonstrations score 0 on average (Stiennon et al., 2020)."""
         if not self.center_rows:
             return
-        demonstrations = self.trainer.datamodule.demonstrations(self.center_rows)  # type: ignore[attr-defined]
-        batch: SupervisedBatch = demonstrations.to(self.device)
-        parts = (batch.rows(rows).trimmed() for rows in self.passes(len(batch)))
+        demonstrations = self.data.demonstrations(self.center_rows).to(self.device)
+        parts = (part.trimmed() for part in demonstrations.micro_batches(self.micro_batch_size))
         scores = [self.network(part.input_ids, part.attention_mask) for part in parts]
         self.network.reward_offset += torch.cat(scores).mean().item()
 
@@ -141,11 +116,11 @@ class RewardModel(TrainingModule):
         """Centre the scores, and write the classifier as a Hugging Face folder that tells what it was shown."""
         self.center()
         model = self.network.classifier
-        self.trainer.datamodule.reward_input.write(model.config)  # type: ignore[attr-defined]
+        self.data.reward_input.write(model.config)
         self.write_export(model, "network.classifier.", folder, card=card, weights=weights)
 
     def dry_run_loss(self, input_ids: Tensor, mask: Tensor) -> Tensor:
-        """Take the loss of one pass of the largest shape."""
+        """Compute the loss of one pass of the largest shape."""
         pairs = PreferencePairs(
             chosen_ids=input_ids,
             chosen_mask=mask,
@@ -157,7 +132,7 @@ class RewardModel(TrainingModule):
         return self._compare(pairs)[0].sum()
 
     def _compare(self, pairs: PreferencePairs) -> tuple[Tensor, Tensor]:
-        """Give each pair's loss term, and by how much its chosen answer scores higher."""
+        """Compute each pair's loss term, and by how much its chosen response scores higher."""
         ids = torch.cat([pairs.chosen_ids, pairs.rejected_ids])
         mask = torch.cat([pairs.chosen_mask, pairs.rejected_mask])
         if self.loss == "last":

@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_marlhf.models.backbone import ModelSource
-from lightning_marlhf.models.lora import LoRA
+from lightning_marlhf.models.configs import ModelSource
+from lightning_marlhf.models.network_factory import NetworkFactory
+from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
-from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.base import TrainingModule
-from lightning_marlhf.modules.optimization import Optimization
+from lightning_marlhf.modules.metrics import WeightedMeans
 from lightning_marlhf.ops import losses, masking
-from lightning_marlhf.ranges import NonNegative, PositiveInt, checked
+from lightning_marlhf.ranges import NonNegative, checked
 from lightning_marlhf.types import SupervisedBatch
 
 _LARGEST_EXPONENT = math.log(sys.float_info.max)  # 709.8
@@ -26,17 +26,11 @@ class SFT(TrainingModule):
     """Trains a causal language model on demonstrations.
 
     Args:
-        model: folder, Hub id, or an inline ``config:`` for random initialisation.
-        optimization: how weights are updated.
-        prompt_weight: of prompt tokens in the loss; 0 learns the response only, 1 is the released code's.
-        padding_weight: of padding in the loss; the paper's runs had 1, on rows padded to their limit
+        model: Folder, Hub id, or an inline ``config:`` for random initialisation.
+        prompt_weight: Weight of prompt tokens in the loss; 0 learns the response only, 1 is the released code's.
+        padding_weight: Weight of padding in the loss; the paper's runs had 1, on rows padded to their limit
             (``data.init_args.pad_to_max_length``), which is a defect.
-        micro_batch_size: rows per forward and backward pass; memory grows with it, results do not change (in half
-            precision by the rounding of each pass's gradients, about 0.2 %).
-        checkpoint_activations: less memory, more time, the same results: layers run again in the backward pass.
-        lora: adapters learn, beside frozen weights; null: all weights learn.
-        dtype: of the weights.
-        seed: of the random initialisation of an inline ``config:``.
+        **shared: Arguments of `TrainingModule`.
     """
 
     monitor = "loss/sft"
@@ -46,45 +40,36 @@ class SFT(TrainingModule):
         self,
         *,
         model: ModelSource,
-        optimization: Optimization,
         prompt_weight: NonNegative = 0.0,
         padding_weight: NonNegative = 0.0,
-        micro_batch_size: PositiveInt = 64,
-        checkpoint_activations: bool = False,
-        lora: LoRA | None = None,
-        dtype: str = "float32",
-        seed: int = 1,
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            optimization=optimization,
-            micro_batch_size=micro_batch_size,
-            checkpoint_activations=checkpoint_activations,
-            lora=lora,
-            starts_from=model,
-        )
-        self.model = model
+        super().__init__(**shared)
+        self.starts_from = model
         self.prompt_weight = prompt_weight
         self.padding_weight = padding_weight
-        self.load_dtype = dtype
-        self.seed = seed
 
-    def configure_model(self) -> None:
-        """Load the model, once."""
-        if not hasattr(self, "policy"):
-            self.policy = self.placement.policy(
-                self.model, self.tokenizer, dtype=self.load_dtype, seed=self.seed, lora=self.lora
-            )
+    def build_networks(self, network_factory: NetworkFactory) -> None:
+        """Build the language model."""
+        self.policy = network_factory.build(
+            Policy,
+            self.starts_from,
+            self.tokenizer,
+            dtype=self.load_dtype,
+            seed=self.seed,
+            lora=self.lora,
+        )
 
-    def networks(self) -> dict[str, tuple[nn.Module, float]]:
+    def networks(self) -> dict[str, nn.Module]:
         """Name the one network that learns."""
-        return {"policy": (self.policy, self.optimization.lr)}
+        return {"policy": self.policy}
 
     def training_step(self, batch: SupervisedBatch, batch_idx: int) -> None:
         """Make one update from one batch."""
-        total = self.share(self._weights(batch).sum())
+        total = self.per_rank_denominator(self._weights(batch).sum())
         means = WeightedMeans()
-        for rows in self.passes(len(batch)):
-            part = batch.rows(rows) if self.padding_weight else batch.rows(rows).trimmed()
+        for part in batch.micro_batches(self.micro_batch_size):
+            part = part if self.padding_weight else part.trimmed()
             weights = self._weights(part)
             terms = self._terms(part, weights)
             self.manual_backward(
@@ -92,32 +77,22 @@ class SFT(TrainingModule):
             )
             means.add("loss/sft", terms, part.response_mask[:, 1:])
         self.update(means)
-        self.log_metrics(means.compute(self.all_reduce_sum) | self.skipped.metrics())
-
-    def on_validation_epoch_start(self) -> None:
-        """Start to collect the evaluation's means."""
-        self._evaluation = WeightedMeans()
+        self.log_metrics(self.mean_over_ranks(means) | self.skipped.metrics())
 
     def validation_step(self, batch: SupervisedBatch, batch_idx: int) -> None:
         """Measure the loss on responses."""
-        counted = self.counted(batch_idx)
-        for rows in self.passes(len(batch)):
-            part = batch.rows(rows).trimmed()
+        for part, valid in self.held_out_micro_batches(batch, batch_idx):
+            part = part.trimmed()
             mask = part.response_mask[:, 1:]
             terms = self._terms(part, mask.float())
-            kept = slice(max(0, counted - rows.start))
-            self._evaluation.add("eval/loss", terms[kept], mask[kept])
+            self._evaluation.add("eval/loss", terms[valid], mask[valid])
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss per response token, and the perplexity: infinite where it is more than a float can hold."""
-        metrics = self._evaluation.compute(self.all_reduce_sum)
+        metrics = self.mean_over_ranks(self._evaluation)
         loss = metrics["eval/loss"]
         perplexity = math.inf if loss > _LARGEST_EXPONENT else math.exp(loss)
         self.log_metrics(metrics | {"eval/perplexity": perplexity})
-
-    on_test_epoch_start = on_validation_epoch_start
-    test_step = validation_step
-    on_test_epoch_end = on_validation_epoch_end
 
     def export(
         self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None
@@ -126,7 +101,7 @@ class SFT(TrainingModule):
         self.write_export(self.policy.lm, "policy.lm.", folder, card=card, weights=weights)
 
     def dry_run_loss(self, input_ids: Tensor, mask: Tensor) -> Tensor:
-        """Take the loss of one pass of the largest shape."""
+        """Compute the loss of one pass of the largest shape."""
         batch = SupervisedBatch(
             input_ids=input_ids,
             attention_mask=mask,

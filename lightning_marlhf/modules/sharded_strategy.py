@@ -37,10 +37,10 @@ class ShardedStrategy(ModelParallelStrategy):
     where the caller says what is to be done when they are whole.
 
     Args:
-        compute_dtype: of passes; gradients are added up in fp32 all the same.
-        gathering: of the policy, whole and once per "rollout", or "block" by block for every token, where memory is
-            short.
-        offload_frozen: keep networks that do not learn in the memory of the host; slower.
+        compute_dtype: dtype of forward and backward passes; gradients are reduced in fp32 all the same.
+        gathering: how the policy is gathered for generation: whole, once per "rollout"; or "block" by block for every
+            token, where memory is short.
+        offload_frozen: keep networks that do not learn in the memory of the host, which is slower.
     """
 
     def __init__(
@@ -99,11 +99,10 @@ class ShardedStrategy(ModelParallelStrategy):
         to = {"storage_writer": Writer(folder), "process_group": self._writers}
         if storage_options is None:
             with first_failure():
-                dcp.save(tensors, **to)  # type: ignore[arg-type]
+                dcp.save(tensors, **to)  # type: ignore[attr-defined]
             return
-        self._writing = dcp.async_save(tensors, **to)  # type: ignore[assignment, arg-type]
-        if self.is_global_zero:
-            self._writing = _then(self._writing, storage_options)
+        writing: Future[Any] = dcp.async_save(tensors, **to)  # type: ignore[attr-defined, assignment]
+        self._writing = _then(writing, storage_options) if self.is_global_zero else writing
 
     def finish_saving(self) -> None:
         """Wait until a checkpoint that is being written is there; all processes have to call this.
@@ -119,6 +118,7 @@ class ShardedStrategy(ModelParallelStrategy):
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """Give the shards of what learns, on the CPU."""
+        assert self.model is not None
         return get_model_state_dict(
             self.model, options=StateDictOptions(cpu_offload=True, ignore_frozen_params=True)
         )
@@ -136,9 +136,10 @@ class ShardedStrategy(ModelParallelStrategy):
         folder = Path(self.broadcast(checkpoint_path))
         if not folder.is_dir():
             raise ValueError(
-                f"{folder} was saved without sharding: go on as it was saved (trainer.strategy auto), or start a "
+                f"{folder} was saved without sharding: resume as it was saved (trainer.strategy auto), or start a "
                 "sharded run from its export"
             )
+        assert self.model is not None
         read_index(folder)
         rest = read_rest(folder)
         options = StateDictOptions(ignore_frozen_params=True, strict=False)

@@ -67,7 +67,7 @@ def advantages_and_returns(
 
 
 def semi_markov_discounts(
-    macro_actions: MacroActions, *, gamma: float, dtype: torch.dtype = torch.float32
+    macro_actions: MacroActions, *, gamma: float
 ) -> Float[Tensor, "batch macro"]:
     """Discount per token instead of per macro action: gamma^|omega| for each macro action omega.
 
@@ -80,7 +80,7 @@ def semi_markov_discounts(
     >>> semi_markov_discounts(macro_actions, gamma=0.5).tolist()
     [[0.25, 0.5]]
     """
-    discounts: Tensor = gamma ** macro.lengths(macro_actions).to(dtype)
+    discounts: Tensor = gamma ** macro.lengths(macro_actions).to(torch.float32)
     return discounts
 
 

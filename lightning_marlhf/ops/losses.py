@@ -80,17 +80,17 @@ def reward_ranking_token_terms(
     """Average the ranking loss over the tokens from the first that differs to the longer one's end.
 
     This is DeepSpeed-Chat's, and so that of the released reward models
-    (``dschat/utils/model/reward_model.py``, ``forward``). Where one answer has ended, its padding
-    positions still count, as there. Two equal answers count with one token, the last, and so with
+    (``dschat/utils/model/reward_model.py``, ``forward``). Where one response has ended, its padding
+    positions still count, as there. Two equal responses count with one token, the last, and so with
     log 2.
 
     Args:
         chosen_rewards: A reward at every token.
-        rejected_rewards: The same for the other answer.
-        chosen_ids: Prompt and preferred answer, right-padded.
-        rejected_ids: Prompt and the other answer, right-padded.
-        chosen_mask: True on prompt, answer and EOS.
-        rejected_mask: The same for the other answer.
+        rejected_rewards: The same for the other response.
+        chosen_ids: Prompt and preferred response, right-padded.
+        rejected_ids: Prompt and the other response, right-padded.
+        chosen_mask: True on prompt, response and EOS.
+        rejected_mask: The same for the other response.
 
     Returns:
         One term per pair; 0 for a row without any token.

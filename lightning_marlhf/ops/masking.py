@@ -75,23 +75,20 @@ def whiten(
     *,
     mean: Float[Tensor, ""],
     var: Float[Tensor, ""],
-    shift_mean: bool = True,
 ) -> Float[Tensor, "*shape"]:
-    """Scale to variance 1 and, with ``shift_mean``, move to mean 0.
+    """Scale to variance 1 and move to mean 0.
 
     Args:
         x: What to whiten.
         mask: True on real elements; the result is 0 elsewhere.
         mean: Mean of the real elements of the whole batch, on all ranks.
         var: Their variance.
-        shift_mean: False keeps the mean where it was (what TRL does to rewards).
 
     >>> x, mask = torch.tensor([1.0, 3.0, 7.0]), torch.tensor([True, True, False])
     >>> whiten(x, mask, mean=torch.tensor(2.0), var=torch.tensor(1.0)).tolist()
     [-1.0, 1.0, 0.0]
     """
-    whitened = (at_least_float32(x) - mean) * torch.rsqrt(var + WHITEN_EPSILON)
-    return zero_padding(whitened if shift_mean else whitened + mean, mask)
+    return zero_padding((at_least_float32(x) - mean) * torch.rsqrt(var + WHITEN_EPSILON), mask)
 
 
 def count(mask: Bool[Tensor, "batch element"], *, reduction: Reduction) -> Float[Tensor, ""]:

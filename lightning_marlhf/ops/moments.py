@@ -7,7 +7,6 @@ outside.
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -26,6 +25,7 @@ class Moments:
 def moments(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Moments:
     """Measure the real elements of ``x``.
 
+    >>> import torch
     >>> seen = moments(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False]))
     >>> seen.count.item(), seen.mean.item(), seen.var.item()
     (2.0, 2.0, 1.0)
@@ -37,6 +37,7 @@ def moments(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Moments
 def join(first: Moments, second: Moments) -> Moments:
     """Get the moments of two sets together (Chan, Golub and LeVeque 1979).
 
+    >>> import torch
     >>> one = moments(torch.tensor([1.0, 3.0]), torch.tensor([True, True]))
     >>> two = moments(torch.tensor([5.0]), torch.tensor([True]))
     >>> both = join(one, two)
@@ -48,13 +49,3 @@ def join(first: Moments, second: Moments) -> Moments:
     gap = second.mean - first.mean
     within = first.var * (1 - share) + second.var * share
     return Moments(count, first.mean + gap * share, within + gap.square() * share * (1 - share))
-
-
-def empty(*, device: torch.device | str = "cpu") -> Moments:
-    """Start with nothing seen.
-
-    >>> join(empty(), moments(torch.tensor([4.0]), torch.tensor([True]))).mean.item()
-    4.0
-    """
-    zero = torch.zeros((), device=device)
-    return Moments(zero, zero, zero)

@@ -19,7 +19,8 @@ from lightning_marlhf.models.configs import ModelConfig, ModelSource, torch_dtyp
 from lightning_marlhf.models.lora import adapt
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.modules import MAPPO, SFT, RewardModel
-from lightning_marlhf.modules.base import TrainingModule, count_updates
+from lightning_marlhf.modules.base import TrainingModule
+from lightning_marlhf.modules.updates import count_updates
 from lightning_marlhf.planning.planned_run import Network, Pass, PlannedRun, Precision, Shape
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 
@@ -147,13 +148,13 @@ def _networks(
         )
 
     if isinstance(module, SFT):
-        yield "policy", network(module.model, scalar=False)
+        yield "policy", network(module.starts_from, scalar=False)
     elif isinstance(module, RewardModel):
-        yield "reward_model", network(module.model, scalar=True)
+        yield "reward_model", network(module.starts_from, scalar=True)
     else:
-        yield "policy", network(module.policy_source, scalar=False)
-        yield "critic", network(module.critic_source or module.policy_source, scalar=True)
-        if module.lora is None or module.reference_source != module.policy_source:
+        yield "policy", network(module.starts_from, scalar=False)
+        yield "critic", network(module.critic_source or module.starts_from, scalar=True)
+        if module.lora is None or module.reference_source != module.starts_from:
             yield "reference", network(module.reference_source, scalar=False, learns=False)
         for scorer in (module.scorer, *module.auxiliary_scorers):
             if isinstance(scorer, RewardModelScorer):
@@ -171,7 +172,7 @@ def _model(
     if exporter is not None:
         parts = build(["--config", str(exporter)])
         module = cast(Any, parts.module)
-        start = module.policy_source if isinstance(module, MAPPO) else module.model
+        start = module.starts_from
         return _model(start, parts.data, [exporter], build, scalar=scalar)
     rows = vocabulary.rows_needed(data.tokenizer) if isinstance(source, ModelConfig) else None
     return build_on_meta(source, classifier=scalar, vocab_size=rows)

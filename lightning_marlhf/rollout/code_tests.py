@@ -1,4 +1,4 @@
-"""Scores of programs: what unit tests say of them, in the sandbox (arXiv 2410.02743, appendix B.5)."""
+"""Scores of programs by executing unit tests in the sandbox (arXiv 2410.02743, appendix B.5)."""
 
 import math
 import os
@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.ranges import PositiveInt, checked
+from lightning_marlhf.rollout.pending import Pending
 from lightning_marlhf.rollout.program_tests import parse_tests, reward_of, run_completion
-from lightning_marlhf.rollout.scoring import Pending, Scorer, Scores
+from lightning_marlhf.rollout.scoring import Scorer, Scores
 from lightning_marlhf.sandbox.pool import Sandbox, available_cpus
 from lightning_marlhf.sandbox.verdicts import Limits, Match, ProgramVerdict, Report, Tests
 from lightning_marlhf.types import Rollout
@@ -36,17 +38,17 @@ class CodeTestScorer(Scorer):
     Prompts refer to their tests as the data set APPS does: ``{"input_output": JSON text}``.
 
     Args:
-        name: under which the reward is logged and recorded; with ``_passed``, ``_wrong``, ``_runtime`` and ``_compile``
-            (which of them it was: 0 or 1) and ``_tests`` (the share of tests that it passed).
-        workers: programs that run at the same time; null: one for each CPU, shared among the processes of this machine.
-        limits: of each test.
-        match: how outputs are compared: strict, or apps (the official test program's way, which accepts much that is
+        name: Name under which the reward is logged and recorded; with ``_passed``, ``_wrong``, ``_runtime`` and
+            ``_compile`` (which of them it was: 0 or 1) and ``_tests`` (the share of tests that it passed).
+        workers: Programs that run at the same time; null: one for each CPU, shared among the processes of this machine.
+        limits: Limits of each test.
+        match: How outputs are compared: strict, or apps (the official test program's way, which accepts much that is
             wrong).
-        max_tests: the first so many tests decide the reward; null takes all. Evaluations take all.
-        empty_is_error: a program that is empty or holds nothing but comments counts as one that raises (-0.6);
-            false: as in the released code, it prints nothing (-0.3), which pays more than a crash.
-        allow_weak: accept isolation level C, at which programs can read this user's files.
-        unsafe: accept level D, at which programs can do whatever this user can.
+        max_tests: Number of first tests that decide the reward in training; null takes all. Evaluations take all.
+        empty_is_error: Count a program that is empty or holds nothing but comments as one that raises (-0.6); false:
+            as in the released code, it prints nothing (-0.3), which pays more than a crash.
+        allow_weak: Accept isolation level C, at which programs can read this user's files.
+        unsafe: Accept level D, at which programs can do whatever this user can.
     """
 
     def __init__(
@@ -71,27 +73,26 @@ class CodeTestScorer(Scorer):
         self.unsafe = unsafe
         self._sandbox: Sandbox | None = None
 
-    def prepare(self, *, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
+    def prepare(
+        self, *, tokenizer: PreTrainedTokenizerBase, network_factory: NetworkFactory
+    ) -> None:
         """Start the sandbox, so that a machine without one is found out before the first rollout."""
         self._open()
 
-    def submit(self, rollout: Rollout) -> Pending:
-        """Start to run the programs."""
-        sandbox, stop_at_error = self._open(), not self.evaluating
-        reports = [
-            None
-            if tests is None
-            else run_completion(
-                text,
-                tests,
-                sandbox,
-                empty_is_error=self.empty_is_error,
-                stop_at_error=stop_at_error,
-            )
-            for text, tests in zip(
-                rollout.texts, map(self._tests, rollout.prompts.references), strict=True
-            )
-        ]
+    def submit(self, rollout: Rollout, *, evaluating: bool) -> Pending[Scores]:
+        """Start to run the programs: all tests of each in evaluations, no more than decide the reward in training."""
+        sandbox = self._open()
+        reports: list[Future[Report] | None] = []
+        for text, reference in zip(rollout.texts, rollout.prompts.references, strict=True):
+            tests = read_tests(reference)
+            if tests is None:
+                reports.append(None)
+                continue
+            if self.max_tests is not None and not evaluating:
+                first = slice(self.max_tests)
+                tests = Tests(tests.inputs[first], tests.outputs[first], tests.fn_name)
+            options = {"empty_is_error": self.empty_is_error, "stop_at_error": not evaluating}
+            reports.append(run_completion(text, tests, sandbox, **options))
         return _Running(self.name, reports, rollout.response_ids.device)
 
     def close(self) -> None:
@@ -111,13 +112,6 @@ class CodeTestScorer(Scorer):
                 unsafe=self.unsafe,
             )
         return self._sandbox
-
-    def _tests(self, reference: Any) -> Tests | None:
-        found = read_tests(reference)
-        if found is None or self.max_tests is None or self.evaluating:
-            return found
-        first = slice(self.max_tests)
-        return Tests(found.inputs[first], found.outputs[first], found.fn_name)
 
 
 def read_tests(reference: Any) -> Tests | None:

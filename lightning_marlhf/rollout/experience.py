@@ -1,6 +1,7 @@
 """One rollout, from prompts to everything PPO learns from: the algorithm of MA-RLHF on one screen.
 
-Follows arXiv 2410.02743, section 3. Where paper and released code differ, `settings.py` has an option.
+Follows arXiv 2410.02743, section 3. Where paper and released code differ, `settings.py` has an option. Step 10, the
+updates of policy and critic, is in `modules/ppo.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from lightning_marlhf.models.lora import WithoutAdapter
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.ops import gae, kl, macro, masking, segmentation
 from lightning_marlhf.rollout.generation import SamplingSettings, generate
-from lightning_marlhf.rollout.retries import wait_for_all
+from lightning_marlhf.rollout.retries import require_scores, wait_for_all
 from lightning_marlhf.rollout.scoring import Scorer, Scores
 from lightning_marlhf.rollout.settings import Credit, Shaping
 from lightning_marlhf.rollout.stopwatch import Stopwatch
@@ -42,9 +43,10 @@ class Actors:
 
 @dataclass(frozen=True)
 class Execution:
-    """How a rollout is run; the defaults are right for one process."""
+    """How a rollout is run; the defaults are right for training in one process."""
 
     micro_batch_size: int = 64  # rows per forward pass of policy, reference and critic
+    evaluating: bool = False  # True for held-out prompts, on which scorers may be more thorough
     all_reduce_sum: TensorFunction = lambda x: x  # over ranks
     normalize_scores: NormalizeScores = lambda scores, valid: scores
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
@@ -62,61 +64,60 @@ def collect_experience(
     seeds: Int[Tensor, " batch"],
     execution: Execution,
 ) -> Experience:
-    """Let the policy answer ``prompts`` and work out what it should learn from its answers.
+    """Sample a response to each prompt, and work out what the policy should learn from it: steps 1 to 9.
 
     Args:
         prompts: 1. left-padded to the longest in the batch.
-        actors: the models and judges.
-        sampling: how the policy samples.
-        credit: how credit is assigned.
-        shaping: how scores and KL become rewards.
-        kl_coefficient: beta, the price of one nat of KL.
-        seeds: one per row; decide the row's sampling and random terminations, whatever else is in the batch.
-        execution: rows per pass, statistics over ranks, and where times are counted.
+        actors: Networks, scorers and termination condition.
+        sampling: How the policy samples.
+        credit: How credit is assigned.
+        shaping: How scores and KL become rewards.
+        kl_coefficient: Beta, the reward taken off per nat of KL.
+        seeds: One int64 per row; decides the row's sampling and random terminations, whatever else is in the batch.
+        execution: Size of passes, statistics over ranks, and where times are counted.
 
     Returns:
         The experience, on the device of ``prompts``; detached from every graph.
 
     Raises:
-        ScoringError: a scorer failed, on this rank or another one.
+        ScoringError: a scorer failed, on this rank or another one; in training also where it gave NaN to all responses.
     """
-    time, micro_batch_size = execution.stopwatch, execution.micro_batch_size
-    # 2. The policy samples responses; scorer and termination start to work on them.
+    time, all_reduce_sum = execution.stopwatch, execution.all_reduce_sum
+    # 2. The policy samples responses. Termination condition and scorers start; slow ones work while the models run.
     with time("generation"):
         rollout = generate(
             actors.policy, prompts, tokenizer=actors.tokenizer, settings=sampling, seeds=seeds
         )
+    micro_batches = list(rollout.micro_batches(execution.micro_batch_size))
+    if actors.termination.needs_logprobs:
+        with time("logprobs"):
+            at_one = policy_logprobs(actors.reference, micro_batches, temperature=1.0)
+            rollout = replace(rollout, perplexity_logprobs=at_one)
     with time("termination"):
-        actors.termination.begin(rollout)
+        pending_actions = actors.termination.submit(rollout, seeds=seeds)
     with time("scoring"):
-        pending = [scorer.submit(rollout) for scorer in (actors.scorer, *actors.auxiliary_scorers)]
+        scorers = (actors.scorer, *actors.auxiliary_scorers)
+        pending = [scorer.submit(rollout, evaluating=execution.evaluating) for scorer in scorers]
 
     # 3. Log-probabilities under policy and reference, and the critic's values, of the state before each token.
     with time("logprobs"):
         temperature = shaping.temperature(sampling)
-        logprobs = policy_logprobs(
-            actors.policy, rollout, temperature=temperature, micro_batch_size=micro_batch_size
-        )
-        ref_logprobs = policy_logprobs(
-            actors.reference, rollout, temperature=temperature, micro_batch_size=micro_batch_size
-        )
-        values = state_values(actors.critic, rollout, micro_batch_size=micro_batch_size)
-        if actors.termination.needs_logprobs:
-            at_one = policy_logprobs(
-                actors.reference, rollout, temperature=1.0, micro_batch_size=micro_batch_size
-            )
-            rollout = replace(rollout, perplexity_logprobs=at_one)
+        logprobs = policy_logprobs(actors.policy, micro_batches, temperature=temperature)
+        ref_logprobs = policy_logprobs(actors.reference, micro_batches, temperature=temperature)
+        values = state_values(actors.critic, micro_batches)
 
     # 4. One score per response.
     with time("scoring"):
-        scores, *monitored = wait_for_all(
-            pending, all_reduce_sum=execution.all_reduce_sum, device=seeds.device
+        scores, *auxiliary = wait_for_all(
+            pending, all_reduce_sum=all_reduce_sum, device=seeds.device
         )
-    final_scores = shape_scores(
-        scores, rollout, shaping=shaping, normalize=execution.normalize_scores
+        if not execution.evaluating:
+            require_scores(scores, all_reduce_sum=all_reduce_sum)
+    final_scores, clamped = shape_scores(
+        scores, rollout.ended, shaping=shaping, normalize=execution.normalize_scores
     )
 
-    # 5. Token rewards: the price of KL on every token, the score on the last.
+    # 5. Token rewards: -beta * KL on every token, the score on the last.
     mask = rollout.response_mask
     token_kl = kl.estimate(logprobs, ref_logprobs, estimator="k1") * mask
     penalty = kl.estimate(logprobs, ref_logprobs, estimator=shaping.kl_estimator) * mask
@@ -124,7 +125,7 @@ def collect_experience(
 
     # 6. Macro actions, row by row.
     with time("termination"):
-        actions = actors.termination(rollout, seeds=seeds)
+        actions = pending_actions.result()
     if credit.isolate_last_token:
         actions = segmentation.isolate_last_token(mask, actions)
 
@@ -140,7 +141,7 @@ def collect_experience(
     )
     advantages = outcome.advantages
     if credit.whiten_advantages:
-        advantages = whiten_over_tokens(advantages, actions, scores.valid, execution.all_reduce_sum)
+        advantages = whiten_over_tokens(advantages, actions, scores.valid, all_reduce_sum)
 
     # 9. Advantages and returns spread back to tokens.
     return Experience(
@@ -151,9 +152,7 @@ def collect_experience(
         scores=final_scores,
         raw_scores=scores.values,
         valid=scores.valid,
-        details=tuple(
-            _merge(row) for row in zip(scores.details, *(m.details for m in monitored), strict=True)
-        ),
+        details=_merge_details([scores, *auxiliary]),
         kl=token_kl,
         token_rewards=token_rewards,
         macro_actions=actions,
@@ -163,50 +162,55 @@ def collect_experience(
         macro_advantages=advantages,
         advantages=macro.spread(advantages, actions),
         returns=macro.spread(outcome.returns, actions),
+        clamped=clamped,
     )
 
 
 def policy_logprobs(
-    policy: Policy | WithoutAdapter, rollout: Rollout, *, temperature: float, micro_batch_size: int
+    policy: Policy | WithoutAdapter, micro_batches: Sequence[Rollout], *, temperature: float
 ) -> Float[Tensor, "batch response"]:
-    """Read off the log-probabilities of the sampled tokens; 0 on padding."""
-    width = rollout.response_ids.shape[1]
-    parts = [
-        policy(
+    """Read off the log-probabilities of the sampled tokens in nats, one forward pass per micro-batch; 0 on padding."""
+    parts = []
+    for part in micro_batches:
+        output = policy(
             part.input_ids,
             part.attention_mask,
-            num_targets=width,
+            num_targets=part.response_ids.shape[1],
             temperature=temperature,
             with_entropy=False,
-        ).logprobs
-        for part in _passes(rollout, micro_batch_size)
-    ]
-    return masking.zero_padding(torch.cat(parts), rollout.response_mask)
+        )
+        parts.append(masking.zero_padding(output.logprobs, part.response_mask))
+    return torch.cat(parts)
 
 
 def state_values(
-    critic: Critic, rollout: Rollout, *, micro_batch_size: int
+    critic: Critic, micro_batches: Sequence[Rollout]
 ) -> Float[Tensor, "batch response"]:
-    """Ask the critic for the value of the state before each sampled token; 0 on padding."""
-    width = rollout.response_ids.shape[1]
-    parts = [
-        critic(part.input_ids, part.attention_mask, num_targets=width)
-        for part in _passes(rollout, micro_batch_size)
-    ]
-    return masking.zero_padding(torch.cat(parts).float(), rollout.response_mask)
+    """Estimate the value of the state before each sampled token, one forward pass per micro-batch; 0 on padding."""
+    parts = []
+    for part in micro_batches:
+        width = part.response_ids.shape[1]
+        values = critic(part.input_ids, part.attention_mask, num_targets=width)
+        parts.append(masking.zero_padding(values.float(), part.response_mask))
+    return torch.cat(parts)
 
 
 def shape_scores(
-    scores: Scores, rollout: Rollout, *, shaping: Shaping, normalize: NormalizeScores
-) -> Float[Tensor, " batch"]:
-    """Normalise, clamp, and take off the penalty of responses that did not end; 0 where there is no valid score."""
-    values = masking.zero_padding(scores.values, scores.valid)
+    scores: Scores, ended: Bool[Tensor, " batch"], *, shaping: Shaping, normalize: NormalizeScores
+) -> tuple[Float[Tensor, " batch"], Bool[Tensor, " batch"] | None]:
+    """Normalise scores, clamp them, and take off the penalty of responses that did not end.
+
+    Returns:
+        The scores, 0 where they are not valid; and where the clamp changed one, None without a clamp.
+    """
+    values, clamped = masking.zero_padding(scores.values, scores.valid), None
     if shaping.normalize:
         values = normalize(values, scores.valid)
     if shaping.clamp is not None:
+        clamped = values.abs() > shaping.clamp
         values = values.clamp(-shaping.clamp, shaping.clamp)
-    penalised = values - shaping.missing_eos_penalty * ~rollout.ended
-    return masking.zero_padding(penalised, scores.valid)
+    penalised = values - shaping.missing_eos_penalty * ~ended
+    return masking.zero_padding(penalised, scores.valid), clamped
 
 
 def discounts(credit: Credit, actions: MacroActions) -> float | Float[Tensor, "batch macro"]:
@@ -235,9 +239,7 @@ def whiten_over_tokens(
     return masking.whiten(macro_advantages, actions.mask & rows, mean=mean, var=variance)
 
 
-def _passes(rollout: Rollout, size: int) -> list[Rollout]:
-    return [rollout.rows(slice(start, start + size)) for start in range(0, len(rollout), size)]
-
-
-def _merge(details: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
-    return {name: value for row in details for name, value in row.items()}
+def _merge_details(scores: Sequence[Scores]) -> tuple[Mapping[str, float], ...]:
+    """Join the numbers that several scorers gave to each row."""
+    rows = zip(*(each.details for each in scores), strict=True)
+    return tuple({name: x for details in row for name, x in details.items()} for row in rows)

@@ -1,4 +1,4 @@
-"""The policy answers: sampling that depends on nothing but the row.
+"""The policy samples responses, by random numbers that depend on nothing but the row.
 
 Sampling is reproducible per row: every row has its own seed, every (seed, step) gives one uniform
 number by a counter-based generator, and the inverse of the cumulative distribution turns it into a
@@ -46,14 +46,21 @@ _SAMPLING_STREAM = 0x53414D504C45  # keeps these numbers apart from others drawn
 @checked
 @dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
-    """How responses are sampled; the model's own generation settings are set aside."""
+    """How responses are sampled; the model's own generation settings are set aside.
 
-    max_new_tokens: PositiveInt  # the end included
-    temperature: NonNegative = 1.0  # 0: the likeliest token, always
-    top_k: NonNegativeInt = 0  # sample from the k likeliest tokens only; 0: from all
-    # sample from the likeliest tokens that together reach this probability; 1: from all
+    Attributes:
+        max_new_tokens: Maximum new tokens per response, its end included.
+        temperature: Sampling temperature; 0 is greedy decoding.
+        top_k: Sample from the k most likely tokens only; 0 samples from all.
+        top_p: Sample from the most likely tokens that together reach this probability; 1 samples from all.
+        stop: Texts that end a response as EOS does; they belong to the response.
+    """
+
+    max_new_tokens: PositiveInt
+    temperature: NonNegative = 1.0
+    top_k: NonNegativeInt = 0
     top_p: Annotated[float, Range(above=0, at_most=1)] = 1.0
-    stop: tuple[str, ...] = ()  # texts that end a response as EOS does; they belong to it
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if 0 < self.temperature < LEAST_TEMPERATURE:
@@ -78,7 +85,7 @@ def generate(
     """Sample one response per prompt.
 
     Args:
-        policy: who answers.
+        policy: samples; whole or sharded.
         prompts: left-padded, on the policy's device.
         tokenizer: the policy's; a response is padded with its pad token.
         settings: how to sample.
@@ -140,7 +147,7 @@ class InverseCdf(LogitsProcessor):  # type: ignore[misc]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return scores [batch, vocab] whose argmax is the sampled token."""
-        scores = _keep_likeliest(scores.double() / self.settings.temperature, self.settings)
+        scores = _filter_top_k_top_p(scores.double() / self.settings.temperature, self.settings)
         probabilities = scores.softmax(dim=-1)
         cumulative = probabilities.cumsum(dim=-1)
         step = input_ids.shape[1] - self.prompt_width
@@ -149,7 +156,7 @@ class InverseCdf(LogitsProcessor):  # type: ignore[misc]
         return ((cumulative > threshold) & (probabilities > 0)).to(torch.uint8)
 
 
-def _keep_likeliest(scores: Tensor, settings: SamplingSettings) -> Tensor:
+def _filter_top_k_top_p(scores: Tensor, settings: SamplingSettings) -> Tensor:
     """Set scores outside top-k, then outside top-p, to -inf; ties with the last one kept stay."""
     if 0 < settings.top_k < scores.shape[-1]:
         least = scores.topk(settings.top_k, dim=-1).values[:, -1:]

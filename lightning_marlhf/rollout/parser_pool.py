@@ -1,6 +1,6 @@
 """Processes that parse while the models run.
 
-They start once. Each answers over a pipe of its own and ends with it, so none outlives the trainer, whatever ends that.
+They start once. Each replies over a pipe of its own and ends with it, so none outlives the trainer, whatever ends that.
 An interrupt is the trainer's to handle: the processes ignore it.
 """
 
@@ -26,7 +26,7 @@ class ParserPool:
     Args:
         parser: gives the trees; it goes to the processes before it is prepared.
         cutoff: a phrase of fewer tokens is one macro action.
-        num_processes: 0 parses in this process, when the answers are collected.
+        num_processes: 0 parses in this process, when the cuts are collected.
     """
 
     def __init__(self, parser: Parser, *, cutoff: int, num_processes: int) -> None:
@@ -127,6 +127,6 @@ def _receive(pipe: Connection) -> Any:
         return pipe.recv()
     except EOFError:
         raise ValueError(
-            "a parser process has ended (out of memory?): lower termination.init_args.num_processes, then go on with "
+            "a parser process has ended (out of memory?): lower termination.init_args.num_processes, then resume with "
             "--ckpt_path last"
         ) from None

@@ -1,6 +1,7 @@
 """Scorers fail: servers go away, machines are busy, a number overflows.
 
-They are asked again; in the end all ranks give the rollout up. An answer whose score is no finite number is left out.
+A scorer is asked again; in the end all ranks give up the rollout together. A response whose score is no finite number
+is left out of losses and metrics.
 """
 
 import itertools
@@ -15,16 +16,24 @@ from torch import Tensor
 
 from lightning_marlhf.ops.masking import at_least_float32
 from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, checked
-from lightning_marlhf.rollout.scoring import Pending, Scorer, Scores
+from lightning_marlhf.rollout.pending import Pending
+from lightning_marlhf.rollout.scoring import Scorer, Scores
 from lightning_marlhf.types import Rollout
 
-# Of other metrics, with which a scorer's would be averaged
-RESERVED_NAMES = {"scores", "scores_invalid", "kl", "kl_coefficient", "entropy"} | {
+RESERVED_NAMES = {
+    "scores",
+    "scores_invalid",
+    "scores_clamped",
+    "kl",
+    "kl_coefficient",
+    "entropy",
+} | {
     "non_score_reward",
     "rlhf_reward",
     "response_length",
     "ended",
 }
+"""Names of other metrics, with which a scorer's numbers of that name would be averaged."""
 
 
 @checked
@@ -33,9 +42,10 @@ class RetryPolicy:
     """What is done about a scorer that raises.
 
     Attributes:
-        attempts: how often it is asked for the scores of one rollout.
-        wait_s: seconds before the second attempt; twice as many before each one that follows.
-        max_skips_in_a_row: rollouts without scores are left out; more than so many, one after another, end the run.
+        attempts: Maximum number of requests for the scores of one rollout.
+        wait_s: Seconds before the second attempt; the wait doubles with each further one.
+        max_skips_in_a_row: Maximum number of rollouts in a row that are skipped as they have no scores; one more ends
+            the run.
     """
 
     attempts: PositiveInt = 3
@@ -43,11 +53,25 @@ class RetryPolicy:
     max_skips_in_a_row: NonNegativeInt = 3
 
 
+def check_names(scorers: Sequence[Scorer]) -> None:
+    """Refuse scorers whose numbers could not be told apart from each other's or from other metrics.
+
+    Raises:
+        ValueError: two have one name, or one has a name of `RESERVED_NAMES`.
+    """
+    names = [scorer.name for scorer in scorers]
+    if len(set(names)) < len(names) or set(names) & RESERVED_NAMES:
+        raise ValueError(
+            f"scorers are called {names}: expected different names, none of {sorted(RESERVED_NAMES)}; "
+            "set init_args.name"
+        )
+
+
 class ScoringError(RuntimeError):
     """A rollout has no scores, on this rank or another one.
 
     Attributes:
-        final: other rollouts would have none either: a scorer never answered.
+        final: no other rollout would have scores either, as a scorer never replied.
     """
 
     def __init__(self, message: str, *, final: bool = False) -> None:
@@ -56,34 +80,34 @@ class ScoringError(RuntimeError):
 
 
 class RetryingScorer(Scorer):
-    """Asks another scorer until it answers.
+    """Asks another scorer until it replies.
 
-    A ValueError before its first answer is a mistake in the settings, and raised at once.
+    A ValueError before its first reply is a mistake in the settings, and raised at once.
 
     Args:
-        scorer: the other one.
-        patience: how often it is asked.
+        scorer: the other one, prepared.
+        retry_policy: how often it is asked.
     """
 
-    def __init__(self, scorer: Scorer, patience: RetryPolicy) -> None:
+    def __init__(self, scorer: Scorer, retry_policy: RetryPolicy) -> None:
         self.name = scorer.name
         self.scorer = scorer
-        self.patience = patience
-        self.answered = False
-        self.complaint = ""  # which answers of the last rollout got no finite number
+        self.retry_policy = retry_policy
+        self.replied = False
 
-    def submit(self, rollout: Rollout) -> Pending:
+    def submit(self, rollout: Rollout, *, evaluating: bool) -> Pending[Scores]:
         """Start to score ``rollout``."""
-        return _Asked(self, rollout)
+        return _Attempts(self, rollout, evaluating=evaluating)
 
 
-class _Asked:
+class _Attempts:
     """Scores that may have to be asked for again."""
 
-    def __init__(self, asker: RetryingScorer, rollout: Rollout) -> None:
+    def __init__(self, asker: RetryingScorer, rollout: Rollout, *, evaluating: bool) -> None:
         self._asker = asker
         self._rollout = rollout
-        self._answer = self._submit()
+        self._evaluating = evaluating
+        self._pending = self._submit()
 
     def result(self) -> Scores:
         """Wait for the scores; those that are no finite number are not valid, and warned of.
@@ -92,58 +116,60 @@ class _Asked:
             ScoringError: all attempts failed; its cause is what the last one raised.
             ValueError: a mistake in the settings, or in the scorer.
         """
-        asker, patience = self._asker, self._asker.patience
+        asker, policy = self._asker, self._asker.retry_policy
         for attempt in itertools.count(1):
             outcome = self._outcome()
             if isinstance(outcome, Scores):
-                asker.answered = True
+                asker.replied = True
                 return self._without_non_finite(outcome)
-            if isinstance(outcome, ValueError) and not asker.answered:
+            if isinstance(outcome, ValueError) and not asker.replied:
                 raise ValueError(f"scorer {asker.name}: {outcome}") from outcome
-            failed = f"scorer {asker.name} failed in attempt {attempt} of {patience.attempts}: {outcome!r}"
-            if attempt == patience.attempts:
-                raise ScoringError(failed, final=not asker.answered) from outcome
+            failed = (
+                f"scorer {asker.name} failed in attempt {attempt} of {policy.attempts}: {outcome!r}"
+            )
+            if attempt == policy.attempts:
+                raise ScoringError(failed, final=not asker.replied) from outcome
             warnings.warn(failed, stacklevel=2)
-            time.sleep(patience.wait_s * 2 ** (attempt - 1))
-            self._answer = self._submit()
+            time.sleep(policy.wait_s * 2 ** (attempt - 1))
+            self._pending = self._submit()
         raise AssertionError
 
-    def _submit(self) -> Pending | Exception:
+    def _submit(self) -> Pending[Scores] | Exception:
         try:
-            return self._asker.scorer.submit(self._rollout)
+            return self._asker.scorer.submit(self._rollout, evaluating=self._evaluating)
         except Exception as error:
             return error
 
     def _outcome(self) -> Scores | Exception:
-        if isinstance(self._answer, Exception):
-            return self._answer
-        if not hasattr(self._answer, "result"):
-            given = type(self._answer).__name__
+        if isinstance(self._pending, Exception):
+            return self._pending
+        if not hasattr(self._pending, "result"):
+            given = type(self._pending).__name__
             return ValueError(f"expected pending scores, such as Ready(Scores(...)), got {given}")
         try:
-            return in_one_form(self._answer.result(), self._rollout)
+            return in_one_form(self._pending.result(), self._rollout)
         except Exception as error:
             return error
 
     def _without_non_finite(self, scores: Scores) -> Scores:
         finite = scores.values.float().square().isfinite()  # as losses and variances need it
         broken = (scores.valid & ~finite).nonzero().flatten().tolist()
-        self._asker.complaint = ""
-        if broken:
-            sample = self._rollout.prompts.sample_ids[broken[0]]
-            self._asker.complaint = (
-                f"scorer {self._asker.name} gave {scores.values[broken[0]].item()} for the answer to {sample} "
-                f"(no finite number for {len(broken)} of {len(finite)} answers)"
-            )
-            warnings.warn(f"{self._asker.complaint}; nothing is learnt from that", stacklevel=2)
-        return replace(scores, valid=scores.valid & finite)
+        if not broken:
+            return scores
+        complaint = (
+            f"scorer {self._asker.name} gave {scores.values[broken[0]].item()} for the response to "
+            f"{self._rollout.prompts.sample_ids[broken[0]]} "
+            f"(no finite number for {len(broken)} of {len(finite)} responses)"
+        )
+        warnings.warn(f"{complaint}; nothing is learnt from that", stacklevel=2)
+        return replace(scores, valid=scores.valid & finite, complaint=complaint)
 
 
 def in_one_form(scores: Scores, rollout: Rollout) -> Scores:
     """Bring what a scorer gave into one form: floats, on the device of the rollout; details that are infinite are NaN.
 
     Raises:
-        ValueError: it is not one score for each answer.
+        ValueError: it is not one score for each response.
     """
     size, device = len(rollout), rollout.response_ids.device
     if not isinstance(scores, Scores):
@@ -164,7 +190,7 @@ def in_one_form(scores: Scores, rollout: Rollout) -> Scores:
     if values.shape != (size,) or valid.shape != (size,) or len(details) != size:
         shapes = f"{list(values.shape)}, {list(valid.shape)} and {len(details)}"
         raise ValueError(
-            f"expected values, valid and details for each of {size} answers, got {shapes}"
+            f"expected values, valid and details for each of {size} responses, got {shapes}"
         )
     if valid.dtype != torch.bool:
         raise ValueError(f"expected valid to be bool, got {valid.dtype}")
@@ -172,12 +198,12 @@ def in_one_form(scores: Scores, rollout: Rollout) -> Scores:
 
 
 def wait_for_all(
-    pending: Sequence[Pending],
+    pending: Sequence[Pending[Scores]],
     *,
     all_reduce_sum: Callable[[Tensor], Tensor],
     device: torch.device,
 ) -> list[Scores]:
-    """Wait for the answers of all scorers, on all ranks.
+    """Wait for the scores of all scorers, on all ranks.
 
     Raises:
         ScoringError: one failed, here or elsewhere; all ranks raise together, so that none waits for another.
@@ -186,7 +212,7 @@ def wait_for_all(
     failure: Exception | None = None
     scores = []
     try:
-        scores = [answer.result() for answer in pending]
+        scores = [each.result() for each in pending]
     except Exception as error:
         failure = error
     final = failure is not None and getattr(failure, "final", True)
@@ -198,3 +224,16 @@ def wait_for_all(
     if isinstance(failure, ScoringError):
         failure.final = final
     raise failure
+
+
+def require_scores(scores: Scores, *, all_reduce_sum: Callable[[Tensor], Tensor]) -> None:
+    """Look for a valid score on any rank; a rollout of which the scorer itself says that it has none is accepted.
+
+    Raises:
+        ScoringError: there is none, as the scorer gave NaN or infinity; on all ranks together.
+    """
+    complains = torch.tensor(int(scores.complaint != ""), device=scores.valid.device)
+    counts = all_reduce_sum(torch.stack([scores.valid.sum(), complains]))
+    valid, complaints = counts.tolist()
+    if complaints and not valid:
+        raise ScoringError(f"no score of the rollout is a finite number: {scores.complaint}")

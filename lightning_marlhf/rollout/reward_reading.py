@@ -1,4 +1,4 @@
-"""What a reward model is shown of a prompt and its response: the tokens that it learnt from, whoever answered."""
+"""What a reward model is shown of a prompt and its response: tokens as it learnt from, whoever wrote the response."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -16,7 +16,7 @@ TokenIds = tuple[Sequence[int], Sequence[int]]
 
 
 class Answered(NamedTuple):
-    """A response, and what it answers."""
+    """A response with its prompt."""
 
     prompt: str  # as the policy saw it, before tokenisation
     response: str  # without special tokens
@@ -29,7 +29,7 @@ class _Texts(NamedTuple):
     """What is tokenised."""
 
     prompt: str
-    answer: str
+    response: str
     ended: bool
     rendered: bool  # by a chat template, which writes all special tokens but EOS
 
@@ -88,11 +88,11 @@ class RewardReader:
         for rendered in (False, True):
             of_kind = {number: each for number, each in texts.items() if each.rendered == rendered}
             if of_kind:
-                prompts, answers, ended, _ = zip(*of_kind.values(), strict=True)
+                prompts, responses, ended, _ = zip(*of_kind.values(), strict=True)
                 pairs = encode_pairs(
                     self.tokenizer,
                     prompts,
-                    answers,
+                    responses,
                     ended=[self.always_ends or each for each in ended],
                     joined=self.learnt_from.joined,
                     special_tokens=not rendered,
@@ -107,14 +107,14 @@ class RewardReader:
         turns = _turns(row)
         if not self.learnt_from.chat_template:
             return _Texts(chat.render(self.tokenizer, turns), "", ended=False, rendered=True)
-        *asked, answer = turns
+        *asked, last = turns
         said = row.response
         if row.ended:
-            said = chat.render_response(self.tokenizer, asked, answer["content"])
+            said = chat.render_response(self.tokenizer, asked, last["content"])
         return _Texts(self._question(row), said, row.ended, rendered=True)
 
     def _kept(self, rows: Sequence[Answered]) -> dict[int, Tokens]:
-        """Find the rows whose ids are this tokenizer's: it has the same for the prompt, and they say the response."""
+        """Find the rows whose ids are this tokenizer's: the same for the prompt, and such as decode to the response."""
         found: dict[int, Tokens] = {}
         for rendered in (False, True):
             asked = {
@@ -155,11 +155,11 @@ def _turns(row: Answered) -> list[Mapping[str, str]]:
     return [*row.messages, {"role": "assistant", "content": row.response.strip()}]
 
 
-def speak_alike(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
+def same_vocabulary(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
     """Tell whether both tokenizers have the same tokens with the same ids, special ones included, and add the same."""
 
-    def language(tokenizer: PreTrainedTokenizerBase) -> tuple[object, ...]:
+    def tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[object, ...]:
         ends = tokenizer.eos_token_id, tokenizer.bos_token_id
         return tokenizer.get_vocab(), ends, encode_prompts(tokenizer, ["x"])
 
-    return language(one) == language(other)
+    return tokens(one) == tokens(other)

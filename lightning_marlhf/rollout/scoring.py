@@ -1,7 +1,7 @@
 """Scores of whole responses: one class per kind of judge that can train a policy.
 
-A scorer is asked with `submit` and answers in `Pending.result`, so that slow judges (programs to
-run, servers to ask) work while the models run their passes.
+`Scorer.submit` returns at once, and the scores are read from what it returned, so that slow judges (programs to run,
+servers to ask) work while the models run their passes.
 """
 
 import warnings
@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress, starmap
-from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float
@@ -24,7 +23,13 @@ from lightning_marlhf.models.backbone import context_length
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.rollout.generation import unpadded
-from lightning_marlhf.rollout.reward_reading import Answered, RewardReader, TokenIds, speak_alike
+from lightning_marlhf.rollout.pending import Pending, Ready
+from lightning_marlhf.rollout.reward_reading import (
+    Answered,
+    RewardReader,
+    TokenIds,
+    same_vocabulary,
+)
 from lightning_marlhf.tasks import tiny_tldr
 from lightning_marlhf.types import Messages, Rollout, TensorBatch
 
@@ -34,60 +39,48 @@ class Scores(TensorBatch):
     """One number per response."""
 
     values: Float[Tensor, " batch"]  # one that is NaN or infinite makes its row invalid
-    valid: Bool[
-        Tensor, " batch"
-    ]  # False where there is nothing to learn from (a problem without tests)
-    details: tuple[Mapping[str, float], ...]  # numbers of each row, by name; NaN is no number
-
-
-class Pending(Protocol):
-    """Scores that may still be on their way."""
-
-    def result(self) -> Scores:
-        """Wait for the scores."""
-        ...
-
-
-@dataclass(frozen=True)
-class Ready:
-    """Scores that are already there."""
-
-    scores: Scores
-
-    def result(self) -> Scores:
-        """Return them."""
-        return self.scores
+    valid: Bool[Tensor, " batch"]  # False where a response has no score (a problem without tests)
+    details: tuple[Mapping[str, float], ...]  # numbers of each row by name; NaN: it has none
+    complaint: str = ""  # why responses that should have a score have none
 
 
 class Scorer(ABC):
-    """Judges responses.
+    """Scores responses.
 
     Attributes:
-        name: under which its numbers are logged and recorded.
-        evaluating: True while held-out prompts are scored; a scorer may then be more thorough.
-        placement: where a network of the scorer belongs; MA-PPO sets it before `prepare`.
+        name: under which its scores are logged and recorded.
     """
 
     name: str
-    evaluating: bool = False
-    placement: NetworkFactory | None = None
 
-    def prepare(self, *, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:  # noqa: B027
+    def prepare(  # noqa: B027
+        self, *, tokenizer: PreTrainedTokenizerBase, network_factory: NetworkFactory
+    ) -> None:
         """Load what is needed, once, before the first rollout; many scorers need nothing.
 
         Args:
             tokenizer: the policy's.
-            device: where the policy is.
+            network_factory: builds the scorer's network on the device of the policy (``network_factory.device``),
+                sharded where the policy is.
         """
 
     @abstractmethod
-    def submit(self, rollout: Rollout) -> Pending:
-        """Start to score ``rollout``."""
+    def submit(self, rollout: Rollout, *, evaluating: bool) -> Pending[Scores]:
+        """Start to score every response.
+
+        Args:
+            rollout: prompts and responses.
+            evaluating: True for held-out prompts, on which a scorer may be more thorough than in training.
+
+        Returns:
+            The pending scores, in the order of the rows. Slow scorers should return at once and work in the background.
+        """
 
     def close(self) -> None:  # noqa: B027
         """Give back what was taken of the machine; it is taken again when it is needed."""
 
-    def _ready(self, values: Float[Tensor, " batch"]) -> Ready:
+    def ready(self, values: Float[Tensor, " batch"]) -> Ready[Scores]:
+        """Give scores that are all valid and known already, recorded under the scorer's name."""
         details = tuple({self.name: value} for value in values.tolist())
         return Ready(Scores(values, torch.ones_like(values, dtype=torch.bool), details))
 
@@ -100,14 +93,14 @@ class RewardModelScorer(Scorer):
     the policy's chat template wrote are written anew by the reward model's, if it has another one.
 
     Args:
-        model: folder or Hub id.
-        name: under which the scores are logged and recorded.
-        batch_size: responses per forward pass.
-        dtype: of the weights.
-        chat_template: show the reward model its own chat template where prompts are plain texts, too: the turns of
+        model: Folder or Hub id.
+        name: Name under which the scores are logged and recorded.
+        batch_size: Responses per forward pass.
+        dtype: Dtype of the weights.
+        chat_template: Show the reward model its own chat template where prompts are plain texts, too: the turns of
             the prompt (HH-RLHF's and WebGPT's are found, any other prompt is one turn of the user) and the response as
             the assistant's, which the template ends whether the policy did or not.
-        label: name or number of the label whose logit is the score, of a classifier with several; null: it has one.
+        label: Name or number of the label whose logit is the score, of a classifier with several; null: it has one.
     """
 
     def __init__(
@@ -127,20 +120,21 @@ class RewardModelScorer(Scorer):
         self.chat_template = chat_template
         self.label = label
 
-    def prepare(self, *, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
+    def prepare(
+        self, *, tokenizer: PreTrainedTokenizerBase, network_factory: NetworkFactory
+    ) -> None:
         """Load the reward model and compare its tokenizer with the policy's."""
-        self.load(device)
-        self.same_tokenizer = speak_alike(self.tokenizer, tokenizer)
+        self.load(network_factory)
+        self.same_tokenizer = same_vocabulary(self.tokenizer, tokenizer)
         self.same_template = self.tokenizer.chat_template == tokenizer.chat_template
 
-    def load(self, device: torch.device | str) -> None:
+    def load(self, network_factory: NetworkFactory) -> None:
         """Load the reward model, which is enough to score texts."""
-        self.device = torch.device(device)
-        placement = self.placement or NetworkFactory(self.device)
+        self.device = network_factory.device
         self.tokenizer = load_tokenizer(self.model, for_training=False, for_generation=False)
         if self.chat_template:
             chat.require_template(self.tokenizer)
-        self.network = placement.scoring_network(
+        self.network = network_factory.scoring_network(
             self.model, self.tokenizer, dtype=self.dtype, label=self.label
         )
         config = self.network.classifier.config
@@ -151,13 +145,10 @@ class RewardModelScorer(Scorer):
             always_ends=config.is_encoder_decoder,
         )
 
-    def submit(self, rollout: Rollout) -> Pending:
+    def submit(self, rollout: Rollout, *, evaluating: bool) -> Pending[Scores]:
         """Score every response at its last token."""
-        scores = [
-            self._score(rollout.rows(slice(start, start + self.batch_size)))
-            for start in range(0, len(rollout), self.batch_size)
-        ]
-        return self._ready(torch.cat(scores).to(rollout.response_ids.device))
+        scores = [self._score(part) for part in rollout.micro_batches(self.batch_size)]
+        return self.ready(torch.cat(scores).to(rollout.response_ids.device))
 
     def score_texts(
         self,
@@ -171,8 +162,8 @@ class RewardModelScorer(Scorer):
 
         Args:
             prompts: as the policy saw them, before tokenisation.
-            responses: the answers, without special tokens.
-            ended: False where an answer was cut off, so that no EOS follows it.
+            responses: without special tokens.
+            ended: False where a response was cut off, so that no EOS follows it.
             messages: what the policy's chat template wrote as the prompt, where it did.
             ids: tokens of prompt and response, where they were kept; those of another tokenizer are set aside.
 
@@ -265,10 +256,10 @@ class TinyTLDRGold(Scorer):
     def __init__(self, name: str = "gold") -> None:
         self.name = name
 
-    def submit(self, rollout: Rollout) -> Pending:
+    def submit(self, rollout: Rollout, *, evaluating: bool) -> Pending[Scores]:
         """Score the texts against the facts of their posts."""
         values = [
             tiny_tldr.gold_score(text, facts)
             for text, facts in zip(rollout.texts, rollout.prompts.references, strict=True)
         ]
-        return self._ready(torch.tensor(values, device=rollout.response_ids.device))
+        return self.ready(torch.tensor(values, device=rollout.response_ids.device))

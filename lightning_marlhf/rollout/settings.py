@@ -1,4 +1,4 @@
-"""The numbers of a rollout that a scientist changes: how rewards are shaped and credit is assigned."""
+"""Settings of a rollout: how rewards are shaped and credit is assigned."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -15,13 +15,13 @@ class Credit:
     """How credit is assigned to macro actions.
 
     Attributes:
-        gamma: discount.
-        gamma_per: what gamma counts: "macro" actions (released code) or "token"s (semi-Markov, gamma ** length).
-        lam: lambda of GAE, per macro action.
-        reward_pooling: weights of the token rewards in a macro reward: "sum" (paper), "equal" (released code's mean).
-        value_pooling: weights of the token values in a macro value.
-        isolate_last_token: give the last token a macro action of its own (released code).
-        whiten_advantages: normalise advantages to mean 0 and variance 1 over all response tokens of all ranks.
+        gamma: Discount factor.
+        gamma_per: Unit of the discount: "macro" actions (released code) or "token"s (semi-Markov, gamma ** length).
+        lam: Lambda of GAE, per macro action.
+        reward_pooling: Weights of the token rewards in a macro reward: "sum" (paper), "equal" (released code's mean).
+        value_pooling: Weights of the token values in a macro value.
+        isolate_last_token: Give the last token a macro action of its own (released code).
+        whiten_advantages: Normalise advantages to mean 0 and variance 1 over all response tokens of all ranks.
     """
 
     gamma: UnitInterval = 1.0
@@ -51,11 +51,12 @@ class Shaping:
     """How a scorer's numbers become rewards.
 
     Attributes:
-        kl_estimator: of the per-token penalty; k1 = log pi - log pi_ref is unbiased.
-        clamp: keep scores within [-clamp, clamp] (released code: 2.5); null does not.
-        missing_eos_penalty: taken off the score of a response that did not end within the limit.
-        normalize: divide scores by their running standard deviation.
-        logprob_temperature: of all log-probabilities; null takes the sampling temperature (released code: 1.0).
+        kl_estimator: Estimator of the KL penalty per token; k1 = log pi - log pi_ref is unbiased.
+        clamp: Bound of scores, which are clamped to [-clamp, clamp] (released code: 2.5); null does not clamp.
+        missing_eos_penalty: Number taken off the score of a response that did not end within the limit.
+        normalize: Divide scores by their running standard deviation.
+        logprob_temperature: Temperature of all log-probabilities; null takes the sampling temperature (released code:
+            1.0).
     """
 
     kl_estimator: Literal["k1", "k2", "k3"] = "k1"

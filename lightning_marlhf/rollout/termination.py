@@ -1,17 +1,17 @@
 """Where macro actions end: one class, one termination condition.
 
-A condition sees the whole rollout (token ids, texts, and, if it asks for them, the reference
-model's log-probabilities) and returns a partition of every row's response tokens. To write one's
-own: subclass `Termination` with one method, `__call__`, and name it in the YAML.
+A condition sees the whole rollout (token ids, texts, and, if it asks for them, the reference model's log-probabilities)
+and returns a partition of every row's response tokens. To write one's own: subclass `Termination` with one method,
+`__call__`, and name it in the YAML.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -19,6 +19,7 @@ from lightning_marlhf.ops import segmentation
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, Range, checked
 from lightning_marlhf.rollout.parser_pool import ParserPool
 from lightning_marlhf.rollout.parsing import Parser
+from lightning_marlhf.rollout.pending import Pending, Ready
 from lightning_marlhf.rollout.token_ends import token_ends
 from lightning_marlhf.types import MacroActions, Rollout
 
@@ -36,9 +37,6 @@ class Termination(ABC):
             tokenizer: the policy's.
         """
 
-    def begin(self, rollout: Rollout) -> None:  # noqa: B027
-        """Start slow work on the CPU when the responses are there; the models run before the cuts are asked for."""
-
     @abstractmethod
     def __call__(self, rollout: Rollout, *, seeds: Int[Tensor, " batch"]) -> MacroActions:
         """Cut every row of ``rollout``.
@@ -46,7 +44,14 @@ class Termination(ABC):
         Args:
             rollout: the responses.
             seeds: one number per row for random conditions; the same row and seed give the same cuts in any batch.
+
+        Returns:
+            The macro actions: every response token belongs to exactly one, and padding to none.
         """
+
+    def submit(self, rollout: Rollout, *, seeds: Int[Tensor, " batch"]) -> Pending[MacroActions]:
+        """Start to cut every row; a condition that is slow on the CPU works while the models run their passes."""
+        return Ready(self(rollout, seeds=seeds))
 
     def __repr__(self) -> str:
         """Name the condition and its settings."""
@@ -61,7 +66,7 @@ class FixedNGram(Termination):
     """Every ``n`` tokens (PAPER: n = 5, on APPS 10).
 
     Args:
-        n: tokens per macro action; 1 is token-level PPO, null one macro action for the whole response.
+        n: Tokens per macro action; 1 is token-level PPO, null one macro action for the whole response.
     """
 
     def __init__(self, n: PositiveInt | None = 5) -> None:
@@ -77,10 +82,10 @@ class RandomizedNGram(Termination):
     """Lengths drawn from a set, each once before any comes again.
 
     Args:
-        lengths: the set; the paper's, or the released code's (1, 2, 3, 5, 10).
-        repeat_times: null shuffles the set and deals it out again and again until the response is covered. The released
-            code shuffles once a multiset that has each length so many times, and what is left over of the response
-            (93 % of 300 tokens, if each length is in it once) is one last macro action.
+        lengths: Set of lengths: the paper's, or the released code's (1, 2, 3, 5, 10).
+        repeat_times: Number of times that each length is in the multiset that the released code shuffles once; what is
+            left over of the response (93 % of 300 tokens, with 1) is one last macro action. null shuffles the set again
+            and again until the response is covered.
     """
 
     def __init__(
@@ -108,8 +113,8 @@ class Perplexity(Termination):
     """Cut where the perplexity of the reference model rises, so that it falls inside each macro action.
 
     Args:
-        boundary: "rise" cuts before the token whose perplexity rose (paper); "released" one token
-            earlier, as the released code does.
+        boundary: Place of the cut: "rise" before the token whose perplexity rose (paper); "released" one token earlier,
+            as the released code does.
     """
 
     needs_logprobs = True
@@ -134,10 +139,11 @@ class Parsing(Termination):
     each row is cut by one rule; `macro/parse_failures` is the share of such rows.
 
     Args:
-        parser: gives the trees.
+        parser: Gives the constituency trees.
         cutoff: C, in policy tokens.
-        fallback_n: tokens per macro action of a response that cannot be parsed.
-        num_processes: that parse while the models run; 0 parses in the training process, after them.
+        fallback_n: Tokens per macro action of a response that cannot be parsed.
+        num_processes: Number of processes that parse while the models run; 0 parses in the training process, after
+            them.
     """
 
     def __init__(
@@ -158,15 +164,28 @@ class Parsing(Termination):
         self._tokenizer = tokenizer
         self._pool.start()
 
-    def begin(self, rollout: Rollout) -> None:
+    def __call__(self, rollout: Rollout, *, seeds: Int[Tensor, " batch"]) -> MacroActions:
+        """Cut where phrases start."""
+        return self.submit(rollout, seeds=seeds).result()
+
+    def submit(self, rollout: Rollout, *, seeds: Int[Tensor, " batch"]) -> Pending[MacroActions]:
         """Send the responses to the processes."""
         ends = token_ends(rollout, self._tokenizer)
         self._pool.submit(list(zip(rollout.texts, ends, strict=True)))
+        return _Phrases(self._pool, rollout.response_mask, self.fallback_n)
 
-    def __call__(self, rollout: Rollout, *, seeds: Int[Tensor, " batch"]) -> MacroActions:
-        """Cut the rollout that `begin` was given."""
-        cuts = self._pool.collect()
-        mask = rollout.response_mask
+
+@dataclass(frozen=True)
+class _Phrases:
+    """Macro actions that the processes of a parser are looking for."""
+
+    pool: ParserPool
+    response_mask: Bool[Tensor, "batch response"]
+    fallback_n: int
+
+    def result(self) -> MacroActions:
+        """Wait for the cuts."""
+        cuts, mask = self.pool.collect(), self.response_mask
         starts = torch.zeros(mask.shape, dtype=torch.bool)
         fixed = list(range(0, mask.shape[1], self.fallback_n))
         for row, cut in enumerate(cuts):

@@ -50,7 +50,7 @@ def position(session, name="ada"):
 
 
 @pytest.mark.parametrize("winner", ["left", "right", "tie"])
-def test_a_verdict_names_the_answer_that_stood_where_the_key_says(make_session, winner, tmp_path):
+def test_a_verdict_names_the_response_that_stood_where_the_key_says(make_session, winner, tmp_path):
     session = make_session(12)
     expected = []
     for _ in range(12):
@@ -84,7 +84,7 @@ def test_sides_are_those_before_the_restart_and_of_the_seed(make_session):
     assert sides(make_session(40)) == sides(make_session(40)) != sides(make_session(40, seed=2))
 
 
-def test_what_the_page_gets_does_not_say_whose_answers_they_are(make_session):
+def test_what_the_page_gets_does_not_say_whose_responses_they_are(make_session):
     session = make_session([Pair("id", "p", "x", "y")])
     view = session.view(session.annotator("ada"))
     assert set(view["pair"]) == {"id", "prompt", "left", "right"}

@@ -134,7 +134,7 @@ def test_verdicts_are_counted_and_agreement_is_over_pairs_that_both_judged(make_
     ]
 
 
-def test_agreement_is_on_answers_not_on_sides(make_session):
+def test_agreement_is_on_responses_not_on_sides(make_session):
     session = make_session(30)
     for name in ("ada", "bob"):
         person = session.annotator(name)

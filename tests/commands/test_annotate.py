@@ -162,7 +162,7 @@ def test_without_the_extra_the_line_says_what_to_install(files, capsys, monkeypa
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-def test_a_browser_shows_hostile_answers_as_text(files, tmp_path):
+def test_a_browser_shows_hostile_responses_as_text(files, tmp_path):
     write(files.a, ("prompt", HOSTILE))
     write(files.b, ("prompt", "\u202ea\r\nb\u200dc\x1b"))
     root = ["--no-sandbox"] if os.geteuid() == 0 else []

@@ -133,7 +133,7 @@ def test_what_is_there_is_not_made_again(sample, monkeypatch):
     assert sample("--n", 3) == 0  # a larger pool begins with the smaller one
 
 
-def test_other_answers_are_kept_unless_told_otherwise(sample, tmp_path, capsys):
+def test_other_responses_are_kept_unless_told_otherwise(sample, tmp_path, capsys):
     assert sample("--n", 2) == 0
     before = (tmp_path / "out/completions/temperature-0.5.jsonl").read_text()
     assert sample("--n", 2, "--seed", 2) == 1

@@ -39,7 +39,7 @@ def result(folder):
     return RMScores.from_dict(json.loads((folder / "rm_score.json").read_text()))
 
 
-def test_models_answer_the_same_prompts_and_are_compared(models, prompts, tmp_path, capsys):
+def test_models_respond_to_the_same_prompts_and_are_compared(models, prompts, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = (models["gemma"], models["gemma2"], "--prompts", prompts, "--num-prompts", 4)
     settings = ("--reward-model", models["rm"], "--max-new-tokens", 4, "--out", out)

@@ -223,7 +223,7 @@ def test_a_row_that_was_cut_in_the_middle_is_judged_again(files):
     assert results(files)["judges"][0]["win_rate"] == 0.75
 
 
-def test_verdicts_on_other_answers_do_not_count(files):
+def test_verdicts_on_other_responses_do_not_count(files):
     with serve(honest) as stub:
         assert run(files, *at(stub)) == 0
         write(files.a, [row(n, BAD, reference=FACTS) for n in range(12)])

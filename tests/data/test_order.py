@@ -92,7 +92,7 @@ def test_held_out_rows_count_once_and_all_ranks_have_as_many(size, ranks):
     counted = []
     for order, rows in zip(orders, dealt, strict=True):
         for batch in range(0, len(rows), 2):
-            counted += rows[batch : batch + 2][: order.counted(2, batch // 2)]
+            counted += rows[batch : batch + 2][: order.num_valid_rows(2, batch // 2)]
     assert sorted(counted) == list(range(size))
 
 

@@ -152,8 +152,7 @@ def responses(folder: Path) -> dict[str, Any]:
     shares = [[0], [1, 2, 3, 4, 5]] if RANKS == 2 else [[0], [1], [2, 3], [4, 5]]
     found: dict[str, Any] = {}
     for gathering in ("rollout", "block"):
-        placement = place(gathering=gathering)
-        policy = placement.policy(str(folder / "policy"), prompts()[1])
+        policy = place(gathering=gathering).build(Policy, str(folder / "policy"), prompts()[1])
         passes = count_passes(policy)
         mine = answer(policy, shares[RANK])
         parts: list[Any] = [None] * RANKS
@@ -212,7 +211,7 @@ def reading(folder: Path) -> dict[str, Any]:
     fsdp.assign = counting
     WeightFiles.read = None  # type: ignore[assignment, method-assign]  # nothing is read whole
     try:
-        policy = place().policy(str(folder / "policy"), prompts()[1])
+        policy = place().build(Policy, str(folder / "policy"), prompts()[1])
     finally:
         fsdp.assign = assign
     parts: list[Any] = [None] * RANKS
@@ -225,7 +224,7 @@ def offloaded(folder: Path) -> dict[str, Any]:
     batch, tokenizer = prompts()
     found = [
         place(offload_frozen=offload)
-        .policy(str(folder / "policy"), tokenizer, learns=False)(
+        .build(Policy, str(folder / "policy"), tokenizer, learns=False)(
             batch.input_ids, batch.attention_mask, num_targets=3, temperature=1.0
         )
         .logprobs.tolist()
@@ -244,7 +243,7 @@ def refused(folder: Path) -> list[str]:
         right = getattr(policy_module, name)
         setattr(policy_module, name, broken)
         try:
-            place().policy(str(folder / "policy"), prompts()[1])
+            place().build(Policy, str(folder / "policy"), prompts()[1])
         except SourceError as error:
             said.append(str(error))
         finally:

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback
 from lightning_marlhf.callbacks.checkpoint import Checkpoint
 from lightning_marlhf.modules import MAPPO, SFT, RewardModel
 from lightning_marlhf.modules.control import KLControl
-from lightning_marlhf.modules.settings import PPO
+from lightning_marlhf.modules.ppo import PPO
 from lightning_marlhf.rollout.generation import SamplingSettings
 from lightning_marlhf.rollout.retries import RetryPolicy
 from lightning_marlhf.rollout.scoring import Ready, RewardModelScorer, TinyTLDRGold
@@ -78,11 +78,11 @@ class ScoresSome(TinyTLDRGold):
         super().__init__("some")
         self.broken, self.rollout, self.asked = broken, rollout, 0
 
-    def submit(self, rollout):
+    def submit(self, rollout, *, evaluating):
         self.asked += 1
         if self.broken and self.asked == self.rollout:
             raise ConnectionError("no route")
-        scores = super().submit(rollout).result()
+        scores = super().submit(rollout, evaluating=evaluating).result()
         names = rollout.prompts.sample_ids
         bad = torch.tensor([zlib.crc32(name.encode()) % 3 == 0 for name in names])
         return Ready(replace(scores, values=scores.values.masked_fill(bad, torch.nan)))
@@ -112,7 +112,9 @@ def unscored(exports: Path, folder: Path, **settings: Any) -> list[dict[str, flo
     """Train MA-PPO where some answers have no score; return the logs."""
     once, control = RetryPolicy(attempts=1), KLControl(target=1.0, horizon=100)
     scorer = ScoresSome(**{k: settings.pop(k) for k in ("broken", "rollout") if k in settings})
-    module = make("ppo", exports, scorer=scorer, auxiliary_scorers=[], patience=once, kl=control)
+    module = make(
+        "ppo", exports, scorer=scorer, auxiliary_scorers=[], retry_policy=once, kl=control
+    )
     return losses(module, "ppo", folder, **settings)
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from lightning_marlhf.models import hf_export, streaming
 from lightning_marlhf.models.checkpoints import last_checkpoint
 from lightning_marlhf.models.network_factory import NetworkFactory
+from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.models.sharded_checkpoint import (
     BrokenCheckpointError,
     ShardedWeights,
@@ -123,7 +124,7 @@ def test_an_index_names_its_own_files_only(saved, part):
 
 
 def test_a_sharded_checkpoint_is_refused_by_a_run_that_is_not(saved, folder, tmp_path):
-    with pytest.raises(ValueError, match=r"last\.ckpt is sharded: go on under .*ShardedStrategy"):
+    with pytest.raises(ValueError, match=r"last\.ckpt is sharded: resume under .*ShardedStrategy"):
         fit(make("ppo", folder), data("ppo"), tmp_path, steps=16, ckpt_path=saved)
 
 
@@ -137,7 +138,7 @@ def test_what_a_sharded_run_exports_is_what_its_checkpoint_streams(
     """Two processes exported after 8 updates; the same weights come from the checkpoint, a few at a time."""
     part(folder, folder / "resumed-two", stop=8, resume=False, **sharded())
     weights = ShardedWeights(folder / "resumed-two/checkpoints/last.ckpt")
-    lm = NetworkFactory(torch.device("meta")).policy(str(folder / "policy"), prompts()[1]).lm
+    lm = NetworkFactory(torch.device("meta")).build(Policy, str(folder / "policy"), prompts()[1]).lm
     monkeypatch.setattr(streaming, "FILE_BYTES", 4096)
     stream = weights_in(weights, lm, prefix="policy.lm.")
     hf_export.export(lm, prompts()[1], tmp_path / "streamed", card={}, weights=stream)
@@ -148,7 +149,7 @@ def test_what_a_sharded_run_exports_is_what_its_checkpoint_streams(
     assert live.keys() == streamed.keys() == load_file(folder / "policy/model.safetensors").keys()
     for name, weight in live.items():
         torch.testing.assert_close(streamed[name], weight, atol=1e-5, rtol=0)
-    reloaded = NetworkFactory(CPU).policy(str(tmp_path / "streamed"), prompts()[1]).lm
-    inline = NetworkFactory(torch.device("meta")).policy(CONFIG, prompts()[1]).lm
+    reloaded = NetworkFactory(CPU).build(Policy, str(tmp_path / "streamed"), prompts()[1]).lm
+    inline = NetworkFactory(torch.device("meta")).build(Policy, CONFIG, prompts()[1]).lm
     assert weights_in(weights, inline, prefix="policy.lm.").sizes == stream.sizes
     assert torch.equal(reloaded.lm_head.weight, streamed["model.embed_tokens.weight"])

@@ -4,9 +4,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.models.sharded_checkpoint import ShardedWeights, read_index
-from tests.distributed.checks import LORA, prompts
+from tests.distributed.checks import LORA
 from tests.distributed.runs import assert_alike, losses, make
+from tests.modules.tiny_runs import data
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +53,10 @@ def test_a_checkpoint_holds_adapters_and_the_critics_head_alone(folder, two, mod
     assert weights == {f"state_dict.{name}" for name in learning}
 
 
-def test_a_checkpoint_streams_what_the_run_exported(folder, two, module, tmp_path, monkeypatch):
+def test_a_checkpoint_streams_what_the_run_exported(folder, two, module, tmp_path):
     streamed = make("ppo", folder, lora=LORA)
-    monkeypatch.setattr(type(streamed), "tokenizer", prompts()[1])
-    streamed.only_shapes = True
-    streamed.configure_model()
+    streamed.data = data("ppo")
+    streamed.build_networks(NetworkFactory(torch.device("meta")))
     streamed.export(tmp_path / "out", card={}, weights=ShardedWeights(folder / "lora.ckpt"))
     module.export(tmp_path / "one", card={})
     found, live, one = (

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_marlhf.models.backbone import load_causal_lm
+from lightning_marlhf.models.loading import load_causal_lm
 from lightning_marlhf.models.policy import Policy
 from tests.distributed.checks import STAGES, answer, prompts
 from tests.distributed.runs import assert_alike, losses, make, unscored

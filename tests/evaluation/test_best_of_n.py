@@ -50,7 +50,7 @@ def test_the_best_of_one_is_the_mean_and_of_all_the_maximum():
     assert last.tolist() == scores.max(axis=1).tolist()
 
 
-def test_the_order_of_the_answers_does_not_matter():
+def test_the_order_of_the_responses_does_not_matter():
     chooser, second = draws(2, 9, ties=True), draws(2, 9, seed=1)
     order = np.random.default_rng(2).permutation(9)
     np.testing.assert_allclose(

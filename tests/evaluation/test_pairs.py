@@ -23,7 +23,7 @@ def completion(prompt, response, sample_id="0"):
     )
 
 
-def test_answers_are_paired_by_prompt_whatever_their_order_and_sample_ids():
+def test_responses_are_paired_by_prompt_whatever_their_order_and_sample_ids():
     a = [completion("p", "a1", "17"), completion("q", "a2", "18")]
     b = [completion("q", "b2", "x"), completion("p", "b1", "y")]
     pairs = pair_completions(a, b).pairs
@@ -33,7 +33,7 @@ def test_answers_are_paired_by_prompt_whatever_their_order_and_sample_ids():
     ]
 
 
-def test_several_answers_to_a_prompt_are_paired_in_their_order_and_have_ids_of_their_own():
+def test_several_responses_to_a_prompt_are_paired_in_their_order_and_have_ids_of_their_own():
     pairing = pair_completions(
         [completion("p", "a1"), completion("p", "a2"), completion("q", "a3")],
         [completion("p", "b1"), completion("r", "b2")],
@@ -51,7 +51,7 @@ def test_a_pair_of_other_texts_has_another_fingerprint_even_where_the_texts_run_
     assert len(prints) == 3
 
 
-def test_a_pair_tells_which_answer_was_cut_off():
+def test_a_pair_tells_which_response_was_cut_off():
     cut_off = replace(completion("p", "b"), ended=False)
     assert pair_completions([completion("p", "a")], [cut_off]).pairs[0].ended == (True, False)
 
@@ -113,7 +113,7 @@ def test_a_larger_draw_holds_the_smaller_and_order_in_the_file_does_not_matter()
     assert set(draw(pairs, 10, seed=2, by_subreddit=False)) != set(small)
 
 
-def test_all_answers_to_a_prompt_are_drawn_together():
+def test_all_responses_to_a_prompt_are_drawn_together():
     pairs = [Pair(f"{n}-{k}", f"p{n}", "a", "b") for n in range(6) for k in range(3)]
     drawn = draw(pairs, 2, seed=0, by_subreddit=False)
     assert sorted(Counter(pair.prompt for pair in drawn).values()) == [3, 3]

@@ -9,7 +9,7 @@ from lightning_marlhf.evaluation.rm_score import mean_interval, summarize_scores
 from lightning_marlhf.records import MeanInterval
 
 
-def test_answers_to_one_prompt_count_as_their_mean():
+def test_responses_to_one_prompt_count_as_their_mean():
     found = summarize_scores({"p": [1.0, 3.0], "q": [6.0]})
     assert found.mean.mean == 4.0  # of 2 and 6
     # answers 1, 3, 6 around 10/3: squares 49/9 + 1/9 + 64/9, over 2

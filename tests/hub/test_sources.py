@@ -10,7 +10,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNot
 from lightning_marlhf.hub import sources
 from lightning_marlhf.hub.sources import SourceError, locate
 from lightning_marlhf.hub.tokenizer import load_tokenizer
-from lightning_marlhf.models.backbone import load_causal_lm
+from lightning_marlhf.models.loading import load_causal_lm
 from tests.strangers import Payload
 
 

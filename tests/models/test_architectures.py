@@ -4,7 +4,7 @@ import pytest
 
 from lightning_marlhf.hub.sources import SourceError
 from lightning_marlhf.models.architectures import PUBLISHED, architecture_of, build_on_meta
-from lightning_marlhf.models.backbone import ModelConfig
+from lightning_marlhf.models.configs import ModelConfig
 
 # As the Hub counts the parameters in the safetensors files; embedding and head are one matrix.
 PARAMETERS = {

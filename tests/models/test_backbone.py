@@ -10,12 +10,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from lightning_marlhf.hub.sources import SourceError
 from lightning_marlhf.hub.tokenizer import load_tokenizer
-from lightning_marlhf.models.backbone import (
-    ModelConfig,
-    load_causal_lm,
-    load_sequence_classifier,
-    position_ids,
-)
+from lightning_marlhf.models.backbone import position_ids
+from lightning_marlhf.models.configs import ModelConfig
+from lightning_marlhf.models.loading import load_causal_lm, load_sequence_classifier
 
 
 def same_weights(a, b):

@@ -3,7 +3,7 @@
 import torch
 from transformers import DynamicCache
 
-from lightning_marlhf.models.cache import RoomyLayer, preallocated_cache
+from lightning_marlhf.models.cache import PreallocatedLayer, preallocated_cache
 
 
 def test_a_step_by_step_pass_equals_one_with_the_growing_cache(family, make_lm, make_rows):
@@ -20,7 +20,7 @@ def test_a_step_by_step_pass_equals_one_with_the_growing_cache(family, make_lm, 
 
 
 def test_steps_write_into_one_buffer(make_lm):
-    layer = RoomyLayer(capacity=4)
+    layer = PreallocatedLayer(capacity=4)
     first, _ = layer.update(torch.zeros(1, 2, 3, 5), torch.zeros(1, 2, 3, 5))
     second, values = layer.update(torch.ones(1, 2, 1, 5), torch.ones(1, 2, 1, 5))
     assert second.shape == values.shape == (1, 2, 4, 5)
@@ -32,4 +32,4 @@ def test_layers_with_a_sliding_window_keep_their_own_kind(make_lm):
     kinds = [
         type(layer).__name__ for layer in preallocated_cache(make_lm("gemma2"), capacity=10).layers
     ]
-    assert sorted(kinds) == ["DynamicSlidingWindowLayer", "RoomyLayer"]
+    assert sorted(kinds) == ["DynamicSlidingWindowLayer", "PreallocatedLayer"]

@@ -18,14 +18,10 @@ from lightning_marlhf.data.tokenizers import character_tokenizer
 from lightning_marlhf.hub.sources import SourceError
 from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.models.architectures import build_on_meta
-from lightning_marlhf.models.backbone import (
-    ModelConfig,
-    context_length,
-    load_causal_lm,
-    load_sequence_classifier,
-)
-from lightning_marlhf.models.configs import build_config
-from lightning_marlhf.models.heads import Critic
+from lightning_marlhf.models.backbone import context_length
+from lightning_marlhf.models.configs import ModelConfig, build_config
+from lightning_marlhf.models.heads import Critic, RewardNetwork
+from lightning_marlhf.models.loading import load_causal_lm, load_sequence_classifier
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.models.policy import Policy
 
@@ -99,8 +95,8 @@ def save_config(folder, config):
 
 def test_an_encoder_decoder_is_refused_by_its_family(tokenizer, tmp_path):
     source = save_config(tmp_path, T5Config())
-    for skeleton in (False, True):
-        said = refused(load_causal_lm, source, tokenizer, skeleton=skeleton)
+    for on_meta in (False, True):
+        said = refused(load_causal_lm, source, tokenizer, on_meta=on_meta)
         assert "no causal language model of model_type 't5'" in said
     assert "'t5'" in refused(load_causal_lm, ModelConfig({"model_type": "t5"}), tokenizer)
 
@@ -110,16 +106,16 @@ def test_code_of_others_is_not_run_and_not_asked_about(tokenizer, tmp_path):
         json.dumps({"model_type": "strange", "auto_map": {"AutoConfig": "code.Config"}})
     )
     (tmp_path / "code.py").write_text("raise SystemExit('ran')")
-    assert "'strange'), which is not run" in refused(load_causal_lm, str(tmp_path), tokenizer)
+    assert "code of its own" in refused(load_causal_lm, str(tmp_path), tokenizer)
 
 
-@pytest.mark.parametrize("skeleton", [False, True])
-def test_quantised_weights_are_refused(skeleton, make_lm, tokenizer, tmp_path):
+@pytest.mark.parametrize("on_meta", [False, True])
+def test_quantised_weights_are_refused(on_meta, make_lm, tokenizer, tmp_path):
     make_lm("llama").save_pretrained(tmp_path)
     settings = json.loads((tmp_path / "config.json").read_text())
     settings["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": 128}
     (tmp_path / "config.json").write_text(json.dumps(settings))
-    said = refused(load_causal_lm, str(tmp_path), tokenizer, skeleton=skeleton)
+    said = refused(load_causal_lm, str(tmp_path), tokenizer, on_meta=on_meta)
     assert str(tmp_path) in said
     assert "gptq" in said.lower()
 
@@ -131,8 +127,8 @@ def test_a_model_with_another_tokenizer_is_refused_and_both_are_named(make_lm, t
     other.save_pretrained(tmp_path / "other")
     given = load_tokenizer(str(tmp_path / "other"))
     for load in (load_causal_lm, load_sequence_classifier):
-        for skeleton in (False, True):
-            said = refused(load, str(tmp_path), given, skeleton=skeleton)
+        for on_meta in (False, True):
+            said = refused(load, str(tmp_path), given, on_meta=on_meta)
             assert f"{tmp_path} has another tokenizer than {tmp_path / 'other'}" in said
             assert "'a' has id 4 here and 9 there" in said
 
@@ -145,8 +141,8 @@ def test_a_model_that_lacks_rows_for_added_tokens_gets_them_and_for_others_is_re
     critic = Critic(load_sequence_classifier(str(tmp_path), large))
     ids = torch.arange(4, 8).expand(2, -1)  # up to "two"
     assert critic(ids, torch.ones_like(ids).bool(), num_targets=3).isfinite().all()
-    for skeleton in (False, True):
-        said = refused(load_sequence_classifier, str(tmp_path), longer, skeleton=skeleton)
+    for on_meta in (False, True):
+        said = refused(load_sequence_classifier, str(tmp_path), longer, on_meta=on_meta)
         assert f"{tmp_path} has embeddings for 6 tokens" in said
         assert "'c' is 6" in said
 
@@ -176,8 +172,8 @@ def test_positions_are_those_that_tokens_can_have(config, expected):
     assert context_length(model) == expected
 
 
-@pytest.mark.parametrize("door", ["critic", "reward_network"])
-def test_an_encoder_is_refused_where_it_would_have_to_learn(door, tokenizer, tmp_path):
+@pytest.mark.parametrize("kind", [Critic, RewardNetwork])
+def test_an_encoder_is_refused_where_it_would_have_to_learn(kind, tokenizer, tmp_path):
     settings = {
         "vocab_size": 40,
         "pad_token_id": 0,
@@ -186,7 +182,7 @@ def test_an_encoder_is_refused_where_it_would_have_to_learn(door, tokenizer, tmp
     for labels in (1, 2):
         config = BertConfig(**settings, num_labels=labels)
         AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
-        said = refused(getattr(NetworkFactory(torch.device("cpu")), door), str(tmp_path), tokenizer)
+        said = refused(NetworkFactory(torch.device("cpu")).build, kind, str(tmp_path), tokenizer)
         assert str(tmp_path) in said
         assert ("BertForSequenceClassification" in said) or ("2 scores" in said)
 

@@ -14,13 +14,11 @@ from transformers import (
 
 from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.hub.tokenizer import load_tokenizer
-from lightning_marlhf.models.backbone import (
-    load_causal_lm,
-    load_sequence_classifier,
-    response_ends,
-)
+from lightning_marlhf.models.backbone import response_ends
 from lightning_marlhf.models.hf_export import export
+from lightning_marlhf.models.loading import load_causal_lm, load_sequence_classifier
 from lightning_marlhf.models.model_card import made_of
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 from tests.published import BOS, END, EOS, GEMMA_TEMPLATE, PAD, publish
 
@@ -93,30 +91,30 @@ def test_sampling_settings_of_a_published_model_do_not_break_the_export(
     assert GenerationConfig.from_pretrained(tmp_path / "export").temperature == 0.6
 
 
-@pytest.mark.parametrize("skeleton", [False, True], ids=["whole", "skeleton"])
-def test_all_tokens_that_end_a_response_come_back(tmp_path, skeleton):
+@pytest.mark.parametrize("on_meta", [False, True], ids=["whole", "on_meta"])
+def test_all_tokens_that_end_a_response_come_back(tmp_path, on_meta):
     """EOS, what the published generation settings name, and the template's end of turn."""
     folder = publish(tmp_path / "published", template=GEMMA_TEMPLATE)
     path = folder / "generation_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": [EOS, 9]}))
     published = load_tokenizer(str(folder))
-    lm = load_causal_lm(str(folder), published, skeleton=skeleton)
+    lm = load_causal_lm(str(folder), published, on_meta=on_meta)
     assert response_ends(lm) == [EOS, END, 9]
-    if not skeleton:
+    if not on_meta:
         export(lm, published, tmp_path / "export", card={})
         settings = GenerationConfig.from_pretrained(tmp_path / "export")
         assert settings.eos_token_id == [EOS, END, 9]
         assert lm.config.eos_token_id == EOS
 
 
-@pytest.mark.parametrize("skeleton", [False, True], ids=["whole", "skeleton"])
-def test_a_pad_token_that_was_found_is_the_export_s(tmp_path, skeleton):
+@pytest.mark.parametrize("on_meta", [False, True], ids=["whole", "on_meta"])
+def test_a_pad_token_that_was_found_is_the_export_s(tmp_path, on_meta):
     folder = publish(tmp_path / "published", pad="<eos>")
     found = load_tokenizer(str(folder))
     assert found.pad_token == "<pad>"
-    lm = load_causal_lm(str(folder), found, skeleton=skeleton)
+    lm = load_causal_lm(str(folder), found, on_meta=on_meta)
     assert lm.config.pad_token_id == lm.generation_config.pad_token_id == PAD
-    if not skeleton:
+    if not on_meta:
         export(lm, found, tmp_path / "export", card={})
         again = load_tokenizer(str(tmp_path / "export"))
         assert again.pad_token_id == PAD
@@ -128,8 +126,8 @@ def test_a_published_model_without_settings_ends_with_eos_alone(tmp_path):
     (folder / "generation_config.json").unlink()
     config = json.loads((folder / "config.json").read_text()) | {"eos_token_id": BOS}  # by mistake
     (folder / "config.json").write_text(json.dumps(config))
-    for skeleton in (False, True):
-        lm = load_causal_lm(str(folder), load_tokenizer(str(folder)), skeleton=skeleton)
+    for on_meta in (False, True):
+        lm = load_causal_lm(str(folder), load_tokenizer(str(folder)), on_meta=on_meta)
         assert response_ends(lm) == [EOS]
         assert lm.generation_config.eos_token_id == EOS
 
@@ -231,7 +229,7 @@ def test_the_snippet_of_a_reward_model_s_card_gives_the_score(tmp_path, monkeypa
     tokenizer = AutoTokenizer.from_pretrained(folder)
     export(published, tokenizer, tmp_path / "rm", card={})
     scorer = RewardModelScorer(str(tmp_path / "rm"))
-    scorer.load("cpu")
+    scorer.load(NetworkFactory(torch.device("cpu")))
     asked = [[{"role": "user", "content": "what i"}]] if chat else None
     expected = scorer.score_texts(["what i"], ["s it?"], [True], asked).item()
     text = (tmp_path / "rm" / "README.md").read_text()

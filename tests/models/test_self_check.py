@@ -161,4 +161,4 @@ def test_a_placed_network_is_checked(make_lm, tokenizer, tmp_path):
     lm = build("recurrent_gemma", PADDING["recurrent_gemma"])
     lm.save_pretrained(tmp_path)
     with pytest.raises(SourceError, match=f"{tmp_path} .*RecurrentGemma.*left"):
-        NetworkFactory(torch.device("cpu")).policy(str(tmp_path), tokenizer)
+        NetworkFactory(torch.device("cpu")).build(Policy, str(tmp_path), tokenizer)

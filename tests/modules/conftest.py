@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lightning_marlhf.modules import MAPPO, SFT, RewardModel
-from lightning_marlhf.modules.settings import PPO
+from lightning_marlhf.modules.ppo import PPO
 from lightning_marlhf.rollout.generation import SamplingSettings
 from lightning_marlhf.rollout.scoring import RewardModelScorer, TinyTLDRGold
 from lightning_marlhf.rollout.termination import FixedNGram

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lightning_marlhf.models.backbone import load_causal_lm, load_sequence_classifier
 from lightning_marlhf.models.heads import RewardNetwork
+from lightning_marlhf.models.loading import load_causal_lm, load_sequence_classifier
 from lightning_marlhf.models.lora import LoRA
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.modules.optimization import Optimization

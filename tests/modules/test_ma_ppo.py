@@ -7,11 +7,10 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from lightning_marlhf.modules.averages import WeightedMeans
 from lightning_marlhf.modules.control import KLControl, KLController, ScoreNormalizer
-from lightning_marlhf.modules.metrics import add_policy_clipping
+from lightning_marlhf.modules.metrics import WeightedMeans, add_policy_clipping
 from lightning_marlhf.modules.optimization import Optimization
-from lightning_marlhf.modules.settings import PPO
+from lightning_marlhf.modules.ppo import PPO
 from lightning_marlhf.rollout.parsing import NoTreeError, Parser
 from lightning_marlhf.rollout.scoring import TinyTLDRGold
 from lightning_marlhf.rollout.settings import Credit, Shaping
@@ -172,7 +171,7 @@ def test_the_critic_s_gradients_are_clipped_to_its_own_norm(make_ppo, tmp_path):
         state = fit(module, data("ppo"), tmp_path, steps=1).optimizers[0].state
         return {
             name: torch.stack([state[w]["exp_avg"].norm() for w in net.parameters()]).norm().item()
-            for name, (net, _) in module.networks().items()
+            for name, net in module.networks().items()
         }
 
     # the first moment after one update is (1 - beta_1) times the clipped gradient

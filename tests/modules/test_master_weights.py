@@ -7,8 +7,7 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 
-from lightning_marlhf.modules.master_weights import MasterAdamW
-from lightning_marlhf.modules.optimization import Optimization
+from lightning_marlhf.modules.optimization import MasterAdamW, Optimization
 from tests.modules.test_training import SaveAndStop
 from tests.modules.tiny_runs import data, fit
 

@@ -5,8 +5,8 @@ import torch
 from lightning.pytorch import Callback
 
 from lightning_marlhf.models.policy import Policy
+from lightning_marlhf.modules.ppo import PPO
 from lightning_marlhf.modules.precision import check_precision
-from lightning_marlhf.modules.settings import PPO
 from tests.modules.tiny_runs import data, fit
 
 STAGES = ("sft", "reward_model", "ppo")
@@ -102,5 +102,5 @@ def test_all_names_of_a_supported_precision_are_taken(precision):
 def test_float64_is_a_dtype_of_weights(make, stage, tmp_path):
     module = make(stage, dtype="float64")
     fit(module, data(stage), tmp_path, steps=1)
-    weights = [x for net, _ in module.networks().values() for x in net.parameters()]
+    weights = [x for net in module.networks().values() for x in net.parameters()]
     assert {weight.dtype for weight in weights} == {torch.float64}

@@ -9,11 +9,11 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 
 from lightning_marlhf.callbacks.guards import NaNGuard
 from lightning_marlhf.hub.reward_input import RewardInput
-from lightning_marlhf.models.backbone import load_sequence_classifier
 from lightning_marlhf.models.heads import RewardNetwork
+from lightning_marlhf.models.loading import load_sequence_classifier
 from lightning_marlhf.modules.base import refuse_other_networks
 from lightning_marlhf.modules.optimization import NonFiniteError, Optimization
-from lightning_marlhf.modules.settings import PPO
+from lightning_marlhf.modules.ppo import PPO
 from tests.modules.tiny_runs import FAST, data, fit
 from tests.saved_tensors import SavedTensors
 
@@ -41,7 +41,7 @@ def make(make_sft, make_reward_model, make_ppo):
 
 def weights(module):
     return torch.cat(
-        [w.detach().flatten() for net, _ in module.networks().values() for w in net.parameters()]
+        [w.detach().flatten() for net in module.networks().values() for w in net.parameters()]
     )
 
 

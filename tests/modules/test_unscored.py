@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from lightning_marlhf.callbacks.guards import KLGuard, NaNGuard
-from lightning_marlhf.modules.base import NothingLearntError
 from lightning_marlhf.modules.control import KLControl
-from lightning_marlhf.modules.settings import PPO
+from lightning_marlhf.modules.ppo import PPO
+from lightning_marlhf.modules.updates import NothingLearntError
 from lightning_marlhf.rollout.retries import RetryPolicy, ScoringError
 from lightning_marlhf.rollout.scoring import Ready, TinyTLDRGold
 from lightning_marlhf.rollout.settings import Shaping
@@ -26,18 +26,18 @@ class Judge(TinyTLDRGold):
         self.failing = failing
         self.asked = 0
 
-    def submit(self, rollout):
+    def submit(self, rollout, *, evaluating):
         self.asked += 1
         if self.asked - 1 in self.failing:
             raise ConnectionError("the judge is away")
-        return super().submit(rollout)
+        return super().submit(rollout, evaluating=evaluating)
 
 
 @pytest.fixture
 def run(make_ppo, tmp_path):
     def fit_with(*failing, rollouts=4, **patience):
         once = RetryPolicy(attempts=1, wait_s=0, **patience)
-        module = make_ppo(scorer=Judge(*failing), auxiliary_scorers=[], patience=once)
+        module = make_ppo(scorer=Judge(*failing), auxiliary_scorers=[], retry_policy=once)
         trainer = fit(module, data("ppo"), tmp_path, steps=2 * rollouts)
         return module, trainer
 
@@ -72,8 +72,8 @@ class Partial(TinyTLDRGold):
         super().__init__(name)
         self.rows, self.number, self.says_so = list(rows), number, says_so
 
-    def submit(self, rollout):
-        scores = super().submit(rollout).result()
+    def submit(self, rollout, *, evaluating):
+        scores = super().submit(rollout, evaluating=evaluating).result()
         values, valid = scores.values.clone(), scores.valid.clone()
         values[self.rows] = self.number
         valid[self.rows] = not self.says_so
@@ -84,7 +84,7 @@ class Partial(TinyTLDRGold):
 @pytest.fixture
 def run_partial(make_ppo, tmp_path):
     def fit_with(scorer, *, steps=1, auxiliary_scorers=(), validate=0, **settings):
-        settings = {"ppo": PPO(minibatches=1), "patience": RetryPolicy(attempts=1)} | settings
+        settings = {"ppo": PPO(minibatches=1), "retry_policy": RetryPolicy(attempts=1)} | settings
         module, keep = (
             make_ppo(scorer=scorer, auxiliary_scorers=list(auxiliary_scorers), **settings),
             Keep(),
@@ -171,12 +171,12 @@ def test_rollouts_without_one_finite_score_end_the_run_and_say_whose_they_were(r
     patience = RetryPolicy(attempts=1, max_skips_in_a_row=2)
     with pytest.raises(
         ScoringError,
-        match=r"gave nan for the answer to tiny-tldr/.* 8 of 8 answers.*; 3 rollouts in a row",
+        match=r"gave nan for the response to tiny-tldr/.* 8 of 8 responses.*; 3 rollouts in a row",
     ):
-        run_partial(Partial(range(8)), steps=3, patience=patience)
+        run_partial(Partial(range(8)), steps=3, retry_policy=patience)
 
 
-def test_a_monitor_s_missing_numbers_are_counted_and_nothing_else_changes(run_partial):
+def test_an_auxiliary_scorer_s_missing_numbers_are_counted_and_nothing_else_changes(run_partial):
     scorer, monitor = TinyTLDRGold("judge"), Partial([0, 3], name="watch")
     module, keep, _ = run_partial(scorer, auxiliary_scorers=[monitor])
     alone, _, _ = run_partial(scorer)
@@ -200,8 +200,8 @@ def test_held_out_answers_without_a_score_are_left_out_and_counted(run_partial):
 
 def test_shares_that_were_logged_once_are_logged_as_zero_when_all_is_well_again(run_partial):
     class Once(Partial):
-        def submit(self, rollout):
-            pending = super().submit(rollout)
+        def submit(self, rollout, *, evaluating):
+            pending = super().submit(rollout, evaluating=evaluating)
             self.rows = []
             return pending
 
@@ -211,8 +211,8 @@ def test_shares_that_were_logged_once_are_logged_as_zero_when_all_is_well_again(
 
 def test_numbers_that_some_answers_have_are_means_over_those_answers(run_partial):
     class Sometimes(TinyTLDRGold):
-        def submit(self, rollout):
-            scores = super().submit(rollout).result()
+        def submit(self, rollout, *, evaluating):
+            scores = super().submit(rollout, evaluating=evaluating).result()
             first, *others = scores.details
             return Ready(replace(scores, details=({**first, "extra": 2.0}, *others)))
 

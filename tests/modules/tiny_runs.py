@@ -6,8 +6,9 @@ import warnings
 from lightning.pytorch import Callback, Trainer
 
 from lightning_marlhf.data import TinyTLDR
-from lightning_marlhf.models.backbone import ModelConfig, load_causal_lm, load_sequence_classifier
+from lightning_marlhf.models.configs import ModelConfig
 from lightning_marlhf.models.hf_export import export
+from lightning_marlhf.models.loading import load_causal_lm, load_sequence_classifier
 from lightning_marlhf.modules.optimization import Optimization
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

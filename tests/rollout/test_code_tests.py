@@ -48,13 +48,15 @@ def test_a_program_is_worth_what_its_tests_say(scorer):
         "while True: pass": -0.6,
         f"Sure:\n```python\n{RIGHT}\n```\nDone.": 1.0,
     }
-    scores = scorer.submit(rollout(*programs)).result()
+    scores = scorer.submit(rollout(*programs), evaluating=False).result()
     torch.testing.assert_close(scores.values, torch.tensor([*programs.values()]))
     assert scores.valid.all()
 
 
 def test_details_say_which_kind_each_program_was_and_its_share_of_tests(scorer):
-    scores = scorer.submit(rollout(RIGHT, "print(3)", "print(1 / 0)", "print(")).result()
+    scores = scorer.submit(
+        rollout(RIGHT, "print(3)", "print(1 / 0)", "print("), evaluating=False
+    ).result()
     kinds = [
         [name for name, value in row.items() if value == 1 and name not in ("code", "code_tests")]
         for row in scores.details
@@ -74,7 +76,7 @@ def test_details_say_which_kind_each_program_was_and_its_share_of_tests(scorer):
     ],
 )
 def test_a_problem_without_usable_tests_is_no_reward_and_no_free_pass(scorer, tests):
-    scores = scorer.submit(rollout(RIGHT, tests=tests)).result()
+    scores = scorer.submit(rollout(RIGHT, tests=tests), evaluating=False).result()
     assert scores.valid.tolist() == [False]
     assert all(math.isnan(value) for value in scores.details[0].values())
 
@@ -89,7 +91,7 @@ def test_a_row_without_a_score_is_recorded_without_one():
 
 @pytest.mark.parametrize("completion", ["", "# no idea\n", "```python\n# no idea\n```\n"])
 def test_an_empty_program_is_worth_no_more_than_a_crash(scorer, completion):
-    scores = scorer.submit(rollout(completion)).result()
+    scores = scorer.submit(rollout(completion), evaluating=False).result()
     assert scores.values.tolist() == pytest.approx([-0.6])
     assert scores.details[0]["code_runtime"] == 1
     assert scores.details[0]["code_tests"] == 0
@@ -98,7 +100,7 @@ def test_an_empty_program_is_worth_no_more_than_a_crash(scorer, completion):
 def test_as_released_an_empty_program_is_merely_wrong():
     scorer = CodeTestScorer(workers=1, empty_is_error=False)
     try:
-        scores = scorer.submit(rollout("# no idea\n")).result()
+        scores = scorer.submit(rollout("# no idea\n"), evaluating=False).result()
     finally:
         scorer.close()
     assert scores.values.tolist() == pytest.approx([-0.3])
@@ -107,16 +109,16 @@ def test_as_released_an_empty_program_is_merely_wrong():
 def test_a_function_is_found_before_its_own_test(scorer):
     answer = "```python\ndef add(a, b):\n    return a + b\n```\nTest:\n```python\nprint(add(1, 2))\n```\n"
     tests = {"inputs": [[1, 2]], "outputs": [3], "fn_name": "add"}
-    assert scorer.submit(rollout(answer, tests=tests)).result().values.tolist() == [1.0]
+    scores = scorer.submit(rollout(answer, tests=tests), evaluating=False).result()
+    assert scores.values.tolist() == [1.0]
 
 
 def test_training_looks_at_the_first_tests_alone_and_evaluation_at_all():
     first_two = "s = input(); print({'1 2': 3, '3 4': 7}.get(s, 'no'))"
     scorer = CodeTestScorer(workers=1, max_tests=2)
     try:
-        (training,) = scorer.submit(rollout(first_two)).result().values.tolist()
-        scorer.evaluating = True
-        (evaluation,) = scorer.submit(rollout(first_two)).result().values.tolist()
+        (training,) = scorer.submit(rollout(first_two), evaluating=False).result().values.tolist()
+        (evaluation,) = scorer.submit(rollout(first_two), evaluating=True).result().values.tolist()
     finally:
         scorer.close()
     assert training == pytest.approx(1.0)
@@ -125,10 +127,8 @@ def test_training_looks_at_the_first_tests_alone_and_evaluation_at_all():
 
 def test_training_stops_at_the_first_error_and_evaluation_does_not(scorer):
     one_error = "if (s := input()) == '1 2': 1 / 0\nprint(sum(map(int, s.split())))"
-    (training,) = scorer.submit(rollout(one_error)).result().details
-    scorer.evaluating = True
-    (evaluation,) = scorer.submit(rollout(one_error)).result().details
-    scorer.evaluating = False
+    (training,) = scorer.submit(rollout(one_error), evaluating=False).result().details
+    (evaluation,) = scorer.submit(rollout(one_error), evaluating=True).result().details
     assert training["code"] == evaluation["code"] == -0.6
     assert (training["code_tests"], evaluation["code_tests"]) == (0, 0.75)
 
@@ -144,7 +144,7 @@ def test_an_error_decides_before_an_earlier_wrong_answer():
 
 def test_a_scorer_can_be_used_again_after_it_was_closed(scorer):
     scorer.close()
-    assert scorer.submit(rollout(RIGHT)).result().values.tolist() == [1.0]
+    assert scorer.submit(rollout(RIGHT), evaluating=False).result().values.tolist() == [1.0]
 
 
 def test_a_reference_of_another_task_is_refused():

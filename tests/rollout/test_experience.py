@@ -19,7 +19,7 @@ from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
 from lightning_marlhf.rollout.scoring import Ready, Scorer, Scores
 from lightning_marlhf.rollout.settings import Credit, Shaping
 from lightning_marlhf.rollout.termination import FixedNGram, Perplexity
-from lightning_marlhf.types import Prompts, Rollout
+from lightning_marlhf.types import Prompts
 
 
 class CountsTokens(Scorer):
@@ -30,7 +30,7 @@ class CountsTokens(Scorer):
     def __init__(self, *, blind_to=()):
         self.blind_to = blind_to
 
-    def submit(self, rollout):
+    def submit(self, rollout, *, evaluating):
         lengths = rollout.response_mask.sum(dim=1).float()
         valid = torch.tensor([name not in self.blind_to for name in rollout.prompts.sample_ids])
         return Ready(Scores(lengths, valid, tuple({"length": n} for n in lengths.tolist())))
@@ -78,7 +78,7 @@ def collect(tokenizer, make_lm, make_classifier):
     return collect
 
 
-def test_token_rewards_are_the_price_of_kl_and_the_score_on_the_last_token(collect):
+def test_token_rewards_are_the_kl_penalty_and_the_score_on_the_last_token(collect):
     experience = collect(beta=0.1)
     mask = experience.rollout.response_mask
     expected = -0.1 * (experience.old_logprobs - experience.ref_logprobs) * mask
@@ -159,8 +159,8 @@ def test_responses_without_a_valid_score_teach_nothing_and_keep_their_tokens(col
 @pytest.mark.parametrize("nothing", [float("nan"), float("inf")])
 def test_whitening_leaves_out_rows_without_a_valid_score_whatever_stands_there(collect, nothing):
     class Nothing(CountsTokens):
-        def submit(self, rollout):
-            scores = super().submit(rollout).result()
+        def submit(self, rollout, *, evaluating):
+            scores = super().submit(rollout, evaluating=evaluating).result()
             return Ready(replace(scores, values=scores.values.where(scores.valid, nothing)))
 
     experience = collect(scorer=Nothing(blind_to=("row bcd",)))
@@ -182,21 +182,20 @@ def test_perplexity_termination_gets_the_reference_s_log_probabilities_at_temper
 
 
 @pytest.mark.parametrize(
-    ("shaping", "expected"),
+    ("shaping", "expected", "expected_clamped"),
     [
-        (Shaping(), [4.0, -6.0]),
-        (Shaping(clamp=2.5), [2.5, -2.5]),
-        (Shaping(missing_eos_penalty=1.0), [4.0, -7.0]),
-        (Shaping(normalize=True, clamp=2.5, missing_eos_penalty=1.0), [2.0, -3.5]),
+        (Shaping(), [4.0, -6.0], None),
+        (Shaping(clamp=2.5), [2.5, -2.5], [True, True]),
+        (Shaping(missing_eos_penalty=1.0), [4.0, -7.0], None),
+        (Shaping(normalize=True, clamp=2.5, missing_eos_penalty=1.0), [2.0, -3.5], [False, True]),
     ],
 )
-def test_scores_are_normalised_then_clamped_then_penalised(shaping, expected):
-    width = torch.ones(2, 1, dtype=torch.long)
-    batch = Prompts(width, width.bool(), ("a", "b"), ("", ""), (None, None))
-    rollout = Rollout(batch, width, width.bool(), ("", ""), torch.tensor([True, False]))
+def test_scores_are_normalised_then_clamped_then_penalised(shaping, expected, expected_clamped):
+    ended = torch.tensor([True, False])
     scores = Scores(torch.tensor([4.0, -6.0]), torch.tensor([True, True]), ({}, {}))
-    shaped = shape_scores(scores, rollout, shaping=shaping, normalize=lambda x, valid: x / 2)
+    shaped, clamped = shape_scores(scores, ended, shaping=shaping, normalize=lambda x, valid: x / 2)
     assert shaped.tolist() == expected
+    assert (None if clamped is None else clamped.tolist()) == expected_clamped
 
 
 def test_discounting_per_token_and_per_macro_action_agree_only_without_discount(collect):
@@ -231,16 +230,18 @@ def test_a_termination_begins_its_work_before_the_models_run(collect, monkeypatc
     events = []
 
     class Slow(FixedNGram):
-        def begin(self, rollout):
-            events.append(("begin", rollout.texts))
+        def submit(self, rollout, *, seeds):
+            events.append(("submit", rollout.texts))
+            self.rollout, self.seeds = rollout, seeds
+            return self
 
-        def __call__(self, rollout, *, seeds):
-            events.append(("cut", rollout.texts))
-            return super().__call__(rollout, seeds=seeds)
+        def result(self):
+            events.append(("result", self.rollout.texts))
+            return self(self.rollout, seeds=self.seeds)
 
     monkeypatch.setattr(
         "lightning_marlhf.rollout.experience.state_values",
         lambda *args, **kwargs: events.append("values") or state_values(*args, **kwargs),
     )
     texts = collect(termination=Slow(n=3)).rollout.texts
-    assert events == [("begin", texts), "values", ("cut", texts)]
+    assert events == [("submit", texts), "values", ("result", texts)]

@@ -12,8 +12,11 @@ from transformers import (
 
 from lightning_marlhf.data.tokenizers import character_tokenizer
 from lightning_marlhf.hub.sources import SourceError
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 from lightning_marlhf.types import Prompts, Rollout
+
+CPU = NetworkFactory(torch.device("cpu"))
 
 SIZES = {
     "vocab_size": 40,
@@ -78,7 +81,7 @@ def own_logits(folder, text):
 
 def scorer(folder, **settings):
     made = RewardModelScorer(folder, **settings)
-    made.load("cpu")
+    made.load(CPU)
     return made
 
 
@@ -97,14 +100,14 @@ def test_an_encoder_scores_the_policys_answers_by_their_texts(family, tmp_path):
     folder = publish(tmp_path, family)
     tokenizer = character_tokenizer(LETTERS)
     made = RewardModelScorer(folder)
-    made.prepare(tokenizer=tokenizer, device=torch.device("cpu"))
+    made.prepare(tokenizer=tokenizer, network_factory=CPU)
     ids = torch.tensor(
         [[*tokenizer("a man.", add_special_tokens=False).input_ids, tokenizer.eos_token_id]]
     )
     prompt = torch.tensor([tokenizer("who? ").input_ids])
     prompts = Prompts(prompt, torch.ones_like(prompt).bool(), ("x",), ("who? ",), ({},))
     rollout = Rollout(prompts, ids, torch.ones_like(ids).bool(), ("a man.",), torch.tensor([True]))
-    values = made.submit(rollout).result().values
+    values = made.submit(rollout, evaluating=False).result().values
     torch.testing.assert_close(values, own_logits(folder, "who? a man.")[:1], atol=1e-5, rtol=1e-4)
 
 

@@ -28,7 +28,7 @@ class Flaky(Scorer):
     def __init__(self, *plan):
         self.plan = list(plan)
 
-    def submit(self, rollout):
+    def submit(self, rollout, *, evaluating):
         now = self.plan.pop(0)
         if now == "submit":
             raise ConnectionError("no route")
@@ -49,7 +49,7 @@ def naps(monkeypatch):
 def test_a_scorer_that_raises_is_asked_again_after_ever_longer_waits(naps):
     scorer = Flaky("submit", TimeoutError("too slow"), "submit", "answer")
     persistent = RetryingScorer(scorer, RetryPolicy(attempts=4, wait_s=0.5))
-    assert persistent.submit(ROLLOUT).result().values.tolist() == [1, 1]
+    assert persistent.submit(ROLLOUT, evaluating=False).result().values.tolist() == [1, 1]
     assert naps == [0.5, 1.0, 2.0]
     assert scorer.plan == []
 
@@ -57,7 +57,7 @@ def test_a_scorer_that_raises_is_asked_again_after_ever_longer_waits(naps):
 def test_after_the_last_attempt_it_is_given_up_with_what_was_wrong(naps):
     persistent = RetryingScorer(Flaky("submit", "submit", "answer"), RetryPolicy(attempts=2))
     with pytest.raises(ScoringError, match=r"scorer judge failed in attempt 2 of 2: .*no route"):
-        persistent.submit(ROLLOUT).result()
+        persistent.submit(ROLLOUT, evaluating=False).result()
     assert naps == [1.0]
 
 
@@ -65,10 +65,10 @@ def test_a_mistake_in_the_settings_is_raised_at_once_until_there_was_an_answer(n
     wrong = ValueError("expected prompts of problems")
     persistent = RetryingScorer(Flaky(wrong, "answer", wrong, "answer"), RetryPolicy())
     with pytest.raises(ValueError, match="scorer judge: expected prompts of problems"):
-        persistent.submit(ROLLOUT).result()
+        persistent.submit(ROLLOUT, evaluating=False).result()
     assert naps == []
-    assert persistent.submit(ROLLOUT).result().values.tolist() == [1, 1]
-    assert persistent.submit(ROLLOUT).result().values.tolist() == [
+    assert persistent.submit(ROLLOUT, evaluating=False).result().values.tolist() == [1, 1]
+    assert persistent.submit(ROLLOUT, evaluating=False).result().values.tolist() == [
         1,
         1,
     ]  # a strange answer this time: asked again
@@ -80,7 +80,9 @@ def test_all_ranks_give_a_rollout_up_together(naps):
         return failed + 1.0
 
     for scorer, match in ((Flaky("answer"), "of another process"), (Flaky("submit"), "no route")):
-        pending = [RetryingScorer(scorer, RetryPolicy(attempts=1)).submit(ROLLOUT)]
+        pending = [
+            RetryingScorer(scorer, RetryPolicy(attempts=1)).submit(ROLLOUT, evaluating=False)
+        ]
         with pytest.raises(ScoringError, match=match):
             wait_for_all(pending, all_reduce_sum=other_rank_failed, device=torch.device("cpu"))
 
@@ -96,18 +98,20 @@ class Gives(Scorer):
     def __init__(self, scores):
         self.scores = scores
 
-    def submit(self, rollout):
+    def submit(self, rollout, *, evaluating):
         return Ready(self.scores)
 
 
 def ask(scores):
     scorer = RetryingScorer(Gives(scores), RetryPolicy(attempts=1))
-    return scorer.submit(ROLLOUT).result()
+    return scorer.submit(ROLLOUT, evaluating=False).result()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_score_that_is_no_finite_number_is_invalid_and_scorer_and_prompt_are_named(bad):
-    with pytest.warns(UserWarning, match=f"scorer judge gave {bad} for the answer to 1 .* 1 of 2 "):
+    with pytest.warns(
+        UserWarning, match=f"scorer judge gave {bad} for the response to 1 .* 1 of 2 "
+    ):
         scores = ask(
             Scores(torch.tensor([2.0, bad]), SCORES.valid, ({"judge": 2.0, "x": bad},) * 2)
         )
@@ -139,7 +143,7 @@ def test_whole_numbers_lists_and_graphs_are_scores_too():
     ("scores", "match"),
     [
         ([1.0, 1.0], "expected Scores, got list"),
-        (replace(SCORES, values=torch.ones(3)), r"each of 2 answers, got \[3\], \[2\] and 2"),
+        (replace(SCORES, values=torch.ones(3)), r"each of 2 responses, got \[3\], \[2\] and 2"),
         (replace(SCORES, values=torch.ones(2, 1)), r"got \[2, 1\], \[2\] and 2"),
         (replace(SCORES, valid=torch.ones(1, dtype=torch.bool)), r"got \[2\], \[1\] and 2"),
         (replace(SCORES, valid=torch.ones(2)), r"expected valid to be bool, got torch\.float32"),
@@ -150,16 +154,16 @@ def test_whole_numbers_lists_and_graphs_are_scores_too():
         (replace(SCORES, details=({}, {"kl": 9.0})), r"details are called \['kl'\]"),
     ],
 )
-def test_what_is_not_one_number_for_each_answer_is_refused_by_the_scorer_s_name(scores, match):
+def test_what_is_not_one_number_for_each_response_is_refused_by_the_scorer_s_name(scores, match):
     with pytest.raises(ValueError, match=f"scorer judge: .*{match}"):
         ask(scores)
 
 
 def test_scores_that_were_forgotten_to_be_made_pending_are_refused():
     scorer = RetryingScorer(Gives(None), RetryPolicy(attempts=1))
-    scorer.scorer.submit = lambda rollout: [1.0, 1.0]
+    scorer.scorer.submit = lambda rollout, evaluating: [1.0, 1.0]
     with pytest.raises(ValueError, match=r"scorer judge: expected pending scores.* got list"):
-        scorer.submit(ROLLOUT).result()
+        scorer.submit(ROLLOUT, evaluating=False).result()
 
 
 def test_a_mistake_on_one_rank_ends_the_run_on_all(naps):
@@ -174,7 +178,9 @@ def test_a_mistake_on_one_rank_ends_the_run_on_all(naps):
         (Flaky(ValueError("no facts")), ValueError, "scorer judge: no facts"),
         (Flaky("answer"), ScoringError, "of another process"),
     ):
-        pending = [RetryingScorer(scorer, RetryPolicy(attempts=1)).submit(ROLLOUT)]
+        pending = [
+            RetryingScorer(scorer, RetryPolicy(attempts=1)).submit(ROLLOUT, evaluating=False)
+        ]
         with pytest.raises(error, match=match) as caught:
             wait_for_all(pending, all_reduce_sum=together, device=torch.device("cpu"))
     assert caught.value.final

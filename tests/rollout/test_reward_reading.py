@@ -10,7 +10,7 @@ from lightning_marlhf.data import Preferences
 from lightning_marlhf.data.tokenizers import character_tokenizer
 from lightning_marlhf.hub.chat import RefusedDialogueError
 from lightning_marlhf.hub.reward_input import RewardInput
-from lightning_marlhf.rollout.reward_reading import Answered, RewardReader, speak_alike
+from lightning_marlhf.rollout.reward_reading import Answered, RewardReader, same_vocabulary
 from tests.published import EOS, GEMMA_TEMPLATE, byte_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
@@ -163,12 +163,12 @@ def test_ids_of_another_tokenizer_are_set_aside(shift):
         assert read.read([plain._replace(ids=ids)]) == read.read([plain])
 
 
-def test_tokenizers_speak_alike_whose_tokens_ends_and_bos_are_the_same_whatever_their_templates():
+def test_tokenizers_have_the_same_vocabulary_whose_tokens_ends_and_bos_are_the_same_whatever_their_templates():
     own = byte_tokenizer()
-    assert speak_alike(own, byte_tokenizer(pad="<eos>", template=GEMMA_TEMPLATE))
+    assert same_vocabulary(own, byte_tokenizer(pad="<eos>", template=GEMMA_TEMPLATE))
     without_bos, ends_turns, grown = byte_tokenizer(), byte_tokenizer(), byte_tokenizer()
     without_bos.backend_tokenizer.post_processor = processors.ByteLevel()
     ends_turns.eos_token = "<end_of_turn>"
     grown.add_tokens(["<more>"])
     others = [without_bos, ends_turns, grown, character_tokenizer("ab")]
-    assert [speak_alike(own, other) for other in others] == [False] * 4
+    assert [same_vocabulary(own, other) for other in others] == [False] * 4

@@ -9,11 +9,15 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from lightning_marlhf.data.tokenizers import character_tokenizer
 from lightning_marlhf.hub.sources import SourceError
-from lightning_marlhf.models.backbone import ModelConfig, load_sequence_classifier
+from lightning_marlhf.models.configs import ModelConfig
 from lightning_marlhf.models.hf_export import export
+from lightning_marlhf.models.loading import load_sequence_classifier
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.rollout.scoring import RewardModelScorer, TinyTLDRGold
 from lightning_marlhf.types import Prompts, Rollout
 from tests.published import GEMMA_TEMPLATE, byte_tokenizer, publish
+
+CPU = NetworkFactory(torch.device("cpu"))
 
 CONFIG = {
     "model_type": "llama",
@@ -44,8 +48,8 @@ def rollout(tokenizer, *, response="ab", ended=True, left_padding=0):
 
 def score(folder, tokenizer, **settings):
     scorer = RewardModelScorer(folder)
-    scorer.prepare(tokenizer=tokenizer, device=torch.device("cpu"))
-    return scorer.submit(rollout(tokenizer, **settings)).result(), scorer
+    scorer.prepare(tokenizer=tokenizer, network_factory=CPU)
+    return scorer.submit(rollout(tokenizer, **settings), evaluating=False).result(), scorer
 
 
 @pytest.mark.parametrize("ended", [True, False])
@@ -70,12 +74,12 @@ def test_left_padding_changes_no_score(tmp_path):
 def test_gold_reads_texts_and_references():
     tokenizer = character_tokenizer("mybos. ")
     answer = rollout(tokenizer, response="my boss.")
-    assert TinyTLDRGold().submit(answer).result().values.tolist() == [1.0]
+    assert TinyTLDRGold().submit(answer, evaluating=False).result().values.tolist() == [1.0]
 
 
 def published_scorer(folder, **settings):
     scorer = RewardModelScorer(str(folder), **settings)
-    scorer.load(torch.device("cpu"))
+    scorer.load(CPU)
     return scorer
 
 
@@ -127,8 +131,8 @@ def test_with_a_chat_template_even_a_policy_of_the_same_tokenizer_is_read_as_tex
     folder = publish(tmp_path, "reward_model", template=GEMMA_TEMPLATE)
     tokenizer = byte_tokenizer()
     scorer = RewardModelScorer(str(folder), chat_template=True)
-    scorer.prepare(tokenizer=tokenizer, device=torch.device("cpu"))
-    scores = scorer.submit(rollout(tokenizer, response="it")).result()
+    scorer.prepare(tokenizer=tokenizer, network_factory=CPU)
+    scores = scorer.submit(rollout(tokenizer, response="it"), evaluating=False).result()
     assert scorer.same_tokenizer
     torch.testing.assert_close(scores.values, scorer.score_texts(["ba"], ["it"], [True]))
 
@@ -146,9 +150,9 @@ def test_a_policy_that_ends_otherwise_is_scored_by_what_it_sampled(tmp_path):
     scorer = RewardModelScorer(str(publish(tmp_path, "reward_model")))
     tokenizer = byte_tokenizer()
     tokenizer.eos_token = "<end_of_turn>"  # an instruct model, and a reward model of its base
-    scorer.prepare(tokenizer=tokenizer, device=torch.device("cpu"))
+    scorer.prepare(tokenizer=tokenizer, network_factory=CPU)
     asked = chat_rollout(tokenizer, messages=None)
-    scores = scorer.submit(asked).result().values
+    scores = scorer.submit(asked, evaluating=False).result().values
     assert not scorer.same_tokenizer
     torch.testing.assert_close(scores, scorer._forward(asked.input_ids, asked.attention_mask))
 
@@ -166,8 +170,8 @@ def test_a_chat_model_takes_ids_from_its_own_template_and_messages_from_another(
     asked = chat_rollout(same, messages=[USER])
     scores = []
     for tokenizer in (same, other):
-        scorer.prepare(tokenizer=tokenizer, device=torch.device("cpu"))
-        scores.append(scorer.submit(asked).result().values.item())
+        scorer.prepare(tokenizer=tokenizer, network_factory=CPU)
+        scores.append(scorer.submit(asked, evaluating=False).result().values.item())
     ids, mask = asked.input_ids, asked.attention_mask
     dialogue = (
         "<bos><start_of_turn>user\nwhat is it?<end_of_turn>\n"
@@ -183,16 +187,18 @@ def test_a_dialogue_that_the_reward_model_s_template_refuses_has_no_score_and_co
 ):
     scorer = RewardModelScorer(str(publish(tmp_path, "reward_model", template=GEMMA_TEMPLATE)))
     tokenizer = byte_tokenizer(template="x")
-    scorer.prepare(tokenizer=tokenizer, device=torch.device("cpu"))
+    scorer.prepare(tokenizer=tokenizer, network_factory=CPU)
     system = {"role": "system", "content": "it is"}
     fine, refused = ([USER], [system, USER])
     one = chat_rollout(tokenizer, messages=fine).rows([0, 0, 0])
     mixed = replace(one, prompts=replace(one.prompts, messages=(fine, refused, None)))
     with pytest.warns(UserWarning, match="1 of 3 dialogues have no score"):
-        scores = scorer.submit(mixed).result().values
+        scores = scorer.submit(mixed, evaluating=False).result().values
     assert scores.isnan().tolist() == [False, True, False]
     alone = [
-        scorer.submit(chat_rollout(tokenizer, messages=each)).result().values.item()
+        scorer.submit(chat_rollout(tokenizer, messages=each), evaluating=False)
+        .result()
+        .values.item()
         for each in (fine, None)
     ]
     assert scores[[0, 2]].tolist() == pytest.approx(alone, abs=1e-5)
@@ -223,8 +229,8 @@ def test_a_response_beyond_the_context_has_no_score_and_costs_no_other_and_no_pa
 ):
     scorer = RewardModelScorer(reward_model(tmp_path / "rm", "ab"))
     tokenizer = character_tokenizer("ba" if other_tokenizer else "ab")
-    scorer.prepare(tokenizer=tokenizer, device=torch.device("cpu"))
-    alone = scorer.submit(rollout(tokenizer)).result().values.item()
+    scorer.prepare(tokenizer=tokenizer, network_factory=CPU)
+    alone = scorer.submit(rollout(tokenizer), evaluating=False).result().values.item()
     passes = []
     scorer.network.register_forward_hook(lambda *_: passes.append(1))
     scorer.network.classifier.config.max_position_embeddings = 8
@@ -238,7 +244,7 @@ def test_a_response_beyond_the_context_has_no_score_and_costs_no_other_and_no_pa
     both = replace(both, response_mask=mask, response_ids=ids, texts=tuple(texts))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        scores = scorer.submit(both).result().values
+        scores = scorer.submit(both, evaluating=False).result().values
     assert scores.isnan().tolist() == long
     assert scores[~scores.isnan()].tolist() == pytest.approx([alone] * long.count(False), abs=1e-6)
     assert len(said) == any(long)

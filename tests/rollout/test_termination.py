@@ -131,9 +131,7 @@ def cut(rows, parser, **settings):
     rollout = rollout_of_pieces(tokenizer, *rows)
     condition = Parsing(parser, num_processes=0, **settings)
     condition.prepare(tokenizer=tokenizer)
-    condition.begin(rollout)
-    seeds = torch.arange(len(rows))
-    return rollout, condition(rollout, seeds=seeds)
+    return rollout, condition(rollout, seeds=torch.arange(len(rows)))
 
 
 def starts(actions):

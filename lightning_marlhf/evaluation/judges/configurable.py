@@ -12,6 +12,7 @@ from lightning_marlhf.evaluation.judges.by_score import GoldJudge, RewardModelJu
 from lightning_marlhf.evaluation.judges.cache import Cache, default_path
 from lightning_marlhf.evaluation.judges.endpoint import Endpoint
 from lightning_marlhf.evaluation.judges.language_model import LanguageModelJudge
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.ranges import NonNegative, PositiveInt, checked
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 
@@ -52,7 +53,7 @@ class JudgeByRewardModel(RewardModelJudge):
 
     def prepare(self, device: torch.device) -> None:
         """Load the reward model."""
-        self._to_load.load(device)
+        self._to_load.load(NetworkFactory(device))
 
 
 @checked

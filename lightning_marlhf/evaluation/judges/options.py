@@ -35,6 +35,10 @@ class JudgeOptions(LoadOptions):
             (run directory, export/ folder, .ckpt of a run, Hugging Face folder or Hub id; MODEL#LABEL names the label
             whose logit is the score); gold: the exact score of tiny TL;DR; human:FILE: verdicts that annotate wrote.
             Several judges are compared with each other.
+        task: Task whose instructions a language model reads.
+        orders: Order in which a language model sees each pair. both (default): in both, and a is better where it is
+            preferred twice; one: in one, drawn by --seed.
+        seed: Seed of prompts, orders and intervals (default: 0).
         key_variable: Environment variable with the key of the language model's server (default: OPENAI_API_KEY, which
             is sent to no BASE_URL unless named here).
         temperature: Sampling temperature of the language model; null: the server's own, for models that allow no
@@ -56,6 +60,9 @@ class JudgeOptions(LoadOptions):
     """
 
     judge: list[str]
+    task: Task = "general"
+    orders: Literal["both", "one"] | None = None
+    seed: int | None = None
     key_variable: str | None = None
     temperature: NonNegative | None = 0.0
     max_tokens: PositiveInt = 512
@@ -91,43 +98,21 @@ class JudgeOptions(LoadOptions):
         return Budget(max_calls=self.max_calls, max_usd=self.max_usd, price=price)
 
 
-@dataclass(frozen=True, kw_only=True)
-class JudgingProtocol:
-    """What is asked about a pair, and how often.
-
-    Attributes:
-        task: Task whose instructions a language model reads.
-        orders: Whether a language model sees each pair in both orders, or in one drawn by the seed.
-        seed: Seed of the order.
-    """
-
-    task: Task
-    orders: Literal["both", "one"]
-    seed: int
-
-
 def make_judge(
-    spec: str,
-    options: JudgeOptions,
-    protocol: JudgingProtocol,
-    *,
-    budget: Budget,
-    stack: ExitStack,
-    exporter: "Exporter",
+    spec: str, options: JudgeOptions, *, budget: Budget, stack: ExitStack, exporter: "Exporter"
 ) -> Judge:
     """Build a judge.
 
     Args:
         spec: The judge as the user names it.
         options: How it judges.
-        protocol: What it is asked.
         budget: Limits of requests.
         stack: Holds the files that the judge needs open.
         exporter: Makes the folder of a checkpoint that is named as a reward model.
     """
     kind, name = _split(spec)
     if kind == "openai":
-        return make_language_model(spec, options, protocol, budget=budget, stack=stack)
+        return make_language_model(spec, options, budget=budget, stack=stack)
     if kind == "gold":
         return GoldJudge()
     if kind == "human":
@@ -145,7 +130,7 @@ def make_judge(
 
 
 def make_language_model(
-    spec: str, options: JudgeOptions, protocol: JudgingProtocol, *, budget: Budget, stack: ExitStack
+    spec: str, options: JudgeOptions, *, budget: Budget, stack: ExitStack
 ) -> LanguageModelJudge:
     """Build a judge that asks a language model; see `make_judge`."""
     model, _, url = _split(spec)[1].partition("@")
@@ -160,11 +145,11 @@ def make_language_model(
     )
     return LanguageModelJudge(
         endpoint,
-        instructions.load(protocol.task),
+        instructions.load(options.task),
         cache=stack.enter_context(Cache(options.cache or default_path())),
         budget=budget,
-        orders=protocol.orders,
-        seed=protocol.seed,
+        orders=options.orders or "both",
+        seed=options.seed or 0,
         concurrency=options.concurrency,
         offline=options.reparse,
     )

@@ -4,11 +4,13 @@ import json
 import math
 
 import pytest
+import torch
 
 from lightning_marlhf.evaluation.judges import by_score
 from lightning_marlhf.evaluation.judges.base import JudgeError
 from lightning_marlhf.evaluation.judges.by_score import GoldJudge, RewardModelJudge
 from lightning_marlhf.evaluation.pairs import Pair
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 from tests.published import publish
 
@@ -51,7 +53,7 @@ def test_gold_judges_nothing_but_tiny_tldr(reference):
 def scorer(tmp_path_factory):
     folder = publish(tmp_path_factory.mktemp("rm") / "rm", "reward_model", pad="<eos>")
     scorer = RewardModelScorer(str(folder))
-    scorer.load("cpu")
+    scorer.load(NetworkFactory(torch.device("cpu")))
     return scorer
 
 
@@ -66,14 +68,14 @@ def test_a_reward_model_prefers_the_higher_score(scorer):
     assert {v.judge for v in verdicts} == {"rm:x"}
 
 
-def test_an_answer_that_was_cut_off_is_scored_without_eos(scorer):
+def test_a_response_that_was_cut_off_is_scored_without_eos(scorer):
     pair = Pair("1-0", "p", "it is", "it is a cat", ended=(True, False))
     scores = json.loads(next(RewardModelJudge(scorer, name="x").judge([pair])).raw)
     expected = scorer.score_texts(["p"] * 2, [pair.a, pair.b], [True, False]).tolist()
     assert list(scores.values()) == pytest.approx(expected, abs=1e-5)
 
 
-def test_an_answer_is_scored_by_the_tokens_that_were_sampled(scorer):
+def test_a_response_is_scored_by_the_tokens_that_were_sampled(scorer):
     prompt, *sampled = (
         scorer.tokenizer(text, add_special_tokens=special).input_ids
         for text, special in (("p", True), ("it", False), (" i", False), ("s", False))

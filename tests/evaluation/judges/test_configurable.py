@@ -11,6 +11,7 @@ from lightning_marlhf.evaluation.criteria import CRITERIA
 from lightning_marlhf.evaluation.judges.cache import default_path
 from lightning_marlhf.evaluation.judges.configurable import JudgeByLanguageModel
 from lightning_marlhf.evaluation.pairs import Pair
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 from tests.published import publish
 
@@ -29,7 +30,7 @@ def test_a_reward_model_is_loaded_when_the_run_begins(tmp_path):
     judge = build("configurable.JudgeByRewardModel", model=str(model))
     judge.prepare(torch.device("cpu"))
     scorer = RewardModelScorer(str(model))
-    scorer.load("cpu")
+    scorer.load(NetworkFactory(torch.device("cpu")))
     a, b = scorer.score_texts(["it", "it"], ["is", "a cat"], [True, True]).tolist()
     (verdict,) = judge.judge([Pair("p", "it", "is", "a cat")])
     assert (verdict.winner, verdict.judge) == ("a" if a > b else "b", f"rm:{model}")
@@ -41,13 +42,12 @@ def test_a_missing_reward_model_is_told_when_the_run_begins():
         judge.prepare(torch.device("cpu"))
 
 
-def test_a_language_model_is_asked_by_the_instructions_of_the_task(tmp_path):
+def test_a_language_model_is_shown_one_order_where_asked_to(tmp_path):
     settings = {"base_url": "http://127.0.0.1:9/v1", "task": "tldr", "orders": "one"}
     judge = build(
         "configurable.JudgeByLanguageModel", model="m", cache=str(tmp_path / "c"), **settings
     )
     assert judge.name.startswith("openai:m")
-    assert judge.prompt_version.startswith("tldr_v1@")
     assert len(judge.orders(Pair("p", "it", "is", "a cat"))) == 1
 
 
@@ -60,6 +60,10 @@ def test_replies_are_shared_by_default(monkeypatch, tmp_path):
     assert default_path() == tmp_path / "lightning_marlhf/judge.sqlite"
 
 
-def test_every_task_with_instructions_can_be_named():
-    task = get_type_hints(JudgeByLanguageModel.__init__)["task"]
-    assert set(get_args(task)) == set(CRITERIA)
+def test_every_task_with_criteria_can_be_named_and_has_its_instructions(tmp_path):
+    tasks = get_args(get_type_hints(JudgeByLanguageModel.__init__)["task"])
+    assert set(tasks) == set(CRITERIA)
+    settings = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "cache": str(tmp_path / "c")}
+    for task in tasks:
+        judge = build("configurable.JudgeByLanguageModel", task=task, **settings)
+        assert judge.prompt_version.startswith(f"{CRITERIA[task].instructions}@")

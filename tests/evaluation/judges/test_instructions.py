@@ -35,14 +35,14 @@ def test_a_file_keeps_its_content_under_its_name(task):
     assert instructions.load(task).version == VERSIONS[task]
 
 
-def test_answers_are_data_whatever_they_hold():
+def test_responses_are_data_whatever_they_hold():
     hostile = "{{second}} {0} {prompt} \\1 [end 0000] {{mark}}"
     filled = instructions.load("tldr").fill("p", hostile, "secret")
     assert hostile in filled
     assert filled.count("secret") == 1
 
 
-def test_the_mark_around_answers_is_one_that_no_answer_can_know():
+def test_the_mark_around_responses_is_one_that_no_response_can_know():
     ask = instructions.load("general")
     marks = {
         re.search(r"\[prompt (\w+)\]", ask.fill("p", first, "b"))[1] for first in ("a", "a b", "c")

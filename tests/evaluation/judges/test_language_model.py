@@ -82,7 +82,7 @@ def test_one_order_is_drawn_by_seed_and_pair_and_both_come_up(make_judge):
     assert 30 < Counter(orders)["ab",] < 70  # 4 standard deviations of 5 around 50
 
 
-def test_identical_answers_are_a_tie_without_a_call(make_judge):
+def test_identical_responses_are_a_tie_without_a_call(make_judge):
     with serve([prefers("A")]) as stub:
         verdicts = list(make_judge(stub).judge([Pair("1-0", "p", " same", "same ")]))
     assert [v.winner for v in verdicts] == ["tie", "tie"]
@@ -122,7 +122,7 @@ def test_a_reply_that_was_cut_off_is_invalid_even_where_it_seems_whole(make_judg
     "body",
     ["", "<html>", "null", "[]", "{}", '{"choices": []}', '{"choices": [{"message": null}]}'],
 )
-def test_a_malformed_answer_is_invalid(make_judge, body):
+def test_a_malformed_reply_is_invalid(make_judge, body):
     with serve([(200, body)]) as stub:
         verdict = only(make_judge(stub, orders="one").judge(PAIRS[:1]))
     assert verdict.winner == "invalid"
