@@ -17,117 +17,102 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-# The "custom scalars" tab: group -> chart -> the metrics drawn in it, by regular expression, with their descriptions.
-# The metrics of a chart have one unit, and shares in it count the same thing.
-LAYOUT: dict[str, dict[str, dict[str, str]]] = {
+# The "custom scalars" tab: group -> chart -> metrics drawn in it, by regular expression. The metrics of a chart have
+# one unit, and shares in it count the same thing.
+LAYOUT: dict[str, dict[str, list[str]]] = {
     "objective": {
-        "score that is maximised": {
-            "objective/scores": "Mean score of the rollout's responses, in the scorer's unit, before it is clamped.",
-            "eval/scores": "Mean score of the responses to held-out prompts, in the scorer's unit.",
-        },
-        "gold score": {
-            "objective/gold": "Mean score of the rollout's responses by the true rules of a synthetic task.",
-            "eval/gold": "Mean gold score of the responses to held-out prompts.",
-        },
-        "reward model score": {
-            "objective/rm": "Mean score of the rollout's responses by the reward model.",
-            "eval/rm": "Mean score of the responses to held-out prompts by the reward model.",
-        },
-        "share of clamped scores": {
-            "objective/scores_clamped": "Share of the rollout's responses whose score is outside [-clamp, clamp]."
-        },
-        "share of responses without a score": {
-            "(objective|eval)/(?!win_rate).*_invalid": "Share of the responses that this scorer gave no finite number."
-        },
-        "KL per response (nats)": {
-            "objective/kl": "KL of policy to reference in nats, summed over a response's tokens; mean of the rollout.",
-            "eval/kl": "KL of policy to reference in nats, summed over a response's tokens; mean of held-out prompts.",
-        },
-        "reward per response": {
-            "objective/rlhf_reward": "Score and penalties together, per response, in the scorer's unit.",
-            "objective/non_score_reward": "The KL penalty of a response: -coefficient * KL, in the scorer's unit.",
-        },
-        "response length (tokens)": {
-            "response_length/(mean|max|min)": "Tokens of the rollout's responses, EOS included.",
-            "eval/response_length": "Mean tokens of the responses to held-out prompts, EOS included.",
-        },
-        "share of responses cut off": {
-            "response_length/clip_ratio": "Share of the rollout's responses that reached the limit of new tokens."
-        },
-        "share of held-out responses that end": {
-            "eval/ended": "Share of the responses to held-out prompts that end before the limit of new tokens."
-        },
-        "entropy per response (nats)": {
-            "objective/entropy": "-log p of a response under the policy that sampled it, in nats per response."
-        },
-        "accuracy of the reward model": {
-            "reward_model/accuracy": "Share of the batch's pairs whose chosen response scores higher.",
-            "eval/accuracy": "Share of the held-out pairs whose chosen response scores higher.",
-            "eval/best_possible_accuracy": "Accuracy of a judge who knows the true scores, as labels are noisy.",
-        },
+        "score that is maximised": ["objective/scores", "eval/scores"],
+        "gold score": ["objective/gold", "eval/gold"],
+        "reward model score": ["objective/rm", "eval/rm"],
+        "share of clamped scores": ["objective/scores_clamped"],
+        "share of responses without a score": ["(objective|eval)/(?!win_rate).*_invalid"],
+        "KL per response (nats)": ["objective/kl", "eval/kl"],
+        "reward per response": ["objective/rlhf_reward", "objective/non_score_reward"],
+        "response length (tokens)": ["response_length/(mean|max|min)", "eval/response_length"],
+        "share of responses cut off": ["response_length/clip_ratio"],
+        "share of held-out responses that end": ["eval/ended"],
+        "entropy per response (nats)": ["objective/entropy"],
+        "accuracy of the reward model": [
+            "reward_model/accuracy",
+            "eval/accuracy",
+            "eval/best_possible_accuracy",
+        ],
     },
     "policy": {
-        "policy loss": {"loss/policy_avg": "Clipped policy loss (advantages times ratios)."},
-        "SFT loss (nats per token)": {
-            "loss/sft": "Cross-entropy of the batch's demonstrations, in nats per response token."
-        },
-        "reward model loss (nats per pair)": {
-            "loss/reward_model": "-log sigmoid(chosen - rejected) of the batch, in nats per pair."
-        },
-        "held-out loss (nats)": {
-            "eval/loss": "Loss of held-out rows: nats per response token (SFT) or per pair (reward model)."
-        },
-        "approximate KL of an update (nats per token)": {
-            "policy/approxkl_avg": "KL of the policy to the one that sampled: half the squared log-ratio, in nats per "
-            "token."
-        },
-        "entropy per token (nats)": {
-            "policy/entropy_avg": "Entropy of the policy's next-token distribution, in nats per token."
-        },
-        "share of clipped ratios": {
-            "policy/clipfrac_avg": "Share of tokens (or macro actions) whose ratio was clipped."
-        },
-        "ratio": {"val/ratio": "Mean ratio of the policy to the one that sampled, over tokens."},
-        "variance of the ratio": {"val/ratio_var": "Variance of that ratio over tokens."},
-        "gradient norm": {
-            "(policy|reward_model)/grad_norm": "Norm of the gradient before clipping.",
-        },
-        "learning rate": {
-            "lr": "Learning rate of the update.",
-            "lr_critic": "Learning rate of the critic's update.",
-        },
-        "KL coefficient": {
-            "objective/kl_coefficient": "Factor of KL in the token rewards (score units per nat)."
-        },
+        "policy loss": ["loss/policy_avg"],
+        "SFT loss (nats per token)": ["loss/sft"],
+        "reward model loss (nats per pair)": ["loss/reward_model"],
+        "held-out loss (nats)": ["eval/loss"],
+        "approximate KL of an update (nats per token)": ["policy/approxkl_avg"],
+        "entropy per token (nats)": ["policy/entropy_avg"],
+        "share of clipped ratios": ["policy/clipfrac_avg"],
+        "ratio": ["val/ratio"],
+        "variance of the ratio": ["val/ratio_var"],
+        "gradient norm": ["(policy|reward_model)/grad_norm"],
+        "learning rate": ["lr", "lr_critic"],
+        "KL coefficient": ["objective/kl_coefficient"],
     },
     "critic": {
-        "loss": {"loss/value_avg": "Clipped value loss (half the squared error of returns)."},
-        "explained variance": {
-            "critic/vf_explained_var": "Share of the returns' variance that the values explain; 1 is perfect."
-        },
-        "share of clipped values": {
-            "val/clipfrac_avg": "Share of tokens where the clipped value loss was the larger one."
-        },
-        "gradient norm": {"critic/grad_norm": "Norm of the gradient before clipping."},
+        "loss": ["loss/value_avg"],
+        "explained variance": ["critic/vf_explained_var"],
+        "share of clipped values": ["val/clipfrac_avg"],
+        "gradient norm": ["critic/grad_norm"],
     },
     "macro actions": {
-        "length (tokens)": {"macro/length_(mean|max)": "Tokens of the rollout's macro actions."},
-        "per response": {"macro/count_mean": "Mean number of macro actions in a response."},
-        "variance of advantages": {
-            "macro/advantage_var": "Variance of the macro actions' advantages before whitening."
-        },
-        "share of parse failures": {
-            "macro/parse_failures": "Share of responses that no parser could read, cut by a simple rule instead."
-        },
+        "length (tokens)": ["macro/length_(mean|max)"],
+        "per response": ["macro/count_mean"],
+        "variance of advantages": ["macro/advantage_var"],
+        "share of parse failures": ["macro/parse_failures"],
     },
     "timing": {
-        "seconds": {"timing_s/.*": "Seconds of this part of a step, on rank 0."},
-        "tokens per second": {
-            "perf/throughput": "Prompt and response tokens of all ranks per second of a step."
-        },
+        "seconds": ["timing_s/.*"],
+        "tokens per second": ["perf/throughput"],
     },
 }
-_OTHERS = {  # metrics without a chart, and what is no scalar
+# What each tag counts, by regular expression; the first that matches holds
+_DESCRIPTIONS = {
+    "objective/scores": "Mean score of the rollout's responses, in the scorer's unit, before it is clamped.",
+    "eval/scores": "Mean score of the responses to held-out prompts, in the scorer's unit.",
+    "objective/gold": "Mean score of the rollout's responses by the true rules of a synthetic task.",
+    "eval/gold": "Mean gold score of the responses to held-out prompts.",
+    "objective/rm": "Mean score of the rollout's responses by the reward model.",
+    "eval/rm": "Mean score of the responses to held-out prompts by the reward model.",
+    "objective/scores_clamped": "Share of the rollout's responses whose score is outside [-clamp, clamp].",
+    "(objective|eval)/(?!win_rate).*_invalid": "Share of the responses that this scorer gave no finite number.",
+    "objective/kl": "KL of policy to reference in nats, summed over a response's tokens; mean of the rollout.",
+    "eval/kl": "KL of policy to reference in nats, summed over a response's tokens; mean of held-out prompts.",
+    "objective/rlhf_reward": "Score and penalties together, per response, in the scorer's unit.",
+    "objective/non_score_reward": "The KL penalty of a response: -coefficient * KL, in the scorer's unit.",
+    "response_length/(mean|max|min)": "Tokens of the rollout's responses, EOS included.",
+    "eval/response_length": "Mean tokens of the responses to held-out prompts, EOS included.",
+    "response_length/clip_ratio": "Share of the rollout's responses that reached the limit of new tokens.",
+    "eval/ended": "Share of the responses to held-out prompts that end before the limit of new tokens.",
+    "objective/entropy": "-log p of a response under the policy that sampled it, in nats per response.",
+    "reward_model/accuracy": "Share of the batch's pairs whose chosen response scores higher.",
+    "eval/accuracy": "Share of the held-out pairs whose chosen response scores higher.",
+    "eval/best_possible_accuracy": "Accuracy of a judge who knows the true scores, as labels are noisy.",
+    "loss/policy_avg": "Clipped policy loss (advantages times ratios).",
+    "loss/sft": "Cross-entropy of the batch's demonstrations, in nats per response token.",
+    "loss/reward_model": "-log sigmoid(chosen - rejected) of the batch, in nats per pair.",
+    "eval/loss": "Loss of held-out rows: nats per response token (SFT) or per pair (reward model).",
+    "policy/approxkl_avg": "KL of the policy to the one that sampled: half the squared log-ratio, in nats per token.",
+    "policy/entropy_avg": "Entropy of the policy's next-token distribution, in nats per token.",
+    "policy/clipfrac_avg": "Share of tokens (or macro actions) whose ratio was clipped.",
+    "val/ratio": "Mean ratio of the policy to the one that sampled, over tokens.",
+    "val/ratio_var": "Variance of that ratio over tokens.",
+    ".*/grad_norm": "Norm of the gradient before clipping.",
+    "lr": "Learning rate of the update.",
+    "lr_critic": "Learning rate of the critic's update.",
+    "objective/kl_coefficient": "Factor of KL in the token rewards (score units per nat).",
+    "loss/value_avg": "Clipped value loss (half the squared error of returns).",
+    "critic/vf_explained_var": "Share of the returns' variance that the values explain; 1 is perfect.",
+    "val/clipfrac_avg": "Share of tokens where the clipped value loss was the larger one.",
+    "macro/length_(mean|max)": "Tokens of the rollout's macro actions.",
+    "macro/count_mean": "Mean number of macro actions in a response.",
+    "macro/advantage_var": "Variance of the macro actions' advantages before whitening.",
+    "macro/parse_failures": "Share of responses that no parser could read, cut by a simple rule instead.",
+    "timing_s/.*": "Seconds of this part of a step, on rank 0.",
+    "perf/throughput": "Prompt and response tokens of all ranks per second of a step.",
     "episode": "Responses sampled since the run began.",
     "val/num_eos_tokens": "Responses of the rollout that end before the limit of new tokens.",
     "reward_model/margin": "Mean score of the chosen response minus that of the rejected one, of the batch.",
@@ -155,12 +140,6 @@ _OTHERS = {  # metrics without a chart, and what is no scalar
     "objective/(.*)": r"Mean of the scorers' number `\1` over the rollout's responses.",
     "eval/(.*)": r"Mean of `\1` over held-out rows.",
 }
-_DESCRIPTIONS = {
-    pattern: text
-    for charts in LAYOUT.values()
-    for tags in charts.values()
-    for pattern, text in tags.items()
-} | _OTHERS
 _PLUGINS = {"simple_value": "scalars", "histo": "histograms", "image": "images"}
 # The first columns of the "HParams" tab, by the settings they are taken from
 _FIRST_HPARAMS = {
