@@ -47,13 +47,13 @@ _SECTIONS = (
         "paper",
         "The paper's tables and figures",
         (),
-        "Plans: what they show, of which runs. Runs are shared between plans, and trained once. `--on tiny` lets the "
-        "tiny tasks stand for the\npaper's; `--dry-run` says what is left to do, and its cost:\n\n"
+        "Plans: what they show, of which runs. Runs are shared between plans, and trained once. `--systems tiny` runs "
+        "the tiny tasks\nin place of the paper's; `--dry-run` says what is left to do, and its cost:\n\n"
         "```\n"
         "python -m lightning_marlhf reproduce experiments/paper/table2_rm_scores.yaml --only tldr/gemma-2b --dry-run\n"
-        "python -m lightning_marlhf reproduce experiments/paper/table2_rm_scores.yaml --on tiny --seeds 3\n"
+        "python -m lightning_marlhf reproduce experiments/paper/table2_rm_scores.yaml --systems tiny --seeds 3\n"
         "```\n\n"
-        "`systems.yaml` (the paper's), `tiny.yaml` (those that stand for them) and `reported.yaml` (the paper's "
+        "`systems.yaml` (the paper's), `tiny.yaml` (those in place of them) and `reported.yaml` (the paper's "
         "numbers) are what the plans share.\n",
     ),
     Section(

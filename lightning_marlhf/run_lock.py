@@ -1,7 +1,8 @@
-"""The lock in a run's folder: one process at a time writes a run. It ends with its process, whatever ends that.
+"""The lock of a folder, such as a run's: one process at a time writes there. It ends with its process in any case.
 
 It is the system's (`flock`) on a file that says who holds it. The file is there while the lock is held; one that a kill
-left behind holds nothing.
+left behind holds nothing. The library `filelock` says who holds a lock only as far as a caller writes it, and cannot
+hand a lock that is held to a child process, which `studies` does: a run that outlives `reproduce` keeps its folder.
 """
 
 import contextlib

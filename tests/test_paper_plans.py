@@ -1,18 +1,18 @@
 """The plans of the paper: they name runs that exist, share them, and hold the numbers that the paper reports."""
 
+import functools
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from lightning_marlhf.reporting.paper import SHOWS
 from lightning_marlhf.studies.jobs import make_jobs
 from lightning_marlhf.studies.plan import read_plan
 
 ROOT = Path(__file__).parents[1]
 PAPER = ROOT / "experiments/paper"
-PLANS = sorted(p for p in PAPER.glob("*.yaml") if "shows" in yaml.safe_load(p.read_text()))
+PLANS = sorted(p for p in PAPER.glob("*.yaml") if "sections" in yaml.safe_load(p.read_text()))
 REFERENCE = yaml.safe_load((ROOT / "tests/reference/reported.yaml").read_text())
 REPORTED = yaml.safe_load((PAPER / "reported.yaml").read_text())
 MA_PPO = "ma_ppo_fixed5"
@@ -21,6 +21,11 @@ MA_PPO = "ma_ppo_fixed5"
 @pytest.fixture(autouse=True)
 def _in_the_root_of_the_repository(monkeypatch):
     monkeypatch.chdir(ROOT)
+
+
+@functools.cache
+def plan_of(path, systems):
+    return read_plan(path, systems=systems)
 
 
 def value(number, confidence):
@@ -74,33 +79,32 @@ def test_there_is_a_plan_for_each_table_and_figure():
     }
 
 
-@pytest.mark.parametrize("on", [None, "tiny"])
+@pytest.mark.parametrize("systems", [None, "tiny"])
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
-def test_a_plan_names_runs_that_exist_and_things_that_can_be_shown(path, on):
-    plan = read_plan(path, on=on)
+def test_a_plan_names_runs_that_exist(path, systems):
+    plan = plan_of(path, systems)
     assert plan.stages
     assert all(config.is_file() for stage in plan.stages for config in stage.configs)
-    assert set(plan.shows) <= set(SHOWS)
     assert make_jobs(plan)
 
 
-@pytest.mark.parametrize("on", [None, "tiny"])
-def test_the_same_run_of_two_plans_is_trained_once(on):
+@pytest.mark.parametrize("systems", [None, "tiny"])
+def test_the_same_run_of_two_plans_is_trained_once(systems):
     asked: dict = {}
     for path in PLANS:
-        for job in make_jobs(read_plan(path, on=on)):
+        for job in make_jobs(plan_of(path, systems)):
             assert asked.setdefault(job.folder, job.command) == job.command
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
 def test_a_tiny_plan_can_be_quick_in_a_folder_of_its_own(path):
-    quick, whole = (read_plan(path, on="tiny", quick=quick) for quick in (True, False))
+    quick, whole = (read_plan(path, systems="tiny", quick=quick) for quick in (True, False))
     assert quick.output != whole.output
     assert [stage.name for stage in quick.stages] == [stage.name for stage in whole.stages]
 
 
 def test_a_run_of_the_paper_is_set_as_its_own_file_says_but_for_what_it_starts_from_and_monitors():
-    plan = read_plan(PAPER / "table2_rm_scores.yaml")
+    plan = plan_of(PAPER / "table2_rm_scores.yaml", None)
     allowed = {
         *("model.init_args.policy", "model.init_args.critic", "model.init_args.model"),
         *("model.init_args.scorer.init_args.model", "model.init_args.auxiliary_scorers"),
@@ -112,10 +116,10 @@ def test_a_run_of_the_paper_is_set_as_its_own_file_says_but_for_what_it_starts_f
         assert keys <= allowed | extra
 
 
-def test_what_nothing_stands_for_is_left_out_and_named():
-    plan = read_plan(PAPER / "table2_rm_scores.yaml", on="tiny")
-    assert [row.system for row in plan.rows] == ["tldr"]
+def test_a_system_without_substitute_is_left_out_and_named():
+    plan = plan_of(PAPER / "table2_rm_scores.yaml", "tiny")
+    assert list(plan.systems) == ["tldr"]
     assert plan.left_out == (
         *("hh_rlhf/gemma-2b", "hh_rlhf/gemma-7b", "webgpt/gemma-2b", "webgpt/gemma-7b"),
     )
-    assert plan.rows[0].reported is None
+    assert plan.report.systems[0].reported is None

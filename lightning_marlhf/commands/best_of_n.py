@@ -97,7 +97,7 @@ def _write(found: BestOfN, out: Path) -> None:
     """Write the result as JSON, Markdown and pictures, and print it."""
     from lightning_marlhf.display.columns import plain_lines
     from lightning_marlhf.reporting.best_of_n import best_of_n_pictures, best_of_n_table
-    from lightning_marlhf.reporting.sheet import write_table_and_figure
+    from lightning_marlhf.reporting.report import write_table_and_figure
 
     write_json(out / f"{NAME}.json", found.to_dict())
     table = best_of_n_table(found)

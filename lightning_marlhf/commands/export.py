@@ -120,7 +120,7 @@ def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:
         module.build_networks(NetworkFactory(torch.device("meta")))
         module.export(folder, card=card, weights=weights)
     else:
-        module.build_networks(NetworkFactory(torch.device("cpu")))
+        module.configure_model()
         if sharded:
             weights = weights.read([name for name in module.state_dict() if name in weights])
         _load_weights(module, weights, checkpoint)

@@ -1,29 +1,60 @@
-"""`reproduce PLAN`: runs the stages of a plan, skips finished ones, resumes what was cut off, and writes the report."""
+"""`reproduce PLAN`: runs the stages of a plan, skips finished ones, resumes interrupted ones, and writes the report."""
 
-import argparse
+import functools
+import itertools
 import shlex
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.lasting_output import lasting_output
+from lightning_marlhf.config.options import positional, read_options
 from lightning_marlhf.config.raw_config import ConfigError
-from lightning_marlhf.run_folder import DONE_FILE, STUDY_LOCK_FILE
+from lightning_marlhf.display.text import duration
+from lightning_marlhf.ranges import PositiveInt
+from lightning_marlhf.run_folder import STUDY_LOCK_FILE
 from lightning_marlhf.run_lock import InUseError, alone_in
-from lightning_marlhf.studies import plan_checks
-from lightning_marlhf.studies.check import check_all
-from lightning_marlhf.studies.costs import cost_lines, plan_costs
-from lightning_marlhf.studies.jobs import Job, State, inspect_job, make_jobs, start_command
-from lightning_marlhf.studies.plan import Plan, read_plan
-from lightning_marlhf.studies.progress import Monitor, duration
-from lightning_marlhf.studies.report import write_report
-from lightning_marlhf.studies.scheduler import Outcome, Scheduler
+from lightning_marlhf.studies.costs import Cost, check_runs
+from lightning_marlhf.studies.dry_run import about_plan, dry_run_lines, jobs_to_run
+from lightning_marlhf.studies.jobs import Job, Outcome, make_jobs
+from lightning_marlhf.studies.plan import Plan, check_name, read_plan
+from lightning_marlhf.studies.plan_file import check_seeds
+from lightning_marlhf.studies.progress import Monitor
+from lightning_marlhf.studies.runner import Runner
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproduceOptions:
+    """Run the stages of a plan and write its report. Finished stages are skipped, interrupted ones resume.
+
+    Args:
+        plan: The plan's YAML, such as experiments/tiny/tldr/demo.yaml.
+        seeds: How many seeds (3 means 1,2,3), or a list such as 1,5,7.
+        only: Run this stage only; of a plan with systems also a system, with all that its row needs. Repeatable.
+        systems: Run other systems in place of the plan's own, such as tiny: minutes on a laptop.
+        quick: Use the plan's quick settings, in their own folder: a smoke run.
+        jobs: Stages side by side; the cores are divided among them.
+        output: Another folder than the plan's.
+        overwrite: Redo stages that were made with other settings or inputs; with --only, redo that stage anyway.
+        dry_run: Say what would be run and what it costs, and stop.
+    """
+
+    plan: Path = positional()
+    seeds: str | None = None
+    only: list[str] = field(default_factory=list)
+    systems: str | None = None
+    quick: bool = False
+    jobs: PositiveInt | None = None
+    output: Path | None = None
+    overwrite: bool = False
+    dry_run: bool = False
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,166 +63,126 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         0 all stages are finished, 1 a stage failed, 2 the plan or the command line is wrong, 130 interrupted.
     """
-    options = _parser().parse_args(arguments[1:])
     with lasting_output():
-        return errors.call(lambda: _main(options, arguments))
+        return errors.call(lambda: _main(arguments))
 
 
-def _main(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    plan = _choose(read_plan(options.plan, quick=options.quick, on=options.on), options)
+def check_run(arguments: Sequence[str]) -> None:
+    """Refuse a wrong command line of a run."""
+    from lightning_marlhf.commands import run
+
+    run.quieten_lightning()
+    run.check(arguments)
+
+
+def estimate_run(arguments: Sequence[str]) -> Cost:
+    """Estimate what `fit` with a command line takes."""
+    from lightning_marlhf.planning import flops
+    from lightning_marlhf.planning.read_run import read_run
+
+    files = [Path(word) for key, word in itertools.pairwise(arguments) if key == "--config"]
+    run = read_run(arguments, config_files=files, build=lambda words: _build_parts(tuple(words)))
+    hours = None
+    if run.accelerator == "gpu":  # what a hardware overlay sets
+        hours = sum(flops.hours(run, flops.Machine()).values())
+    return Cost(updates=run.updates, processes=run.processes, hours=hours)
+
+
+@functools.cache  # the runs that others start from
+def _build_parts(arguments: tuple[str, ...]) -> Any:
+    from lightning_marlhf.commands.plan import build_parts
+
+    return build_parts(arguments)
+
+
+def _main(arguments: Sequence[str]) -> int:
+    options = read_options(ReproduceOptions, arguments[1:], command="reproduce")
+    plan = _read_plan(options)
     jobs = _only(make_jobs(plan), options.only, plan)
     force = [job for job in jobs if job.stage in options.only] if options.overwrite else []
+    to_run = jobs_to_run(jobs, force=force, overwrite=options.overwrite)
+    costs = check_runs(plan, to_run, check=check_run, estimate=estimate_run)
     if options.dry_run:
-        _show(plan, jobs, force=force, overwrite=options.overwrite)
+        sys.stdout.writelines(f"{line}\n" for line in dry_run_lines(plan, jobs, to_run, costs))
         return 0
-    return _run(plan, jobs, force=force, options=options, arguments=arguments)
+    console = Console(highlight=False)
+    _say(console, f"{plan.title}: {len(jobs)} runs into {plan.output}", *about_plan(plan, costs))
+    with _alone(plan.output), Monitor(total=len(jobs), console=console) as monitor:
+        runner = Runner(
+            jobs, workers=plan.jobs, overwrite=options.overwrite, force=force, monitor=monitor
+        )
+        began = time.monotonic()
+        outcomes = runner.run()
+    if runner.interrupted:
+        same = shlex.join(["python", "-m", "lightning_marlhf", *arguments])
+        _say(console, f"interrupted; rerun to resume: {same}")
+        return errors.INTERRUPTED
+    _write_report(plan, console)
+    if monitor.stale:
+        names = ", ".join(job.name for job in monitor.stale)
+        text = f"made with other settings or inputs than the plan's, and kept: {names} (--overwrite redoes them)"
+        _say(console, text, style="yellow")
+    lost = (Outcome.FAILED, Outcome.BLOCKED)
+    failed = [job.name for job, outcome in outcomes.items() if outcome in lost]
+    end = (
+        f"not finished: {', '.join(failed)}; rerun to try again"
+        if failed
+        else "all stages finished"
+    )
+    _say(console, f"{end}; {duration(time.monotonic() - began)} in all")
+    return 1 if failed else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m lightning_marlhf reproduce",
-        description="Run the stages of a plan and write its report. Finished stages are skipped, and one that was "
-        "cut off goes on from its last checkpoint: the same command resumes.",
+def _read_plan(options: ReproduceOptions) -> Plan:
+    """Read the plan; the command line's choices go before the plan's."""
+    plan = read_plan(options.plan, quick=options.quick, systems=options.systems)
+    return replace(
+        plan,
+        seeds=plan.seeds if options.seeds is None else _parse_seeds(options.seeds),
+        jobs=options.jobs or plan.jobs,
+        output=options.output or plan.output,
     )
-    parser.add_argument(
-        "plan", type=Path, help="the plan's YAML, e.g. experiments/tiny/tldr/demo.yaml"
-    )
-    parser.add_argument("--seeds", help="how many seeds (3 means 1,2,3), or a list such as 1,5,7")
-    parser.add_argument(
-        "--only",
-        action="append",
-        default=[],
-        metavar="STAGE",
-        help="run this stage only; of a plan of the paper also a row, with all that it needs; repeatable",
-    )
-    parser.add_argument(
-        "--on",
-        metavar="SYSTEMS",
-        help="of a plan of the paper: let other systems stand for its own, e.g. tiny (minutes on a laptop)",
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="use the plan's quick: settings, in its own folder"
-    )
-    parser.add_argument(
-        "--jobs", type=int, help="stages side by side; the cores are divided among them"
-    )
-    parser.add_argument("--output", type=Path, help="another folder than the plan's")
-    overwrite = "redo stages that were made with other settings or inputs; with --only, redo that stage anyway"
-    parser.add_argument("--overwrite", action="store_true", help=overwrite)
-    parser.add_argument("--dry-run", action="store_true", help="say what would be run, and stop")
-    return parser
-
-
-def _choose(plan: Plan, options: argparse.Namespace) -> Plan:
-    """Let the command line's choices go before the plan's."""
-    if options.seeds is not None:
-        plan = replace(plan, seeds=_parse_seeds(options.seeds))
-    if options.jobs is not None:
-        if options.jobs < 1:
-            raise ConfigError(f"--jobs: expected at least 1, got {options.jobs}")
-        plan = replace(plan, jobs=options.jobs)
-    return plan if options.output is None else replace(plan, output=options.output)
 
 
 def _parse_seeds(text: str) -> tuple[int, ...]:
     try:
         numbers = [int(word) for word in text.strip("[]").replace(",", " ").split()]
+        counted = len(numbers) == 1 and "," not in text and "[" not in text
+        seeds = range(1, numbers[0] + 1) if counted else numbers
+        check_seeds(seeds)
     except ValueError:
         raise ConfigError(
-            f"--seeds: expected a number of seeds or a list such as 1,2,3, got {text!r}"
+            f"--seeds: expected a number of seeds or a list of different ones such as 1,2,3, got {text!r}"
         ) from None
-    counted = len(numbers) == 1 and "," not in text and "[" not in text
-    return plan_checks.seeds(list(range(1, numbers[0] + 1)) if counted else numbers)
+    return tuple(seeds)
 
 
 def _only(jobs: list[Job], names: Sequence[str], plan: Plan) -> list[Job]:
-    """Keep the jobs of some stages, and of some rows with all that they need."""
-    stages = {stage.name: {stage.name} for stage in plan.stages}
-    groups = {**stages, **{row.system: set(row.stages) for row in plan.rows}}
+    """Keep the jobs of some stages, and of some systems with all that their rows need."""
+    groups = {**{stage.name: {stage.name} for stage in plan.stages}, **plan.systems}
     for name in names:
-        plan_checks.check_name(name, tuple(groups), where="--only", what="stage")
+        check_name(name, groups, where="--only", what="stage")
     wanted = set().union(*(groups[name] for name in names))
     return [job for job in jobs if not names or job.stage in wanted]
 
 
-def _show(plan: Plan, jobs: Sequence[Job], *, force: Sequence[Job], overwrite: bool) -> None:
-    sys.stdout.write(
-        f"{plan.title}: {len(jobs)} stages into {plan.output}, up to {plan.jobs} side by side\n"
+def _write_report(plan: Plan, console: Console) -> None:
+    """Write the plan's report, and show its first table."""
+    if plan.report is None:
+        return
+    from lightning_marlhf.reporting.report import build_report
+
+    folder = plan.report_folder
+    report = build_report(
+        plan.report, title=plan.title, output=plan.output, seeds=plan.seeds, folder=folder
     )
-    redone: set[Job] = set()
-    for job in jobs:
-        waits = [
-            need for need in job.needs if need in redone or not (need.folder / DONE_FILE).is_file()
-        ]
-        state = State.NEW if waits else inspect_job(job)
-        stale = state in (State.STALE, State.CUT_OFF_STALE)
-        if (state is State.FINISHED and job not in force) or (stale and not overwrite):
-            sys.stdout.write(f"  {job.name}: {'finished' if not stale else state.value}, kept\n")
-            continue
-        redone.add(job)
-        how = "resume" if state is State.CUT_OFF else "run"
-        sys.stdout.write(
-            f"  {job.name}: {how}\n    {shlex.join(start_command(job, state=state))}\n"
-        )
-    for line in _about_paper(plan, redone):
-        sys.stdout.write(f"{line}\n")
+    files = f"report: {folder / 'report.md'}, {folder / 'report.html'}"
+    _say(console, *report.terminal_lines(), files)
 
 
-def _about_paper(plan: Plan, jobs: Collection[Job]) -> list[str]:
-    """Say of a plan of the paper which systems are left out, and what the jobs cost; nothing of another plan."""
-    if not plan.rows:
-        return []
-    left_out = ", ".join(plan.left_out)
-    lines = [f"left out, since nothing stands for it: {left_out}"] if left_out else []
-    stages = [stage.name for stage in plan.stages if any(job.stage == stage.name for job in jobs)]
-    return [*lines, *cost_lines(plan_costs(plan, stages), num_seeds=len(plan.seeds))]
-
-
-def _run(
-    plan: Plan,
-    jobs: Sequence[Job],
-    *,
-    force: Sequence[Job],
-    options: argparse.Namespace,
-    arguments: Sequence[str],
-) -> int:
-    console = Console(highlight=False)
-    began = time.monotonic()
-    console.print(
-        f"{plan.title}: {len(jobs)} stages into {plan.output}", soft_wrap=True, markup=False
-    )
-    unfinished = [job for job in jobs if not (job.folder / DONE_FILE).is_file()]
-    check_all([list(job.command[3:]) for job in unfinished if not job.evaluates])
-    for line in _about_paper(plan, unfinished):
-        console.print(line, soft_wrap=True, markup=False)
-    with _alone(plan.output), Monitor(total=len(jobs), console=console) as monitor:
-        scheduler = Scheduler(
-            jobs, workers=plan.jobs, overwrite=options.overwrite, force=force, listener=monitor
-        )
-        outcomes = scheduler.run()
-    if scheduler.interrupted:
-        same = shlex.join(["python", "-m", "lightning_marlhf", *arguments])
-        console.print(f"stopped; the same command resumes: {same}", soft_wrap=True, markup=False)
-        return errors.INTERRUPTED
-    write_report(plan, console)
-    if monitor.stale:
-        names = ", ".join(job.name for job in monitor.stale)
-        text = f"made with other settings or inputs than the plan's, and kept: {names} (--overwrite redoes them)"
-        console.print(text, style="yellow", soft_wrap=True, markup=False)
-    failed = [
-        job.name
-        for job, outcome in outcomes.items()
-        if outcome in (Outcome.FAILED, Outcome.BLOCKED)
-    ]
-    end = (
-        f"not finished: {', '.join(failed)}; the same command tries again"
-        if failed
-        else "all stages finished"
-    )
-    console.print(
-        f"{end}; {duration(time.monotonic() - began)} in all", soft_wrap=True, markup=False
-    )
-    return 1 if failed else 0
+def _say(console: Console, *lines: str, style: str | None = None) -> None:
+    for line in lines:
+        console.print(line, style=style, soft_wrap=True, markup=False)
 
 
 @contextmanager
@@ -199,7 +190,7 @@ def _alone(output: Path) -> Iterator[None]:
     """Hold the output folder, so that two plans never write into one.
 
     Raises:
-        ValueError: another process holds it.
+        ValueError: Another process holds it.
     """
     with ExitStack() as stack:
         try:

@@ -4,20 +4,18 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.export import export_checkpoint
 from lightning_marlhf.config.options import ConfigError, positional, read_options
-from lightning_marlhf.display.text import printable
+from lightning_marlhf.display.text import printable, short_labels
 from lightning_marlhf.evaluation.scored_folder import ScoredFolder, ScoringOptions
 from lightning_marlhf.files import write_json
 from lightning_marlhf.inference.options import PromptOptions, SamplingOptions
 from lightning_marlhf.inference.prompts import Prompt, read_prompts
 from lightning_marlhf.ranges import PositiveInt
 from lightning_marlhf.records import Completion, RMScores, read_completions
-from lightning_marlhf.run_folder import EXPORT
 
 NAME = "rm_score"
 _IN_ORDER = "webgpt"  # the paper takes its first held-out rows, unshuffled
@@ -89,30 +87,6 @@ def _run(options: RMScoreOptions, arguments: Sequence[str]) -> int:
     return 0
 
 
-def short_labels(sources: Sequence[str]) -> dict[str, str]:
-    """Label each source by the parts of its path in which it differs from the others.
-
-    >>> short_labels(["runs/tldr/ppo/seed-1", "runs/tldr/ma_ppo/seed-1/export"])
-    {'runs/tldr/ppo/seed-1': 'ppo', 'runs/tldr/ma_ppo/seed-1/export': 'ma_ppo'}
-    >>> list(short_labels(["runs/tldr/ppo", "baidu/TLDR"]).values()), list(short_labels(["runs/ppo"]).values())
-    (['runs/tldr/ppo', 'baidu/TLDR'], ['runs/ppo'])
-    """
-
-    def num_common(paths: Sequence[Sequence[str]]) -> int:
-        """Count the leading parts that all paths share, without the last part of any."""
-        columns = zip(*(path[:-1] for path in paths), strict=False)
-        return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
-
-    parts = [Path(source).parts for source in sources]
-    parts = [each[:-1] if each[-1] == EXPORT and len(each) > 1 else each for each in parts]
-    if len(sources) > 1:
-        first = num_common(parts)
-        parts = [each[first:] for each in parts]
-        last = num_common([each[::-1] for each in parts])
-        parts = [each[: len(each) - last] for each in parts]
-    return {source: str(Path(*each)) for source, each in zip(sources, parts, strict=True)}
-
-
 def _is_file(source: str) -> bool:
     return source.endswith((".jsonl", ".jsonl.gz"))
 
@@ -158,8 +132,8 @@ def _draw_prompts(options: RMScoreOptions) -> list[Prompt]:
 def _write(found: RMScores, completions: Mapping[str, Sequence[Completion]], out: Path) -> None:
     """Write the result as JSON, Markdown and pictures, and print it."""
     from lightning_marlhf.display.columns import plain_lines
-    from lightning_marlhf.reporting.rm_score import distribution_pictures, rm_score_table
-    from lightning_marlhf.reporting.sheet import write_table_and_figure
+    from lightning_marlhf.reporting.distributions import histogram_pictures, rm_score_table
+    from lightning_marlhf.reporting.report import write_table_and_figure
 
     write_json(out / f"{NAME}.json", found.to_dict())
     table = rm_score_table(found)
@@ -167,7 +141,7 @@ def _write(found: RMScores, completions: Mapping[str, Sequence[Completion]], out
         name: {label: [row.scores[name] for row in rows] for label, rows in completions.items()}
         for name in found.scorers
     }
-    pictures = distribution_pictures(scores)
+    pictures = histogram_pictures(scores)
     write_table_and_figure(out, NAME, title="Reward-model scores", table=table, pictures=pictures)
     sys.stdout.write("".join(f"{line}\n" for line in plain_lines(table)))
     sys.stdout.write(printable(f"{out / NAME}.{{json,md,png,svg}}\n"))

@@ -1,4 +1,4 @@
-"""What every DataModule shares: stages, a tokenizer, a resumable order, batches that count rows over all ranks."""
+"""The base of all DataModules: stages, a tokenizer, a resumable order, and batch sizes over all ranks."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -25,22 +25,22 @@ class RLHFDataModule(LightningDataModule):
     """Batches of one stage of RLHF.
 
     Args:
-        stage: "sft" gives demonstrations, "reward_model" preference pairs, "ppo" prompts, "evaluation" prompts of
-            which none are for training.
-        batch_size: rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks together.
-        eval_batch_size: rows per evaluation batch, over all ranks together.
-        sort_window: batches whose rows are sorted by length together; 1 changes no batch, more saves more padding
-            where a batch is one pass.
-        num_workers: processes that prepare batches; 0 prepares them in the training process.
-        seed: of the order of the training rows.
+        stage: "sft" gives demonstrations, "reward_model" preference pairs, "ppo" prompts, "evaluation" prompts that
+            are never used for training.
+        batch_size: Rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks.
+        eval_batch_size: Rows per evaluation batch, over all ranks.
+        sort_window: Number of batches whose rows are sorted by length together. 1 leaves every batch as it is; more
+            saves padding where a batch is one micro-batch.
+        num_workers: Processes that prepare batches; 0 prepares them in the training process.
+        seed: Seed of the order of the training rows.
     """
 
     def __init__(
         self,
         *,
         stage: Stage,
-        batch_size: PositiveInt,
-        eval_batch_size: PositiveInt,
+        batch_size: PositiveInt = 64,
+        eval_batch_size: PositiveInt = 64,
         sort_window: PositiveInt = 1,
         num_workers: NonNegativeInt = 0,
         seed: int = 1,
@@ -73,7 +73,7 @@ class RLHFDataModule(LightningDataModule):
         """Return the rows of a split, for this module's stage."""
 
     def lengths(self, split: Split) -> Sequence[int] | None:
-        """Count the tokens of each row of a split; None where nobody has counted."""
+        """Count the tokens of each row of a split; None where they are unknown."""
         return None
 
     def planned_train_rows(self) -> int:
@@ -82,7 +82,7 @@ class RLHFDataModule(LightningDataModule):
 
     @abstractmethod
     def demonstrations(self, rows: int) -> SupervisedBatch:
-        """Return some demonstrations, whatever the stage: what reward models are centred on."""
+        """Return some demonstrations in any stage, on which reward models are centred."""
 
     def batch(self, rows: Sequence[Example]) -> Any:
         """Make one batch of this stage of rows that `examples` gave."""
@@ -97,9 +97,9 @@ class RLHFDataModule(LightningDataModule):
         return order.num_valid_rows(self.eval_batch_size // order.ranks, batch)
 
     def describe(self) -> dict[str, str]:
-        """Say in a few lines what will be read."""
+        """Describe in a few lines what will be read."""
         train, validate = (len(cast(Any, self.examples(split))) for split in ("train", "validate"))
-        return {"data": f"{train:,} rows to train on, {validate:,} held out", "stage": self.stage}
+        return {"data": f"{train:,} training rows, {validate:,} held out", "stage": self.stage}
 
     def train_dataloader(self) -> StatefulDataLoader:
         """Batches in an order that depends on the seed and the epoch alone, and that resumes where it stopped."""
@@ -123,7 +123,7 @@ class RLHFDataModule(LightningDataModule):
                 f"{order.size} training rows are less than one batch of {self.batch_size}: lower "
                 "data.init_args.batch_size, or give more rows"
             )
-        if self.trainer:  # of a resumed run, too late for the trainer: workers draw rows at once
+        if self.trainer:  # in a resumed run workers draw rows before the trainer sets the epoch
             order.set_epoch(self.trainer.current_epoch)
         return self._loader(rows, order, self.batch_size, drop_last=True)
 
@@ -174,7 +174,7 @@ class RLHFDataModule(LightningDataModule):
 
 
 def of_stage(batches: Collator | Padder, stage: Stage) -> Callable[[Sequence[Any]], Any]:
-    """Choose what makes the batches of a stage."""
+    """Return the method that makes the batches of a stage."""
     return {
         "sft": batches.demonstrations,
         "reward_model": batches.preferences,

@@ -86,7 +86,7 @@ def encode(
 
     Returns:
         Rows with ``input_ids`` and ``response_start`` (sft), ``chosen_ids`` and ``rejected_ids`` (reward_model), all
-        with EOS, or ``prompt_ids`` (ppo). Rows that are to be dropped are there, without ids, and say why.
+        with EOS, or ``prompt_ids`` (ppo). Rows to be dropped are included, without ids and with the reason.
     """
     return cached_map(
         texts,
@@ -277,7 +277,7 @@ class RowCounts:
         return self.rows - sum(len(rows) for rows in self.dropped.values())
 
     def lines(self) -> list[str]:
-        """Say what was dropped, cut or odd, a reason a line, with the first row numbers (from 1, as a file's lines)."""
+        """Describe what was dropped, cut or odd, one reason a line, with the first row numbers (from 1)."""
         found = {"dropped": self.dropped, "cut": self.truncated, "kept, though": self.odd}
         return [
             f"{len(rows):,} of {self.rows:,} rows {what}: {reason} ({_numbers(rows)})"
@@ -287,7 +287,7 @@ class RowCounts:
 
 
 def count_rows(encoded: Dataset) -> RowCounts:
-    """Count what `encode` says of its rows, or `read_texts`, which cuts none."""
+    """Count the rows that `encode` or `read_texts` marked."""
     uncut = {"truncated": [False] * len(encoded)}
     names = ("row", "unusable", "remark", "truncated")
     columns = (encoded[n][:] if n in encoded.column_names else uncut[n] for n in names)

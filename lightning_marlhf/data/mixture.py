@@ -21,18 +21,18 @@ from lightning_marlhf.types import SupervisedBatch
 class Mixture(RLHFDataModule):
     """The rows of several data sets, shuffled together.
 
-    Stage, tokenizer and padding are those of the first part, and have to be the same in all. Samples are called after
-    the data sets; of those with one name the second is NAME-2.
+    Stage, tokenizer and padding are those of the first part, and must be the same in all. Sample ids begin with the
+    names of the data sets; the second of one name is NAME-2.
 
     Args:
-        parts: the data sets; their batch sizes, workers and seeds are set aside for those of the mixture.
-        weights: shares of the parts among the training rows; null takes every row of every part. No row is repeated:
-            the part that is short for its share gives all its rows, the others a fixed random choice.
-        batch_size: rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks together.
-        eval_batch_size: rows per evaluation batch, over all ranks together.
-        sort_window: batches whose rows are sorted by length together.
-        num_workers: processes that prepare batches; 0 prepares them in the training process.
-        seed: of the choice and the order of the training rows.
+        parts: Data sets; the batch sizes, workers and seeds of the mixture replace theirs.
+        weights: Shares of the parts among the training rows; null takes every row of every part. No row is repeated:
+            the part with too few rows for its share gives all of them, the others a fixed random choice.
+        batch_size: Rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks.
+        eval_batch_size: Rows per evaluation batch, over all ranks.
+        sort_window: Number of batches whose rows are sorted by length together.
+        num_workers: Processes that prepare batches; 0 prepares them in the training process.
+        seed: Seed of the choice and the order of the training rows.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Mixture(RLHFDataModule):
             num_workers=num_workers,
             seed=seed,
         )
-        for part, name in zip(parts, told_apart([part.name for part in parts]), strict=True):
+        for part, name in zip(parts, unique_names([part.name for part in parts]), strict=True):
             part.name = name
         self.parts = parts
         self.weights = weights
@@ -95,7 +95,7 @@ class Mixture(RLHFDataModule):
             part.prepare_data()
 
     def setup(self, stage: str) -> None:
-        """Say what was dropped and cut."""
+        """Log what was dropped and cut."""
         for part in self.parts:
             part.trainer = self.trainer
             part.setup(stage)
@@ -131,10 +131,10 @@ class Mixture(RLHFDataModule):
         return self.parts[0]._collate()
 
 
-def told_apart(names: Sequence[str]) -> list[str]:
-    """Number names that were there before: their samples would share ids, and with them random numbers and records.
+def unique_names(names: Sequence[str]) -> list[str]:
+    """Number repeated names, whose samples would otherwise share ids, random numbers and records.
 
-    >>> told_apart(["data", "tldr", "data", "data-2"])
+    >>> unique_names(["data", "tldr", "data", "data-2"])
     ['data', 'tldr', 'data-2', 'data-2-2']
     """
     found: list[str] = []

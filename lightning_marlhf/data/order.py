@@ -12,20 +12,21 @@ from lightning_marlhf.seeds import hashed
 class TrainingOrder(Sampler[int]):
     """Shuffles rows anew in every epoch, and sorts rows that come close to each other by length.
 
-    A batch of an update is cut into passes, each padded to its own longest row; sorted rows need little padding.
-    With a window of one batch the batches are those of an unsorted shuffle, and so are the updates. A wider window
-    puts rows of like length into the same batch, which saves more where a batch is one pass, and shuffles the batches.
+    The batch of an update is cut into micro-batches, each padded to its longest row; sorted rows need little padding.
+    With a window of one batch the batches, and so the updates, are those of an unsorted shuffle. A wider window puts
+    rows of similar length into the same batch, which saves padding where a batch is one micro-batch, and shuffles the
+    batches.
 
     Stateful, so that a dataloader resumes inside an epoch.
 
     Args:
-        size: number of rows.
-        batch_size: rows of one update or rollout, over all ranks together.
-        seed: of the shuffles.
-        ranks: number of processes, which share the rows of each batch.
-        rank: this process.
-        lengths: of the rows, in tokens; None does not sort.
-        window: batches whose rows are sorted together.
+        size: Number of rows.
+        batch_size: Rows of one update or rollout, over all ranks.
+        seed: Seed of the shuffles.
+        ranks: Number of processes, which share the rows of each batch.
+        rank: This process.
+        lengths: Tokens of each row; None does not sort.
+        window: Number of batches whose rows are sorted together.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class TrainingOrder(Sampler[int]):
         lengths: Sequence[int] | None = None,
         window: int = 1,
     ) -> None:
-        self.batches = size // batch_size  # the rows left over wait for another shuffle
+        self.batches = size // batch_size  # the rest of the rows is left out of this epoch
         self.size = size
         self.batch_size = batch_size
         self.seed = seed
@@ -60,14 +61,14 @@ class TrainingOrder(Sampler[int]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
-        """Give this rank's rows, batch by batch."""
+        """Yield this rank's rows, batch by batch."""
         self.yielded, self._resume_at = self._resume_at, 0
         for row in self.order()[:, self.rank :: self.ranks].flatten()[self.yielded :].tolist():
             self.yielded += 1
             yield row
 
     def order(self) -> Tensor:
-        """Give the rows of this epoch, [batches, batch_size], over all ranks."""
+        """Return the rows of this epoch, [batches, batch_size], over all ranks."""
         generator = torch.Generator().manual_seed(hashed(self.seed, "order", self.epoch))
         rows = torch.randperm(self.size, generator=generator)
         rows = rows[: self.batches * self.batch_size].reshape(self.batches, self.batch_size)
@@ -79,11 +80,11 @@ class TrainingOrder(Sampler[int]):
         return torch.cat([w[torch.randperm(len(w), generator=generator)] for w in windows])
 
     def state_dict(self) -> dict[str, int]:
-        """Say where in the epoch the order is, over all ranks: a run may go on with another number of them."""
+        """Return the position in the epoch over all ranks, whose number may differ when the run resumes."""
         return {"yielded": self.yielded * self.ranks}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where ``state`` was."""
+        """Resume at the position of ``state``."""
         self._resume_at = state["yielded"] // self.ranks
 
     def _sort(self, rows: Tensor) -> Tensor:
@@ -95,8 +96,8 @@ class TrainingOrder(Sampler[int]):
 class HeldOutOrder(Sampler[int]):
     """Gives held-out rows in order, dealt to the ranks in turn; all ranks get as many.
 
-    Where the rows do not go round, the last ranks get the last row once more, to keep step with the others in passes
-    that all have to make together; such rows do not count.
+    Where the rows cannot be shared evenly, the last ranks repeat the last row, so that all ranks make the same number
+    of forward passes; repeated rows do not count.
 
     Args:
         size: number of rows, at least 1.
@@ -114,7 +115,7 @@ class HeldOutOrder(Sampler[int]):
         return -(-self.size // self.ranks)
 
     def __iter__(self) -> Iterator[int]:
-        """Give this rank's rows."""
+        """Yield this rank's rows."""
         return (min(self.rank + self.ranks * at, self.size - 1) for at in range(len(self)))
 
     def num_valid_rows(self, batch_size: int, batch: int) -> int:

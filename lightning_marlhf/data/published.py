@@ -1,4 +1,4 @@
-"""The paper's data sets: TL;DR, HH-RLHF, WebGPT and APPS; what their rows hold stands in `tasks`."""
+"""The paper's data sets: TL;DR, HH-RLHF, WebGPT and APPS; the formats of their rows are in `tasks`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

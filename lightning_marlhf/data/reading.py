@@ -1,4 +1,4 @@
-"""Rows as they are stored -> texts, one for one: what is prompt, what is response, and which rows cannot be used.
+"""Stored rows -> texts, one for one: prompt, responses, and which rows cannot be used.
 
 Nothing is dropped here, so that row numbers stay those of the source; unusable rows say why.
 """
@@ -24,8 +24,8 @@ class TextRow:
     """One row of any data set, as text before tokenisation."""
 
     prompt: str
-    responses: Sequence[str] = ()  # to imitate; the first is the one that people preferred
-    rejected: str = ""  # the response that people liked less
+    responses: Sequence[str] = ()  # to imitate; the first is the preferred one
+    rejected: str = ""  # the other response
     group: str = ""  # what rows share that should not be in two phases: a post, a dialogue's start
     unusable: str = ""  # why this row teaches nothing in this stage; "" where it does
     remark: str = ""  # what is odd about a row that is used all the same
@@ -73,7 +73,7 @@ class PreferenceReader:
         return ""
 
     def _remark_on(self, text: PreferenceText) -> str:
-        """Point out a preference over silence, which says something all the same."""
+        """Remark on a preference over an empty response, which is still learnt from."""
         both = text.chosen.strip() and text.rejected.strip()
         return "a response is empty" if self.stage == "reward_model" and not both else ""
 

@@ -1,7 +1,8 @@
-"""Where the rows of a data set come from: the Hub, a folder, or one file; as `datasets` that nobody has read yet.
+"""Loads the stored rows of a data set: from the Hub, a folder, or one file.
 
-JSON lines are kept as lines of text, and read row by row later: so a broken row is told by its number, and no schema is
-guessed.
+JSON lines stay lines of text, and are parsed row by row later: an error names the row, and no schema is guessed. A file
+is converted to Arrow once, and found again in the cache by its content. It is opened by its own path: nothing in a path
+is a pattern, and nothing beside the file is looked at.
 """
 
 import hashlib
@@ -57,7 +58,7 @@ def load_source(source: str, *, hub: HubData) -> Source:
         hub: what is known of the data set's original on the Hub.
 
     Raises:
-        SourceError: it cannot be had; says what was expected and what to do.
+        SourceError: It cannot be loaded; says what was expected and what to do.
     """
     path = Path(source).expanduser()
     if path.exists():
@@ -152,7 +153,7 @@ def _from_hub(repository: str, config: str | None) -> Mapping[str, Dataset]:
 
 
 def _compare_counts(splits: Mapping[str, Dataset], hub: HubData) -> None:
-    """Say loudly where a split has not the rows that the paper's splits were cut from."""
+    """Warn where a split has not the rows that the paper's splits were cut from."""
     for split, expected in hub.rows.items():
         found = len(splits[split]) if split in splits else 0
         if found != expected:

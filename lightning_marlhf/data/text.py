@@ -1,4 +1,4 @@
-"""What the real data sets share: stored rows -> texts -> rows of a phase -> tokens, each step cached by `datasets`."""
+"""The base of data sets of text: stored rows -> texts -> rows of a phase -> tokens, each step cached by `datasets`."""
 
 import logging
 from abc import abstractmethod
@@ -22,10 +22,10 @@ from lightning_marlhf.data.encoding import (
 )
 from lightning_marlhf.data.reading import Reader, read_texts
 from lightning_marlhf.data.source import HubData, load_source
-from lightning_marlhf.data.splits import Phases, evaluation_subset
+from lightning_marlhf.data.splits import Phases, SplitBy, evaluation_subset
 from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.hub.tokenizer import load_tokenizer
-from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
+from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.types import SupervisedBatch
 
 HOLDOUT = (95, 5)  # training and held-out rows of the paper's runs, where the source holds none out
@@ -39,34 +39,31 @@ class TextData(RLHFDataModule):
     Args:
         stage: "sft" gives preferred responses, "reward_model" pairs, "ppo" prompts; "evaluation" gives the prompts on
             which the paper scores its models.
-        tokenizer: the model's: a folder or a Hub id.
-        pad_token: a token of the vocabulary that stands in no text; or ``<pad>``, which is added where it is missing:
+        tokenizer: Folder or Hub id of the model's tokenizer.
+        pad_token: A token of the vocabulary that occurs in no text; or ``<pad>``, which is added where it is missing:
             the embeddings grow, and a model that grows cannot be sharded. null keeps the tokenizer's own; where that is
-            missing or is EOS, one is found by its name.
-        source: a Hub id; or a folder with train.jsonl and valid.jsonl (or .parquet, or one written by
+            missing or is EOS, an unused token is found by name.
+        source: A Hub id; or a folder with train.jsonl and valid.jsonl (or .parquet, or one written by
             ``save_to_disk``); or one data file.
-        batch_size: rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks together.
-        eval_batch_size: rows per evaluation batch, over all ranks together.
-        max_length: tokens of prompt, response and EOS together (sft, reward_model).
-        max_prompt_length: longer prompts are dropped and counted (ppo, evaluation); BOS counts.
-        truncate: what happens to rows over ``max_length``: the end of the "response" is cut (the paper's runs), the
+        max_length: Maximum tokens of prompt, response and EOS together (sft, reward_model).
+        max_prompt_length: Maximum tokens of a prompt, BOS included; longer prompts are dropped and counted (ppo,
+            evaluation).
+        truncate: What happens to rows over ``max_length``: the end of the "response" is cut (the paper's runs), the
             beginning of the "prompt", or the row is dropped ("drop").
-        keep_eos: a cut response ends with EOS all the same; the paper's runs did not.
-        tokenize: prompt and response "apart", so that all stages see the same tokens at their border; or "joined" as
+        keep_eos: Truncated responses end with EOS; in the paper's runs they did not.
+        tokenize: Prompt and response "apart", so that all stages see the same tokens at their border; or "joined" as
             one text, as the paper's runs did in sft and reward_model.
-        pad_to_max_length: pad every row to ``max_length``, as the paper's runs did; else to the longest of its pass.
-        phases: shares of the training rows for SFT, reward model and PPO; null gives every stage all rows.
-        split_seed: of the split into phases; the paper's runs had 1234.
-        split_by: "group" puts all rows of a post (or question, or dialogue) into one phase; "row" splits by row, as the
-            paper's runs did, which then share posts between phases.
-        validate_rows: held-out rows that validation during training reads; null reads all.
-        evaluation_rows: size of the paper's evaluation subset, which ``test`` reads in the stages ppo and evaluation.
-        samples_per_prompt: how often ``test`` asks each of these prompts: for pass@k, or the best of N.
-        sort_window: batches whose rows are sorted by length together; 1 changes no batch, more saves more padding
-            where a batch is one pass.
-        preprocessing_processes: processes that read and tokenise; null decides by the number of rows.
-        num_workers: processes that prepare batches; 0 prepares them in the training process.
-        seed: of the order of the training rows.
+        pad_to_max_length: Pad every row to ``max_length``, as the paper's runs did; else to the longest row of the
+            micro-batch.
+        phases: Shares of the training rows for SFT, reward model and PPO; null gives every stage all rows.
+        split_seed: Seed of the split into phases; 1234 in the paper's runs.
+        split_by: "group" puts all rows of one post, question or dialogue into one phase; "row" splits by row, as the
+            paper's runs did, so that phases share groups.
+        validate_rows: Held-out rows for validation during training; null reads all.
+        evaluation_rows: Size of the paper's evaluation subset, which ``test`` reads in the stages ppo and evaluation.
+        samples_per_prompt: Responses per prompt in ``test``, for pass@k or best-of-N sampling.
+        preprocessing_processes: Processes that read and tokenise; null decides by the number of rows.
+        **settings: Other settings of `RLHFDataModule`.
     """
 
     hub: ClassVar[HubData]
@@ -83,8 +80,6 @@ class TextData(RLHFDataModule):
         stage: Stage,
         tokenizer: str,
         source: str,
-        batch_size: PositiveInt = 64,
-        eval_batch_size: PositiveInt = 64,
         max_length: PositiveInt = 1024,
         max_prompt_length: PositiveInt = 512,
         truncate: Truncate = "response",
@@ -93,24 +88,15 @@ class TextData(RLHFDataModule):
         pad_to_max_length: bool = False,
         phases: str | None = "2,4,4",
         split_seed: int = 1234,
-        split_by: Literal["group", "row"] = "group",
+        split_by: SplitBy = "group",
         validate_rows: PositiveInt | None = 512,
         evaluation_rows: PositiveInt = 2000,
         samples_per_prompt: PositiveInt = 1,
-        sort_window: PositiveInt = 1,
         preprocessing_processes: PositiveInt | None = None,
-        num_workers: NonNegativeInt = 0,
-        seed: int = 1,
         pad_token: str | None = None,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            stage=stage,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            sort_window=sort_window,
-            num_workers=num_workers,
-            seed=seed,
-        )
+        super().__init__(stage=stage, **settings)
         if stage not in (*self.phase_of_stage, "evaluation"):
             raise ValueError(
                 f"{type(self).__name__} has no stage {stage!r}: "
@@ -164,7 +150,7 @@ class TextData(RLHFDataModule):
             self.encoded(split)
 
     def setup(self, stage: str) -> None:
-        """Say what was dropped and cut."""
+        """Log what was dropped and cut."""
         if self.trainer is None or self.trainer.is_global_zero:
             for split in self._splits():
                 for line in self.tally(split).lines():
@@ -194,7 +180,7 @@ class TextData(RLHFDataModule):
         return len(self.texts("train"))
 
     def demonstrations(self, rows: int) -> SupervisedBatch:
-        """Return the first demonstrations of SFT, whatever the stage."""
+        """Return the first demonstrations of SFT, in any stage."""
         texts = self.texts_of("train", "sft")
         usable = [row for row, reason in enumerate(texts["unusable"][:]) if not reason]
         first = [row for row in usable if row < rows] or usable[:rows]
@@ -204,9 +190,9 @@ class TextData(RLHFDataModule):
         return self._padder().demonstrations([examples[i] for i in range(len(examples))])
 
     def describe(self) -> dict[str, str]:
-        """Say in a few lines what will be read."""
+        """Describe in a few lines what will be read."""
         groups, shared = self.shared_groups()
-        sharing = f"{shared:,} of {groups:,} groups of this phase are in another one too"
+        sharing = f"{shared:,} of {groups:,} groups of this phase are in other phases, too"
         lines = super().describe() | {
             "source": self.source,
             "pad token": str(self.tokenizer.pad_token),
@@ -229,7 +215,7 @@ class TextData(RLHFDataModule):
         return count_rows(self.encoded(split))
 
     def shared_groups(self) -> tuple[int, int]:
-        """Count the posts of this stage's training rows, and those of them that other phases have too."""
+        """Count the groups of this stage's training rows, and those of them that other phases have, too."""
         return self.phases.shared_groups(self._stored_texts["train"], self._phase)
 
     def texts_of(self, split: Split, stage: Stage) -> Dataset:
@@ -245,7 +231,7 @@ class TextData(RLHFDataModule):
 
     @property
     def _generates(self) -> bool:
-        """Tell whether the policy writes responses in this stage."""
+        """Whether the policy generates responses in this stage."""
         return self.stage in ("ppo", "evaluation")
 
     @property

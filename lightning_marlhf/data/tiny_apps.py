@@ -84,15 +84,15 @@ class TinyAPPS(RLHFDataModule):
     A token is a word of a question or a character of a program.
 
     Args:
-        stage: "sft" gives demonstrations, "ppo" prompts, "evaluation" prompts of which none are for training.
-        batch_size: rows per optimizer step (sft) or per rollout (ppo), over all ranks together.
-        eval_batch_size: rows per evaluation batch, over all ranks together.
+        stage: "sft" gives demonstrations, "ppo" prompts, "evaluation" prompts that are never used for training.
+        batch_size: Rows per optimizer step (sft) or per rollout (ppo), over all ranks.
+        eval_batch_size: Rows per evaluation batch, over all ranks.
         train_rows: how many demonstrations there are; every problem comes many times, each time with other noise.
         validate_problems: how many of the held-out problems validation reads.
         test_problems: how many other held-out problems the final evaluation reads.
         samples_per_prompt: responses to each problem in the final evaluation; k for pass@k.
-        num_workers: processes that prepare batches; 0 prepares them in the training process.
-        seed: of the order of the training rows; the rows themselves never change.
+        num_workers: Processes that prepare batches; 0 prepares them in the training process.
+        seed: Seed of the order of the training rows; the rows themselves never change.
     """
 
     def __init__(

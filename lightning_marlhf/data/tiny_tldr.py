@@ -78,8 +78,8 @@ class TinyTLDR(RLHFDataModule):
 
     Args:
         stage: "sft" gives demonstrations, "reward_model" preference pairs, "ppo" prompts.
-        batch_size: rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks together.
-        eval_batch_size: rows per evaluation batch, over all ranks together.
+        batch_size: Rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks.
+        eval_batch_size: Rows per evaluation batch, over all ranks.
         train_rows: how many training rows there are; they are made when read.
         skip_rows: training rows to leave out at the beginning: what others read, for a reward model that is to judge
             on its own.
@@ -87,8 +87,8 @@ class TinyTLDR(RLHFDataModule):
         test_rows: how many posts the final evaluation reads.
         tokens: what a token is: "characters", or "words" (short rows: for a reward model of its own).
         preference_temperature: noise of the preference labels, in points of gold score; lower is cleaner.
-        num_workers: processes that prepare batches; 0 prepares them in the training process.
-        seed: of the order of the training rows; the rows themselves never change.
+        num_workers: Processes that prepare batches; 0 prepares them in the training process.
+        seed: Seed of the order of the training rows; the rows themselves never change.
     """
 
     def __init__(

@@ -42,6 +42,10 @@ class Table:
     num_left: int = 1
     name: str = ""  # where it has one, it is saved as ``report/<name>.tex``, too
 
+    def side(self, column: int) -> str:
+        """Return where a column's texts stand: "left" or "right"."""
+        return "left" if column < self.num_left else "right"
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -64,11 +68,11 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """One row's response to a sample's prompt."""
 
     label: str
-    response: str
+    text: str
     facts: str  # its scores
 
 
@@ -79,7 +83,7 @@ class Sample:
     title: str
     prompt: str
     reference: str | None
-    answers: tuple[Answer, ...]
+    responses: tuple[Response, ...]
 
 
 Block = Text | Note | Bullets | Table | Pictures | Sample
@@ -89,7 +93,7 @@ Block = Text | Note | Bullets | Table | Pictures | Sample
 class Section:
     """A headline and what stands below it."""
 
-    title: str
+    title: str  # empty: no headline
     blocks: tuple[Block, ...]
 
 

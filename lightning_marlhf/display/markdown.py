@@ -24,7 +24,7 @@ def render_markdown(title: str, sections: Sequence[Section]) -> str:
     """Return the report as one Markdown text; pictures are links into their folder."""
     parts = [f"# {escape(title)}"]
     for section in sections:
-        parts.append(f"## {escape(section.title)}")
+        parts += [f"## {escape(section.title)}"] if section.title else []
         parts.extend(_render(block) for block in section.blocks)
     return "\n\n".join(parts) + "\n"
 
@@ -99,6 +99,6 @@ def _(block: Sample) -> str:
     parts = [f"### {escape(block.title)}", fenced(block.prompt)]
     if block.reference is not None:
         parts += ["**Reference**", fenced(block.reference)]
-    for answer in block.answers:
-        parts += [f"**{escape(answer.label)}** ({escape(answer.facts)})", fenced(answer.response)]
+    for response in block.responses:
+        parts += [f"**{escape(response.label)}** ({escape(response.facts)})", fenced(response.text)]
     return "\n\n".join(parts)

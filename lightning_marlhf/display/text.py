@@ -1,10 +1,15 @@
-"""Untrusted strings as text that people can read, on a page and in a terminal."""
+"""Untrusted strings, numbers, times and paths as text that people can read, on a page and in a terminal."""
 
 import json
 import math
 import textwrap
 import unicodedata
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
 from typing import Any
+
+from lightning_marlhf.run_folder import EXPORT
 
 # Control characters, which steer a terminal; format characters, which reorder or hide the text around them; halves of
 # surrogate pairs; and separators of lines that are no newlines.
@@ -12,6 +17,7 @@ _UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _VISIBLE = {"\n": "\u23ce", "\t": "\u21e5", "\r": "\u240d"}
 _REPLACEMENT = "\ufffd"
 _CODE_WIDTH = 110  # characters; TensorBoard does not wrap code
+MISSING = "–"  # where a number would stand  # noqa: RUF001
 
 
 def printable(text: str, *, keep: str = "\n\t") -> str:
@@ -49,6 +55,18 @@ def _is_unsafe(character: str) -> bool:
     return unicodedata.category(character) in _UNSAFE_CATEGORIES
 
 
+def number(value: float | None, decimals: int, *, signed: bool = False) -> str:
+    """Return a rounded number, or a dash where there is none.
+
+    >>> number(-0.001, 2), number(2.0, 1, signed=True), number(None, 2) == MISSING
+    ('0.00', '+2.0', True)
+    """
+    if value is None or not math.isfinite(value):
+        return MISSING
+    rounded = round(value, decimals) + 0.0  # no "-0.00"
+    return f"{rounded:{'+' if signed else ''}.{decimals}f}"
+
+
 def duration(seconds: float | None) -> str:
     """Write a time in two units at most.
 
@@ -65,3 +83,27 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def short_labels(sources: Sequence[str]) -> dict[str, str]:
+    """Label each source by the parts of its path in which it differs from the others.
+
+    >>> short_labels(["runs/tldr/ppo/seed-1", "runs/tldr/ma_ppo/seed-1/export"])
+    {'runs/tldr/ppo/seed-1': 'ppo', 'runs/tldr/ma_ppo/seed-1/export': 'ma_ppo'}
+    >>> list(short_labels(["runs/tldr/ppo", "baidu/TLDR"]).values()), list(short_labels(["runs/ppo"]).values())
+    (['runs/tldr/ppo', 'baidu/TLDR'], ['runs/ppo'])
+    """
+
+    def num_common(paths: Sequence[Sequence[str]]) -> int:
+        """Count the leading parts that all paths share, without the last part of any."""
+        columns = zip(*(path[:-1] for path in paths), strict=False)
+        return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+
+    parts = [Path(source).parts for source in sources]
+    parts = [each[:-1] if each[-1] == EXPORT and len(each) > 1 else each for each in parts]
+    if len(sources) > 1:
+        first = num_common(parts)
+        parts = [each[first:] for each in parts]
+        last = num_common([each[::-1] for each in parts])
+        parts = [each[: len(each) - last] for each in parts]
+    return {source: str(Path(*each)) for source, each in zip(sources, parts, strict=True)}

@@ -1,4 +1,4 @@
-"""What a reward model was shown in training, as its config tells those who score with it."""
+"""How a reward model was shown its texts in training, as its config says to scorers."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -14,8 +14,8 @@ class RewardInput:
 
     Attributes:
         joined: prompt and response were tokenised as one text, else apart.
-        chat_template: prompts were messages, which the tokenizer's template wrote; None: nobody knows, as of models
-            that others published.
+        chat_template: prompts were messages, which the tokenizer's template wrote; None: unknown, as of models
+            published by others.
     """
 
     joined: bool = False

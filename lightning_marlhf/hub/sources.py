@@ -1,7 +1,6 @@
 """Where models come from: a folder, the Hugging Face Hub, or the Hub's local cache.
 
-Everything that can go wrong on the way is told in one line: what was wrong, what was expected, what
-to do about it.
+Every error is one line: what was wrong, what was expected, what to do about it.
 """
 
 import re
@@ -21,7 +20,7 @@ _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
 class SourceError(ValueError):
-    """A model or tokenizer cannot be had; the message says in one line why, and what to do."""
+    """A model or tokenizer cannot be loaded; the message says in one line why, and what to do."""
 
 
 def locate(source: str, *, files: tuple[str, ...] = MODEL_FILES) -> str:

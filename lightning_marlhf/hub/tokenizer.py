@@ -57,7 +57,7 @@ def load_tokenizer(
         source: a folder or a Hub id.
         for_training: False lets padding look like EOS: a mask says what is padding, and nothing is learnt from it.
         for_generation: False needs no EOS: an encoder that only scores has none.
-        pad_token: a token of the vocabulary that stands in no text, or ``<pad>``, which is added where it is missing.
+        pad_token: a token of the vocabulary that occurs in no text, or ``<pad>``, which is added where it is missing.
             None keeps the tokenizer's own, or takes the first of UNUSED_TOKENS where that is missing or is EOS.
 
     Raises:
@@ -90,7 +90,7 @@ def _set_pad_token(source: str, tokenizer: PreTrainedTokenizerBase, wanted: str 
     added = [str(token) for token in list(tokenizer.added_tokens_decoder.values())[:64]]
     fit = unused or [name for name in added if _is_unused(tokenizer, name)]
     advice = (
-        f"set pad_token to one that stands in no text{', such as ' if fit else ''}{', '.join(fit[:3])}, or to "
+        f"set pad_token to one that occurs in no text{', such as ' if fit else ''}{', '.join(fit[:3])}, or to "
         f"{NEW_PAD}, which is added where it is missing"
     )
     if wanted is None and not unused:

@@ -20,7 +20,7 @@ def ids_without_token(tokenizer: PreTrainedTokenizerBase, rows: int) -> list[int
 
 
 def difference(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> str | None:
-    """Find a token that is not the same in both; None where they speak alike.
+    """Find a token that is not the same in both; None where they agree.
 
     Tokens that were added to only one of them (for padding, for turns), at ids that the other does not use, are no
     difference.

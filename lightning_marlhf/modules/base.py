@@ -142,8 +142,8 @@ class TrainingModule(UpdatingModule):
 
     @property
     def network_factory(self) -> NetworkFactory:
-        """Builds networks where those of this run live."""
-        strategy = self.trainer.strategy
+        """Builds networks where those of this run live; without a trainer, on the CPU."""
+        strategy = self._trainer and self._trainer.strategy
         if isinstance(strategy, ShardedStrategy):
             return NetworkFactory(strategy.root_device, strategy.sharding)
         return NetworkFactory(self.device)

@@ -1,16 +1,18 @@
 """Run directories -> memory. A missing or broken file becomes a note, never an exception."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from lightning_marlhf.files import read_json
 from lightning_marlhf.records import Completion, RunSummary, read_completions
-from lightning_marlhf.reporting.spec import ReportSpec
+from lightning_marlhf.reporting.spec import SystemReport
 from lightning_marlhf.run_folder import (
     DONE_FILE,
     ENVIRONMENT_FILE,
@@ -19,6 +21,7 @@ from lightning_marlhf.run_folder import (
     TEST_COMPLETIONS,
 )
 
+Result = TypeVar("Result")
 _METRIC_COLUMNS = ["step", "name", "value"]
 
 
@@ -30,7 +33,7 @@ class Run:
     seed: int
     folder: Path
     metrics: pd.DataFrame  # columns step, name, value; empty where there is no file
-    completions: tuple[Completion, ...]  # answers to the held-out prompts
+    completions: tuple[Completion, ...]  # responses to the held-out prompts
     summary: RunSummary | None  # None until the stage is finished
     progress: dict[str, Any]
     environment: dict[str, Any]
@@ -40,6 +43,11 @@ class Run:
         """Return a metric's finite values, indexed by optimizer update; empty if not logged."""
         rows = self.metrics[self.metrics["name"] == name]
         return pd.Series(rows["value"].to_numpy(), index=rows["step"].to_numpy(), name=name)
+
+    @property
+    def results(self) -> dict[str, float]:
+        """The metrics of a finished run; empty before."""
+        return self.summary.metrics if self.summary else {}
 
     @property
     def state(self) -> str:
@@ -55,51 +63,71 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Study:
-    """All runs of a plan that the report shows."""
+class System:
+    """A task with a model: its runs, as far as they are on disk, and how the report shows them."""
 
-    spec: ReportSpec
-    output: Path
+    spec: SystemReport
+    folder: Path  # a run lies in <folder>/<stage>/seed-<N>
     seeds: tuple[int, ...]
-    runs: dict[tuple[str, int], Run] = field(repr=False)
+    runs: dict[tuple[str, int], Run] = field(repr=False)  # by stage and seed
+    damaged: set[str] = field(default_factory=set)  # results of evaluations that could not be read
 
     def runs_of(self, stage: str | None) -> list[Run]:
         """Return the runs of one stage, in the order of the seeds."""
         return [self.runs[key] for seed in self.seeds if (key := (stage, seed)) in self.runs]
 
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The stages in the order in which they were loaded."""
-        return tuple(dict.fromkeys(stage for stage, _ in self.runs))
+    def tested(self, stage: str | None) -> list[Run]:
+        """Return the runs of one stage that have responses to the held-out prompts."""
+        return [run for run in self.runs_of(stage) if run.completions]
 
-    @property
+    @cached_property
     def logged(self) -> frozenset[str]:
         """The names of all metrics that the rows have logged."""
         runs = [run for row in self.spec.rows for run in self.runs_of(row.stage)]
         return frozenset(name for run in runs for name in run.metrics["name"].unique())
 
+    def evaluations(
+        self, name: str, read: Callable[[Mapping[str, Any]], Result]
+    ) -> dict[str, list[Result]]:
+        """Return what evaluations left in the file ``name``: stage -> one result for each seed that has it.
 
-def load_study(
-    spec: ReportSpec, *, output: Path, seeds: Sequence[int], others: Sequence[str] | None = None
-) -> Study:
-    """Load the runs of every row, and of other stages below ``output``.
+        Args:
+            name: Of the files.
+            read: Makes a result of a JSON object. Where it raises, the file counts as damaged.
+        """
+        found: dict[str, list[Result]] = {}
+        for stage, seed in itertools.product(self.spec.evaluations, self.seeds):
+            path = self.folder / stage / f"seed-{seed}" / name
+            problems: list[str] = []
+            content = _read_object(path, problems)
+            try:
+                results = [read(content)] if content else []
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                results, problems = [], [f"{name}: {error}"]
+            if results:
+                found.setdefault(stage, []).extend(results)
+            self.damaged.update(f"{stage}, seed {seed}: could not read {each}" for each in problems)
+        return found
+
+
+def load_system(spec: SystemReport, *, output: Path, seeds: Sequence[int]) -> System:
+    """Load the runs of every row.
 
     Args:
-        spec: the checked ``report:`` section.
-        output: the plan's output folder; a run lies in ``<output>/<stage>/seed-<N>``.
-        seeds: the seeds to show.
-        others: further stages; None takes all that are there.
+        spec: What is shown. Of a system without a name, the output folder is its own, and whatever other stages lie
+            there are loaded, too, so that the report can say how they were made.
+        output: The run of a stage is ``<output>/<name>/<stage>/seed-<N>``.
+        seeds: The seeds to show.
     """
+    folder = output / spec.name
     shown = [s for s in (spec.reward_model, *(row.stage for row in spec.rows)) if s is not None]
-    found = {f.parent.name for f in output.glob("*/seed-*") if f.is_dir() and others is None}
-    found |= set(others or ())
-    stages = dict.fromkeys([*sorted(found - set(shown)), *shown])
+    there = set() if spec.name else {f.parent.name for f in folder.glob("*/seed-*") if f.is_dir()}
     runs = {
-        (stage, seed): load_run(output / stage / f"seed-{seed}", stage=stage, seed=seed)
-        for stage in stages
+        (stage, seed): load_run(folder / stage / f"seed-{seed}", stage=stage, seed=seed)
+        for stage in dict.fromkeys([*sorted(there - set(shown)), *shown])
         for seed in seeds
     }
-    return Study(spec=spec, output=output, seeds=tuple(seeds), runs=runs)
+    return System(spec=spec, folder=folder, seeds=tuple(seeds), runs=runs)
 
 
 def load_run(folder: Path, *, stage: str, seed: int) -> Run:
@@ -111,12 +139,23 @@ def load_run(folder: Path, *, stage: str, seed: int) -> Run:
         seed=seed,
         folder=folder,
         metrics=_read_metrics(folder / METRICS_FILE, problems),
-        completions=tuple(read_answers(folder / TEST_COMPLETIONS, problems)),
+        completions=tuple(read_responses(folder / TEST_COMPLETIONS, problems)),
         summary=_read_summary(done, problems),
         progress=_read_object(folder / PROGRESS_FILE, problems),
         environment=_read_object(folder / ENVIRONMENT_FILE, problems),
         problems=tuple(problems),
     )
+
+
+def read_responses(path: Path, problems: list[str]) -> list[Completion]:
+    """Read completions; an unreadable file adds a line to ``problems`` and gives none."""
+    if not path.is_file():
+        return []
+    try:
+        return read_completions(path)
+    except (ValueError, TypeError, OSError) as error:
+        problems.append(f"{path.name}: {error}")
+        return []
 
 
 def _read_summary(done: Mapping[str, Any], problems: list[str]) -> RunSummary | None:
@@ -131,17 +170,6 @@ def _read_summary(done: Mapping[str, Any], problems: list[str]) -> RunSummary | 
         problems.append(f"{DONE_FILE}: {error}")
         return None
     return replace(summary, metrics=numbers)
-
-
-def read_answers(path: Path, problems: list[str]) -> list[Completion]:
-    """Read completions; an unreadable file adds a line to ``problems`` and gives none."""
-    if not path.is_file():
-        return []
-    try:
-        return read_completions(path)
-    except (ValueError, TypeError, OSError) as error:
-        problems.append(f"{path.name}: {error}")
-        return []
 
 
 def _read_object(path: Path, problems: list[str]) -> dict[str, Any]:
@@ -160,12 +188,7 @@ def _read_metrics(path: Path, problems: list[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=_METRIC_COLUMNS)
     try:
         table = pd.read_csv(path, on_bad_lines="skip")[_METRIC_COLUMNS]
-    except (
-        ValueError,
-        KeyError,
-        OSError,
-        OverflowError,
-    ) as error:  # pandas' parser errors are ValueErrors
+    except (ValueError, KeyError, OSError, OverflowError) as error:  # pandas raises ValueErrors
         problems.append(f"{path.name}: {error}")
         return pd.DataFrame(columns=_METRIC_COLUMNS)
     table["step"] = pd.to_numeric(table["step"], errors="coerce")

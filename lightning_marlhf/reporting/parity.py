@@ -1,77 +1,95 @@
-"""How many updates each row needs to reach the reference run's final score."""
+"""How many updates each row needs to reach the reference run's final score, and how much sooner that is."""
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
-import pandas as pd
-
-from lightning_marlhf.display.blocks import Cell, Table, cells
+from lightning_marlhf.display.blocks import Block, Cell, Note
+from lightning_marlhf.display.text import MISSING, number
 from lightning_marlhf.reporting.curves import final_level, score_metric, updates_to_reach
-from lightning_marlhf.reporting.load import Study
+from lightning_marlhf.reporting.layout import make_table, paper_cell
+from lightning_marlhf.reporting.load import System
+from lightning_marlhf.reporting.spec import ReportRow
 from lightning_marlhf.reporting.statistics import median_interval
-from lightning_marlhf.reporting.text import MISSING, number
 
 NOT_REACHED = "not reached"
 
 
-def updates_to_parity(study: Study, stage: str, metric: str) -> dict[int, int | None]:
-    """Return the first update at which a row's smoothed score is the reference run's final one.
+def parity(systems: Sequence[System]) -> list[Block]:
+    """Return a line for each score and trained row; nothing where there is nothing to compare with."""
+    systems = [s for s in systems if s.spec.reference_run and len(s.spec.rows) > 1]
+    if not systems:
+        return []
+    lines = [
+        (system, line)
+        for system in systems
+        for key in system.spec.scores
+        for row in system.spec.trained_rows
+        if (line := _line(system, row, key))
+    ]
+    name = _reference(systems[0])
+    caption = (
+        f"First update at which the smoothed training curve is at or above the level on which {name}'s smoothed curve"
+        f" ends (same seed), as a share of {name}'s updates; {name} itself may cross it early. Speed-up: its inverse."
+        f" Never: seeds that do not get there. {_interval_caption(max(len(s.seeds) for s in systems))}"
+    )
+    table = make_table(lines, caption.strip(), num_left=2, name="parity")
+    return [table or Note("The reference run is not finished, or has no curves.")]
 
-    Compared within a seed. None where it is never reached; a seed for which one of the two curves
-    is missing or the reference run is unfinished is left out.
+
+def _line(system: System, row: ReportRow, key: str) -> dict[str, Cell]:
+    """Return the line of one score; nothing where a curve is missing in every seed."""
+    spec, stage = system.spec, row.stage
+    found = crossings(system, stage, score_metric(key, logged=system.logged))
+    if not found:
+        return {}
+    shares = [crossing.share for crossing in found.values()]
+    reported = [
+        paper_cell(system, "rollouts", stage, decimals=0),
+        paper_cell(system, "speedup", stage, decimals=1, unit=" x"),
+    ]
+    if key != next(iter(spec.scores)):  # the paper's are those of the score that training maximises
+        reported = [Cell(""), Cell("")]
+    several = len(system.seeds) > 1
+    return {
+        "Score": Cell(spec.scores[key]),
+        "Run": Cell(row.label),
+        "Paper: rollouts": reported[0],
+        "Paper: speed-up": Cell("") if stage == spec.reference_run else reported[1],
+        "Speed-up": speed_up_cell(shares),
+        f"Share of {_reference(system)}'s updates": share_cell(shares),
+        "Never": Cell(f"{sum(map(math.isinf, shares))} of {len(shares)}"),
+        **{
+            f"Seed {seed}" if several else "Updates": Cell(
+                str(found[seed].update or NOT_REACHED) if seed in found else MISSING
+            )
+            for seed in system.seeds
+        },
+    }
+
+
+class Crossing(NamedTuple):
+    """Where a row's smoothed score first is the reference run's final one."""
+
+    update: int | None  # None: never
+    share: float  # of the reference run's updates; infinite: never
+
+
+def crossings(system: System, stage: str, metric: str) -> dict[int, Crossing]:
+    """Return where a row reaches the reference run, by seed; compared within a seed.
+
+    A seed for which one of the two curves is missing, or the reference run is unfinished, is left out.
     """
-    crossings = {}
-    for run in study.runs_of(stage):
-        curve, reference = run.metric(metric), _reference_curve(study, run.seed, metric)
-        if len(curve) and reference is not None:
-            crossings[run.seed] = updates_to_reach(curve, level=final_level(reference))
-    return crossings
-
-
-def parity_shares(study: Study, stage: str, metric: str) -> list[float]:
-    """Return each seed's updates to parity as a share of the reference run's; infinite where it is never reached."""
-    shares = []
-    for seed, crossing in updates_to_parity(study, stage, metric).items():
-        reference = _reference_curve(study, seed, metric)
-        if reference is not None:
-            shares.append(math.inf if crossing is None else crossing / reference.index[-1])
-    return shares
-
-
-def parity_table(study: Study) -> Table | None:
-    """Return the updates to parity, per row, score and seed; None where no row has any."""
-    rows = []
-    for key, label in study.spec.scores.items():
-        metric = score_metric(key, logged=study.logged)
-        for row in study.spec.trained_rows:
-            crossings = updates_to_parity(study, row.stage, metric)
-            if crossings:
-                share = share_cell(parity_shares(study, row.stage, metric))
-                single = [_seed_text(crossings, seed) for seed in study.seeds]
-                rows.append((*cells(label, row.label), share, *cells(*single)))
-    if not rows or study.spec.reference_run is None:
-        return None
-    name = study.spec.label(study.spec.reference_run)
-    seeds = [f"Seed {seed}" for seed in study.seeds] if len(study.seeds) > 1 else ["Updates"]
-    return Table(
-        header=("Score", "Row", f"Share of {name}'s updates", *seeds),
-        rows=tuple(rows),
-        caption=f"First update at which the smoothed training curve is at or above the level on"
-        f" which {name}'s smoothed curve ends (same seed). {name} itself may cross it early."
-        f" {interval_caption(len(study.seeds))}".rstrip(),
-        num_left=2,
-    )
-
-
-def interval_caption(num_seeds: int) -> str:
-    """Say what a share's interval is, and how seeds count that never reach parity; nothing for one seed."""
-    if num_seeds < 2:
-        return ""
-    coverage = median_interval(map(float, range(num_seeds))).coverage
-    return (
-        "Median over seeds; a seed that never gets there is censored: it counts as later than all others. The interval"
-        f" is between order statistics, {100 * coverage:.0f} % for {num_seeds} seeds."
-    )
+    references = {run.seed: run for run in system.runs_of(system.spec.reference_run) if run.summary}
+    found = {}
+    for run in system.runs_of(stage):
+        curve = run.metric(metric)
+        reference = references[run.seed].metric(metric) if run.seed in references else curve[:0]
+        if len(curve) and len(reference):
+            update = updates_to_reach(curve, level=final_level(reference))
+            share = math.inf if update is None else update / reference.index[-1]
+            found[run.seed] = Crossing(update, share)
+    return found
 
 
 def share_cell(shares: Sequence[float]) -> Cell:
@@ -81,19 +99,31 @@ def share_cell(shares: Sequence[float]) -> Cell:
     return Cell(_percent(found.median), detail)
 
 
+def speed_up_cell(shares: Sequence[float]) -> Cell:
+    """Return the median of the shares' inverses with its interval; that of a share never reached is 0."""
+    found = median_interval([1 / share if share else math.inf for share in shares])
+    detail = f"({_times(found.low)} to {_times(found.high)})" if len(shares) > 1 else ""
+    return Cell(f"{_times(found.median)} x", detail)
+
+
 def _percent(share: float) -> str:
     return NOT_REACHED if math.isinf(share) else f"{number(100 * share, 0)} %"
 
 
-def _reference_curve(study: Study, seed: int, metric: str) -> pd.Series | None:
-    for run in study.runs_of(study.spec.reference_run):
-        if run.seed == seed and run.summary is not None and len(curve := run.metric(metric)):
-            return curve
-    return None
+def _times(value: float) -> str:
+    return "less than 1" if value == 0 else number(value, 2)
 
 
-def _seed_text(crossings: dict[int, int | None], seed: int) -> str:
-    if seed not in crossings:
-        return MISSING
-    crossing = crossings[seed]
-    return NOT_REACHED if crossing is None else str(crossing)
+def _reference(system: System) -> str:
+    return system.spec.label_of(str(system.spec.reference_run))
+
+
+def _interval_caption(num_seeds: int) -> str:
+    """Say what a share's interval is, and how seeds count that never reach parity; nothing for one seed."""
+    if num_seeds < 2:
+        return ""
+    coverage = median_interval(map(float, range(num_seeds))).coverage
+    return (
+        "Median over seeds; a seed that never gets there is censored: it counts as later than all others. The interval"
+        f" is between order statistics, {100 * coverage:.0f} % for {num_seeds} seeds."
+    )

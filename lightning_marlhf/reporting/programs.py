@@ -1,20 +1,29 @@
-"""What becomes of the programs that a policy writes: pass@k on held-out problems, kinds of failure during training."""
+"""What becomes of programs: pass@k on held-out problems by difficulty, kinds of failure during training."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from lightning_marlhf.display.blocks import Cell, Picture, Table
+from lightning_marlhf.display.blocks import Block, Cell, Note, Picture
+from lightning_marlhf.display.text import number
 from lightning_marlhf.reporting.curves import seed_curves
-from lightning_marlhf.reporting.load import Run, Study
-from lightning_marlhf.reporting.plots import UPDATES
-from lightning_marlhf.reporting.statistics import t_interval
-from lightning_marlhf.reporting.style import in_style, to_picture
-from lightning_marlhf.reporting.text import MISSING, number, with_spread
+from lightning_marlhf.reporting.layout import (
+    INTERVALS,
+    UPDATES,
+    Line,
+    in_style,
+    make_table,
+    paper_cell,
+    pictures_of_each,
+    to_picture,
+)
+from lightning_marlhf.reporting.load import Run, System
+from lightning_marlhf.reporting.spec import ReportRow
+from lightning_marlhf.reporting.statistics import Estimate, gain_cell, percentages
 
 KINDS: Mapping[str, tuple[str, str]] = {  # ending of the metric's name -> label and colour
     "passed": ("All tests passed", "#009E73"),
@@ -22,44 +31,109 @@ KINDS: Mapping[str, tuple[str, str]] = {  # ending of the metric's name -> label
     "runtime": ("Raised, or exceeded a limit", "#D55E00"),
     "compile": ("Does not compile", "#7a7f85"),
 }
-_NUMBERS = re.compile(r"eval/(pass_at_\d+|test_case_average)")
+_MEASURED = re.compile(r"eval/(pass_at_\d+|test_case_average)(?:/(\w+))?")
+_OVERALL = "all"
+_REPORTED_GAIN = "pass_at_1"  # of which measure the paper's gains are
 _PANEL = (3.6, 3.3)
+Measured = tuple[str, str]  # "pass_at_5", "interview"
 
 
-def pass_at_k_table(study: Study) -> Table | None:
-    """Return pass@k and the test-case average of every row; None where no run has them."""
-    rows = [(row.label, study.runs_of(row.stage)) for row in study.spec.rows]
-    names = sorted({n for _, runs in rows for run in runs for n in _numbers(run)}, key=_order)
-    if not names:
-        return None
-    several = len(study.seeds) > 1
-    show = _over_seeds if several else _of_one_seed
+def pass_at_k(systems: Sequence[System]) -> list[Block]:
+    """Return pass@k and the test-case average, and what became of programs during training."""
+    lines: list[Line] = [
+        (system, _line(system, row, measured))
+        for system in systems
+        for measured in _measured(system)
+        for row in system.spec.rows
+    ]
     caption = (
-        "Mean over seeds ± standard deviation over seeds."
-        if several
-        else "95 % bootstrap interval over problems."
+        "Held-out problems. pass@k: share of problems solved by one of k programs, unbiased. Gain: over the reference"
+        " run, relative. In brackets: 95 % intervals, over seeds, or a bootstrap over problems where there is one seed;"
+        " ±: standard deviation over seeds."
     )
-    return Table(
-        header=("Row", "Problems", *map(_label, names)),
-        rows=tuple(
-            (Cell(label), Cell(_problems(runs)), *(show(runs, name) for name in names))
-            for label, runs in rows
-        ),
-        caption=f"Held-out problems, in %. pass@k: a problem is solved by one of k programs, unbiased. {caption}",
+    if any(system.spec.reported is not None for system in systems):
+        caption += f" {INTERVALS}"
+    table = make_table(lines, caption, num_left=3, name="pass_at_k")
+    writing = [system for system in systems if system.spec.programs]
+    if table is None and not writing:
+        return []
+    pictures = pictures_of_each(
+        writing,
+        kinds_pictures,
+        caption="Of the programs in the training rollouts, smoothed; mean over seeds.",
+        missing="No run has logged what became of its programs (objective/*_passed) yet.",
     )
+    return [table or Note("No finished run has counted pass@k (eval/pass_at_1)."), *pictures]
 
 
-def kinds_picture(study: Study, scorer: str) -> Picture | None:
-    """Return how programs fared during training, as areas that add up to all of them; None where no run says it.
+def _measured(system: System) -> list[Measured]:
+    """Return what some row has measured: overall first, by k, the test-case average last."""
+    runs = [run for row in system.spec.rows for run in system.runs_of(row.stage)]
+    found = {measured for run in runs for measured in _results(run)}
+    if len({difficulty for _, difficulty in found} - {_OVERALL}) == 1:  # it says the same
+        found = {measured for measured in found if measured[1] == _OVERALL} or found
 
-    Args:
-        study: the runs.
-        scorer: name of the scorer that ran the tests.
-    """
-    shares = {row: _shares(study.runs_of(row.stage), scorer) for row in study.spec.trained_rows}
+    def order(measured: Measured) -> tuple[bool, str, bool, int]:
+        digits = re.search(r"\d+", measured[0])
+        overall = measured[1] == _OVERALL
+        return not overall, measured[1], digits is None, int(digits[0]) if digits else 0
+
+    return sorted(found, key=order)
+
+
+def _results(run: Run) -> dict[Measured, float]:
+    return {
+        (match[1], match[2] or _OVERALL): value
+        for name, value in run.results.items()
+        if (match := _MEASURED.fullmatch(name))
+    }
+
+
+def _line(system: System, row: ReportRow, measured: Measured) -> dict[str, Cell]:
+    spec, (measure, difficulty) = system.spec, measured
+    having = [run for run in system.runs_of(row.stage) if measured in _results(run)]
+    ours = _estimate(having, measured)
+    gain, paper_gain = Cell(""), Cell("")
+    if spec.reference_run is not None and row.stage not in (spec.reference_run, spec.baseline):
+        theirs = system.runs_of(spec.reference_run)
+        base = _estimate([run for run in theirs if measured in _results(run)], measured).mean
+        gain = gain_cell(ours.mean - base, base)
+        name = f"{measure}_gain" if measure == _REPORTED_GAIN else ""
+        paper_gain = paper_cell(system, name, difficulty, decimals=0, unit=" %")
+    tail = "" if difficulty == _OVERALL else f"/{difficulty}"
+    counts = [run.results.get(f"eval/num_problems{tail}") for run in having]
+    spread = len(system.seeds) > 1 and not spec.label
+    return {
+        "Difficulty": Cell(difficulty),
+        "Run": Cell(row.label),
+        "Measure": Cell(measure.replace("_at_", "@").replace("_", " ")),
+        "Paper (%)": paper_cell(system, measure, f"{row.stage}/{difficulty}", decimals=1),
+        "Ours (%)": ours.spread_cell(1) if spread else ours.cell(1),
+        "Paper: gain": paper_gain,
+        "Gain": gain,
+        "Problems": Cell(number(max(filter(None, counts), default=None), 0)),
+        "Seeds": Cell(str(len(having))),
+    }
+
+
+def _estimate(runs: Sequence[Run], measured: Measured) -> Estimate:
+    """Return a share in per cent: over seeds; of one seed with the interval over problems that it left."""
+    shares = [_results(run)[measured] for run in runs]
+    if len(runs) != 1:
+        return percentages(shares)
+    measure, difficulty = measured
+    tail = "" if difficulty == _OVERALL else f"/{difficulty}"
+    ends = (f"eval/{measure}_{end}{tail}" for end in ("low", "high"))
+    return percentages(shares, [runs[0].results.get(end) for end in ends])
+
+
+def kinds_pictures(system: System) -> list[Picture]:
+    """Return how programs fared during training, as areas that add up to all of them; nothing where no run says it."""
+    scorer = system.spec.programs
+    shares = {row: _shares(system.runs_of(row.stage), scorer) for row in system.spec.trained_rows}
     rows = [row for row, found in shares.items() if found]
     if not rows:
-        return None
+        return []
     with in_style():
         size = (_PANEL[0] * max(2, len(rows)), _PANEL[1])
         figure = Figure(figsize=size, layout="constrained")
@@ -72,10 +146,10 @@ def kinds_picture(study: Study, scorer: str) -> Picture | None:
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=len(labels))
         alt = "Shares of programs that pass, are wrong, raise, and do not compile, against updates"
-        return to_picture(figure, name="program-kinds", alt=alt, wide=True)
+        return [to_picture(figure, name="program-kinds", alt=alt, wide=True)]
 
 
-def _shares(runs: list[Run], scorer: str) -> dict[str, pd.Series]:
+def _shares(runs: list[Run], scorer: str | None) -> dict[str, pd.Series]:
     """Return the curve of each kind, the mean over seeds."""
     curves = {kind: seed_curves(runs, f"objective/{scorer}_{kind}") for kind in KINDS}
     return {kind: curve.mean for kind, curve in curves.items() if curve is not None}
@@ -94,37 +168,3 @@ def _draw_shares(axes: Axes, shares: Mapping[str, pd.Series]) -> None:
     axes.grid(visible=False)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-
-
-def _numbers(run: Run) -> dict[str, float]:
-    metrics = run.summary.metrics if run.summary else {}
-    return {name: value for name, value in metrics.items() if _NUMBERS.fullmatch(name)}
-
-
-def _order(name: str) -> tuple[bool, int]:
-    digits = re.findall(r"\d+", name)
-    return not digits, int(digits[0]) if digits else 0
-
-
-def _label(name: str) -> str:
-    return name.removeprefix("eval/").replace("_at_", "@").replace("_", " ")
-
-
-def _problems(runs: list[Run]) -> str:
-    counts = [run.summary.metrics.get("eval/num_problems") for run in runs if run.summary]
-    return number(max(filter(None, counts), default=None), 0)
-
-
-def _over_seeds(runs: list[Run], name: str) -> Cell:
-    values = [100 * _numbers(run)[name] for run in runs if name in _numbers(run)]
-    return with_spread(t_interval(values), 1)
-
-
-def _of_one_seed(runs: list[Run], name: str) -> Cell:
-    run = next((run for run in runs if name in _numbers(run)), None)
-    if run is None or run.summary is None:
-        return Cell(MISSING)
-    metrics = run.summary.metrics
-    low, high = (metrics.get(f"{name}_{end}") for end in ("low", "high"))
-    detail = "" if low is None or high is None else f"[{100 * low:.1f}, {100 * high:.1f}]"
-    return Cell(number(100 * metrics[name], 1), detail)

@@ -1,43 +1,65 @@
-"""What made the report: configurations, code, versions, machine and wall time."""
+"""What made the report: configurations, code, versions, machine and wall time; and what is missing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_marlhf.display.blocks import Table, cells
-from lightning_marlhf.reporting.load import Study
-from lightning_marlhf.reporting.text import MISSING, duration
+from lightning_marlhf.display.blocks import Block, Cell, Note, Table, cells
+from lightning_marlhf.display.text import MISSING, duration
+from lightning_marlhf.reporting.layout import Line, make_table
+from lightning_marlhf.reporting.load import System
 from lightning_marlhf.run_folder import CONFIG_FILE
 
 _DIFFERS_BY_STAGE = {"command", "started"}  # what a stage was called with is in its config
 _MAX_VARIANTS = 4
 
 
-def stage_table(study: Study) -> Table:
-    """Return every stage's state, updates, wall time and resolved configuration."""
-    rows = []
+def provenance(systems: Sequence[System]) -> list[Block]:
+    """Return the table of runs and that of their environments."""
+    environment = environment_table(systems)
+    return [run_table(systems), environment or Note("No run has left an environment.json.")]
+
+
+def missing_notes(systems: Sequence[System]) -> list[Note]:
+    """Return a note for each run that is unfinished, unreadable, or without responses to held-out prompts."""
+    notes = []
+    for system in systems:
+        compared = {row.stage for row in system.spec.rows}
+        prefix = f"{system.spec.label}, " if system.spec.label else ""
+        for run in system.runs.values():
+            label = system.spec.label_of(run.stage)
+            where = f"{run.stage}, seed {run.seed}" if label != run.stage else f"seed {run.seed}"
+            name = f"{prefix}{label} ({where})"
+            if run.summary is None:
+                notes.append(f"{name}: {run.state}.")
+            notes += [f"{name}: could not read {problem}" for problem in run.problems]
+            if run.stage in compared and run.folder.is_dir() and not run.completions:
+                notes.append(f"{name}: not tested: no responses to held-out prompts, so no scores.")
+        notes += [f"{prefix}{each}" for each in sorted(system.damaged)]
+    return list(map(Note, notes))
+
+
+def run_table(systems: Sequence[System]) -> Table:
+    """Return every run's state, updates, wall time and resolved configuration."""
+    lines: list[Line] = []
     total = 0.0
-    for run in study.runs.values():
-        summary = run.summary
-        total += summary.seconds if summary else 0.0
-        config = run.folder / CONFIG_FILE
-        rows.append(
-            cells(
-                run.stage,
-                run.state,
-                _shown(config, study.output) if config.is_file() else MISSING,
-                str(run.seed),
-                str(summary.step) if summary else MISSING,
-                duration(summary.seconds) if summary else MISSING,
-            )
-        )
-    return Table(
-        header=("Stage", "State", "Configuration", "Seed", "Updates", "Wall time"),
-        rows=tuple(rows),
-        caption=f"Wall time of all stages together: {duration(total)}"
-        " (stages that ran side by side count twice).",
-        num_left=3,
-    )
+    for system in systems:
+        for run in system.runs.values():
+            total += run.summary.seconds if run.summary else 0.0
+            config = run.folder / CONFIG_FILE
+            line = {
+                "Stage": run.stage,
+                "State": run.state,
+                "Configuration": _shown(config, system.folder) if config.is_file() else MISSING,
+                "Seed": str(run.seed),
+                "Updates": str(run.summary.step) if run.summary else MISSING,
+                "Wall time": duration(run.summary.seconds) if run.summary else MISSING,
+            }
+            lines.append((system, {title: Cell(text) for title, text in line.items()}))
+    caption = f"Wall time of all runs together: {duration(total)} (runs that ran side by side count twice)."
+    table = make_table(lines, caption, num_left=3)
+    assert table is not None  # a system has rows
+    return table
 
 
 def _shown(path: Path, output: Path) -> str:
@@ -45,14 +67,15 @@ def _shown(path: Path, output: Path) -> str:
     return (path.relative_to(output) if path.is_relative_to(output) else path).as_posix()
 
 
-def environment_table(study: Study) -> Table | None:
+def environment_table(systems: Sequence[System]) -> Table | None:
     """Return what `environment.json` says, one line a key; None where no run has one."""
     variants: dict[str, dict[str, list[str]]] = {}
-    for run in study.runs.values():
-        for key, value in run.environment.items():
-            if key not in _DIFFERS_BY_STAGE:
-                texts = variants.setdefault(key, {})
-                texts.setdefault(_in_words(value), []).append(f"{run.stage} {run.seed}")
+    for system in systems:
+        for run in system.runs.values():
+            name = " ".join([*filter(None, [system.spec.name]), f"{run.stage} {run.seed}"])
+            for key, value in run.environment.items():
+                if key not in _DIFFERS_BY_STAGE:
+                    variants.setdefault(key, {}).setdefault(_in_words(value), []).append(name)
     if not variants:
         return None
     rows = tuple(cells(key, _join_variants(texts)) for key, texts in variants.items())

@@ -1,17 +1,20 @@
-"""Means and their 95 % intervals: over held-out posts, over seeds, and of paired differences.
+"""Means and their 95 % intervals, over held-out prompts, over seeds, and of paired differences; as cells of tables.
 
-All intervals are Student's t intervals: mean +- t(0.975, n - 1) * sd / sqrt(n).
+All intervals of means are Student's t intervals: mean +- t(0.975, n - 1) * sd / sqrt(n).
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lightning_marlhf.records import Completion
+from lightning_marlhf.display.blocks import Cell
+from lightning_marlhf.display.text import MISSING, number
+from lightning_marlhf.records import Completion, MeanInterval
+from lightning_marlhf.reporting.load import Run
 
 CONFIDENCE = 0.95
 
@@ -36,6 +39,22 @@ class Estimate:
     spread: float  # standard deviation of the values, n - 1 in the denominator
     count: int
 
+    def bounds(self, decimals: int) -> str:
+        """Return "(low to high)", or nothing where there is no interval."""
+        if not math.isfinite(self.low):
+            return ""
+        return f"({number(self.low, decimals)} to {number(self.high, decimals)})"
+
+    def cell(self, decimals: int, *, signed: bool = False) -> Cell:
+        """Return the cell "mean (low to high)"."""
+        return Cell(number(self.mean, decimals, signed=signed), self.bounds(decimals))
+
+    def spread_cell(self, decimals: int, *, signed: bool = False) -> Cell:
+        """Return the cell "mean +- standard deviation"."""
+        known = math.isfinite(self.spread)
+        detail = f"± {number(self.spread, decimals)}" if known else ""
+        return Cell(number(self.mean, decimals, signed=signed), detail)
+
 
 KL = Measure("KL (nats)", 2, lambda completion: completion.kl)
 LENGTH = Measure("Length (tokens)", 1, lambda completion: completion.num_tokens)
@@ -56,10 +75,10 @@ def _score(key: str) -> Callable[[Completion], float | None]:
     return lambda completion: completion.scores.get(key)
 
 
-def post_values(completions: Iterable[Completion], measure: Measure) -> pd.Series:
-    """Return one number per held-out post, indexed by the prompt.
+def prompt_values(completions: Iterable[Completion], measure: Measure) -> pd.Series:
+    """Return one number per held-out prompt, indexed by the prompt.
 
-    Several responses to one post count as their mean; posts without the number are left out.
+    Several responses to one prompt count as their mean; prompts without the number are left out.
     """
     rows = [(c.prompt, measure.read(c)) for c in completions]
     values = pd.Series([v for _, v in rows], index=[i for i, _ in rows], dtype=float)
@@ -81,20 +100,64 @@ def t_interval(values: Iterable[float]) -> Estimate:
 
 
 def paired_differences(ours: pd.Series, theirs: pd.Series) -> pd.Series:
-    """Return ours - theirs on the posts that both have, indexed by the prompt."""
+    """Return ours - theirs on the prompts that both have, indexed by the prompt."""
     ours, theirs = ours.align(theirs, join="inner")
     return ours - theirs
 
 
 def mean_over_seeds(differences: Iterable[pd.Series]) -> pd.Series:
-    """Return one number per post: its mean over the seeds that have it.
+    """Return one number per prompt: its mean over the seeds that have it.
 
-    So that an interval over posts treats a post's values under several seeds as one value.
+    So that an interval over prompts treats a prompt's values under several seeds as one value.
     """
     differences = list(differences)
     if not differences:
         return pd.Series(dtype=float)
     return pd.concat(differences).groupby(level=0, sort=True).mean()
+
+
+def over_seeds(runs: Sequence[Run], measure: Measure) -> Estimate:
+    """Return the mean of the runs' means with its interval over them; of one run, over its prompts."""
+    if len(runs) == 1:
+        return t_interval(prompt_values(runs[0].completions, measure))
+    return seed_means(runs, measure)
+
+
+def seed_means(runs: Sequence[Run], measure: Measure) -> Estimate:
+    """Return the mean of the runs' means with its interval over them; each run counts once."""
+    values = [prompt_values(run.completions, measure) for run in runs]
+    return t_interval([each.mean() for each in values if len(each)])
+
+
+def percentages(shares: Iterable[float], ends: Sequence[float | None] = ()) -> Estimate:
+    """Return the mean of shares in per cent, with its interval over seeds, which no share can leave.
+
+    Args:
+        shares: One for each seed.
+        ends: Of the interval that a single seed has left.
+    """
+    values = [100 * share for share in shares]
+    if len(values) == 1 and ends:
+        low, high = (math.nan if end is None else 100 * end for end in ends)
+        return Estimate(values[0], low, high, math.nan, 1)
+    found = t_interval(values)
+    if math.isnan(found.low):
+        return found
+    return replace(found, low=max(0.0, found.low), high=min(100.0, found.high))
+
+
+def gain_cell(difference: float, base: float) -> Cell:
+    """Return a difference in per cent of the size of what it was taken from."""
+    gain = number(100 * difference / abs(base) if base else None, 0, signed=True)
+    return Cell(gain if gain == MISSING else f"{gain} %")
+
+
+def recorded_cell(value: MeanInterval | None, decimals: int, *, signed: bool = False) -> Cell:
+    """Return the cell "mean (low to high)" of a record, or a dash where there is no mean."""
+    if value is None:
+        return Cell(MISSING)
+    low, high = (math.nan if end is None else end for end in (value.low, value.high))
+    return Estimate(value.mean, low, high, math.nan, 0).cell(decimals, signed=signed)
 
 
 @dataclass(frozen=True)

@@ -1,106 +1,128 @@
-"""What the runs of a plan would take, as `plan` estimates it: `python -m lightning_marlhf.studies.costs`.
+"""Whether the runs of a plan are set right, and what they take, before any of them is started.
 
-A process of its own, as `check` is: the estimate imports Lightning and builds models, though on no device.
+Both need Lightning and the models' classes, so other processes do it, at most one for each folder of configs: the
+process that watches a study stays small.
 """
 
-import itertools
-import json
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+import multiprocessing
+import os
+import warnings
+from collections import ChainMap
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from lightning_marlhf.config.raw_config import look_up, read_yaml
-from lightning_marlhf.studies.jobs import config_words
+from lightning_marlhf.config.raw_config import ConfigError, look_up, read_yaml
+from lightning_marlhf.studies.jobs import Job
 from lightning_marlhf.studies.plan import Plan
 from lightning_marlhf.studies.stages import Stage
 
-Cost = Mapping[str, Any]
-_GPU = "gpu"  # what a hardware overlay sets; nothing is estimated of other devices
 
+@dataclass(frozen=True)
+class Cost:
+    """What one run takes.
 
-def plan_costs(plan: Plan, stages: Sequence[str]) -> dict[str, Cost]:
-    """Estimate some stages of a plan, one seed of each.
-
-    Returns:
-        Stage -> "updates", "processes" and "hours", or "problem": why it cannot be planned. Evaluations, tests and
-        runs without hardware of their own are left out.
+    Args:
+        updates: Optimizer steps.
+        processes: Devices, all nodes together.
+        hours: Estimated time; None where it is not estimated.
+        problem: Why nothing can be estimated.
     """
-    by_name = {stage.name: stage for stage in plan.stages}
-    chosen = {name: by_name[name] for name in stages}
-    wanted = {name: s for name, s in chosen.items() if s.command == "fit" and s.hardware}
-    words = {
-        name: [*config_words(stage), *stage.options(lambda other: _planned_folder(by_name[other]))]
-        for name, stage in wanted.items()
-    }
-    if not words:
+
+    updates: int = 0
+    processes: int = 1
+    hours: float | None = None
+    problem: str = ""
+
+
+_MOST_PROCESSES = 4  # each imports Lightning
+
+Check = Callable[
+    [Sequence[str]], None
+]  # refuses a wrong command line, such as ["fit", "--config", "x.yaml"]
+Estimate = Callable[[Sequence[str]], Cost]  # what `fit` with this command line takes
+
+
+def check_runs(
+    plan: Plan, jobs: Collection[Job], *, check: Check, estimate: Estimate
+) -> dict[str, Cost]:
+    """Check the runs among some jobs, and estimate those on hardware of their own, one seed of each stage.
+
+    Args:
+        plan: The plan.
+        jobs: Those that will be run.
+        check: Called in other processes, as is `estimate`: both must be functions of a module.
+        estimate: Its problems, `ConfigError` aside, become the cost's.
+
+    Raises:
+        ConfigError: A run is set wrong.
+    """
+    stages = {stage.name: stage for stage in plan.stages}
+    first = {job.stage: job for job in reversed(jobs) if not job.evaluates}
+    calls: dict[Path, dict[str, Callable[[], Cost | None]]] = {}
+    for name in (name for name in stages if name in first):
+        stage, command = stages[name], first[name].command
+        if stage.command == "fit" and stage.hardware:
+            call = partial(_estimate, estimate, _planned_words(stages, name))
+        else:
+            call = partial(check, command[command.index(stage.command) :])
+        calls.setdefault(stage.configs[0].parent, {})[name] = call
+    if not calls:
         return {}
-    done = subprocess.run(
-        [sys.executable, "-m", "lightning_marlhf.studies.costs"],
-        input=json.dumps(words),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        last = (done.stderr.strip() or "no reason given").splitlines()[-1]
-        return {name: {"problem": last} for name in words}
-    return json.loads(done.stdout)  # type: ignore[no-any-return]
+    workers = min(len(calls), os.cpu_count() or 1, _MOST_PROCESSES)
+    try:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            costs = ChainMap(*pool.map(_call_all, calls.values()))
+    except BrokenProcessPool:
+        raise ValueError("the check of the stages died, perhaps for want of memory") from None
+    return {name: costs[name] for name in stages if name in costs}
 
 
 def cost_lines(costs: Mapping[str, Cost], *, num_seeds: int) -> list[str]:
-    """Say what stages take, one a line, and all of them together."""
-    if not costs:
-        return ["cost: not estimated on a CPU"]
+    """Say what stages take, one a line."""
     lines = [f"cost by `plan`, each seed ({num_seeds}):"]
-    total = 0.0
     for name, cost in costs.items():
-        if "problem" in cost:
-            lines.append(f"  {name}: cannot be planned: {cost['problem']}")
+        if cost.problem:
+            lines.append(f"  {name}: cannot be planned: {cost.problem}")
             continue
-        devices = f"{cost['processes']} device{'s' if cost['processes'] > 1 else ''}"
-        time = "time not known" if cost["hours"] is None else f"{cost['hours']:.1f} h"
-        total += (cost["hours"] or 0.0) * cost["processes"]
-        lines.append(f"  {name}: {cost['updates']:,} updates, {devices}, {time}")
-    if total:
-        hours = total * num_seeds
-        lines.append(f"  all that is left, all seeds: {hours:,.0f} GPU hours, without evaluation")
-    return lines
+        devices = f"{cost.processes} device{'s' if cost.processes > 1 else ''}"
+        time = "time not known" if cost.hours is None else f"{cost.hours:.1f} h"
+        lines.append(f"  {name}: {cost.updates:,} updates, {devices}, {time}")
+    return lines if costs else ["cost: not estimated on a CPU"]
 
 
-def main() -> int:
-    """Estimate the command lines on stdin; write JSON."""
-    from lightning_marlhf.commands import run as cli
-
-    cli.quieten_lightning()
-    costs = {name: _cost(words) for name, words in json.load(sys.stdin).items()}
-    sys.stdout.write(json.dumps(costs))
-    return 0
+def gpu_hours(costs: Mapping[str, Cost]) -> float:
+    """Add up the hours of all devices, one seed of each stage."""
+    return sum((cost.hours or 0.0) * cost.processes for cost in costs.values())
 
 
-def _cost(words: Sequence[str]) -> Cost:
-    from lightning_marlhf.commands.plan import build_parts
-    from lightning_marlhf.planning import flops
-    from lightning_marlhf.planning.read_run import read_run
+def _call_all(calls: Mapping[str, Callable[[], Cost | None]]) -> dict[str, Cost]:
+    warnings.simplefilter("ignore")  # of what is not being run
+    return {name: cost for name, call in calls.items() if (cost := call())}
 
-    files = [Path(word) for key, word in itertools.pairwise(words) if key == "--config"]
+
+def _estimate(estimate: Estimate, words: Sequence[str]) -> Cost:
     try:
-        run = read_run(words, config_files=files, build=build_parts)
-        hours = None
-        if run.accelerator == _GPU:
-            hours = sum(flops.hours(run, flops.Machine()).values())
+        return estimate(words)
+    except ConfigError:
+        raise
     except (ValueError, OSError) as error:
-        return {"problem": " ".join(str(error).split())}
-    return {"updates": run.updates, "processes": run.processes, "hours": hours}
+        return Cost(problem=" ".join(str(error).split()))
 
 
-def _planned_folder(stage: Stage) -> Path:
-    """Return the folder that a stage's config names itself: by it `plan` finds what a run will start from."""
-    if stage.config is None:
-        return Path(stage.name)
-    return Path(str(look_up(read_yaml(stage.config), "trainer.default_root_dir")))
+def _planned_words(stages: Mapping[str, Stage], name: str) -> list[str]:
+    """Return the command line by which a stage is planned.
 
+    Its inputs are the folders that the configs of other stages name themselves: by these `plan` finds the runs that
+    will fill them.
+    """
 
-if __name__ == "__main__":
-    sys.exit(main())
+    def folder(stage: str) -> Path:
+        config = stages[stage].config
+        tree = {} if config is None else read_yaml(config)
+        return Path(str(look_up(tree, "trainer.default_root_dir") or stage))
+
+    return [*stages[name].config_words(), *stages[name].options(folder)]

@@ -1,13 +1,14 @@
 """A plan's stages as jobs: what to run for one stage and seed, and what was done of it before."""
 
 import enum
+import functools
 import hashlib
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,18 @@ class State(enum.Enum):
     NEW = "new"
     FINISHED = "finished"
     STALE = "finished with other settings or inputs"
-    CUT_OFF = "cut off"
-    CUT_OFF_STALE = "cut off, with other settings or inputs"
+    INTERRUPTED = "interrupted"
+    INTERRUPTED_STALE = "interrupted, with other settings or inputs"
+
+
+class Outcome(enum.Enum):
+    """What became of a job."""
+
+    DONE = "done"
+    KEPT = "finished before"  # possibly with other settings
+    FAILED = "failed"
+    BLOCKED = "not run"
+    INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True)
@@ -58,32 +69,37 @@ class Job:
         return self.folder / LOG_FILE
 
 
+@dataclass(frozen=True)
+class Running:
+    """A job and its process."""
+
+    job: Job
+    process: "subprocess.Popen[bytes]"
+    started: float  # monotonic seconds
+    threads: int
+
+
 def make_jobs(
     plan: Plan, *, program: Sequence[str] = (sys.executable, "-m", "lightning_marlhf")
 ) -> list[Job]:
     """List the plan's jobs, every job after those that it needs."""
     jobs: dict[tuple[str, int], Job] = {}
+    read = functools.cache(read_yaml)
     for stage in plan.stages:
         for seed in plan.seeds:
-            folder_of = partial(_folder, plan.output, seed=seed)
+            folder_of = functools.partial(_folder, plan.output, seed=seed)
             needs = tuple(jobs[name, seed] for name in stage.needs)
             options = _options(stage, folder_of, seed=seed)
             jobs[stage.name, seed] = Job(
                 stage=stage.name,
                 seed=seed,
                 folder=folder_of(stage.name),
-                command=(*program, stage.command, *config_words(stage), *options),
+                command=(*program, stage.command, *stage.config_words(), *options),
                 needs=needs,
-                settings=_hash([stage.command, *map(read_yaml, stage.configs), options]),
-                evaluates=stage.config is None,
+                settings=_hash([stage.command, *map(read, stage.configs), options]),
+                evaluates=stage.evaluates,
             )
     return list(jobs.values())
-
-
-def config_words(stage: Stage) -> list[str]:
-    """Return the `--config FILE` words of a run; none for an evaluation."""
-    files = (*stage.configs, *stage.hardware)
-    return [word for file in files for word in ("--config", str(file))]
 
 
 def inspect_job(job: Job) -> State:
@@ -92,16 +108,16 @@ def inspect_job(job: Job) -> State:
     if (job.folder / DONE_FILE).is_file():
         return State.FINISHED if same else State.STALE
     if (job.folder / LAST_CHECKPOINT).exists():
-        return State.CUT_OFF if same else State.CUT_OFF_STALE
+        return State.INTERRUPTED if same else State.INTERRUPTED_STALE
     return State.NEW
 
 
 def start_command(job: Job, *, state: State) -> tuple[str, ...]:
-    """Return the command that resumes a job that was cut off, or else starts it anew; evaluations resume themselves."""
-    if state is State.CUT_OFF:
+    """Return the command that resumes an interrupted run, or else starts it from scratch; evaluations resume anyway."""
+    if state is State.INTERRUPTED:
         return (*job.command, "--ckpt_path", "last")
-    anew = state is State.STALE if job.evaluates else job.folder.exists()
-    return (*job.command, "--overwrite") if anew else job.command
+    restarts = state is State.STALE if job.evaluates else job.folder.exists()
+    return (*job.command, "--overwrite") if restarts else job.command
 
 
 def note_start(job: Job) -> None:
@@ -132,7 +148,7 @@ def _folder(output: Path, stage: str, *, seed: int) -> Path:
 
 def _options(stage: Stage, folder_of: Folders, *, seed: int) -> list[str]:
     options = stage.options(folder_of)
-    if stage.config is None:
+    if stage.evaluates:
         return options
     return [
         *options,

@@ -1,20 +1,26 @@
-"""Plan files: the stages of a study, checked before anything runs."""
+"""Plans: the stages of a study, read from its file and checked before anything runs."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from lightning_marlhf.config.raw_config import ConfigError, read_yaml
+from lightning_marlhf.config.raw_config import ConfigError, Tree, read_yaml
 from lightning_marlhf.config.suggest import did_you_mean
-from lightning_marlhf.studies import plan_checks
-from lightning_marlhf.studies.plan_checks import check_keys, mapping
-from lightning_marlhf.studies.stages import Stage, read_stage
-from lightning_marlhf.studies.systems import Row, Systems, read_systems
+from lightning_marlhf.config.typed_yaml import parse_tree
+from lightning_marlhf.reporting.spec import (
+    SMOKE_RUN,
+    ReportedNumber,
+    ReportRow,
+    ReportSpec,
+    SystemReport,
+)
+from lightning_marlhf.studies.plan_file import Pipeline, PlanFile, PlanReport, Quick, Row, System
+from lightning_marlhf.studies.stages import TASK, Stage, check_stage, find_file
 
-_PLAN_KEYS = ("title", "output", "seeds", "jobs", "stages", "quick", "report")
-_PAPER_KEYS = ("title", "systems", "rows", "shows")
-_QUICK_KEYS = ("output", "seeds", "set")
+Reported = dict[str, dict[str, dict[str, ReportedNumber]]]  # system -> measure -> run -> number
+_COMPARED = ("baseline", "reference_run", "reward_model")  # what a report names beside its rows
+_EVERY_SYSTEM = "every_system"  # in the file of reported numbers
 
 
 @dataclass(frozen=True)
@@ -23,136 +29,252 @@ class Plan:
 
     path: Path
     title: str
-    output: Path  # the runs of a stage lie in <output>/<stage>/seed-<N>
+    output: Path
     stages: tuple[Stage, ...]
     seeds: tuple[int, ...] = (1,)
     jobs: int = 1  # how many stages may run side by side
-    report: Mapping[str, Any] = field(default_factory=dict)
-    rows: tuple[Row, ...] = ()  # of a plan of the paper
-    shows: tuple[str, ...] = ()  # what such a plan's report shows of them
-    left_out: tuple[str, ...] = ()  # systems of such a plan for which nothing stands in
+    report: ReportSpec | None = None
+    systems: Mapping[str, frozenset[str]] = field(default_factory=dict)  # name -> its stages
+    left_out: tuple[str, ...] = ()  # systems for which no other is run
 
     @property
     def report_folder(self) -> Path:
-        """Where the report goes; plans of the paper share their runs, but not their reports."""
-        return self.output / "paper" / self.path.stem if self.rows else self.output
+        """Where the report goes; plans with systems share their runs, but not their reports."""
+        return self.output / "paper" / self.path.stem if self.systems else self.output
 
 
-def read_plan(path: Path, *, quick: bool = False, on: str | None = None) -> Plan:
+def read_plan(path: Path, *, quick: bool = False, systems: str | None = None) -> Plan:
     """Read a plan.
 
     Args:
-        path: the YAML; the configs in it are relative to its folder, `output` to the working directory.
-        quick: apply the `quick:` section (smaller settings, another output folder).
-        on: take the systems of the file of this name beside the plan's own, for a plan of the paper.
+        path: The YAML. Files that it names are relative to its folder, `output` to the working directory.
+        quick: Apply the `quick:` section.
+        systems: Include the file of this name beside the plan in place of its own: other systems for the same rows.
 
     Raises:
-        ConfigError: names the wrong key, stage or value and what was expected.
+        ConfigError: Names the file and the whole key, and what was expected.
     """
     tree = read_yaml(path)
+    included: Tree = {}
+    other = path
     try:
-        if "systems" in tree:
-            return _paper_plan(tree, path, quick=quick, on=on)
-        if on is not None:
-            raise ConfigError("--on: this plan names its runs, not systems that others stand for")
-        plan = _plan(tree, path)
-        if quick:
-            plan = _apply_quick(plan, tree.get("quick"))
-        _check_report(plan)
+        if systems is not None:
+            if "include" not in tree:
+                raise ConfigError("--systems: this plan names its runs, not systems")
+            tree = {**tree, "include": f"{systems}.yaml"}
+        if isinstance(tree.get("include"), str):
+            other = find_file(path.parent / tree["include"], "include")
+            included = read_yaml(other)
+        file = parse_tree(PlanFile, {**included, **tree})
+        plan = (_with_rows if file.rows else _with_stages)(file, path, quick=quick)
+        report = plan.report and replace(plan.report, note=SMOKE_RUN if quick else "")
+        title = plan.title if systems is None else f"{plan.title} ({systems})"
+        return replace(plan, title=title, report=report)
     except ConfigError as mistake:
-        raise ConfigError(f"{path}: {mistake}") from None
-    return plan
+        key = re.match(r"\w*", str(mistake))
+        where = other if key and key[0] in included and key[0] not in tree else path
+        raise ConfigError(f"{where}: {mistake}") from None
 
 
-def _plan(tree: Mapping[str, Any], path: Path) -> Plan:
-    check_keys(tree, _PLAN_KEYS, required=("title", "output", "stages"), where="")
-    if not isinstance(tree["stages"], list) or not tree["stages"]:
-        raise ConfigError("stages: expected a list of stages")
-    stages: list[Stage] = []
-    for number, entry in enumerate(tree["stages"]):
-        earlier = [stage.name for stage in stages]
-        where = f"stages.{number}"
-        stages.append(
-            read_stage(entry, where, folder=path.parent, configs=path.parent, earlier=earlier)
-        )
-    return Plan(
-        path=path,
-        title=str(tree["title"]),
-        output=Path(str(tree["output"])),
-        stages=tuple(stages),
-        seeds=plan_checks.seeds(tree.get("seeds", [1])),
-        jobs=plan_checks.positive(tree.get("jobs", 1), "jobs"),
-        report=tree.get("report") or {},
-    )
+def check_name(name: str, known: Collection[str], *, where: str, what: str) -> str:
+    """Return ``name``, one of those that are known.
+
+    Raises:
+        ConfigError: It is none of them.
+    """
+    if name not in known:
+        near = did_you_mean(name, known)
+        raise ConfigError(f"{where}: no {what} {name!r}{near}; there are {', '.join(known)}")
+    return name
 
 
-def _apply_quick(plan: Plan, quick: Any) -> Plan:
-    if not isinstance(quick, Mapping):
+def _with_stages(file: PlanFile, path: Path, *, quick: bool) -> Plan:
+    changes = file.quick.set if quick and file.quick else {}
+    own = Pipeline(stages=file.stages, quick=changes)
+    folder = path.parent
+    stages = _read_stages(own, "stages", "quick.set", configs=folder, folder=folder, quick=quick)
+    report = None
+    if file.report is not None:
+        report = ReportSpec(systems=[_own_report(file.report, stages)], sections=file.sections)
+    return _plan(file, path, quick=quick, stages=stages, report=report)
+
+
+def _own_report(report: PlanReport, stages: Sequence[Stage]) -> SystemReport:
+    """Check what is reported of a plan's own stages."""
+    labels = {stage.name: stage.label or stage.name for stage in stages}
+    named = {f"rows.{i}.stage": row.stage for i, row in enumerate(report.rows)}
+    named |= {f"evaluations.{i}": stage for i, stage in enumerate(report.evaluations)}
+    named |= {key: stage for key in _COMPARED if (stage := getattr(report, key)) is not None}
+    for key, stage in named.items():
+        check_name(stage, labels, where=f"report.{key}", what="stage")
+    rows = [
+        replace(row, label=row.label if row.label != row.stage else labels[row.stage])
+        for row in report.rows
+    ]
+    try:
+        return SystemReport(**{**vars(report), "rows": rows})
+    except ValueError as mistake:
+        raise ConfigError(f"report.{mistake}") from None
+
+
+def _with_rows(file: PlanFile, path: Path, *, quick: bool) -> Plan:
+    stages = {
+        name: _stages_of(name, system, file, path.parent, quick=quick)
+        for name, system in file.systems.items()
+    }
+    reported = _read_reported(file, path.parent)
+    reports: dict[str, SystemReport] = {}
+    left_out = []
+    for number, row in enumerate(file.rows):
+        where = f"rows.{number}"
+        name = _find_system(row.system, file.systems, where=where)
+        if name is None:
+            left_out.append(row.system)
+        elif name not in reports:
+            reports[name] = _report(file, row, name, stages[name], reported.get(name), where=where)
+    if not reports:
+        raise ConfigError(f"rows: no system substitutes {', '.join(left_out)}")
+    needed = {name: _all_needs(report, stages[name]) for name, report in reports.items()}
+    chosen = [s for name, wanted in needed.items() for s in stages[name] if s.name in wanted]
+    spec = ReportSpec(systems=[*reports.values()], sections=file.sections)
+    plan = _plan(file, path, quick=quick, stages=chosen, report=spec)
+    return replace(plan, systems=needed, left_out=tuple(left_out))
+
+
+def _plan(
+    file: PlanFile, path: Path, *, quick: bool, stages: Sequence[Stage], report: ReportSpec | None
+) -> Plan:
+    if quick and file.quick is None:
         raise ConfigError("the plan has no quick: section")
-    check_keys(quick, _QUICK_KEYS, required=("output",), where="quick")
-    settings = mapping(quick.get("set"), "quick.set")
-    check_keys(settings, [stage.name for stage in plan.stages], where="quick.set")
-    stages = tuple(
-        replace(
-            stage,
-            set={**stage.set, **mapping(settings.get(stage.name), f"quick.set.{stage.name}")},
-        )
-        for stage in plan.stages
-    )
-    seeds = plan_checks.seeds(quick["seeds"]) if "seeds" in quick else plan.seeds
-    return replace(plan, stages=stages, output=Path(str(quick["output"])), seeds=seeds)
-
-
-def _paper_plan(tree: Mapping[str, Any], path: Path, *, quick: bool, on: str | None) -> Plan:
-    check_keys(tree, _PAPER_KEYS, required=_PAPER_KEYS, where="")
-    name = str(tree["systems"]) if on is None else f"{on}.yaml"
-    systems = read_systems(plan_checks.config_file(path.parent / name, "systems"), quick=quick)
-    rows, left_out = systems.rows(tree["rows"])
-    if not rows:
-        raise ConfigError(f"rows: {on} has no system that stands for {', '.join(left_out)}")
+    changes = file.quick if quick and file.quick else Quick(output=file.output)
     return Plan(
         path=path,
-        title=str(tree["title"]) if on is None else f"{tree['title']} ({on})",
-        output=systems.output,
-        stages=_stages_of(systems, rows),
-        seeds=systems.seeds,
-        jobs=systems.jobs,
-        rows=rows,
-        shows=_shows(tree["shows"]),
-        left_out=left_out,
+        title=file.title,
+        output=Path(changes.output),
+        stages=tuple(stages),
+        seeds=changes.seeds or file.seeds,
+        jobs=file.jobs,
+        report=report,
     )
 
 
-def _shows(names: Any) -> tuple[str, ...]:
-    from lightning_marlhf.reporting.paper import (
-        SHOWS,
-    )  # pandas and matplotlib, which other plans need later
+def _read_stages(
+    pipeline: Pipeline,
+    where: str,
+    where_quick: str,
+    *,
+    configs: Path,
+    folder: Path,
+    quick: bool,
+    hardware: Mapping[str, Path] | None = None,
+) -> list[Stage]:
+    """Check the stages of a pipeline, find their files, and set what `quick` changes."""
+    stages: dict[str, Stage] = {}
+    for number, stage in enumerate(pipeline.stages):
+        check_stage(stage, f"{where}.{number}", earlier=tuple(stages))
+        try:
+            located = stage.located(configs=configs, folder=folder, hardware=hardware or {})
+        except ConfigError as mistake:
+            raise ConfigError(f"{where}.{number}.{mistake}") from None
+        stages[stage.name] = located
+    for name, changes in pipeline.quick.items() if quick else ():
+        stage = stages[check_name(name, stages, where=where_quick, what="key")]
+        stages[name] = replace(stage, set={**stage.set, **changes})
+    return [*stages.values()]
 
-    return tuple(
-        plan_checks.check_name(name, tuple(SHOWS), where="shows", what="thing to show")
-        for name in plan_checks.names(names, "shows")
+
+def _stages_of(
+    name: str, system: System, file: PlanFile, folder: Path, *, quick: bool
+) -> list[Stage]:
+    """Return all stages of a system, under their full names."""
+    where = f"systems.{name}"
+    kind = check_name(system.pipeline, file.pipelines, where=f"{where}.pipeline", what="pipeline")
+    hardware = {
+        config: find_file(folder / overlay, f"{where}.hardware.{config}")
+        for config, overlay in system.hardware.items()
+    }
+    pipeline, where = file.pipelines[kind], f"pipelines.{kind}"
+    tasks = [replace(s, arguments=s.arguments.replace(TASK, system.task)) for s in pipeline.stages]
+    stages = _read_stages(
+        replace(pipeline, stages=tuple(tasks)),
+        f"{where}.stages",
+        f"{where}.quick",
+        configs=folder / system.configs,
+        folder=folder,
+        quick=quick,
+        hardware=hardware,
+    )
+    for key in _COMPARED:
+        if (stage := getattr(pipeline, key)) is not None:
+            names = [stage.name for stage in stages]
+            check_name(stage, names, where=f"{where}.{key}", what="stage")
+    return [stage.within(name) for stage in stages]
+
+
+def _find_system(name: str, systems: Mapping[str, System], *, where: str) -> str | None:
+    """Find a system, or the one that is run in its place; None where none is, in a file of substitutes."""
+    for other, system in systems.items():
+        if name in system.substitutes:
+            return other
+    if any(system.substitutes for system in systems.values()):
+        return None
+    return check_name(name, systems, where=f"{where}.system", what="system")
+
+
+def _report(
+    file: PlanFile,
+    row: Row,
+    name: str,
+    stages: Sequence[Stage],
+    reported: dict[str, dict[str, ReportedNumber]] | None,
+    *,
+    where: str,
+) -> SystemReport:
+    """Say what the report shows of one system. A substitute has fewer evaluations, and its own label."""
+    system, labels = file.systems[name], {s.name.removeprefix(f"{name}/"): s.label for s in stages}
+    pipeline = file.pipelines[system.pipeline]
+    runs = [check_name(run, labels, where=f"{where}.runs", what="stage") for run in row.runs]
+    evaluations = [
+        check_name(stage, labels, where=f"{where}.evaluations", what="stage")
+        for stage in row.evaluations
+        if stage in labels or not system.substitutes
+    ]
+    compared = {"baseline": pipeline.baseline, "reference_run": pipeline.reference_run}
+    return SystemReport(
+        name=name,
+        label=(row.label if not system.substitutes else "") or system.label,
+        rows=[ReportRow(stage=run, label=labels[run]) for run in runs],
+        evaluations=evaluations,
+        scores=pipeline.scores,
+        reward_model=pipeline.reward_model,
+        programs=pipeline.programs,
+        reported=reported,
+        **{key: stage for key, stage in compared.items() if stage in runs},
     )
 
 
-def _stages_of(systems: Systems, rows: Sequence[Row]) -> tuple[Stage, ...]:
-    """Return what the rows need, each stage once, in an order in which they can run."""
-    wanted = {stage for row in rows for stage in row.stages}
-    kept = [stage for stage in systems.stages(row.system for row in rows) if stage.name in wanted]
-    return tuple(kept)
+def _read_reported(file: PlanFile, folder: Path) -> Reported:
+    """Read the paper's numbers of each system, those of no system in particular among them."""
+    if file.reported is None:
+        return {}
+    path = find_file(folder / file.reported, "reported")
+    try:
+        numbers: Reported = parse_tree(Reported, read_yaml(path))
+    except ConfigError as mistake:
+        raise ConfigError(f"reported: {path.name}: {mistake}") from None
+    everywhere = numbers.get(_EVERY_SYSTEM, {})
+    return {name: {**everywhere, **numbers.get(name, {})} for name in file.systems}
 
 
-def _check_report(plan: Plan) -> None:
-    names = [stage.name for stage in plan.stages]
-    rows = plan.report.get("rows") or []
-    shown = {
-        f"report.rows.{i}.stage": row.get("stage")
-        for i, row in enumerate(rows)
-        if isinstance(row, Mapping)
-    }
-    shown |= {
-        f"report.{key}": plan.report.get(key)
-        for key in ("baseline", "reference_run", "reward_model")
-    }
-    for where, stage in shown.items():
-        if stage is not None and stage not in names:
-            raise ConfigError(f"{where}: no stage {stage!r}{did_you_mean(str(stage), names)}")
+def _all_needs(report: SystemReport, stages: Sequence[Stage]) -> frozenset[str]:
+    """Return the full names of what a report shows, and of all that it starts from."""
+    by_name = {stage.name: stage for stage in stages}
+    shown = [*(row.stage for row in report.rows), *report.evaluations]
+    waiting = [f"{report.name}/{stage}" for stage in shown]
+    found: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += by_name[name].needs
+    return frozenset(found)

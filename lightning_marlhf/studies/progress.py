@@ -8,21 +8,28 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from lightning_marlhf.display.text import printable
-from lightning_marlhf.studies.jobs import Job, State, read_progress, read_summary
-from lightning_marlhf.studies.scheduler import Outcome, Running
+from lightning_marlhf.display.text import duration, printable
+from lightning_marlhf.studies.jobs import (
+    Job,
+    Outcome,
+    Running,
+    State,
+    read_progress,
+    read_summary,
+)
 
 PLAIN_EVERY_S = 15.0
 _LAST_LINES = 15
 _RESULTS = 4
+_REQUEUE = 75  # exit status of a run that the machine stopped, after its checkpoint
 
 
 class Monitor:
-    """Writes what the scheduler tells.
+    """Writes what the runner tells.
 
     Args:
-        total: how many jobs there are.
-        console: where to.
+        total: Number of jobs.
+        console: Where to write.
     """
 
     def __init__(self, *, total: int, console: Console) -> None:
@@ -59,7 +66,10 @@ class Monitor:
 
     def started(self, running: Running, state: State) -> None:
         """Say that a job begins."""
-        how = {State.CUT_OFF: "resumes from its last checkpoint", State.STALE: "starts again"}
+        how = {
+            State.INTERRUPTED: "resumes from its last checkpoint",
+            State.STALE: "starts from scratch",
+        }
         threads = f"{running.threads} thread{'s' if running.threads > 1 else ''}"
         self._say(
             f"{running.job.name}: {how.get(state, 'starts')}, {threads}, log {running.job.log}"
@@ -68,20 +78,19 @@ class Monitor:
 
     def ended(self, running: Running, outcome: Outcome) -> None:
         """Say how a job ended; of a failed one show the end of its log."""
+        job, status = running.job, running.process.returncode
         took = duration(time.monotonic() - running.started)
         if outcome is Outcome.DONE:
-            self._settle(running.job, f"done in {took}{_results(running.job)}", style="green")
+            self._settle(job, f"done in {took}{_results(job)}", style="green")
         elif outcome is Outcome.INTERRUPTED:
-            self._say(f"{running.job.name}: stopped after {took}", style="yellow")
+            self._say(f"{job.name}: interrupted after {took}", style="yellow")
+        elif status == _REQUEUE:
+            text = f"stopped by the machine after {took}, exit status {status}: requeue to resume"
+            self._settle(job, text, style="yellow")
         else:
-            self._settle(
-                running.job,
-                f"failed after {took}, exit status {running.process.returncode}",
-                style="red",
-            )
-            for line in _tail(running.job):
+            self._settle(job, f"failed after {took}, exit status {status}", style="red")
+            for line in (*_tail(job), f"the whole log: {job.log}"):
                 self._say(f"    {line}", style="red")
-            self._say(f"    the whole log: {running.job.log}", style="red")
 
     def waits(self, job: Job, holder: str) -> None:
         """Say that the job runs already, and where."""
@@ -122,31 +131,14 @@ class Monitor:
 
 def progress_line(running: Running) -> str:
     """Put a running job into one line: stage, seed, step, ETA, the metric that matters."""
-    progress = read_progress(running.job)
-    elapsed = duration(time.monotonic() - running.started)
-    if (
-        not progress
-        or progress.get("updated", 0) < time.time() - (time.monotonic() - running.started) - 1
-    ):
-        return f"{running.job.name}: starting, {elapsed}"
+    progress, elapsed = read_progress(running.job), time.monotonic() - running.started
+    name, took = running.job.name, duration(elapsed)
+    if not progress or progress.get("updated", 0) < time.time() - elapsed - 1:
+        return f"{name}: starting, {took}"
     step, limit, eta = progress.get("step", 0), progress.get("max_steps"), progress.get("eta_s")
-    steps = (
-        f"{progress.get('command', '')} {step}/{limit}"
-        if limit
-        else str(progress.get("command", ""))
-    )
+    steps = f"{progress.get('command', '')}{f' {step}/{limit}' if limit else ''}"
     left = f", {duration(eta)} left" if isinstance(eta, int | float) else ""
-    return f"{running.job.name}: {steps}{_metric(progress)}, {elapsed}{left}"
-
-
-def duration(seconds: float) -> str:
-    """Write a time as people read it: 45 s, 3 min 05 s, 2 h 10 min."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{name}: {steps}{_metric(progress)}, {took}{left}"
 
 
 def _metric(progress: dict[str, Any]) -> str:

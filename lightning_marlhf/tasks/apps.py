@@ -69,11 +69,6 @@ def problem(row: Row) -> Problem:
     )
 
 
-def read_prompt(row: Row) -> str:
-    """Read the prompt of a stored row."""
-    return problem(row).prompt
-
-
 def row_of(text: str) -> Row:
     """Make a stored row that holds nothing but ``text``, so that it is framed as the data's own rows are."""
     return {

@@ -41,11 +41,6 @@ def preference(row: Row) -> PreferenceText:
     return PreferenceText(prompt, chosen, rejected, group=fingerprint(_first_turn(prompt)))
 
 
-def read_prompt(row: Row) -> str:
-    """Read the prompt of a stored row."""
-    return preference(row).prompt
-
-
 def row_of(text: str) -> Row:
     """Make a stored row that holds nothing but ``text``, so that it is framed as the data's own rows are."""
     return {

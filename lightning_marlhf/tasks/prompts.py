@@ -1,24 +1,26 @@
 """The prompt formats of the named data sets, for texts that people type and for stored rows.
 
-A named data set is a module here with its rows' format, `PROMPT_END`, `read_prompt`, `row_of` and perhaps `reference`;
-its name in `TASKS`; and a DataModule in `data/published.py`.
+A named data set is a module here (its rows' format, `PROMPT_END`, `row_of`), a line in the registries below, and a
+DataModule in `data/published.py`.
 """
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 from lightning_marlhf.tasks import apps, hh_rlhf, tldr, webgpt
 from lightning_marlhf.tasks.rows import Row
 
-TASKS: dict[str, ModuleType] = {"hh_rlhf": hh_rlhf, "tldr": tldr, "webgpt": webgpt, "apps": apps}
+TASKS = {"hh_rlhf": hh_rlhf, "tldr": tldr, "webgpt": webgpt, "apps": apps}
 
-READERS: dict[str, Callable[[Row], str]] = {name: task.read_prompt for name, task in TASKS.items()}
+READERS: dict[str, Callable[[Row], str]] = {
+    "hh_rlhf": lambda row: hh_rlhf.preference(row).prompt,
+    "tldr": lambda row: tldr.preference(row).prompt,
+    "webgpt": lambda row: webgpt.preference(row).prompt,
+    "apps": lambda row: apps.problem(row).prompt,
+}
 """The prompt of a row as the Hub has it, by data set; raises `MalformedRow` or `UnusableRow`."""
 
-REFERENCES: dict[str, Callable[[Row], Any]] = {
-    name: task.reference for name, task in TASKS.items() if hasattr(task, "reference")
-}
+REFERENCES: dict[str, Callable[[Row], Any]] = {"apps": apps.reference}
 """What a judge or a test needs of such a row; of the other data sets nothing."""
 
 
@@ -30,5 +32,5 @@ def frame(text: str, data: str) -> str:
     >>> frame(frame("Why?", "hh_rlhf"), "hh_rlhf")
     '\n\nHuman: Why?\n\nAssistant:'
     """
-    task = TASKS[data]
-    return text if text.endswith(task.PROMPT_END) else task.read_prompt(task.row_of(text))
+    task: Any = TASKS[data]
+    return text if text.endswith(task.PROMPT_END) else READERS[data](task.row_of(text))

@@ -116,11 +116,11 @@ class Problem:
             drawn = tuple(
                 _draw_input(self.takes, test, random) for test in range(TESTS_PER_PROBLEM)
             )
-            if self._are_told_apart(drawn):
+            if self._distinguish(drawn):
                 return drawn
         raise ValueError(f"no tests that tell programs apart: {self.question}")
 
-    def _are_told_apart(self, inputs: Sequence[Sequence[Any]]) -> bool:
+    def _distinguish(self, inputs: Sequence[Sequence[Any]]) -> bool:
         """Tell whether these inputs fail a constant program, and one that leaves the second step out."""
         firsts = [self.first.run(given, self.constants[0]) for given in inputs]
         answers = [self.answer(given) for given in inputs]

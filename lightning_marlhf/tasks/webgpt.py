@@ -55,11 +55,6 @@ def preference(row: Row, *, brackets: Brackets = "citations") -> PreferenceText:
     )
 
 
-def read_prompt(row: Row) -> str:
-    """Read the prompt of a stored row."""
-    return preference(row).prompt
-
-
 def row_of(text: str) -> Row:
     """Make a stored row that holds nothing but ``text``, so that it is framed as the data's own rows are."""
     return {

@@ -6,6 +6,7 @@ import shutil
 import torch
 from safetensors.torch import load_file, save_file
 
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 
 FACTS = {"who": "boss", "did": "told a lie", "when": "friday", "feel": "sad", "ask": "call"}
@@ -28,7 +29,7 @@ def read(path):
 def scores_of(model, rows):
     """Ask the reward model itself."""
     scorer = RewardModelScorer(str(model))
-    scorer.load(torch.device("cpu"))
+    scorer.load(NetworkFactory(torch.device("cpu")))
     columns = zip(*((row["prompt"], row["response"], row["ended"]) for row in rows), strict=True)
     ids = [
         (row["prompt_ids"], row["response_ids"]) if row.get("prompt_ids") else None for row in rows

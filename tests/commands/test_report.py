@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from lightning_marlhf.commands import report
-from lightning_marlhf.commands.report import gather
 from lightning_marlhf.files import write_text
 from lightning_marlhf.records import Completion, write_jsonl
+from lightning_marlhf.reporting.runs import find_runs
 
 
 def completion(number: int, score: float) -> Completion:
@@ -44,11 +44,11 @@ def call(*words) -> int:
 
 def test_seeds_of_one_run_are_one_row_however_they_are_named(runs):
     ppo, ma = runs / "ppo", runs / "ma"
-    assert gather([ppo, ma / "seed-2", ma / "seed-1"]) == {
+    assert find_runs([ppo, ma / "seed-2", ma / "seed-1"]) == {
         ppo: {1: ppo / "seed-1", 2: ppo / "seed-2"},
         ma: {2: ma / "seed-2", 1: ma / "seed-1"},
     }
-    assert gather([runs / "sft"]) == {runs / "sft": {1: runs / "sft"}}
+    assert find_runs([runs / "sft"]) == {runs / "sft": {1: runs / "sft"}}
 
 
 def test_the_report_is_one_page_that_loads_nothing_and_shows_no_markup_of_a_response(runs, capsys):
@@ -76,18 +76,21 @@ def test_labels_name_the_rows_in_their_order(runs, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "status", "said"),
     [
-        (["ppoo"], "did you mean 'ppo'?"),
-        (["."], "holds no run: expected done.json"),
-        (["ppo", "ppo/seed-1"], "is named twice"),
-        (["ppo", "ma", "--label", "x"], "--label: expected 2 different names"),
-        (["ppo", "--out", "sft/metrics.csv"], "expected a folder"),
+        (["ppoo"], 1, "did you mean 'ppo'?"),
+        (["."], 1, "holds no run: expected done.json"),
+        (["ppo", "ppo/seed-1"], 1, "is named twice"),
+        (["ppo", "ma", "--label", "x"], 1, "--label: expected 2 different names"),
+        (["ppo", "ma", "--label", "x", "--label", "x"], 1, "--label: expected 2 different names"),
+        (["ppo", "--out", "sft/metrics.csv"], 1, "expected a folder"),
+        (["ppo", "--lable", "x"], 2, "--lable: no such option"),
+        ([], 2, "runs: expected"),
     ],
 )
-def test_a_mistake_is_one_line(runs, monkeypatch, capsys, words, said):
+def test_a_mistake_is_one_line(runs, monkeypatch, capsys, words, status, said):
     monkeypatch.chdir(runs)
-    assert call(*words) == 1
+    assert call(*words) == status
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
@@ -103,10 +106,35 @@ def test_neither_torch_nor_lightning_is_imported(runs):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_label_with_slashes_names_a_file_of_its_picture(runs, tmp_path):
+def test_labels_that_no_file_may_have_name_pictures_apart(runs, tmp_path):
     trace = {"tokens": ["a"], "macro_index": [0]}
     trace |= {name: [0.5] for name in ("values", "rewards", "advantages", "kl")}
     rows = [replace(completion(n, n), trace=trace) for n in range(4)]
-    write_jsonl(runs / "ppo/seed-1/completions/test.jsonl", rows)
-    assert call(runs / "ppo", "--label", "a/b: c", "--out", tmp_path / "out") == 0
-    assert (tmp_path / "out/report/trace-a-b-c.png").is_file()
+    for name in ("ppo", "ma"):
+        write_jsonl(runs / f"{name}/seed-1/completions/test.jsonl", rows)
+    out = tmp_path / "out"
+    assert call(runs / "ppo", runs / "ma", "--label", "a/b", "--label", "a b", "--out", out) == 0
+    assert {path.name for path in (out / "report").glob("trace-*.png")} == {
+        "trace-a-b.png",
+        "trace-a-b-2.png",
+    }
+
+
+def test_a_run_that_was_never_tested_shows_what_it_logged_and_is_called_so(runs, capsys):
+    out = runs / "out"
+    assert call(runs / "sft", "--out", out) == 0
+    printed = capsys.readouterr().out
+    assert "None of these runs has been tested" in printed
+    assert ["loss/sft", "2", "(1)"] in [line.split() for line in printed.splitlines()]
+    assert (out / "report/losses.png").is_file()
+
+    (runs / "ppo/seed-1/completions/test.jsonl").unlink()
+    assert call(runs / "ppo/seed-1", "--out", out) == 0
+    assert "objective/gold" in capsys.readouterr().out
+    assert {"curve-gold.png", "curve-rm.png"} <= {p.name for p in (out / "report").iterdir()}
+
+
+def test_one_run_has_a_report(runs, capsys):
+    assert call(runs / "ma/seed-1", "--out", runs / "out") == 0
+    assert "2.50" in capsys.readouterr().out  # gold of 1, 2, 3, 4
+    assert "Differen" not in (runs / "out/report.md").read_text()

@@ -7,7 +7,6 @@ import pytest
 
 from lightning_marlhf.commands import reproduce
 from lightning_marlhf.studies import jobs
-from lightning_marlhf.studies import report as plan_report
 
 PROGRAM = (sys.executable, str(Path(__file__).parents[1] / "fake_run.py"))
 PLAN = """
@@ -24,7 +23,7 @@ quick: {{output: {folder}/quick, set: {{sft: {{steps: 1}}}}}}
 def plan(tmp_path, monkeypatch):
     """A plan whose stages are fake runs, with nothing to check in their configs."""
     monkeypatch.setattr(reproduce, "make_jobs", functools.partial(jobs.make_jobs, program=PROGRAM))
-    monkeypatch.setattr(reproduce, "check_all", lambda commands: None)
+    monkeypatch.setattr(reproduce, "check_runs", lambda *_, **__: {})
     (tmp_path / "stage.yaml").write_text("trainer: {}\n")
     path = tmp_path / "plan.yaml"
     path.write_text(PLAN.format(folder=tmp_path))
@@ -69,7 +68,7 @@ def test_only_one_stage_and_only_if_its_inputs_are_there(plan, tmp_path, capsys)
     assert run(plan, "--only", "sft") == 0
     assert run(plan, "--only", "ppo") == 0
     assert run(plan, "--only", "sft", "--overwrite") == 0
-    assert "sft (seed 1): starts again" in capsys.readouterr().out
+    assert "sft (seed 1): starts from scratch" in capsys.readouterr().out
 
 
 def test_stages_that_start_from_a_redone_one_are_said_to_be_stale(plan, capsys):
@@ -89,7 +88,9 @@ def test_stages_that_start_from_a_redone_one_are_said_to_be_stale(plan, capsys):
     [
         (["--only", "pop"], "--only: no stage 'pop', did you mean 'ppo'?"),
         (["--seeds", "many"], "--seeds: expected a number of seeds or a list"),
-        (["--seeds", "0"], "seeds: expected a list"),
+        (["--seeds", "0"], "--seeds: expected a number of seeds or a list"),
+        (["--seeds", "1,1"], "--seeds: expected a number of seeds or a list"),
+        (["--jobz", "2"], "--jobz: no such option, did you mean '--jobs'?"),
         (["--jobs", "0"], "--jobs: expected at least 1"),
     ],
 )
@@ -122,29 +123,23 @@ def test_a_wrong_config_of_any_stage_stops_the_study_before_it_starts(
     assert not (tmp_path / "out/sft").exists()
 
 
-def test_the_first_table_of_a_report_is_shown_as_text():
-    markdown = "# t\n\n| Row | Gold |\n| :-- | --: |\n| PPO \\[a\\] | 2 \\| 3 |\n\n| other | x |\n"
-    assert plan_report.first_table(markdown) == "Row      Gold\n-------  -----\nPPO [a]  2 | 3"
-    assert plan_report.first_table("no table") == ""
-
-
 SYSTEMS = """
 output: {folder}/runs
-kinds:
+pipelines:
   any:
     scores: {{rm: RM score}}
     stages:
       - {{name: sft, config: stage.yaml}}
       - {{name: ppo, label: PPO, config: stage.yaml, inputs: {{model.policy: sft}}}}
 systems:
-  a/small: {{label: A, kind: any, configs: .}}
-  b/small: {{label: B, kind: any, configs: .}}
+  a/small: {{label: A, pipeline: any, configs: .}}
+  b/small: {{label: B, pipeline: any, configs: .}}
 """
 PAPER = """
 title: a table
-systems: systems.yaml
+include: systems.yaml
 rows: [{system: a/small, runs: [ppo]}, {system: b/small, runs: [ppo]}]
-shows: [scores, curves, parity]
+sections: [scores, curves, parity]
 """
 
 
@@ -187,8 +182,8 @@ def test_a_wrong_row_is_named_with_the_nearest(paper, capsys):
     assert "--only: no stage 'a/smal', did you mean 'a/small'?" in capsys.readouterr().err
 
 
-def test_a_thing_that_no_report_shows_is_refused_before_anything_runs(paper, tmp_path, capsys):
+def test_a_section_that_no_report_has_is_refused_before_anything_runs(paper, tmp_path, capsys):
     paper.write_text(PAPER.replace("curves", "curvess"))
     assert run(paper) == 2
-    assert "shows: no thing to show 'curvess', did you mean 'curves'?" in capsys.readouterr().err
+    assert "sections.1: " in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()

@@ -7,6 +7,7 @@ import torch
 
 from lightning_marlhf.commands import score
 from lightning_marlhf.evaluation.scoring import describe_scores
+from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 from tests.published import GEMMA_TEMPLATE, publish
 
@@ -31,7 +32,7 @@ def completions(tmp_path):
 
 def expected(model, **settings):
     scorer = RewardModelScorer(str(model), **settings)
-    scorer.load(torch.device("cpu"))
+    scorer.load(NetworkFactory(torch.device("cpu")))
     columns = zip(*((r["prompt"], r["response"], r.get("ended", True)) for r in ROWS), strict=True)
     return scorer.score_texts(*columns).tolist()
 
@@ -79,7 +80,7 @@ def test_messages_and_the_tokens_of_a_completion_are_what_is_scored(tmp_path, ca
     model = publish(tmp_path / "chat", "reward_model", template=GEMMA_TEMPLATE)
     asked = [{"role": "user", "content": "what is it?"}]
     scorer = RewardModelScorer(str(model))
-    scorer.load(torch.device("cpu"))
+    scorer.load(NetworkFactory(torch.device("cpu")))
     text = scorer.tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
     ids = scorer.tokenizer(text, add_special_tokens=False).input_ids
     response = [i for c in "it is" for i in scorer.tokenizer(c, add_special_tokens=False).input_ids]

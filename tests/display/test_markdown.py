@@ -1,10 +1,10 @@
 from lightning_marlhf.display.blocks import (
-    Answer,
     Bullets,
     Cell,
     Note,
     Picture,
     Pictures,
+    Response,
     Sample,
     Section,
     Table,
@@ -37,7 +37,7 @@ def test_pictures_link_into_the_folder_beside_the_report():
 
 
 def test_all_blocks_are_rendered_in_order():
-    sample = Sample("post 1", "the post", "the truth", (Answer("PPO", "short", "Gold 1.00"),))
+    sample = Sample("post 1", "the post", "the truth", (Response("PPO", "short", "Gold 1.00"),))
     text = render_markdown("title", [Section("first", (Note("n"), Bullets(("b",)), sample))])
     order = ["# title", "## first", "> **Note:** n", "- b", "### post 1", "the truth", "**PPO**"]
     assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)

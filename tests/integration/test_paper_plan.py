@@ -14,7 +14,7 @@ def test_table_2_comes_out_of_real_runs_and_a_second_plan_reuses_them(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(ROOT)
-    options = ("--on", "tiny", "--quick", "--output", str(tmp_path))
+    options = ("--systems", "tiny", "--quick", "--output", str(tmp_path))
     assert reproduce.main(["reproduce", "experiments/paper/table2_rm_scores.yaml", *options]) == 0
     folder = tmp_path / "paper/table2_rm_scores"
     table = (folder / "report/scores.tex").read_text()

@@ -65,6 +65,12 @@ def test_everything_that_people_look_for_is_logged(make_ppo, tmp_path):
     assert all(torch.isfinite(value) for value in metrics.values())
     assert metrics["episode"] == 16
     assert metrics["macro/length_max"] <= 3
+    assert "objective/scores_clamped" not in metrics
+
+
+def test_the_share_of_clamped_scores_is_logged_where_there_is_a_clamp(make_ppo, tmp_path):
+    trainer = fit(make_ppo(shaping=Shaping(clamp=1e-6)), data("ppo"), tmp_path, steps=2)
+    assert trainer.callback_metrics["objective/scores_clamped"] == 1
 
 
 def test_before_any_update_ratio_is_1_and_kl_is_0(make_ppo, tmp_path):

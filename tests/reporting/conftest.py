@@ -1,6 +1,5 @@
 """Fake run directories, as `fit` and `test` leave them, so that no report test trains anything."""
 
-import copy
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -11,19 +10,20 @@ import pytest
 
 from lightning_marlhf.files import write_json, write_text
 from lightning_marlhf.records import Completion, RunSummary, write_jsonl
+from lightning_marlhf.reporting.spec import ReportRow, SystemReport
 
-REPORT: dict[str, Any] = {
-    "baseline": "sft_eval",
-    "reference_run": "ppo",
-    "rows": [
-        {"stage": "sft_eval", "label": "SFT"},
-        {"stage": "ppo", "label": "PPO (n = 1)"},
-        {"stage": "ppo_matched", "label": "PPO, horizon matched to n = 10"},
-        {"stage": "ma_ppo_fixed10", "label": "MA-PPO (n = 10)"},
+REPORT = SystemReport(
+    rows=[
+        ReportRow(stage="sft_eval", label="SFT"),
+        ReportRow(stage="ppo", label="PPO (n = 1)"),
+        ReportRow(stage="ppo_matched", label="PPO, horizon matched to n = 10"),
+        ReportRow(stage="ma_ppo_fixed10", label="MA-PPO (n = 10)"),
     ],
-    "scores": {"gold": "Gold score", "rm": "RM score"},
-    "reward_model": "reward_model",
-}
+    scores={"gold": "Gold score", "rm": "RM score"},
+    baseline="sft_eval",
+    reference_run="ppo",
+    reward_model="reward_model",
+)
 # stage: macro length, gold at the end, KL at the end, how fast it gets there
 STAGES: dict[str, tuple[int | None, float, float, float]] = {
     "ppo": (1, 3.2, 8.0, 0.8),
@@ -34,10 +34,10 @@ TEXT = "ann lost her keys on monday, feels upset, asks how to get in."
 
 
 def completion(sample_id: str, **changes: Any) -> Completion:
-    """One short answer; ``changes`` replace its fields."""
+    """One short response; ``changes`` replace its fields."""
     fields: dict[str, Any] = {
         "sample_id": sample_id,
-        "prompt": f"post {sample_id}",
+        "prompt": f"prompt {sample_id}",
         "response": "a summary",
         "model": "export",
         "seed": 1,
@@ -53,7 +53,7 @@ def completion(sample_id: str, **changes: Any) -> Completion:
 def write_run(
     folder: Path,
     *,
-    answers: Sequence[Completion] = (),
+    responses: Sequence[Completion] = (),
     metrics: Mapping[str, Mapping[int, float]] | None = None,
     done: Mapping[str, float] | None = None,
     seconds: float = 100.0,
@@ -67,8 +67,8 @@ def write_run(
         for step, value in curve.items()
     ]
     write_text(folder / "metrics.csv", "\n".join(["step,name,value,seconds", *lines]) + "\n")
-    if answers:
-        write_jsonl(folder / "completions/test.jsonl", answers)
+    if responses:
+        write_jsonl(folder / "completions/test.jsonl", responses)
     if done is not None:
         summary = RunSummary(command="fit", step=240, seconds=seconds, metrics=dict(done))
         write_json(folder / "done.json", summary.to_dict())
@@ -119,15 +119,15 @@ def _metrics(stage: str, rng: random.Random) -> dict[str, dict[int, float]]:
     }
 
 
-def _answers(stage: str, seed: int, rng: random.Random, posts: int) -> list[Completion]:
+def _responses(stage: str, seed: int, rng: random.Random, prompts: int) -> list[Completion]:
     macro_length, gold, kl, _ = STAGES.get(stage, (None, 2.05, 0.0, 0.0))
     rows = []
-    for n in range(posts):
+    for n in range(prompts):
         score = round(2 * rng.gauss(gold, 0.9)) / 2
         kept = macro_length is not None and n < 2
         rows.append(
             completion(
-                f"post-{n:04d}",
+                f"prompt-{n:04d}",
                 prompt=f"{n}: on monday ann lost her keys. the sky was grey. she is upset.",
                 response=TEXT,
                 seed=seed,
@@ -145,9 +145,9 @@ def _answers(stage: str, seed: int, rng: random.Random, posts: int) -> list[Comp
 
 
 @pytest.fixture
-def report_section() -> dict[str, Any]:
+def report_section() -> SystemReport:
     """A plan's `report:` section."""
-    return copy.deepcopy(REPORT)
+    return REPORT
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def make_trace() -> Callable[..., dict[str, Any]]:
 def fake_study(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes a whole study with random but fixed numbers."""
 
-    def write(*, seeds: Sequence[int] = (1,), posts: int = 40) -> Path:
+    def write(*, seeds: Sequence[int] = (1,), prompts: int = 40) -> Path:
         for seed in seeds:
             rng = random.Random(seed)
             write_run(tmp_path / f"sft/seed-{seed}", done={"eval/loss": 0.6}, seconds=390)
@@ -181,7 +181,7 @@ def fake_study(tmp_path: Path) -> Callable[..., Path]:
             for stage in ("sft_eval", *STAGES):
                 write_run(
                     tmp_path / stage / f"seed-{seed}",
-                    answers=_answers(stage, seed, rng, posts),
+                    responses=_responses(stage, seed, rng, prompts),
                     metrics=_metrics(stage, rng) if stage in STAGES else None,
                     done={"eval/gold": 1.0},
                     seconds=145,

@@ -1,16 +1,28 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
+from lightning_marlhf.display.blocks import Cell
 from lightning_marlhf.files import write_text
 from lightning_marlhf.reporting.curves import (
+    DIAGNOSTICS,
+    curve_pictures,
+    draw_curves,
     final_level,
+    last_values,
+    row_curves,
     score_metric,
     seed_curves,
+    small_multiples,
     smooth,
     smoothing_window,
     updates_to_reach,
 )
-from lightning_marlhf.reporting.load import load_run
+from lightning_marlhf.reporting.layout import row_styles
+from lightning_marlhf.reporting.load import load_run, load_system
+from lightning_marlhf.reporting.optimisation import frontier_pictures
+from lightning_marlhf.reporting.spec import ReportRow, SystemReport
 
 
 @pytest.mark.parametrize(("num_points", "window"), [(1, 1), (19, 1), (20, 3), (60, 7), (240, 25)])
@@ -59,3 +71,66 @@ def test_the_trained_score_is_logged_as_scores_where_it_has_no_metric_of_its_own
     assert score_metric("rm", logged={"objective/scores"}) == "objective/scores"
     assert score_metric("rm", logged={"objective/scores", "objective/rm"}) == "objective/rm"
     assert score_metric("gold", logged={"objective/scores"}) == "objective/gold"
+
+
+@pytest.fixture
+def study(fake_study, report_section):
+    def load(seeds):
+        output = fake_study(seeds=seeds, prompts=6)
+        return load_system(report_section, output=output, seeds=seeds)
+
+    return load
+
+
+def test_each_score_and_kl_have_their_pictures(study):
+    loaded = study([1, 2])
+    names = [picture.name for picture in curve_pictures(loaded)]
+    assert names == ["curve-gold", "curve-rm", "curve-kl"]
+    assert [p.name for p in frontier_pictures(loaded)] == ["frontier-gold", "frontier-rm"]
+    (picture,) = small_multiples(loaded, DIAGNOSTICS, name="diagnostics")
+    assert picture.png.startswith(b"\x89PNG")
+    assert b"<svg" in picture.svg
+    assert b"dc:date" not in picture.svg
+
+
+def test_rows_keep_their_own_colour_and_the_baseline_is_grey(report_section):
+    styles = row_styles(report_section)
+    assert len({style.color for style in styles.values()}) == 4
+    assert styles["ppo"].color == "#0072B2"
+    turned = replace(report_section, rows=report_section.rows[::-1])
+    assert row_styles(turned)["ppo"] == styles["ppo"]
+
+
+def test_ten_rows_can_be_told_apart():
+    spec = SystemReport(rows=[ReportRow(stage=f"run-{n}") for n in range(10)])
+    looks = {(style.color, style.line) for style in row_styles(spec).values()}
+    assert len(looks) == 10
+
+
+def test_several_seeds_have_a_band_and_one_seed_has_none(study, report_section):
+    from matplotlib.figure import Figure
+
+    styles = row_styles(report_section)
+    for seeds, num_bands in (([1, 2], 3), ([1], 0)):
+        axes = Figure().subplots()
+        draw_curves(axes, row_curves(study(seeds), "objective/gold"), styles)
+        assert len(axes.collections) == num_bands
+        assert len(axes.lines) == 3 * len(seeds) + 3
+
+
+def test_without_logged_metrics_there_are_no_pictures(tmp_path, report_section):
+    study = load_system(report_section, output=tmp_path, seeds=[1])
+    assert curve_pictures(study) == ()
+    assert frontier_pictures(study) == ()
+    assert small_multiples(study, DIAGNOSTICS, name="diagnostics") == []
+
+
+def test_what_an_untested_run_logged_last_is_told_with_its_update(
+    tmp_path, make_run, report_section
+):
+    for seed, last in ((1, 2.0), (2, 3.0)):
+        metrics = {"loss/sft": {1: 9.0, 8 * seed: last}, "lr": {1: 1.0}}
+        make_run(tmp_path / f"ppo/seed-{seed}", metrics=metrics)
+    (table,) = last_values([load_system(report_section, output=tmp_path, seeds=[1, 2])])
+    assert [row[0].value for row in table.rows] == ["loss/sft"]
+    assert table.rows[0][table.header.index("PPO (n = 1)")] == Cell("2.5", "(8 to 16)")

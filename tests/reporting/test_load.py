@@ -3,8 +3,7 @@ import math
 import pytest
 
 from lightning_marlhf.files import write_json, write_text
-from lightning_marlhf.reporting.load import load_run, load_study
-from lightning_marlhf.reporting.spec import ReportSpec
+from lightning_marlhf.reporting.load import load_run, load_system
 
 
 def test_of_values_logged_twice_the_later_one_counts(tmp_path):
@@ -89,9 +88,10 @@ def test_a_run_without_a_folder_has_not_started(tmp_path):
 
 def test_a_study_holds_its_rows_and_every_other_stage_on_disk(tmp_path, report_section, make_run):
     make_run(tmp_path / "sft/seed-1", done={"eval/loss": 0.5})
-    study = load_study(ReportSpec.from_mapping(report_section), output=tmp_path, seeds=[1, 2])
-    first = ("sft", "reward_model", "sft_eval", "ppo")
-    assert study.stages[:4] == first
+    study = load_system(report_section, output=tmp_path, seeds=[1, 2])
+    assert list(dict.fromkeys(stage for stage, _ in study.runs))[:4] == [
+        *("sft", "reward_model", "sft_eval", "ppo"),
+    ]
     assert [run.seed for run in study.runs_of("ppo")] == [1, 2]
     assert study.runs_of("sft")[0].summary.metrics["eval/loss"] == 0.5
     assert math.isclose(study.runs_of("sft")[0].summary.seconds, 100.0)

@@ -1,21 +1,23 @@
 """What the report says of programs: pass@k per row, and areas of kinds that are read from what was logged."""
 
+from dataclasses import replace
+
 import pytest
 from matplotlib.axes import Axes
 
-from lightning_marlhf.reporting import programs
-from lightning_marlhf.reporting.load import load_study
-from lightning_marlhf.reporting.programs import kinds_picture, pass_at_k_table
-from lightning_marlhf.reporting.report import build_sections
-from lightning_marlhf.reporting.spec import ReportSpec
+from lightning_marlhf.display.blocks import Cell, Note
+from lightning_marlhf.display.text import MISSING
+from lightning_marlhf.reporting.load import load_system
+from lightning_marlhf.reporting.programs import KINDS, kinds_pictures, pass_at_k
+from lightning_marlhf.reporting.spec import ReportRow, SystemReport
 from tests.reporting.conftest import write_run
 
-REPORT = {
-    "baseline": "sft_eval",
-    "rows": [{"stage": "sft_eval", "label": "SFT"}, {"stage": "ppo", "label": "PPO"}],
-    "scores": {"code_passed": "pass@1"},
-    "programs": "code",
-}
+SPEC = SystemReport(
+    rows=[ReportRow(stage="sft_eval", label="SFT"), ReportRow(stage="ppo", label="PPO")],
+    scores={"code_passed": "pass@1"},
+    baseline="sft_eval",
+    programs="code",
+)
 SHARES = {"passed": (0.2, 0.6), "wrong": (0.3, 0.3), "runtime": (0.3, 0.1), "compile": (0.2, 0.0)}
 
 
@@ -45,39 +47,40 @@ def study(tmp_path):
                     metrics=curves if metrics and stage == "ppo" else {},
                     done=numbers(value) if done else None,
                 )
-        return load_study(ReportSpec.from_mapping(REPORT), output=tmp_path, seeds=seeds)
+        return load_system(SPEC, output=tmp_path, seeds=seeds)
 
     return load
 
 
-def text(row):
-    return [(cell.value, cell.detail) for cell in row]
+def lines(table):
+    """Return each line's value by run and measure."""
+    run, measure, ours = (table.header.index(name) for name in ("Run", "Measure", "Ours (%)"))
+    return {(row[run].value, row[measure].value): row[ours] for row in table.rows}
 
 
 def test_one_seed_shows_pass_at_k_in_percent_with_its_interval_over_problems(study):
-    table = pass_at_k_table(study([1]))
-    assert table.header == ("Row", "Problems", "pass@1", "pass@5", "pass@10", "test case average")
-    assert text(table.rows[1])[:4] == [
-        ("PPO", ""),
-        ("40", ""),
-        ("50.0", "[40.0, 60.0]"),
-        ("70.0", ""),
+    table = pass_at_k([study([1])])[0]
+    found = lines(table)
+    assert list(dict.fromkeys(measure for _, measure in found)) == [
+        *("pass@1", "pass@5", "pass@10", "test case average"),
     ]
+    assert found["PPO", "pass@1"] == Cell("50.0", "(40.0 to 60.0)")
+    assert found["PPO", "pass@5"] == Cell("70.0")
+    assert {row[table.header.index("Problems")].value for row in table.rows} == {"40"}
 
 
 def test_several_seeds_show_their_mean_and_spread(study):
-    table = pass_at_k_table(study([1, 2]))
-    assert table.rows[1][2].value.startswith("55.0")
-    assert "7.1" in table.rows[1][2].value + table.rows[1][2].detail  # of 50 and 60
+    found = lines(pass_at_k([study([1, 2])])[0])
+    assert found["PPO", "pass@1"] == Cell("55.0", "± 7.1")  # of 50 and 60
 
 
 def test_a_row_without_numbers_has_dashes_and_no_row_with_any_no_table(study, tmp_path):
-    loaded = study([1])
+    study([1])
     (tmp_path / "ppo/seed-1/done.json").unlink()
-    loaded = load_study(loaded.spec, output=tmp_path, seeds=[1])
-    assert [cell.value for cell in pass_at_k_table(loaded).rows[1]][1:] == ["–"] * 5  # noqa: RUF001
+    found = lines(pass_at_k([load_system(SPEC, output=tmp_path, seeds=[1])])[0])
+    assert {cell.value for (run, _), cell in found.items() if run == "PPO"} == {MISSING}
     (tmp_path / "sft_eval/seed-1/done.json").unlink()
-    assert pass_at_k_table(load_study(loaded.spec, output=tmp_path, seeds=[1])) is None
+    assert isinstance(pass_at_k([load_system(SPEC, output=tmp_path, seeds=[1])])[0], Note)
 
 
 def test_the_areas_are_the_shares_that_were_logged_and_begin_with_what_passes(study, monkeypatch):
@@ -87,18 +90,15 @@ def test_the_areas_are_the_shares_that_were_logged_and_begin_with_what_passes(st
         drawn.update(zip(labels, shares, strict=True))
 
     monkeypatch.setattr(Axes, "stackplot", stackplot)
-    assert kinds_picture(study([1]), "code").name == "program-kinds"
-    labels = [label for label, _ in programs.KINDS.values()]
+    assert [picture.name for picture in kinds_pictures(study([1]))] == ["program-kinds"]
+    labels = [label for label, _ in KINDS.values()]
     assert drawn == dict(zip(labels, [list(share) for share in SHARES.values()], strict=True))
 
 
 def test_runs_that_logged_no_kinds_have_no_picture(study):
-    assert kinds_picture(study([1], metrics=False), "code") is None
+    assert kinds_pictures(study([1], metrics=False)) == []
 
 
-def test_the_report_has_the_section_only_where_it_is_asked_for(study):
-    loaded = study([1])
-    assert "Programs" in [section.title for section in build_sections(loaded)]
-    spec = ReportSpec.from_mapping({key: REPORT[key] for key in ("rows", "scores")})
-    plain = load_study(spec, output=loaded.output, seeds=[1])
-    assert "Programs" not in [section.title for section in build_sections(plain)]
+def test_a_study_without_programs_has_no_section_of_them(study):
+    plain = SystemReport(rows=SPEC.rows, scores=SPEC.scores)
+    assert pass_at_k([replace(study([1], done=False), spec=plain)]) == []

@@ -1,36 +1,30 @@
 import re
+from dataclasses import replace
 
 import pytest
 
+from lightning_marlhf.display.blocks import Picture, Pictures, Section
 from lightning_marlhf.files import write_json
-from lightning_marlhf.records import write_jsonl
-from lightning_marlhf.reporting import build_report
-
-SECTIONS = [
-    "Results",
-    "Difference to PPO (n = 1)",
-    "Difference to SFT",
-    "Reward model",
-    "Training curves",
-    "Score against KL",
-    "Updates until parity",
-    "Training diagnostics",
-    "One response in macro actions",
-    "Samples side by side",
-    "What made this report",
-]
+from lightning_marlhf.reporting.report import SECTIONS, build_report, name_pictures
+from lightning_marlhf.reporting.spec import DEFAULT_SECTIONS, SMOKE_RUN, ReportSpec
 
 
-def build(report, output, *seeds):
-    return build_report(title="Tiny", report=report, output=output, seeds=seeds)
+def build(spec, output, *seeds, note="", sections=DEFAULT_SECTIONS):
+    report = ReportSpec(systems=[spec], note=note, sections=sections)
+    build_report(report, title="Tiny", output=output, folder=output, seeds=seeds)
+    return (output / "report.md").read_text(encoding="utf-8")
+
+
+def titles(text):
+    return re.findall("^## (.*)$", text, re.M)
 
 
 def test_a_whole_study_gives_every_section_and_no_note(fake_study, report_section):
-    output = fake_study(seeds=(1, 2), posts=8)
+    output = fake_study(seeds=(1, 2), prompts=8)
     text = build(report_section, output, 1, 2)
-    assert re.findall("^## (.*)$", text, re.M) == SECTIONS
+    shown = [SECTIONS[name][0] for name in DEFAULT_SECTIONS if name != "pass_at_k"]
+    assert titles(text) == [*shown, "What made this report"]
     assert "**Note:**" not in text
-    assert (output / "report.md").read_text(encoding="utf-8") == text
     html = (output / "report.html").read_text(encoding="utf-8")
     names = set(re.findall(r'src="report/(.*?)\.png"', text))
     assert len(names) == 9
@@ -41,17 +35,12 @@ def test_a_whole_study_gives_every_section_and_no_note(fake_study, report_sectio
 
 
 def test_the_same_runs_give_the_same_bytes(fake_study, report_section):
-    output = fake_study(posts=5)
-    report_section["rows"] = report_section["rows"][:2]
-    report_section["scores"] = {"gold": "Gold score"}
+    output = fake_study(prompts=5)
+    small = replace(report_section, rows=report_section.rows[:2], scores={"gold": "Gold score"})
     written = []
     for _ in range(2):
-        build(report_section, output, 1)
-        files = [
-            output / "report.md",
-            output / "report.html",
-            *sorted((output / "report").iterdir()),
-        ]
+        build(small, output, 1, sections=("scores", "curves", "traces"))
+        files = (output / "report.md", output / "report.html", *(output / "report").iterdir())
         written.append({path.name: path.read_bytes() for path in files})
     assert written[0] == written[1]
 
@@ -59,27 +48,35 @@ def test_the_same_runs_give_the_same_bytes(fake_study, report_section):
 def test_an_empty_folder_gives_a_report_that_says_so(tmp_path, report_section):
     text = build(report_section, tmp_path, 1)
     assert "MA-PPO (n = 10) (ma\\_ppo\\_fixed10, seed 1): not started." in text
-    assert re.findall("^## (.*)$", text, re.M) == SECTIONS
+    assert titles(text) == ["Results", "What is missing", "What made this report"]
     assert text.count("**Note:**") >= 12
     assert "<img" not in text
 
 
-def test_one_seed_is_called_one_seed(tmp_path, report_section):
-    note = "One seed: the intervals are over posts"
-    assert note in build(report_section, tmp_path, 1)
-    assert note not in build(report_section, tmp_path, 1, 2)
+def test_one_seed_is_called_one_seed(fake_study, report_section):
+    output = fake_study(seeds=(1, 2), prompts=3)
+    note = "One seed: the intervals are over prompts"
+    assert note in build(report_section, output, 1, sections=["scores"])
+    assert note not in build(report_section, output, 1, 2, sections=["scores"])
+
+
+def test_a_note_stands_above_everything(tmp_path, report_section):
+    for text in (
+        build(report_section, tmp_path, 1, note=SMOKE_RUN),
+        (tmp_path / "report.html").read_text(encoding="utf-8"),
+    ):
+        assert 0 < text.index("Smoke run") < text.index("Results", text.index("Smoke run"))
 
 
 def test_an_unfinished_stage_is_named_and_the_rest_is_shown(fake_study, report_section):
-    output = fake_study(posts=5)
-    report_section["scores"] = {"gold": "Gold score"}
+    output = fake_study(prompts=5)
     folder = output / "ma_ppo_fixed10/seed-1"
     (folder / "done.json").unlink()
     (folder / "completions/test.jsonl").unlink()
     write_json(folder / "progress.json", {"status": "failed", "step": 9, "max_steps": 240})
-    text = build(report_section, output, 1)
+    text = build(report_section, output, 1, sections=["scores", "curves"])
     assert "(ma\\_ppo\\_fixed10, seed 1): failed, update 9 of 240." in text
-    assert "no answers to the held-out posts" in text
+    assert "(ma\\_ppo\\_fixed10, seed 1): not tested" in text
     assert "| MA-PPO (n = 10) | – |" in text  # noqa: RUF001
     assert "curve-gold" in text
 
@@ -88,10 +85,9 @@ def test_responses_cannot_break_out_of_the_report(
     tmp_path, report_section, make_completion, make_run
 ):
     attack = "```\n</pre><script>alert(1)</script>\n# headline"
-    answers = [make_completion(f"<i>{n}", response=attack, prompt=attack) for n in range(3)]
-    for row in report_section["rows"]:
-        make_run(tmp_path / row["stage"] / "seed-1", answers=answers)
-    write_jsonl(tmp_path / "ppo/seed-1/completions/test.jsonl", answers)
+    responses = [make_completion(f"<i>{n}", response=attack, prompt=attack) for n in range(3)]
+    for row in report_section.rows:
+        make_run(tmp_path / row.stage / "seed-1", responses=responses)
     text = build(report_section, tmp_path, 1)
     assert "<i>" not in text
     outside = re.sub(r"^(`{4,})text\n.*?^\1$", "", text, flags=re.M | re.S)
@@ -103,5 +99,14 @@ def test_responses_cannot_break_out_of_the_report(
 
 
 def test_no_seeds_is_a_mistake(tmp_path, report_section):
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match=r"^seeds: expected"):
         build(report_section, tmp_path)
+
+
+def test_pictures_have_names_that_any_file_system_takes_and_no_two_the_same():
+    labels = ("a/b", "a b", "A-B", "ü x", "..", "日本", "x" * 300)
+    block = Pictures(tuple(Picture(label, "", b"", b"") for label in labels), "")
+    (section,) = name_pictures([Section("s", (block,))])
+    names = [picture.name for picture in section.blocks[0].pictures]
+    assert names[:6] == ["a-b", "a-b-2", "A-B-3", "u-x", "picture", "picture-2"]
+    assert len(names[6]) <= 120

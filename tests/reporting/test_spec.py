@@ -1,31 +1,58 @@
+from dataclasses import replace
+from typing import get_args
+
 import pytest
 
-from lightning_marlhf.reporting.spec import ReportSpec, RowSpec
+from lightning_marlhf.reporting.report import SECTIONS
+from lightning_marlhf.reporting.spec import ReportRow, ReportSpec, SectionName, SystemReport
 
 
-def test_the_section_is_read(report_section):
-    spec = ReportSpec.from_mapping(report_section)
-    assert spec.rows[1] == RowSpec("ppo", "PPO (n = 1)")
-    assert [row.stage for row in spec.trained_rows] == ["ppo", "ppo_matched", "ma_ppo_fixed10"]
-    assert spec.label("ppo") == "PPO (n = 1)"
-    assert spec.label("reward_model") == "reward_model"
+def test_rows_and_systems_are_called_like_their_folders_where_they_have_no_label():
+    system = SystemReport(rows=[ReportRow(stage="ppo")], name="tldr/gemma-2b")
+    assert (system.label, system.label_of("ppo"), system.label_of("sft")) == (
+        "tldr/gemma-2b",
+        "ppo",
+        "sft",
+    )
 
 
-def test_a_row_without_a_label_is_called_like_its_stage():
-    assert ReportSpec.from_mapping({"rows": [{"stage": "ppo"}]}).label("ppo") == "ppo"
+def test_trained_rows_are_all_but_the_baseline(report_section):
+    assert [row.stage for row in report_section.trained_rows] == [
+        "ppo",
+        "ppo_matched",
+        "ma_ppo_fixed10",
+    ]
+
+
+def test_every_section_that_may_be_named_is_made():
+    assert set(SECTIONS) == set(get_args(SectionName))
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "key"),
     [
-        ({"colour": "red"}, r"got \['colour'\]"),
-        ({"rows": []}, "at least one row"),
-        ({"rows": [{"label": "SFT"}]}, "got {'label': 'SFT'}"),
-        ({"rows": [{"stage": "ppo"}, {"stage": "ppo"}]}, "each stage once"),
-        ({"baseline": "sft"}, "report.baseline: expected one of .* got 'sft'"),
-        ({"reference_run": "dpo"}, "report.reference_run: expected one of .* got 'dpo'"),
+        ({"rows": []}, "rows"),
+        ({"rows": [ReportRow(stage="ppo"), ReportRow(stage="ppo")]}, "rows"),
+        ({"rows": [ReportRow(stage="a", label="x"), ReportRow(stage="b", label="x")]}, "rows"),
+        ({"scores": {"rm": "Score", "gold": "Score"}}, "scores"),
+        ({"baseline": "sft"}, "baseline"),
+        ({"reference_run": "dpo"}, "reference_run"),
     ],
 )
-def test_mistakes_are_named(report_section, changes, message):
-    with pytest.raises(ValueError, match=message):
-        ReportSpec.from_mapping(report_section | changes)
+def test_a_mistake_names_its_key(report_section, changes, key):
+    with pytest.raises(ValueError, match=f"^{key}: expected"):
+        replace(report_section, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"systems": []}, "systems"),
+        ({"systems": [SystemReport(rows=[ReportRow(stage="a")])] * 2}, "systems"),
+        ({"sections": ["scores", "score"]}, "sections"),
+        ({"sections": ["scores", "scores"]}, "sections"),
+    ],
+)
+def test_a_mistake_of_the_whole_names_its_key(report_section, changes, key):
+    with pytest.raises(ValueError, match=f"^{key}: expected"):
+        replace(ReportSpec(systems=[report_section]), **changes)

@@ -10,7 +10,7 @@ from lightning_marlhf.reporting.statistics import (
     measures,
     median_interval,
     paired_differences,
-    post_values,
+    prompt_values,
     score_measures,
     t_interval,
 )
@@ -31,29 +31,32 @@ def test_one_value_has_no_interval_and_none_has_no_mean():
     assert math.isnan(t_interval([]).mean)
 
 
-def test_several_responses_to_a_post_count_as_their_mean(make_completion):
-    answers = [
+def test_several_responses_to_a_prompt_count_as_their_mean(make_completion):
+    responses = [
         make_completion("b", kl=1.0),
         make_completion("a", kl=2.0),
         make_completion("b", kl=4.0),
         make_completion("c", kl=None),
     ]
-    assert post_values(answers, KL).to_dict() == {"post a": 2.0, "post b": 2.5}
+    assert prompt_values(responses, KL).to_dict() == {"prompt a": 2.0, "prompt b": 2.5}
 
 
 def test_a_score_that_a_completion_lacks_is_left_out(make_completion):
     gold = score_measures({"gold": "Gold"})["gold"]
-    answers = [make_completion("a", scores={"rm": 1.0}), make_completion("b", scores={"gold": 3.0})]
-    assert post_values(answers, gold).to_dict() == {"post b": 3.0}
+    responses = [
+        make_completion("a", scores={"rm": 1.0}),
+        make_completion("b", scores={"gold": 3.0}),
+    ]
+    assert prompt_values(responses, gold).to_dict() == {"prompt b": 3.0}
 
 
-def test_differences_are_paired_by_post_whatever_the_order():
+def test_differences_are_paired_by_prompt_whatever_the_order():
     ours = pd.Series({"a": 1.0, "b": 5.0, "x": 9.0})
     theirs = pd.Series({"y": 7.0, "b": 2.0, "a": 0.5})
     assert paired_differences(ours, theirs).to_dict() == {"a": 0.5, "b": 3.0}
 
 
-def test_a_post_counts_once_over_seeds():
+def test_a_prompt_counts_once_over_seeds():
     seeds = [pd.Series({"a": 1.0, "b": 2.0}), pd.Series({"a": 3.0})]
     assert mean_over_seeds(seeds).to_dict() == {"a": 2.0, "b": 2.0}
     assert mean_over_seeds([]).empty

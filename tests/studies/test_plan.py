@@ -15,7 +15,7 @@ stages:
   - {name: sft, config: sft.yaml}
   - {name: ppo, config: ppo.yaml, inputs: {model.init_args.policy: sft}, set: {trainer.max_steps: 9}}
 quick: {output: runs/quick, set: {ppo: {trainer.max_steps: 2}}}
-report: {baseline: sft, rows: [{stage: ppo, label: PPO}]}
+report: {baseline: ppo, rows: [{stage: ppo, label: PPO}]}
 """
 
 
@@ -47,18 +47,53 @@ def test_quick_changes_the_folder_and_the_settings_it_names(tmp_path):
     ("wrong", "right", "said"),
     [
         ("titel: a study", "title: a study", "no key 'titel', did you mean 'title'?"),
-        ("confg: sft.yaml", "config: sft.yaml", "no key 'confg', did you mean 'config'?"),
-        ("config: stf.yaml", "config: sft.yaml", "no config file"),
-        ("policy: sfft}", "policy: sft}", "'sfft', did you mean 'sft'?"),
+        ("confg: sft.yaml", "config: sft.yaml", "stages.0: no key 'confg', did you mean 'config'?"),
+        ("config: stf.yaml", "config: sft.yaml", "stages.0.config: no config file"),
+        (
+            "policy: sfft}",
+            "policy: sft}",
+            "stages.1.inputs.model.init_args.policy: no stage 'sfft', did you mean 'sft'?",
+        ),
+        ("policy: [a]}", "policy: sft}", "stages.1.inputs.model.init_args.policy: expected str"),
         ("seeds: [1, 1]", "seeds: [1, 2]", "seeds: expected a list of different whole numbers"),
-        ("jobs: 0", "jobs: 2", "jobs: expected a whole number from 1 on, got 0"),
-        ("name: sft, config: ppo.yaml", "name: ppo, config: ppo.yaml", "the name is taken"),
+        ("seeds: [1, x]", "seeds: [1, 2]", "seeds.1: expected int, got 'x'"),
+        ("seeds: [1, -2]", "seeds: [1, 2]", "seeds.1: expected at least 0"),
+        ("seeds: 2", "seeds: [1, 2]", "seeds: expected "),
+        ("jobs: 0", "jobs: 2", "jobs: expected at least 1, got 0"),
+        ("output: 3", "output: runs/study", "output: expected str, got '3'"),
+        ("outpt: x", "output: runs/study", "no key 'outpt', did you mean 'output'?"),
+        (
+            "name: sft, config: ppo.yaml",
+            "name: ppo, config: ppo.yaml",
+            "stages.1.name: the name is taken",
+        ),
+        (
+            "name: a/b, config: ppo.yaml",
+            "name: ppo, config: ppo.yaml",
+            "stages.1.name: expected the name of",
+        ),
+        ("{name: sft}", "{name: sft, config: sft.yaml}", "stages.0.config is missing"),
+        ("{config: sft.yaml}", "{name: sft, config: sft.yaml}", "stages.0: name is missing"),
+        ("sft", "{name: sft, config: sft.yaml}", "stages.0: expected key: value lines, got 'sft'"),
+        (
+            "{name: sft, command: grade, config: sft.yaml}",
+            "{name: sft, config: sft.yaml}",
+            "stages.0.config: grade takes none",
+        ),
         ("set: {ppp: {", "set: {ppo: {", "quick.set: no key 'ppp', did you mean 'ppo'?"),
-        ("baseline: stf", "baseline: sft", "report.baseline: no stage 'stf', did you mean 'sft'?"),
+        ("quick: {set: {", "quick: {output: runs/quick, set: {", "quick: output is missing"),
+        ("baseline: sft", "baseline: ppo", "report.baseline: expected the stage of a row"),
+        ("baseline: stf", "baseline: ppo", "report.baseline: no stage 'stf', did you mean 'sft'?"),
         (
             "{stage: pop,",
             "{stage: ppo,",
             "report.rows.0.stage: no stage 'pop', did you mean 'ppo'?",
+        ),
+        ("{stge: ppo,", "{stage: ppo,", "report.rows.0: no key 'stge', did you mean 'stage'?"),
+        (
+            "report: {rows: []}",
+            "report: {baseline: ppo, rows: [{stage: ppo, label: PPO}]}",
+            "report.rows: expected",
         ),
     ],
 )

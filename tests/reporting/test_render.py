@@ -2,18 +2,19 @@ import base64
 from html.parser import HTMLParser
 
 from lightning_marlhf.display.blocks import (
-    Answer,
     Bullets,
     Cell,
     Note,
     Picture,
     Pictures,
+    Response,
     Sample,
     Section,
     Table,
     Text,
+    cells,
 )
-from lightning_marlhf.reporting.html import render_html
+from lightning_marlhf.reporting.render import escape_latex, render_html, render_latex
 
 ATTACK = "</pre><script>alert(1)</script><img src=x onerror='y'>\"&amp;"
 VOID = {"meta", "img", "br"}
@@ -50,7 +51,7 @@ def test_untrusted_text_stays_text_wherever_it_stands():
                 Bullets((ATTACK,)),
                 Table((ATTACK,), ((Cell(ATTACK, ATTACK),),), caption=ATTACK),
                 Pictures((Picture("p", ATTACK, b"", b""),), ATTACK),
-                Sample(ATTACK, ATTACK, ATTACK, (Answer(ATTACK, ATTACK, ATTACK),)),
+                Sample(ATTACK, ATTACK, ATTACK, (Response(ATTACK, ATTACK, ATTACK),)),
             ),
         )
     ]
@@ -86,3 +87,31 @@ def test_the_page_fits_a_phone_and_knows_light_and_dark():
     html = render_html("t", [])
     assert 'name="viewport" content="width=device-width' in html
     assert "prefers-color-scheme: dark" in html
+
+
+def test_a_table_has_the_rules_of_booktabs():
+    table = Table(("Run", "Score"), ((Cell("PPO"), Cell("0.84", "(medium)")),), "A 95 % interval.")
+    assert render_latex(table).splitlines() == [
+        r"\begin{table}",
+        r"  \centering",
+        r"  \begin{tabular}{lr}",
+        r"    \toprule",
+        r"    Run & Score \\",
+        r"    \midrule",
+        r"    PPO & 0.84 {\scriptsize (medium)} \\",
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"  \caption{A 95 \% interval.}",
+        r"\end{table}",
+    ]
+
+
+def test_what_latex_would_act_on_is_disarmed():
+    assert escape_latex(r"50 % of \input{x} & a_b #1 $y$ ~^") == (
+        r"50 \% of \textbackslash{}input\{x\} \& a\_b \#1 \$y\$ \textasciitilde{}\textasciicircum{}"
+    )
+    assert escape_latex("n = ∞, ±1\nnext") == r"n = $\infty$, $\pm$1 next"
+
+
+def test_a_table_without_a_caption_has_none():
+    assert "caption" not in render_latex(Table(("a",), (cells("b"),)))

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lightning_marlhf.studies.jobs import Job, State, inspect_job, make_jobs, start_command
-from lightning_marlhf.studies.plan import Plan, Stage
+from lightning_marlhf.studies.jobs import Job, Outcome, State, inspect_job, make_jobs, start_command
+from lightning_marlhf.studies.plan import Plan
 from lightning_marlhf.studies.progress import Monitor
-from lightning_marlhf.studies.scheduler import Outcome, Scheduler
+from lightning_marlhf.studies.runner import Runner
+from lightning_marlhf.studies.stages import Stage
 
 PROGRAM = (sys.executable, str(Path(__file__).parents[1] / "fake_run.py"))
 
@@ -29,7 +30,9 @@ class Study:
         self.said = ""
 
     def stage(self, name, *, inputs=(), **settings):
-        return Stage(name, self.config, inputs={f"input.{i}": i for i in inputs}, set=settings)
+        return Stage(
+            name=name, config=self.config, inputs={f"input.{i}": i for i in inputs}, set=settings
+        )
 
     def jobs(self, *stages, seeds=(1,)) -> list[Job]:
         plan = Plan(self.folder / "plan.yaml", "t", self.folder / "out", stages, seeds=seeds)
@@ -39,7 +42,7 @@ class Study:
         text = io.StringIO()
         console = Console(file=text, force_terminal=False, width=200)
         with Monitor(total=len(jobs), console=console) as monitor:
-            outcomes = Scheduler(jobs, workers=workers, listener=monitor, **options).run()
+            outcomes = Runner(jobs, workers=workers, monitor=monitor, **options).run()
         self.said = text.getvalue()
         return {f"{job.stage}-{job.seed}": outcome for job, outcome in outcomes.items()}
 
@@ -145,6 +148,22 @@ def test_a_failing_stage_shows_its_end_and_does_not_lose_the_others(study):
     assert "after (seed 1): not run: bad (seed 1) is missing" in study.said
 
 
+def test_a_stage_that_the_machine_stopped_asks_to_be_requeued(study):
+    stage = Stage(name="wins", command="win-rate", arguments="--out {self}")
+    plan = Plan(study.folder / "plan.yaml", "t", study.folder / "out", (stage,))
+    jobs = make_jobs(plan, program=(sys.executable, "-c", "raise SystemExit(75)"))
+    assert study.run(jobs) == {"wins-1": Outcome.FAILED}
+    assert "exit status 75: requeue" in study.said
+
+
+def test_a_stage_whose_folder_cannot_be_made_does_not_stop_the_others(study):
+    (study.folder / "out").mkdir()
+    (study.folder / "out/bad").write_text("a file")
+    outcomes = study.run(study.jobs(study.stage("bad"), study.stage("good")), workers=2)
+    assert outcomes == {"bad-1": Outcome.BLOCKED, "good-1": Outcome.DONE}
+    assert str(study.folder / "out/bad") in study.said
+
+
 def test_a_failed_stage_is_tried_again(study):
     study.run(study.jobs(study.stage("bad", fail="yes")))
     assert study.run(study.jobs(study.stage("bad"))) == {"bad-1": Outcome.DONE}
@@ -173,7 +192,7 @@ def test_ctrl_c_reaches_the_stages_and_the_same_command_resumes(study):
     assert set(outcomes.values()) == {Outcome.INTERRUPTED}
     assert sum(event.startswith("interrupted") for event in study.events) == 2
     assert "waiting for the checkpoint" in study.said
-    assert inspect_job(jobs[0]) is State.CUT_OFF
+    assert inspect_job(jobs[0]) is State.INTERRUPTED
 
     quick = [
         Job(j.stage, j.seed, j.folder, (*j.command, "--steps=1"), j.needs, j.settings)
@@ -191,7 +210,7 @@ def test_ctrl_c_reaches_the_stages_and_the_same_command_resumes(study):
 KILLED = """
 import sys
 from pathlib import Path
-from tests.studies.test_scheduler import Study
+from tests.studies.test_runner import Study
 study = Study(Path(sys.argv[1]))
 study.run(study.jobs(study.stage("a", steps=40), study.stage("b", inputs=["a"])))
 """
@@ -221,7 +240,7 @@ def test_a_stage_that_was_cut_off_with_other_settings_waits_for_overwrite(study)
     (job.folder / "checkpoints/last.ckpt").write_text("half")
     (job.folder / "stage.json").write_text(json.dumps({"settings": "other", "inputs": {}}))
     assert study.run([job]) == {"a-1": Outcome.BLOCKED}
-    assert "--overwrite starts it anew" in study.said
+    assert "--overwrite starts it from scratch" in study.said
     assert study.run([job], overwrite=True) == {"a-1": Outcome.DONE}
 
 
@@ -246,7 +265,7 @@ def test_every_seed_is_a_run_of_its_own(study):
     ("program", "outcome"), [("pass", Outcome.DONE), ("raise SystemExit(3)", Outcome.FAILED)]
 )
 def test_an_evaluation_that_ends_well_is_marked_as_finished(study, program, outcome):
-    stage = Stage("wins", None, command="win-rate", arguments="--out {self}")
+    stage = Stage(name="wins", command="win-rate", arguments="--out {self}")
     plan = Plan(study.folder / "plan.yaml", "t", study.folder / "out", (stage,))
     jobs = make_jobs(plan, program=(sys.executable, "-c", program))
     assert study.run(jobs) == {"wins-1": outcome}
@@ -257,8 +276,8 @@ def test_an_evaluation_that_ends_well_is_marked_as_finished(study, program, outc
         assert study.run(jobs) == {"wins-1": Outcome.KEPT}
 
 
-def test_an_evaluation_goes_on_where_it_was_stopped_and_begins_anew_for_other_inputs(study):
-    stage = Stage("wins", None, command="win-rate", arguments="--out {self}")
+def test_an_evaluation_resumes_and_starts_from_scratch_for_other_inputs(study):
+    stage = Stage(name="wins", command="win-rate", arguments="--out {self}")
     plan = Plan(study.folder / "plan.yaml", "t", study.folder / "out", (stage,))
     (job,) = make_jobs(plan, program=PROGRAM)
     job.folder.mkdir(parents=True)

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 
 from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.reporting.spec import ReportedNumber
 from lightning_marlhf.studies.jobs import make_jobs
 from lightning_marlhf.studies.plan import read_plan
 
 SYSTEMS = """
 output: {folder}/runs
 reported: reported.yaml
-kinds:
+pipelines:
   rlhf:
     scores: {{rm: RM score}}
     reference_run: ppo
@@ -27,29 +28,28 @@ kinds:
       - {{name: unused, config: sft.yaml}}
       - {{name: wins, command: win-rate, arguments: "--a {{ppo}}/test.jsonl --task {{task}} --out {{self}}"}}
 systems:
-  a/small: {{label: A small, kind: rlhf, configs: a, task: tldr, hardware: {{ppo.yaml: gpu.yaml}}}}
-  b/small: {{label: B small, kind: rlhf, configs: a}}
+  a/small: {{label: A small, pipeline: rlhf, configs: a, task: tldr, hardware: {{ppo.yaml: gpu.yaml}}}}
+  b/small: {{label: B small, pipeline: rlhf, configs: a}}
 """
-STAND_IN = """
+SUBSTITUTES = """
 output: {folder}/tiny
-kinds:
+pipelines:
   any:
     scores: {{rm: RM score}}
     stages:
       - {{name: ppo, label: PPO, config: ppo.yaml}}
+    quick: {{ppo: {{steps: 1}}}}
 systems:
-  little: {{label: Little, kind: any, configs: a, substitutes: [a/small]}}
-quick:
-  output: {folder}/quick
-  set: {{any: {{ppo: {{steps: 1}}}}}}
+  little: {{label: Little, pipeline: any, configs: a, substitutes: [a/small]}}
+quick: {{output: {folder}/quick}}
 """
 PLAN = """
 title: a table
-systems: systems.yaml
+include: systems.yaml
 rows:
   - {system: a/small, runs: [ppo], evaluations: [wins]}
   - {system: b/small, runs: [ppo]}
-shows: [scores]
+sections: [scores]
 """
 REPORTED = """
 every_system: {speedup: {ppo: {value: 1, confidence: high}}}
@@ -60,7 +60,7 @@ a/small: {rm: {ppo: {value: 0.5, confidence: low}}}
 def write(folder: Path, **changes: str) -> Path:
     texts = {
         "systems": SYSTEMS.format(folder=folder),
-        "tiny": STAND_IN.format(folder=folder),
+        "tiny": SUBSTITUTES.format(folder=folder),
         "plan": PLAN,
         "reported": REPORTED,
         "a/sft": "trainer: {}\n",
@@ -121,17 +121,17 @@ def test_other_hardware_makes_no_other_run(tmp_path):
 
 
 def test_reported_numbers_are_those_of_the_system_and_those_of_all(tmp_path):
-    first, second = read_plan(write(tmp_path)).rows
-    assert first.reported["rm"]["ppo"]["value"] == 0.5
-    assert second.reported == {"speedup": {"ppo": {"value": 1, "confidence": "high"}}}
+    first, second = read_plan(write(tmp_path)).report.systems
+    assert first.reported["rm"]["ppo"].value == 0.5
+    assert second.reported == {"speedup": {"ppo": ReportedNumber(value=1, confidence="high")}}
 
 
-def test_another_file_of_systems_stands_in(tmp_path):
-    plan = read_plan(write(tmp_path), on="tiny")
-    assert [(row.system, row.label) for row in plan.rows] == [("little", "Little")]
+def test_other_systems_are_run_in_place_of_the_plans_own(tmp_path):
+    plan = read_plan(write(tmp_path), systems="tiny")
+    assert [(system.name, system.label) for system in plan.report.systems] == [("little", "Little")]
     assert plan.left_out == ("b/small",)
-    assert plan.rows[0].evaluations == ()
-    quick = read_plan(tmp_path / "plan.yaml", on="tiny", quick=True)
+    assert not plan.report.systems[0].evaluations
+    quick = read_plan(tmp_path / "plan.yaml", systems="tiny", quick=True)
     assert quick.output == tmp_path / "quick"
     assert quick.stages[0].set == {"steps": 1}
 
@@ -139,23 +139,48 @@ def test_another_file_of_systems_stands_in(tmp_path):
 @pytest.mark.parametrize(
     ("file", "right", "wrong", "said"),
     [
-        ("plan", "shows:", "showz:", "no key 'showz', did you mean 'shows'?"),
+        ("plan", "sections:", "sectionz:", "no key 'sectionz', did you mean 'sections'?"),
         (
             "plan",
             "runs: [ppo], ev",
             "rums: [ppo], ev",
-            "rows.0: no key 'rums', did you mean 'runs'",
+            "rows.0: no key 'rums', did you mean 'runs'?",
         ),
-        ("plan", "b/small", "b/smal", "rows.1: no system 'b/smal', did you mean 'b/small'?"),
+        ("plan", "b/small", "b/smal", "rows.1.system: no system 'b/smal', did you mean 'b/small'?"),
         ("plan", "[wins]", "[wings]", "rows.0.evaluations: no stage 'wings', did you mean 'wins'?"),
-        ("plan", "[scores]", "scores", "shows: expected a list of names"),
+        ("plan", "[scores]", "scores", "sections: expected "),
         ("plan", "systems.yaml", "system.yaml", "did you mean 'systems.yaml'?"),
-        ("systems", "kind: rlhf, configs: a}", "kind: rlfh, configs: a}", "did you mean 'rlhf'?"),
-        ("systems", "{judge}/export", "{juge}/export", "{juge}: 'juge', did you mean 'judge'?"),
-        ("systems", "command: win-rate", "command: winrate", "did you mean 'win-rate'?"),
-        ("systems", "overlay.yaml", "overley.yaml", "did you mean 'overlay.yaml'?"),
-        ("systems", "gpu.yaml}", "gqu.yaml}", "did you mean 'gpu.yaml'?"),
-        ("systems", "seed_offset: 1000", "seed_ofset: 1", "did you mean 'seed_offset'?"),
+        (
+            "systems",
+            "pipeline: rlhf, configs: a}",
+            "pipeline: rlfh, configs: a}",
+            "systems.b/small.pipeline: no pipeline 'rlfh', did you mean 'rlhf'?",
+        ),
+        (
+            "systems",
+            "{judge}/export",
+            "{juge}/export",
+            "pipelines.rlhf.stages.2.set.auxiliary_scorers+: no stage 'juge', did you mean 'judge'?",
+        ),
+        (
+            "systems",
+            "command: win-rate",
+            "command: winrate",
+            "pipelines.rlhf.stages.4.command: expected",
+        ),
+        (
+            "systems",
+            "overlay.yaml",
+            "overley.yaml",
+            "pipelines.rlhf.stages.2.overlays.0: no config file",
+        ),
+        ("systems", "gpu.yaml}", "gqu.yaml}", "systems.a/small.hardware.ppo.yaml: no config file"),
+        (
+            "systems",
+            "seed_offset: 1000",
+            "seed_ofset: 1",
+            "pipelines.rlhf.stages.1: no key 'seed_ofset', did you mean 'seed_offset'?",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(tmp_path, file, right, wrong, said):
@@ -167,7 +192,7 @@ def test_a_mistake_is_one_line_that_names_it(tmp_path, file, right, wrong, said)
     assert "\n" not in str(error.value)
 
 
-def test_nothing_stands_in_for_a_plan_that_names_its_runs(tmp_path):
+def test_no_systems_are_put_in_place_of_runs(tmp_path):
     plain = "title: t\noutput: o\nstages: [{name: sft, config: a/sft.yaml}]\n"
-    with pytest.raises(ConfigError, match="--on: this plan names its runs"):
-        read_plan(write(tmp_path, plan=plain), on="tiny")
+    with pytest.raises(ConfigError, match="--systems: this plan names its runs"):
+        read_plan(write(tmp_path, plan=plain), systems="tiny")
