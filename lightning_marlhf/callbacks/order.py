@@ -11,10 +11,9 @@ from lightning_marlhf.callbacks.evaluated_step import EvaluatedStep
 from lightning_marlhf.callbacks.export import ExportHF
 from lightning_marlhf.callbacks.guards import KLGuard, NaNGuard
 from lightning_marlhf.callbacks.interrupt import GracefulInterrupt
-from lightning_marlhf.callbacks.lost_rank import RollCall
 from lightning_marlhf.callbacks.pass_at_k import PassAtKCallback
 from lightning_marlhf.callbacks.progress import UpdateProgress
-from lightning_marlhf.callbacks.ranks import NameRanks
+from lightning_marlhf.callbacks.ranks import NameRanks, RollCall
 from lightning_marlhf.callbacks.reward_model_pr_curve import RewardModelPRCurve
 from lightning_marlhf.callbacks.rollouts import RolloutWriter
 from lightning_marlhf.callbacks.run_directory import RunDirectory

@@ -103,7 +103,7 @@ def _show(
     from rich.table import Table
     from rich.text import Text
 
-    from lightning_marlhf.callbacks.console import console
+    from lightning_marlhf.callbacks.progress import console
     from lightning_marlhf.data import preview
 
     table = Table.grid(padding=(0, 2))

@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_marlhf.callbacks.banner import StartBanner
-from lightning_marlhf.callbacks.checkpoint_io import DirectCheckpointIO
+from lightning_marlhf.callbacks.checkpoint import DirectCheckpointIO
 from lightning_marlhf.callbacks.continue_logs import ContinueLogs
 from lightning_marlhf.callbacks.evaluated_step import EvaluatedStep
 from lightning_marlhf.callbacks.export import ExportHF
@@ -25,10 +25,9 @@ from lightning_marlhf.callbacks.interrupt import (
     Interrupted,
     Signals,
 )
-from lightning_marlhf.callbacks.lost_rank import RollCall
 from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
 from lightning_marlhf.callbacks.order import OPTIONAL_SECTIONS, SECTIONS, in_order
-from lightning_marlhf.callbacks.ranks import NameRanks
+from lightning_marlhf.callbacks.ranks import NameRanks, RollCall
 from lightning_marlhf.callbacks.reward_model_pr_curve import RewardModelPRCurve
 from lightning_marlhf.callbacks.run_directory import RunDirectory
 from lightning_marlhf.callbacks.saved_config import SaveConfig, changes

@@ -198,10 +198,10 @@ def _add(parser: _Parser, field: _Field) -> None:
 def _spell_out(arguments: Sequence[str], fields: Sequence[_Field]) -> list[str]:
     """Write `--k 1 5` as `--k=[1] --k+=[5]`: the first value replaces the default, the others are appended.
 
-    Where words without a name follow, an option takes one word each time.
+    Where words without a name may follow that the option could take for its own, it takes one word each time.
     """
     lists = {field.word: field for field in fields if field.item and not field.positional}
-    one_word = any(field.positional and field.item for field in fields)
+    by_place = [field for field in fields if field.positional]
     words, spelt = list(arguments), []
     given_before: set[str] = set()
     while words:
@@ -212,7 +212,7 @@ def _spell_out(arguments: Sequence[str], fields: Sequence[_Field]) -> list[str]:
         values = [value] if given else []
         while not given and words and not words[0].startswith("--"):
             values.append(words.pop(0))
-            if one_word:
+            if any(field.item or lists[name].item is str for field in by_place):
                 break
         if not values:
             raise ConfigError(f"{name}: expected a value")
