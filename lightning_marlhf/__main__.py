@@ -1,4 +1,4 @@
-"""`python -m lightning_marlhf COMMAND ...`: finds the command and imports nothing but what it needs."""
+"""`marlhf COMMAND ...`, or `python -m lightning_marlhf COMMAND ...`: runs a command, importing only what it needs."""
 
 import importlib
 import os
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from lightning_marlhf import __version__
+from lightning_marlhf.config import program_name
 
 # command -> (module in lightning_marlhf.commands, one line of help)
 COMMANDS = {
@@ -19,11 +20,14 @@ COMMANDS = {
     "report": ("report", "compare any runs: curves, tables, samples, in one HTML file"),
     "generate": ("generate", "generate responses with a run, an export or a Hub model"),
     "score": ("score", "score completions, or one response, by a reward model"),
-    "rm-score": ("rm_score", "compare policies by the reward-model scores of their answers"),
-    "best-of-n": ("best_of_n", "what the best of N answers is worth, for many N and temperatures"),
+    "rm-score": ("rm_score", "compare policies by the reward-model scores of their responses"),
+    "best-of-n": ("best_of_n", "expected score of best-of-N sampling, for many N and temperatures"),
     "grade": ("grade", "run the programs in completions on tests: verdicts, rewards, pass@k"),
-    "win-rate": ("win_rate", "how often judges prefer the answers in one file to those in another"),
-    "annotate": ("annotate", "let people compare two models' answers, blinded, on a page"),
+    "win-rate": (
+        "win_rate",
+        "how often judges prefer the responses of one file to those of another",
+    ),
+    "annotate": ("annotate", "let people compare two models' responses, blinded, on a page"),
     "chat": ("chat", "talk with a model"),
     "inspect": ("inspect", "page through rollouts, macro actions coloured"),
     "export": ("export", "turn a checkpoint into a Hugging Face directory; publish it"),
@@ -35,7 +39,7 @@ def help_text() -> str:
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:<{width}}  {line}" for name, (_, line) in COMMANDS.items())
     return (
-        "usage: python -m lightning_marlhf COMMAND [options]\n\n"
+        f"usage: {program_name()} COMMAND [options]\n\n"
         "RLHF with macro actions (MA-PPO) in PyTorch Lightning.\n\n"
         f"commands:\n{commands}\n\n"
         "options:\n"
@@ -52,8 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 done, 1 the run failed, 2 the command line is wrong, 130 interrupted, 75
-        stopped by the machine: start again with --ckpt_path last.
+        interrupted by the machine: requeue with --ckpt_path last.
     """
+    if arguments is None and os.curdir not in sys.path:
+        sys.path.insert(0, os.curdir)  # `marlhf` finds a user's classes where `python -m` does
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(help_text())
@@ -86,7 +92,7 @@ def _run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
-    except BrokenPipeError:  # the reader went away (`| head`): nothing is left to say
+    except BrokenPipeError:  # the reader is gone (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

@@ -5,6 +5,7 @@ ENVIRONMENT_FILE = "environment.json"  # git commit, versions, hardware, command
 METRICS_FILE = (
     "metrics.csv"  # long format: step,name,value,seconds; the only one that can be appended to
 )
+CUT_METRICS_FILE = "metrics.cut.csv"  # rows of updates after the one from which the run was resumed
 PROGRESS_FILE = "progress.json"  # how far a run is, while it runs
 DONE_FILE = "done.json"  # of a finished run: its metrics
 LOCK_FILE = ".run.lock"  # who writes to the folder
@@ -17,6 +18,7 @@ EXPORT = "export"  # a Hugging Face folder
 
 COMPLETIONS = "completions"
 TEST_COMPLETIONS = f"{COMPLETIONS}/test.jsonl"
+BASELINE_COMPLETIONS = f"{COMPLETIONS}/baseline.jsonl"  # what win rates are measured against
 VERDICTS = "verdicts"
 
 # Written by `reproduce` beside what the run itself leaves

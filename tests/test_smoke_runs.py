@@ -6,7 +6,7 @@ import pytest
 from lightning.pytorch import Trainer
 
 from lightning_marlhf.commands import run as cli
-from lightning_marlhf.commands.smoke_run import shorten
+from lightning_marlhf.commands.run_checks import shorten
 from lightning_marlhf.modules.optimization import Optimization
 from tests.modules.tiny_runs import write_exports
 

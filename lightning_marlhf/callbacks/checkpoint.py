@@ -1,4 +1,4 @@
-"""When checkpoints are saved, and how: whole or not at all."""
+"""When checkpoints are saved, and how: whole or not at all; how one that is a file is written and read."""
 
 import errno
 import os
@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from weakref import proxy
 
+from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lightning_marlhf.callbacks.place_in_epoch import settle
+from lightning_marlhf.models.checkpoint_data import broken, read_checkpoint, write_data
 from lightning_marlhf.models.checkpoints import last_checkpoint, previous_path
 from lightning_marlhf.ranges import PositiveInt, Range, checked
 from lightning_marlhf.run_folder import BEST_CHECKPOINT, CHECKPOINTS, LAST
+
+_PARTS = {"state_dict": dict, "optimizer_states": list, "loops": dict, "callbacks": dict}
 
 
 @checked
@@ -24,14 +27,14 @@ class Checkpoint(ModelCheckpoint):
     (a batch makes several updates, so no step need be a multiple of anything), and at the end of the fit; where a
     validation follows that batch, after it, since a resumed run does not make up for one that was cut off. A new one
     is written beside the old one and takes its place by renaming: a kill at any time leaves one that is whole. Under
-    a strategy that shards, it is written while training goes on.
+    a strategy that shards, it is written in the background.
 
     Args:
         every_n_train_steps: updates between two saves of `last.ckpt`.
         monitor: validation metric of the best checkpoint, `best-STEP.ckpt`; null keeps none.
         mode: whether a "max" or a "min" of the metric is best.
-        save_top_k: how many of the best are kept.
-        dirpath: where to; null is `checkpoints` in the run directory.
+        save_top_k: number of the best that are kept; -1 keeps all.
+        dirpath: folder of the checkpoints; null is `checkpoints` in the run directory.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class Checkpoint(ModelCheckpoint):
         self._last_saved_at = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Settle where checkpoints go, and find out now whether they can.
+        """Choose the folder, and find out now whether it can be written to.
 
         Raises:
             PermissionError: the folder is there and nothing may be written to it.
@@ -69,13 +72,11 @@ class Checkpoint(ModelCheckpoint):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count from the checkpoint that the run goes on from."""
+        """Count from the checkpoint that the run is resumed from."""
         super().on_train_start(trainer, pl_module)
         self._last_saved_at = trainer.global_step
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Save `last.ckpt` when it is time."""
         if not validation_follows(trainer):
             self._save_when_due(trainer)
@@ -93,9 +94,9 @@ class Checkpoint(ModelCheckpoint):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Say where in the data the run goes on; an epoch is over when its last batch is."""
+        """Note where in the data the run is; an epoch is over when its last batch is."""
         over = trainer.fit_loop.epoch_loop._num_ready_batches_reached()
-        checkpoint["epoch"] = settle(checkpoint["loops"], epoch_over=over)
+        checkpoint["epoch"] = settle_epoch(checkpoint["loops"], epoch_over=over)
 
     def _save_when_due(self, trainer: Trainer) -> None:
         if trainer.global_step - self._last_saved_at >= self.every:
@@ -105,11 +106,11 @@ class Checkpoint(ModelCheckpoint):
         """Save `last.ckpt`, unless it is of this very update already; all ranks have to call it.
 
         Args:
-            trainer: the run's.
-            wait: until it is there; else it may still be written when this returns.
+            trainer: the run's trainer.
+            wait: return when the file is there; else it may still be written in the background.
 
         Returns:
-            Its path.
+            Path of the file.
         """
         path = Path(self._folder(trainer)) / LAST
         if wait and _in_background(trainer):
@@ -176,8 +177,39 @@ def validation_follows(trainer: Trainer) -> bool:
     return not loop.epoch_loop.val_loop.skip and loop.epoch_loop._should_check_val_fx(fetcher)
 
 
+def settle_epoch(loops: dict[str, Any], *, epoch_over: bool) -> int:
+    """Bring the state of Lightning's loops into one of two shapes, whenever it was taken.
+
+    Inside an epoch it is that of a batch's end, from which Lightning continues with the next batch; where the epoch is
+    over, the next one has not begun. Lightning itself closes the epoch wherever training stops, so that a resumed run
+    would leave out the rest of its rows, and restores other things after a save at a batch's end than after a
+    validation or at the end of a fit.
+
+    Args:
+        loops: "loops" of a checkpoint; changed in place.
+        epoch_over: the last batch of the epoch is done.
+
+    Returns:
+        Number of epochs that are over.
+    """
+    fit = loops["fit_loop"]
+    epochs, batches = fit["epoch_progress"], fit["epoch_loop.batch_progress"]
+    if batches["current"]["ready"]:  # else there was no batch since the run began or was resumed
+        for count in (epochs["total"], epochs["current"]):
+            over = count["started"] if epoch_over else count["started"] - 1
+            count.update(ready=count["started"], processed=over, completed=over)
+        for count in (batches["total"], batches["current"]):
+            closed = count["ready"] if epoch_over else count["ready"] - 1
+            count.update(started=count["ready"], processed=count["ready"], completed=closed)
+        fit["epoch_loop.state_dict"]["_batches_that_stepped"] = batches["total"]["completed"]
+        if epoch_over:
+            batches.update(current=dict.fromkeys(batches["current"], 0), is_last_batch=False)
+            fit["state_dict"].pop("combined_loader", None)
+    return int(epochs["current"]["processed"])
+
+
 def _in_background(trainer: Trainer) -> bool:
-    """Tell whether the strategy can write a checkpoint while training goes on."""
+    """Tell whether the strategy can write a checkpoint in the background."""
     return hasattr(trainer.strategy, "finish_saving")
 
 
@@ -200,3 +232,37 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+class DirectCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint where it belongs, and reads it as data.
+
+    Lightning's way of writing makes a copy of it in memory and another in /tmp, and neither may have room for it.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            OSError: the disk is full, or the like; names ``path``.
+            ValueError: it holds something else than data.
+        """
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_data(checkpoint, Path(path))
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint onto the CPU, as data alone, whatever the arguments say.
+
+        Raises:
+            BrokenCheckpointError: it cannot be read, or holds something else than data, or not all of a run's state.
+        """
+        state = read_checkpoint(Path(path))
+        for name, kind in _PARTS.items():
+            part = state.get(name)
+            if not isinstance(part, kind) or not part:
+                raise broken(path, f"is not whole: no {name}")
+        return state

@@ -1,16 +1,45 @@
-"""Experience into the records that people and reports read."""
+"""Experience as the records that people and reports read."""
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from itertools import zip_longest
 from typing import Any
 
+import torch
+from lightning.pytorch import LightningModule, Trainer
 from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.records import Completion, TokenTrace
-from lightning_marlhf.types import Experience, Messages
+from lightning_marlhf.types import Experience
 
 _DIGITS = 5
 _SPACES = ("▁", "Ġ", " ")  # how sentencepiece and byte-level BPE mark a leading space
+
+
+def records_of(
+    trainer: Trainer,
+    pl_module: LightningModule,
+    experience: Experience,
+    *,
+    step: int,
+    num_rows: int | None = None,
+    num_traces: int = 0,
+) -> list[Completion]:
+    """Turn an experience of a run into records, as `experience_to_completions` does.
+
+    The trainer's data has the tokenizer and the seed, the module the sampling settings.
+    """
+    return experience_to_completions(
+        experience,
+        trainer.datamodule.tokenizer,  # type: ignore[attr-defined]
+        model=str(trainer.default_root_dir),
+        seed=int(getattr(trainer.datamodule, "seed", 0)),  # type: ignore[attr-defined]
+        step=step,
+        settings=sampling_of(pl_module),
+        num_rows=num_rows,
+        num_traces=num_traces,
+    )
 
 
 def experience_to_completions(
@@ -24,17 +53,17 @@ def experience_to_completions(
     num_rows: int | None = None,
     num_traces: int = 0,
 ) -> list[Completion]:
-    """Turn the first ``num_rows`` rows (all for None) of an experience into records, in order.
+    """Turn the first ``num_rows`` rows (None: all) of an experience into records, in order.
 
     Args:
-        experience: what a rollout gave.
-        tokenizer: of the policy.
+        experience: result of a rollout.
+        tokenizer: tokenizer of the policy.
         model: path or Hub id of the policy.
-        seed: of the run.
-        step: optimizer updates of the policy when it answered.
-        settings: of the sampling.
-        num_rows: how many rows are taken.
-        num_traces: how many of them keep a trace, token by token.
+        seed: seed of the run.
+        step: optimizer updates of the policy when it sampled.
+        settings: sampling settings.
+        num_rows: number of rows taken.
+        num_traces: number of them that keep a trace, token by token.
     """
     size = len(experience) if num_rows is None else min(num_rows, len(experience))
     rows = experience.rows(slice(0, size)).to("cpu")
@@ -58,14 +87,10 @@ def experience_to_completions(
             trace=vars(trace_of(rows, row, tokenizer)) if row < num_traces else None,
             prompt_ids=prompts.input_ids[row][prompts.attention_mask[row]].tolist(),
             response_ids=rollout.response_ids[row][rollout.response_mask[row]].tolist(),
-            messages=_to_json(prompts.messages[row]),
+            messages=turns and [dict(turn) for turn in turns],
         )
-        for row in range(size)
+        for row, turns in enumerate(prompts.messages)
     ]
-
-
-def _to_json(messages: Messages | None) -> list[dict[str, str]] | None:
-    return None if messages is None else [dict(turn) for turn in messages]
 
 
 def scores_of(experience: Experience, row: int) -> dict[str, float]:
@@ -97,7 +122,7 @@ def trace_of(experience: Experience, row: int, tokenizer: PreTrainedTokenizerBas
 
 
 def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
-    """Return each token as readable text, special tokens by name, a leading space kept.
+    """Return each token as readable text: special tokens by name, a leading space kept.
 
     A character that is spread over several tokens shows as the replacement character in each, an id that is no token of
     the tokenizer as "<id 330>".
@@ -112,3 +137,26 @@ def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str
         else str(piece)
         for index, piece, name in zip(ids, pieces, names, strict=True)
     ]
+
+
+def sampling_of(pl_module: LightningModule) -> dict[str, Any]:
+    """Return the settings by which a module samples; none where it does not sample."""
+    sampling = getattr(pl_module, "sampling", None)
+    known = is_dataclass(sampling) and not isinstance(sampling, type)
+    settings = asdict(sampling) if known else {}  # type: ignore[arg-type]
+    return {name: value for name, value in settings.items() if value != ()}
+
+
+def gather_rows(rows: list[Completion], trainer: Trainer) -> list[Completion]:
+    """Return the rows of all ranks in the order of the data, each sample once.
+
+    Samplers deal rows out in turn, and repeat some to fill the last batch. All ranks have to call this.
+    """
+    if trainer.world_size == 1:
+        return rows
+    parts: list[list[Completion]] = [[] for _ in range(trainer.world_size)]
+    torch.distributed.all_gather_object(parts, rows)
+    by_id: dict[str, Completion] = {}
+    for row in (row for turn in zip_longest(*parts) for row in turn if row is not None):
+        by_id.setdefault(row.sample_id, row)
+    return list(by_id.values())

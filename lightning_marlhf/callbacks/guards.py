@@ -19,10 +19,10 @@ class KLGuard(Callback):
     """Watches how far the policy drifts from the reference, and in the updates of one rollout from itself.
 
     Args:
-        limit: of `objective/kl`, KL to the reference per response, in nats; null for none.
-        update_limit: of `policy/approxkl_avg`, KL to the policy that sampled per token, in nats; null for none.
+        limit: largest `objective/kl`, KL to the reference in nats per response; null for none.
+        update_limit: largest `policy/approxkl_avg`, KL to the policy that sampled in nats per token; null for none.
         action: past a limit, "fail" ends the run and keeps the last checkpoint as it is, "stop" ends training in good
-            order (checkpoint, export), "warn" says so and goes on.
+            order (checkpoint, export), "warn" warns and continues.
     """
 
     def __init__(
@@ -36,9 +36,7 @@ class KLGuard(Callback):
         self.action = action
         self._past: set[str] = set()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Compare the last KL with the limits; warn each time one is crossed, not at every step beyond.
 
         Raises:
@@ -57,10 +55,10 @@ class KLGuard(Callback):
     def _act(self, trainer: Trainer, what: str) -> None:
         if self.action == "fail":
             raise KLExplosionError(
-                f"{what} (kl_guard): lower the learning rate, or raise the price of KL"
+                f"{what} (kl_guard): lower the learning rate, or raise the KL coefficient"
             )
         stop = self.action == "stop"
-        rank_zero_warn(f"{what}; training {'stops here' if stop else 'goes on'}")
+        rank_zero_warn(f"{what}; training {'stops here' if stop else 'continues'}")
         trainer.should_stop = trainer.should_stop or stop
 
 
@@ -71,8 +69,8 @@ class NonFiniteMetricError(ValueError):
 class NaNGuard(Callback):
     """Ends the run at the first metric that is NaN or infinite, before the weights behind it are saved.
 
-    Modules look at their gradients themselves, before each update; this catches what they do not. A perplexity is left
-    out: it is infinite from a loss of 710 on, and the loss is looked at.
+    Modules check their gradients themselves, before each update; this catches what they do not. Perplexity is left out:
+    it is infinite from a loss of 710 on, and the loss is checked.
 
     Args:
         ignore: metrics that may be undefined.
@@ -81,10 +79,8 @@ class NaNGuard(Callback):
     def __init__(self, *, ignore: list[str] | None = None) -> None:
         self.ignore = frozenset(ignore or []) | {"eval/perplexity"}
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Look at everything that was logged last.
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Check everything that was logged last.
 
         Raises:
             NonFiniteMetricError: names the update and the metric.

@@ -1,4 +1,4 @@
-"""Ctrl-C, a scheduler that wants the machine back, or a closed terminal ends a run so that it can go on later."""
+"""Ctrl-C, a scheduler that wants the machine back, or a closed terminal ends a run so that it can be resumed."""
 
 import os
 import select
@@ -13,14 +13,12 @@ from lightning_marlhf.callbacks.checkpoint import save_last, validation_follows
 from lightning_marlhf.callbacks.ranks import prefix_of, say
 
 EXIT_STATUS = 130  # what a shell reports for a program ended by Ctrl-C
-RESTART_STATUS = (
-    75  # EX_TEMPFAIL: nobody wanted the run to end; start it again with --ckpt_path last
-)
+REQUEUE_STATUS = 75  # EX_TEMPFAIL: requeue the run, with --ckpt_path last
 STATUS_OF = {  # SLURM sends SIGTERM, or what `--signal` asks for, before it takes a machine away
     signal.SIGINT: EXIT_STATUS,
-    signal.SIGTERM: RESTART_STATUS,
-    signal.SIGUSR1: RESTART_STATUS,
-    signal.SIGHUP: RESTART_STATUS,  # the terminal was closed, or the connection to it was lost
+    signal.SIGTERM: REQUEUE_STATUS,
+    signal.SIGUSR1: REQUEUE_STATUS,
+    signal.SIGHUP: REQUEUE_STATUS,  # the terminal was closed, or the connection to it was lost
 }
 
 
@@ -28,7 +26,7 @@ class Interrupted(SystemExit):
     """The run was stopped from outside; ends the process without a traceback.
 
     Attributes:
-        told: somebody has said so already, and what was saved.
+        told: a message has been printed, with what was saved.
     """
 
     def __init__(self, status: int, *, told: bool = False) -> None:
@@ -95,10 +93,10 @@ class GracefulInterrupt(Callback):
     """The first signal ends training after the current batch, with a checkpoint; the second, or one elsewhere, at once.
 
     Put it after the callbacks that write something at the end of a batch: it ends the run there. The exit status is 130
-    after Ctrl-C, and 75 after the other signals, which mean: start again with `--ckpt_path last`.
+    after Ctrl-C, and 75 after the other signals: requeue with `--ckpt_path last`.
 
     Args:
-        signals: of the process, where somebody listens already.
+        signals: those of the process, where somebody listens already.
     """
 
     def __init__(self, signals: Signals | None = None) -> None:
@@ -114,9 +112,7 @@ class GracefulInterrupt(Callback):
         self._signals.prefix = prefix_of(trainer)
         self._signals.patient = True
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """End the run if that was asked for, on any rank; after the validation, where one follows."""
         if not validation_follows(trainer):
             self._end_if_asked(trainer)
@@ -158,14 +154,14 @@ class GracefulInterrupt(Callback):
         if trainer.is_global_zero:
             saved = f"saved {os.path.relpath(path)}; " if path else "nothing was saved; "
             how = (
-                "go on with the same command and --ckpt_path last"
+                "resume with the same command and --ckpt_path last"
                 if path
                 else "this run has no checkpoints"
             )
             text = f"interrupted at update {trainer.global_step}: {saved}{how}\n"
             say(text, prefix=self._signals.prefix)
-        # RESTART_STATUS: another rank was asked
-        raise Interrupted(status or RESTART_STATUS, told=True)
+        # REQUEUE_STATUS: another rank was asked
+        raise Interrupted(status or REQUEUE_STATUS, told=True)
 
     def _give_back(self) -> None:
         self._signals.patient = False

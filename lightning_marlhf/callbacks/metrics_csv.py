@@ -1,4 +1,4 @@
-"""`metrics.csv` in the long format: one line per value, only ever appended to while a run goes on.
+"""`metrics.csv` in the long format: one line per value, only appended to during a run.
 
 Lightning's CSVLogger keeps one wide table, rewrites it for every new metric, and deletes it when a run is resumed.
 """
@@ -16,16 +16,15 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_marlhf.files import write_text
-from lightning_marlhf.run_folder import METRICS_FILE
+from lightning_marlhf.run_folder import CUT_METRICS_FILE, METRICS_FILE
 
 HEADER = "step,name,value,seconds\n"
-CUT_FILE = "metrics.cut.csv"  # rows of updates that were taken back when a run was resumed from before them
 
 
 class MetricsCSV(Logger):
     """Writes every metric as a line ``step,name,value,seconds``.
 
-    `seconds` is the wall time of the run, going on after a resume from where the kept rows end.
+    `seconds` is the wall time of the run; after a resume it continues from where the kept rows end.
 
     Args:
         folder: the run directory.
@@ -76,7 +75,7 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def continue_from(self, step: int) -> None:
-        """Cut the file back to ``step`` updates, where a run goes on; the rows cut off are kept in `metrics.cut.csv`.
+        """Cut the file back to ``step`` updates, where a run is resumed; what is cut off is kept in `metrics.cut.csv`.
 
         A line that a kill left half written is cut off too.
         """
@@ -85,7 +84,7 @@ class MetricsCSV(Logger):
             kept = [line for line in lines if (at := _step(line)) is not None and at <= step]
             cut = [line for line in lines if (at := _step(line)) is not None and at > step]
             if cut:
-                with (self.path.parent / CUT_FILE).open("a", encoding="utf-8") as file:
+                with (self.path.parent / CUT_METRICS_FILE).open("a", encoding="utf-8") as file:
                     file.writelines(cut)
             write_text(self.path, HEADER + "".join(kept))
         self._open()

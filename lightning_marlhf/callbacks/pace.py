@@ -1,13 +1,18 @@
 """How far a run is and when it will be done, counted in optimizer updates; and what it last measured."""
 
+import itertools
 import math
 import time
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
 
 class Pace:
     """Updates against seconds, in this session.
+
+    Neither the start-up nor the first batch, which is slower than those after it, counts in the pace; as long as there
+    is no second batch, the first has to do.
 
     Args:
         step: updates done when the session began.
@@ -18,21 +23,51 @@ class Pace:
         self.first_step = step
         self.total = total
         self.started = time.monotonic()
+        self._starts: list[tuple[int, float]] = []  # updates and time at the first two batches
 
     @property
     def seconds(self) -> float:
         """Wall time of this session."""
         return time.monotonic() - self.started
 
+    def begin_batch(self, step: int) -> None:
+        """Note the start of a batch after ``step`` updates."""
+        if len(self._starts) < 2 and all(step > earlier for earlier, _ in self._starts):
+            self._starts.append((step, time.monotonic()))
+
+    def seconds_per_update(self, step: int) -> float | None:
+        """Return the pace after ``step`` updates; None before the first one."""
+        points = [*self._starts, (step, time.monotonic())]
+        paces = [
+            (u - t) / (now - then)
+            for (then, t), (now, u) in itertools.pairwise(points)
+            if now > then
+        ]
+        return paces[-1] if paces else None
+
     def eta_s(self, step: int) -> float | None:
         """Estimate the seconds left after ``step`` updates; None before the first one or without an end."""
-        if self.total is None or step <= self.first_step:
-            return None
-        return max(0, self.total - step) * self.seconds / (step - self.first_step)
+        pace = self.seconds_per_update(step)
+        return None if self.total is None or pace is None else max(0, self.total - step) * pace
+
+
+class Paced:
+    """Part of callbacks that say how far a run is: keeps its `Pace`."""
+
+    pace: Pace | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count."""
+        self.pace = Pace(step=trainer.global_step, total=total_updates(trainer, pl_module))
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Note the start of the batch."""
+        assert self.pace is not None
+        self.pace.begin_batch(trainer.global_step)
 
 
 def total_updates(trainer: Trainer, module: LightningModule) -> int | None:
-    """Return how many updates the whole run makes: what the module says, or else `max_steps`; None without an end."""
+    """Return how many updates the whole run makes: the module's number, or else `max_steps`; None without an end."""
     said = getattr(module, "total_updates", None)
     if said is not None:
         return int(said)
@@ -49,20 +84,3 @@ def finite_metrics(trainer: Trainer) -> dict[str, float]:
     """Return everything that was logged last, without what JSON cannot hold."""
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return {name: value for name, value in values.items() if math.isfinite(value)}
-
-
-def in_words(seconds: float | None) -> str:
-    """Say a duration in two units at most.
-
-    >>> in_words(5400), in_words(42), in_words(None)
-    ('1 h 30 min', '42 s', '?')
-    """
-    if seconds is None:
-        return "?"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    seconds = round(seconds)
-    minutes, hours = seconds // 60, seconds // 3600
-    if hours:
-        return f"{hours} h {minutes % 60} min"
-    return f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"

@@ -1,4 +1,4 @@
-"""pass@k of the programs that a policy writes for held-out problems, and what its failures look like."""
+"""pass@k of the programs that a policy writes for held-out problems, and some of its failures."""
 
 import json
 import math
@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 
-from lightning_marlhf.callbacks.rollouts import experience_of
-from lightning_marlhf.callbacks.sample_text import code_block
-from lightning_marlhf.callbacks.tensorboard import writers_of
+from lightning_marlhf.callbacks.rollouts import HeldOutCallback, experience_of
+from lightning_marlhf.callbacks.tensorboard import add_texts
+from lightning_marlhf.display.text import code_block
 from lightning_marlhf.evaluation.pass_at_k import PassAtK
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.types import Experience
@@ -33,18 +33,19 @@ class _Sample:
 
 
 @checked
-class PassAtKCallback(Callback):
-    """Logs `eval/pass_at_1`, `eval/test_case_average`, ... whenever held-out problems are answered.
+class PassAtKCallback(HeldOutCallback):
+    """Logs `eval/pass_at_1`, `eval/test_case_average`, ... of held-out problems.
 
-    The problems are those of validation and test, the same every time; all ranks answer and test a share of them. How
-    often is `trainer.val_check_interval`, how many programs a problem gets is the data's `samples_per_prompt`; a k
-    above that is not logged. Each number also stands with its interval (`_low`, `_high`: 95 %, bootstrap over problems)
-    and by difficulty (`/interview`). TensorBoard shows some failures as text. Runs without programs log nothing.
+    The problems are those of validation and test, the same every time; all ranks write and test a share of the
+    programs. `trainer.val_check_interval` sets how often, the data's `samples_per_prompt` how many programs a problem
+    gets; a k above that is not logged. Each number is logged with its interval (`_low`, `_high`: 95 %, bootstrap over
+    problems) and by difficulty (`/interview`). TensorBoard shows some failures as text. Runs without programs log
+    nothing.
 
     Args:
-        ks: tries.
+        ks: numbers of tries.
         scorer: name of the scorer that runs the tests, as in its `init_args.name`.
-        num_failures: programs that are shown, one for each of so many problems.
+        num_failures: number of programs shown, each of another problem.
     """
 
     def __init__(
@@ -59,21 +60,13 @@ class PassAtKCallback(Callback):
         self.metric = PassAtK(ks)
         self._failures: dict[str, _Sample] = {}
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count."""
         self.metric.reset()
         self.metric.to(pl_module.device)
         self._failures = {}
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def collect(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
         """Count the programs of a batch."""
         experience = experience_of(outputs)
         samples = [] if experience is None else list(_samples(experience, self.scorer))
@@ -90,23 +83,15 @@ class PassAtKCallback(Callback):
             if sample.passed < sample.total and len(self._failures) < self.num_failures:
                 self._failures.setdefault(sample.problem_id, sample)
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log what was counted."""
-        if trainer.sanity_checking or not self.metric.update_called:
+    def finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log what was counted on all ranks."""
+        if not self.metric.update_called:
             return
         numbers = self.metric.compute()
         pl_module.log_metrics(  # type: ignore[operator]
             {f"eval/{name.replace('@', '_at_')}": number for name, number in numbers.items()}
         )
-        if not self._failures:
-            return
-        table = "\n\n---\n\n".join(_as_markdown(sample) for sample in self._failures.values())
-        for writer in writers_of(trainer):
-            writer.add_text("failures", table, trainer.global_step)
-
-    on_test_start = on_validation_start
-    on_test_batch_end = on_validation_batch_end
-    on_test_epoch_end = on_validation_epoch_end
+        add_texts(trainer, "failures", [_as_markdown(each) for each in self._failures.values()])
 
 
 def _samples(experience: Experience, scorer: str) -> Iterator[_Sample]:

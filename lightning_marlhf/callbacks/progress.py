@@ -1,22 +1,30 @@
 """A progress bar that counts updates; lines in a log where there is no terminal."""
 
 import time
+from functools import cache
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from lightning_marlhf.callbacks.console import console
-from lightning_marlhf.callbacks.pace import Pace, in_words, metric, total_updates
+from lightning_marlhf.callbacks.pace import Paced, metric, total_updates
+from lightning_marlhf.display.text import duration
 from lightning_marlhf.ranges import NonNegative, checked
 
 ALSO_SHOWN = ("objective/kl", "response_length/mean", "lr")
 
 
+@cache
+def console() -> Console:
+    """Return the console of this process, one for banner and progress; it writes to standard output."""
+    return Console(highlight=False, soft_wrap=True)
+
+
 @checked
-class UpdateProgress(ProgressBar):
+class UpdateProgress(Paced, ProgressBar):
     """Shows updates done of all, the module's `monitor`, a few more metrics, and the time left.
 
     Args:
@@ -31,7 +39,6 @@ class UpdateProgress(ProgressBar):
         self.metrics = tuple(ALSO_SHOWN if metrics is None else metrics)
         self.line_every_s = line_every_s
         self._enabled = True
-        self._pace: Pace | None = None
         self._bar: Progress | None = None
         self._line_at = 0.0
 
@@ -49,13 +56,11 @@ class UpdateProgress(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count."""
-        self._pace = Pace(step=trainer.global_step, total=total_updates(trainer, pl_module))
+        super().on_train_start(trainer, pl_module)
         self._line_at = time.monotonic()
-        self._open("fit", self._pace.total, done=trainer.global_step)
+        self._open("fit", total_updates(trainer, pl_module), done=trainer.global_step)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Show where the run is."""
         self._show(trainer, pl_module)
 
@@ -72,7 +77,7 @@ class UpdateProgress(ProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Say that the run is validating, which may take a while."""
+        """Show that the run is validating, which may take a while."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], what=f"validating, batch {batch_idx + 1}")
 
@@ -86,15 +91,7 @@ class UpdateProgress(ProgressBar):
         batches = trainer.num_test_batches
         self._open("test", int(sum(batches)), done=0)
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Count the batch."""
         if self._bar is not None:
             self._bar.advance(self._bar.task_ids[0])
@@ -116,16 +113,16 @@ class UpdateProgress(ProgressBar):
         self._close()
 
     def _show(self, trainer: Trainer, pl_module: LightningModule, *, last: bool = False) -> None:
-        if self._pace is None or not self._enabled:
+        if self.pace is None or not self._enabled:
             return
-        left = "" if last else f"  {in_words(self._pace.eta_s(trainer.global_step))} left"
+        left = "" if last else f"  {duration(self.pace.eta_s(trainer.global_step))} left"
         what = f"{_words(trainer, pl_module, self.metrics)}{left}"
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=trainer.global_step, what=what)
         elif last or time.monotonic() - self._line_at >= self.line_every_s:
             self._line_at = time.monotonic()
-            total = "" if self._pace.total is None else f"/{self._pace.total}"
-            seconds = in_words(self._pace.seconds)
+            total = "" if self.pace.total is None else f"/{self.pace.total}"
+            seconds = duration(self.pace.seconds)
             console().print(Text(f"update {trainer.global_step}{total}  {what}  {seconds} so far"))
 
     def _open(self, name: str, total: int | None, *, done: int) -> None:

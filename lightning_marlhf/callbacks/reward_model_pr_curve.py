@@ -4,54 +4,50 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from lightning_marlhf.callbacks.rollouts import HeldOutCallback
 from lightning_marlhf.callbacks.tensorboard import writers_of
 
 TAG = "reward_model/first_is_better"
 
 
-class RewardModelPRCurve(Callback):
+class RewardModelPRCurve(HeldOutCallback):
     """Writes a precision-recall curve to TensorBoard at each validation and test of a reward model.
 
-    Each held-out pair is judged in both orders, and the question is "is the first answer the better one?". Positives
+    Each held-out pair is judged in both orders, and the question is "is the first response the better one?". Positives
     are the orders in which people's choice stands first: half of all, whatever the data's order, so that a judge who
     knows nothing has precision 0.5. (In the order chosen, rejected alone all would be positive, and the precision 1.)
     P(first is better) = sigmoid(its score - the other's), so at the threshold 0.5 precision and recall are both the
     accuracy (but for equal scores, a yes in both orders); above it, precision is the accuracy of the judgements that
     are this sure.
-    A text beside it says how much the labels themselves are worth, where the data knows it.
+    A text beside it gives the accuracy of a perfect judge, where the data knows it.
     """
 
     def __init__(self) -> None:
-        self._margins: list[Tensor] = []
-        self._agreement: list[Tensor] = []
+        self._batches: list[tuple[Tensor, Tensor]] = []
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to collect."""
-        self._margins, self._agreement = [], []
+        self._batches = []
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep what a step says of its pairs: `margins` and `agreement`."""
+    def collect(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
+        """Keep what a step returns of its pairs: `margins` and `agreement`."""
         if isinstance(outputs, Mapping) and "margins" in outputs:
-            self._margins.append(outputs["margins"].float().cpu())
-            self._agreement.append(outputs["agreement"].float().cpu())
+            margins, agreement = (outputs[name].float().cpu() for name in ("margins", "agreement"))
+            self._batches.append((margins, agreement))
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the curve over the pairs of all ranks."""
-        if not self._margins or trainer.sanity_checking:
+    def finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the curve over the pairs of all ranks, which may have different numbers of them."""
+        parts = [self._batches]
+        if trainer.world_size > 1:
+            parts = parts * trainer.world_size
+            torch.distributed.all_gather_object(parts, self._batches)
+        pairs = [batch for part in parts for batch in part]
+        if not pairs:
             return
-        margins = _gather(torch.cat(self._margins), trainer)
-        agreement = _gather(torch.cat(self._agreement), trainer)
+        margins, agreement = (torch.cat(column) for column in zip(*pairs, strict=True))
         labels, predictions = in_both_orders(margins)
         tag = f"{TAG}/{'test' if trainer.testing else 'validate'}"
         for writer in writers_of(trainer):
@@ -59,46 +55,38 @@ class RewardModelPRCurve(Callback):
             writer.add_histogram(f"{tag}/margins", margins, trainer.global_step)
             writer.add_text(tag, explain(margins, agreement), trainer.global_step)
 
-    on_test_start = on_validation_start
-    on_test_batch_end = on_validation_batch_end
-    on_test_end = on_validation_end
-
 
 def in_both_orders(margins: Tensor) -> tuple[Tensor, Tensor]:
     """Return labels [2 num] and predictions [2 num] of "the first is better", for pairs in both orders.
 
     Args:
-        margins: [num], by how much the chosen answer scores higher.
+        margins: score of the chosen response minus that of the rejected one [num].
     """
     chosen_first = torch.ones_like(margins, dtype=torch.bool)
     return torch.cat([chosen_first, ~chosen_first]), torch.cat([margins, -margins]).sigmoid()
 
 
 def explain(margins: Tensor, agreement: Tensor) -> str:
-    """Say in Markdown how the curve is to be read, and what its labels are worth."""
+    """Explain in Markdown how the curve is read, and how accurate a perfect judge would be.
+
+    Args:
+        margins: score of the chosen response minus that of the rejected one [num].
+        agreement: probability that a perfect judge agrees with the label [num]; NaN where it is not known.
+    """
     num, ties = len(margins), int((margins == 0).sum())
     accuracy = (margins > 0).float().mean().item()
     known = agreement[~agreement.isnan()]
     lines = [
-        f"{num:,} held-out pairs, each in both orders: is the first answer the better one? Half the labels are yes.",
+        f"{num:,} held-out pairs, each in both orders: is the first response the better one? Half the labels are yes.",
         f"At the threshold 0.5 precision and recall are the accuracy, {accuracy:.1%}, but for pairs of equal scores "
         f"({ties:,}), which are a yes in both orders. Precision above it: of the judgements that are this sure.",
     ]
     if len(known):
-        coins = int((known <= 0.5).sum())
+        equal = int((known <= 0.5).sum())
         lines.append(
-            f"A perfect judge would agree with {known.mean():.1%} of the labels; the labels of {coins:,} are the toss "
-            "of a coin, since the true scores are equal."
+            f"A perfect judge would agree with {known.mean():.1%} of the labels; {equal:,} pairs have equal true "
+            "scores."
         )
     else:
-        lines.append("How often a perfect judge would agree with the labels is not known.")
+        lines.append("The accuracy of a perfect judge on these labels is not known.")
     return "\n\n".join(lines)
-
-
-def _gather(values: Tensor, trainer: Trainer) -> Tensor:
-    """Bring together the values of all ranks, which may have different numbers of them."""
-    if trainer.world_size == 1:
-        return values
-    parts: list[Tensor] = [values] * trainer.world_size
-    torch.distributed.all_gather_object(parts, values)
-    return torch.cat(parts)

@@ -1,24 +1,93 @@
-"""Responses on disk, for `inspect`, for reports, and for looking at them."""
+"""Callbacks that look at rollouts: the bases of all of them, and the one that writes responses to disk."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_marlhf.callbacks.completions import experience_to_completions
+from lightning_marlhf.callbacks.completions import gather_rows, records_of
 from lightning_marlhf.ranges import NonNegativeInt, checked
 from lightning_marlhf.records import Completion, write_jsonl
 from lightning_marlhf.run_folder import COMPLETIONS
 from lightning_marlhf.types import Experience
 
 
+def experience_of(outputs: Any) -> Experience | None:
+    """Return the experience in the outputs of a step; None where the step is no rollout."""
+    found = outputs.get("experience") if isinstance(outputs, Mapping) else None
+    return found if isinstance(found, Experience) else None
+
+
+class ValidationCallback(Callback):
+    """Base of callbacks that collect what each validation batch returns and use it when the last one is done."""
+
+    def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the validation before."""
+
+    def collect(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
+        """Keep what is needed of the outputs of a step."""
+
+    def finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Use what was kept; all ranks call this."""
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Call `begin`."""
+        self.begin(trainer, pl_module)
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        """Call `collect`."""
+        self.collect(trainer, pl_module, outputs)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Call `finish`, but for Lightning's sanity check."""
+        if not trainer.sanity_checking:
+            self.finish(trainer, pl_module)
+
+
+class HeldOutCallback(ValidationCallback):
+    """Does the same in tests."""
+
+    on_test_start = ValidationCallback.on_validation_start
+    on_test_batch_end = ValidationCallback.on_validation_batch_end
+    on_test_epoch_end = ValidationCallback.on_validation_epoch_end
+
+
+class EveryNUpdates(Callback):
+    """Base of callbacks that look at the first rollout and at those with which a multiple of ``every`` is reached.
+
+    A batch makes several updates, so no step need be a multiple of anything.
+    """
+
+    every: int
+    """Updates between two looks; 0 never looks."""
+    step_before: int = 0
+    """Updates before the batch: those of the policy that sampled its rollout."""
+
+    def show(self, trainer: Trainer, pl_module: LightningModule, experience: Experience) -> None:
+        """Look at the rollout of the batch that has just ended, on every rank."""
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Note at which update the rollout is sampled."""
+        self.step_before = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        """Call `show` where it is due."""
+        experience = experience_of(outputs)
+        before, now = self.step_before, trainer.global_step
+        if experience is None or not self.every:
+            return
+        if before == 0 or now // self.every > before // self.every:
+            self.show(trainer, pl_module, experience)
+
+
 @checked
-class RolloutWriter(Callback):
-    """Writes `completions/{rollouts,validate}-STEP.jsonl` and `completions/test.jsonl`.
+class RolloutWriter(EveryNUpdates, HeldOutCallback):
+    """Writes `completions/{rollouts,validate}-STEP.jsonl` and `completions/{test,predict}.jsonl`.
 
     STEP is the number of updates when the file is written, as in `metrics.csv`. A rollout of a training step was
     sampled before the updates of that step; its records say after how many.
@@ -39,140 +108,44 @@ class RolloutWriter(Callback):
         self.every = every_n_steps
         self.num_rows = num_rows
         self.num_traces = num_traces
-        self._step_before = 0  # the batch
         self._held_out: list[Completion] = []
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Remember at which update the rollout is sampled."""
-        self._step_before = trainer.global_step
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Write this rollout if a multiple of `every_n_steps` was reached with it."""
-        experience = experience_of(outputs)
-        if experience is None or not trainer.is_global_zero or not self.every:
-            return
-        before, now = self._step_before, trainer.global_step
-        if before == 0 or now // self.every > before // self.every:
+    def show(self, trainer: Trainer, pl_module: LightningModule, experience: Experience) -> None:
+        """Write the first rows of rank 0's share of a training rollout."""
+        if trainer.is_global_zero:
             rows = records_of(
                 trainer,
                 pl_module,
                 experience,
-                step=before,
+                step=self.step_before,
                 num_rows=self.num_rows,
                 num_traces=self.num_rows,
             )
-            write_jsonl(_folder(trainer) / f"rollouts-{now:06d}.jsonl", rows)
+            self._write(trainer, f"rollouts-{trainer.global_step:06d}", rows)
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a file."""
         self._held_out = []
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep the rows."""
-        self._keep(trainer, pl_module, outputs)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write them."""
-        if not trainer.sanity_checking:
-            self._write(trainer, f"validate-{trainer.global_step:06d}.jsonl")
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write them."""
-        self._write(trainer, "test.jsonl")
-
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write them."""
-        self._write(trainer, "predict.jsonl")
-
-    on_test_start = on_predict_start = on_validation_start
-    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
-
-    def _keep(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
+    def collect(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
+        """Keep the rows of a held-out batch."""
         experience = experience_of(outputs)
         if experience is not None:
             left = max(0, self.num_traces - len(self._held_out)) if trainer.is_global_zero else 0
-            self._held_out += records_of(
-                trainer, pl_module, experience, step=trainer.global_step, num_traces=left
-            )
+            step = trainer.global_step
+            self._held_out += records_of(trainer, pl_module, experience, step=step, num_traces=left)
 
-    def _write(self, trainer: Trainer, name: str) -> None:
+    def finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the rows of all ranks."""
         rows = gather_rows(self._held_out, trainer)
         self._held_out = []
+        name = "test" if trainer.testing else "predict" if trainer.predicting else None
         if trainer.is_global_zero and rows:
-            write_jsonl(_folder(trainer) / name, rows)
+            self._write(trainer, name or f"validate-{trainer.global_step:06d}", rows)
 
+    on_predict_start = HeldOutCallback.on_validation_start
+    on_predict_batch_end = HeldOutCallback.on_validation_batch_end
+    on_predict_epoch_end = HeldOutCallback.on_validation_epoch_end
 
-def records_of(
-    trainer: Trainer,
-    pl_module: LightningModule,
-    experience: Experience,
-    *,
-    step: int,
-    num_rows: int | None = None,
-    num_traces: int = 0,
-) -> list[Completion]:
-    """Turn an experience of a run into records.
-
-    Args:
-        trainer: of the run.
-        pl_module: its policy; the sampling settings are read from it.
-        experience: what a step gave.
-        step: optimizer updates of the policy when it answered.
-        num_rows: how many rows are taken; None: all.
-        num_traces: how many of them keep a trace, token by token.
-    """
-    return experience_to_completions(
-        experience,
-        trainer.datamodule.tokenizer,  # type: ignore[attr-defined]
-        model=str(trainer.default_root_dir),
-        seed=int(getattr(trainer.datamodule, "seed", 0)),  # type: ignore[attr-defined]
-        step=step,
-        settings=sampling_of(pl_module),
-        num_rows=num_rows,
-        num_traces=num_traces,
-    )
-
-
-def experience_of(outputs: Any) -> Experience | None:
-    """Return the experience in the outputs of a step; None where the step is no rollout."""
-    found = outputs.get("experience") if isinstance(outputs, Mapping) else None
-    return found if isinstance(found, Experience) else None
-
-
-def sampling_of(pl_module: LightningModule) -> dict[str, Any]:
-    """Return the settings by which a module samples; none where it has none."""
-    sampling = getattr(pl_module, "sampling", None)
-    known = is_dataclass(sampling) and not isinstance(sampling, type)
-    settings = asdict(sampling) if known else {}  # type: ignore[arg-type]
-    return {name: value for name, value in settings.items() if value != ()}
-
-
-def gather_rows(rows: list[Completion], trainer: Trainer) -> list[Completion]:
-    """Bring the rows of all ranks together, each sample once (samplers repeat some to fill the last batch).
-
-    Samplers deal rows out in turn; here they are in the order of the data again.
-    """
-    if trainer.world_size == 1:
-        return rows
-    parts: list[list[Completion]] = [[] for _ in range(trainer.world_size)]
-    torch.distributed.all_gather_object(parts, rows)
-    by_id: dict[str, Completion] = {}
-    for row in (row for turn in zip_longest(*parts) for row in turn if row is not None):
-        by_id.setdefault(row.sample_id, row)
-    return list(by_id.values())
-
-
-def _folder(trainer: Trainer) -> Path:
-    return Path(trainer.default_root_dir) / COMPLETIONS
+    def _write(self, trainer: Trainer, name: str, rows: list[Completion]) -> None:
+        write_jsonl(Path(trainer.default_root_dir) / COMPLETIONS / f"{name}.jsonl", rows)

@@ -1,14 +1,21 @@
-"""The run directory: whose it is, how far the run is, and that it is finished."""
+"""The run directory: whose it is, what the run runs on, how far it is, and that it is finished."""
 
+import hashlib
+import os
+import platform
+import shlex
 import shutil
+import sys
 import time
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_marlhf.callbacks.environment import describe_environment
-from lightning_marlhf.callbacks.pace import Pace, finite_metrics, metric, total_updates
+from lightning_marlhf.callbacks.pace import Paced, finite_metrics, metric
 from lightning_marlhf.files import read_json_or_empty, write_json
 from lightning_marlhf.records import RunSummary
 from lightning_marlhf.run_folder import (
@@ -23,20 +30,17 @@ from lightning_marlhf.run_folder import (
 )
 
 Status = Literal["running", "done", "failed", "interrupted"]
-# What a run writes; with `overwrite` these go and all else in the folder stays.
+# What a run writes; `overwrite` removes these, and all else in the folder stays
 OF_A_RUN = (
-    *(
-        CHECKPOINTS,
-        EXPORT,
-        COMPLETIONS,
-        VERDICTS,
-        DONE_FILE,
-        PROGRESS_FILE,
-        ENVIRONMENT_FILE,
-        CONFIG_FILE,
-    ),
+    *(CHECKPOINTS, EXPORT, COMPLETIONS, VERDICTS),
+    *(DONE_FILE, PROGRESS_FILE, ENVIRONMENT_FILE, CONFIG_FILE),
     *("metrics*.csv", "events.out.tfevents.*", "report.*"),
 )
+PACKAGES = (  # whose versions are noted
+    *("lightning_marlhf", "torch", "lightning", "transformers", "datasets", "tokenizers"),
+    *("torchdata", "jsonargparse", "numpy", "accelerate", "peft"),
+)
+_PACKAGE = Path(__file__).parents[1]
 
 
 class RunExistsError(ValueError):
@@ -47,12 +51,12 @@ class NoUpdateError(ValueError):
     """A fit ended as untrained as it began."""
 
 
-class RunDirectory(Callback):
+class RunDirectory(Paced, Callback):
     """Keeps `environment.json`, `progress.json` and `done.json`, and guards a run against being overwritten.
 
     Args:
-        overwrite: remove the run that is in the directory and start anew.
-        resuming: the fit goes on from a checkpoint (Lightning tells callbacks so only after `setup`).
+        overwrite: remove the run that is in the directory.
+        resuming: the fit resumes from a checkpoint (Lightning tells callbacks so only after `setup`).
         test_follows: a test comes after the fit, so the run is done only after it.
     """
 
@@ -62,7 +66,6 @@ class RunDirectory(Callback):
         self.overwrite = overwrite
         self.resuming = resuming
         self.test_follows = test_follows
-        self._pace: Pace | None = None
         self._fitted = False  # in this session
         self._session_started = time.monotonic()
         self._seconds_before = 0.0  # of earlier sessions, where the run was resumed
@@ -79,7 +82,10 @@ class RunDirectory(Callback):
             if stage == "fit":
                 self._take(trainer, _folder(trainer))
             if not self._fitted:
-                _note_environment(_folder(trainer) / ENVIRONMENT_FILE)
+                path = _folder(trainer) / ENVIRONMENT_FILE
+                before = read_json_or_empty(path)
+                earlier = before.pop("earlier", []) + ([before] if before else [])
+                write_json(path, {**describe_environment(), "earlier": earlier})
         self._fitted = self._fitted or stage == "fit"
         trainer.strategy.barrier("run directory taken")
 
@@ -87,13 +93,11 @@ class RunDirectory(Callback):
         """Begin to count."""
         if trainer.is_global_zero and not trainer.fast_dev_run:
             (_folder(trainer) / DONE_FILE).unlink(missing_ok=True)
-        self._pace = Pace(step=trainer.global_step, total=total_updates(trainer, pl_module))
+        super().on_train_start(trainer, pl_module)
         self._report(trainer, pl_module, "running", now=True)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Say how far the run is, at most once a second."""
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Note how far the run is, at most once a second."""
         self._report(trainer, pl_module, "running")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -101,7 +105,7 @@ class RunDirectory(Callback):
         self._metrics = finite_metrics(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse to call a run done that has learnt nothing.
+        """Refuse to call a run done that was not trained.
 
         Raises:
             NoUpdateError: no update was made, in this session or before.
@@ -117,16 +121,8 @@ class RunDirectory(Callback):
         if stage == "fit" and not self.test_follows:
             self._finish(trainer, pl_module)
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Say that it goes on."""
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Note that the run is alive."""
         self._report(trainer, pl_module, "running")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -137,7 +133,7 @@ class RunDirectory(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Say why the run ended, unless it was refused the directory."""
+        """Note how the run ended, unless it was refused the directory."""
         if isinstance(exception, RunExistsError):
             return
         stopped = isinstance(exception, KeyboardInterrupt | SystemExit)
@@ -155,7 +151,7 @@ class RunDirectory(Callback):
         held = [str(path.relative_to(folder)) for path in found]
         if held and not self.overwrite:
             raise RunExistsError(
-                f"{folder} already holds a run ({', '.join(held)}): go on with it by --ckpt_path last, "
+                f"{folder} already holds a run ({', '.join(held)}): resume it by --ckpt_path last, "
                 "replace it by --overwrite, or choose another trainer.default_root_dir"
             )
         if self.overwrite:
@@ -168,12 +164,10 @@ class RunDirectory(Callback):
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
         folder = _folder(trainer)
-        before = RunSummary.from_dict(
-            {**_empty_summary(), **read_json_or_empty(folder / DONE_FILE)}
-        )
-        tested_alone = (
-            not self._fitted and before.command == "fit"
-        )  # the summary stays that of the fit
+        nothing = {"command": "", "step": 0, "seconds": 0.0}
+        before = RunSummary.from_dict({**nothing, **read_json_or_empty(folder / DONE_FILE)})
+        # the summary stays that of the fit
+        tested_alone = not self._fitted and before.command == "fit"
         summary = RunSummary(
             command="fit" if self._fitted or tested_alone else _command(trainer),
             step=before.step if tested_alone else trainer.global_step,
@@ -187,21 +181,18 @@ class RunDirectory(Callback):
     def _report(
         self, trainer: Trainer, pl_module: LightningModule, status: Status, *, now: bool = False
     ) -> None:
-        if (
-            not trainer.is_global_zero
-            or trainer.fast_dev_run
-            or not (now or time.monotonic() - self._written_at >= 1)
-        ):
+        due = now or time.monotonic() - self._written_at >= 1
+        if not due or not trainer.is_global_zero or trainer.fast_dev_run:
             return
         self._written_at = time.monotonic()
         name = getattr(pl_module, "monitor", None)
-        eta = self._pace.eta_s(trainer.global_step) if self._pace and status == "running" else None
+        eta = self.pace.eta_s(trainer.global_step) if self.pace and status == "running" else None
         write_json(
             _folder(trainer) / PROGRESS_FILE,
             {
                 "command": _command(trainer),
                 "step": trainer.global_step,
-                "max_steps": self._pace.total if self._pace else None,
+                "max_steps": self.pace.total if self.pace else None,
                 "seconds": round(self._seconds(), 2),
                 "eta_s": None if eta is None else round(eta, 1),
                 "metric": name,
@@ -225,11 +216,79 @@ def remove_run(folder: Path) -> None:
                 path.unlink()
 
 
-def _note_environment(path: Path) -> None:
-    """Write the environment of this session; those of earlier sessions stay under `earlier`."""
-    before = read_json_or_empty(path)
-    earlier = before.pop("earlier", []) + ([before] if before else [])
-    write_json(path, {**describe_environment(), "earlier": earlier})
+def describe_environment() -> dict[str, Any]:
+    """Return what somebody needs to know to repeat the run; reads files only, starts no process."""
+    return {
+        "command": shlex.join(sys.orig_argv),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "git_commit": git_commit(_PACKAGE.parent),
+        "source_sha256": source_digest(_PACKAGE),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "hardware": _hardware(),
+    }
+
+
+def git_commit(repository: Path) -> str | None:
+    """Read the commit that is checked out; None outside a repository or before the first commit."""
+    git = repository / ".git"
+    if git.is_file():  # a worktree: the file names the folder
+        git = repository / git.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
+    head = _read(git / "HEAD")
+    if not head.startswith("ref:"):
+        return head or None
+    name = head.removeprefix("ref:").strip()
+    common = (git / (_read(git / "commondir") or ".")).resolve()
+    packed = (
+        line.split()
+        for line in _read(common / "packed-refs").splitlines()
+        if line.endswith(f" {name}")
+    )
+    return _read(common / name) or next((commit for commit, _ in packed), None)
+
+
+def source_digest(package: Path) -> str:
+    """Hash the Python files of a package: it tells apart two states of the code that have one commit."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(
+            path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0"
+        )
+    return digest.hexdigest()
+
+
+def _hardware() -> dict[str, Any]:
+    gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    return {
+        "cpu": _cpu_name(),
+        "cpu_cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "gpus": [f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB" for gpu in gpus],
+    }
+
+
+def _cpu_name() -> str:
+    lines = _read(Path("/proc/cpuinfo")).splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def _command(trainer: Trainer) -> str:
@@ -238,7 +297,3 @@ def _command(trainer: Trainer) -> str:
 
 def _folder(trainer: Trainer) -> Path:
     return Path(trainer.default_root_dir)
-
-
-def _empty_summary() -> dict[str, Any]:
-    return {"command": "", "step": 0, "seconds": 0.0}

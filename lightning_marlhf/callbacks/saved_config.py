@@ -6,37 +6,29 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_marlhf import __version__
 from lightning_marlhf.files import write_text
 from lightning_marlhf.run_folder import CONFIG_FILE
 
-OF_ONE_SESSION = (
-    "config",
-    "ckpt_path",
-    "overwrite",
-    "debug",
-)  # who reuses a config does not mean these
 _NOTE = "# "
 
 
 class SaveConfig(Callback):
     """Saves the resolved config when a run begins, and shows it to the loggers.
 
-    A run that goes on with other settings saves them when it trains: where it does not come to that, the directory
-    still holds the run that it held. A test or validation in the directory of a fit leaves the fit's config alone.
+    A resumed run with other settings saves them when training begins: if it fails before, the directory still holds
+    the config of the run in it. A test or validation in the directory of a fit leaves the fit's config alone.
 
     Args:
         command: "fit", "validate", ...
-        parser: the parser that made ``config``.
-        config: the resolved config.
+        config: The resolved config as YAML.
     """
 
-    def __init__(self, command: str, parser: ArgumentParser, config: Namespace) -> None:
+    def __init__(self, command: str, config: str) -> None:
         self._command = command
-        self._text = dump(parser, config)
+        self._text = config
         self._saved = False
         self._resumed_from: str | None = None
 
@@ -48,7 +40,7 @@ class SaveConfig(Callback):
             self._save(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, once a run goes on."""
+        """Save, once a resumed run trains."""
         self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
@@ -66,14 +58,6 @@ class SaveConfig(Callback):
         )
         for logger in trainer.loggers:
             logger.log_hyperparams(yaml.safe_load(self._text))
-
-
-def dump(parser: ArgumentParser, config: Namespace) -> str:
-    """Write a resolved config as YAML, without what belongs to one session and what `seed_everything` sets."""
-    kept = Namespace(
-        {key: value for key, value in vars(config).items() if key not in OF_ONE_SESSION}
-    )
-    return str(parser.dump(kept, skip_link_targets=True, skip_unset=False, skip_validation=True))
 
 
 def save(folder: Path, config: str, *, header: str, resumed_from: str | None) -> None:

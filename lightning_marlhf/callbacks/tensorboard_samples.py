@@ -1,110 +1,136 @@
 """What TensorBoard shows beside curves: responses with their macro actions, and how their numbers are distributed."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lightning_marlhf.callbacks.completions import experience_to_completions
-from lightning_marlhf.callbacks.rollouts import experience_of
-from lightning_marlhf.callbacks.sample_text import facts, sample_text
-from lightning_marlhf.callbacks.tensorboard import writers_of
+from lightning_marlhf.callbacks.completions import records_of
+from lightning_marlhf.callbacks.pace import total_updates
+from lightning_marlhf.callbacks.rollouts import EveryNUpdates, ValidationCallback, experience_of
+from lightning_marlhf.callbacks.tensorboard import add_texts, writers_of
 from lightning_marlhf.display.macro_lengths import draw_variance_by_length, variance_by_length
 from lightning_marlhf.display.style import in_style
+from lightning_marlhf.display.text import code_block
 from lightning_marlhf.display.trace_picture import draw_trace
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.records import Completion, TokenTrace
 from lightning_marlhf.types import Experience
 
+BOUNDARY = "│"  # between two macro actions
+_TIMES, _LONGEST_INTERVAL = 10, 40  # how often a run writes, where nothing is said
+
 
 @checked
-class TensorBoardSamples(Callback):
+class TensorBoardSamples(EveryNUpdates, ValidationCallback):
     """Writes sample responses as text and pictures, and how scores, macro lengths and advantages are distributed.
 
     All of it is of rank 0's share of the rollout.
 
     Args:
-        every_n_steps: updates between two writings.
+        every_n_steps: updates between two writings; null: a tenth of the run, at most 40.
         num_rows: responses in each.
-        num_pictures: how many of them are drawn, too.
+        num_pictures: number of them that are drawn, too.
     """
 
     def __init__(
         self,
         *,
-        every_n_steps: PositiveInt = 40,
+        every_n_steps: PositiveInt | None = None,
         num_rows: NonNegativeInt = 4,
         num_pictures: NonNegativeInt = 2,
     ) -> None:
-        self.every = every_n_steps
+        self.every = every_n_steps or _LONGEST_INTERVAL
         self.num_rows = num_rows
         self.num_pictures = num_pictures
-        self._step_before = 0  # the batch
+        self._is_relative = every_n_steps is None
         self._held_out: list[Tensor] = []
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Remember at which update the rollout is sampled."""
-        self._step_before = trainer.global_step
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the interval, where it depends on the length of the run."""
+        total = total_updates(trainer, pl_module)
+        if self._is_relative and total is not None:
+            self.every = min(max(total // _TIMES, 1), _LONGEST_INTERVAL)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Write if a multiple of `every_n_steps` was reached, and at the first batch."""
-        experience = experience_of(outputs)
-        before, now = self._step_before, trainer.global_step
-        if experience is None or not (before == 0 or now // self.every > before // self.every):
-            return
-        writers = writers_of(trainer)
+    def show(self, trainer: Trainer, pl_module: LightningModule, experience: Experience) -> None:
+        """Write the first responses of a rollout, and the distributions of all."""
+        writers, now = writers_of(trainer), trainer.global_step
         if not writers:
             return
-        rows = experience_to_completions(
+        rows = records_of(
+            trainer,
+            pl_module,
             experience,
-            trainer.datamodule.tokenizer,  # type: ignore[attr-defined]
-            model="",
-            seed=0,
-            step=before,
+            step=self.step_before,
             num_rows=self.num_rows,
             num_traces=self.num_rows,
         )
-        text = "\n\n---\n\n".join(sample_text(row) for row in rows)
+        add_texts(trainer, "samples", [sample_text(row) for row in rows])
         figures = draw_rollout(experience, rows[: self.num_pictures])
         for writer in writers:
-            writer.add_text("samples", text, now)
             for name, values in distributions(experience).items():
                 if len(values):
                     writer.add_histogram(name, values.float(), now, bins=bins_of(values))
             for name, figure in figures.items():
                 writer.add_figure(name, figure, now)
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to collect scores."""
         self._held_out = []
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def collect(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
         """Keep the scores of held-out prompts."""
         experience = experience_of(outputs)
         if experience is not None:
             self._held_out.append(experience.raw_scores[experience.valid].float())
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write their histogram, of the same prompts every time."""
-        if self._held_out and not trainer.sanity_checking:
-            scores = torch.cat(self._held_out)
-            for writer in writers_of(trainer) if len(scores) else ():
-                writer.add_histogram("scores/held_out", scores, trainer.global_step)
+        scores = torch.cat(self._held_out) if self._held_out else torch.empty(0)
+        for writer in writers_of(trainer) if len(scores) else ():
+            writer.add_histogram("scores/held_out", scores, trainer.global_step)
+
+
+def sample_text(row: Completion) -> str:
+    """Show one response as Markdown.
+
+    Prompt and response stand in indented code blocks, in which nothing is Markdown or HTML; long lines are wrapped.
+    """
+    text = macro_text(row)
+    legend = f" (`{BOUNDARY}` between macro actions)" if BOUNDARY in text else ""
+    heading = f"**{' · '.join(facts(row))}**"
+    return "\n\n".join(
+        [heading, "Prompt", code_block(row.prompt), f"Response{legend}", code_block(text)]
+    )
+
+
+def facts(row: Completion) -> list[str]:
+    """Say what is known of a response: scores, KL, length, and whether it was cut off."""
+    scores = [f"{_plain(name)} {value:.4g}" for name, value in row.scores.items()]
+    kl = [] if row.kl is None else [f"KL {row.kl:.4g} nats"]
+    macro = [_count(len(set(row.trace["macro_index"])), "macro action")] if row.trace else []
+    end = [] if row.ended else ["cut off at the limit"]
+    return [*scores, *kl, _count(row.num_tokens, "token"), *macro, *end]
+
+
+def macro_text(row: Completion) -> str:
+    """Join the response's tokens, with a bar between macro actions; without bars where each token is one.
+
+    Where there is no trace, it is the plain response.
+    """
+    if row.trace is None:
+        return row.response
+    tokens, index = row.trace["tokens"], row.trace["macro_index"]
+    if len(set(index)) == len(index):
+        return "".join(tokens)
+    starts = (now != before for before, now in itertools.pairwise([*index[:1], *index]))
+    return "".join(
+        f"{BOUNDARY if start else ''}{token}" for token, start in zip(tokens, starts, strict=True)
+    )
 
 
 def distributions(experience: Experience) -> dict[str, Tensor]:
@@ -156,3 +182,11 @@ def macro_lengths_and_advantages(experience: Experience) -> tuple[Tensor, Tensor
     lengths = of_tokens.unique_consecutive(return_counts=True)[1]
     advantages = experience.macro_returns - experience.macro_values
     return lengths.cpu(), advantages[experience.macro_mask].float().cpu()
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isalnum() else " " for c in name)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

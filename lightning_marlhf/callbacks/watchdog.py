@@ -1,4 +1,4 @@
-"""Says where each process is when no step ends any more: a collective that hangs says nothing itself."""
+"""Reports where each process is when no step ends any more: a collective that hangs says nothing itself."""
 
 import faulthandler
 import os
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_marlhf.callbacks.interrupt import RESTART_STATUS
+from lightning_marlhf.callbacks.interrupt import REQUEUE_STATUS
 from lightning_marlhf.callbacks.ranks import prefix_of, say
 from lightning_marlhf.ranges import Seconds, checked
 
@@ -23,8 +23,8 @@ class Watchdog(Callback):
 
     Args:
         timeout_s: seconds without the end of a batch after which it speaks; collectives give up a minute later.
-        action: "report" goes on waiting, and reports again; "exit" ends the process (status 75), so that the launcher
-            can start the run again.
+        action: "report" keeps waiting, and reports again; "exit" ends the process (status 75: requeue), so that the
+            launcher can restart the run.
     """
 
     def __init__(
@@ -50,34 +50,21 @@ class Watchdog(Callback):
         )
         self._thread.start()
 
-    def on_train_batch_end(self, *args: Any) -> None:
+    def _beat(self, *_: Any) -> None:
         """Count from here."""
-        self._beat()
-
-    def on_validation_batch_end(self, *args: Any) -> None:
-        """Count from here."""
-        self._beat()
-
-    def on_train_end(self, *args: Any) -> None:
-        """Count from here: the export follows."""
-        self._beat()
-
-    def on_exception(self, *args: Any) -> None:
-        """Watch no longer."""
-        self._end()
-
-    def teardown(self, *args: Any, stage: str = "") -> None:
-        """Watch no longer."""
-        self._end()
-
-    def _beat(self) -> None:
         self._ended_at = time.monotonic()
 
-    def _end(self) -> None:
+    on_train_batch_end = on_validation_batch_end = _beat
+    on_train_end = _beat  # the export follows
+
+    def _end(self, *_: Any, stage: str = "") -> None:
+        """Watch no longer."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+
+    on_exception = teardown = _end
 
     def _watch(self, trainer: Trainer, module: LightningModule) -> None:
         while not self._stop.wait(self._left()):
@@ -91,7 +78,7 @@ class Watchdog(Callback):
             )
             faulthandler.dump_traceback(file=_STDERR, all_threads=True)
             if self.action == "exit":
-                os._exit(RESTART_STATUS)
+                os._exit(REQUEUE_STATUS)
             self._beat()
 
     def _left(self) -> float:

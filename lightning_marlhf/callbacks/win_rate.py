@@ -1,23 +1,25 @@
-"""How often a judge prefers the policy's answers to those that it gave before training."""
+"""How often a judge prefers the policy's responses to a baseline: the policy before training, or a file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+import torch
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.seed import isolate_rng
 
-from lightning_marlhf.callbacks.baseline import Baseline, first_answers
-from lightning_marlhf.callbacks.rollouts import experience_of, gather_rows, records_of
-from lightning_marlhf.callbacks.sample_text import code_block
-from lightning_marlhf.callbacks.tensorboard import writers_of
+from lightning_marlhf.callbacks.completions import gather_rows, records_of, sampling_of
+from lightning_marlhf.callbacks.rollouts import ValidationCallback, experience_of
+from lightning_marlhf.callbacks.tensorboard import add_texts
+from lightning_marlhf.display.text import code_block
 from lightning_marlhf.evaluation.judges.base import Judge
 from lightning_marlhf.evaluation.outcomes import outcomes
 from lightning_marlhf.evaluation.pairs import Pair, asked, pair_completions
 from lightning_marlhf.evaluation.win_rate import summarize
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
-from lightning_marlhf.records import Completion, Verdict, WinRate, write_jsonl
-from lightning_marlhf.run_folder import VERDICTS
+from lightning_marlhf.records import Completion, WinRate, read_completions, write_jsonl
+from lightning_marlhf.run_folder import BASELINE_COMPLETIONS, VERDICTS
 
 TAG = "win_rate/examples"
 _OUTCOMES = {"a": "the policy wins", "b": "the baseline wins", "tie": "a tie"}
@@ -25,22 +27,26 @@ _LONGEST = 2_000  # characters of a text that are shown
 
 
 @checked
-class WinRateCallback(Callback):
+class WinRateCallback(ValidationCallback):
     """Logs `eval/win_rate` with its interval whenever held-out prompts are validated on.
 
-    The prompts are the first of the validation, the same every time. The baseline's answers are made before the first
-    update, by the policy itself, and kept: in `completions/baseline.jsonl` and in the checkpoint, with their sampling
-    settings. All ranks answer their share; rank 0 asks the judge. A judge that fails costs a warning and that
+    The prompts are the first of the validation, the same every time. The baseline's responses are sampled before the
+    first update, by the policy itself, and kept: in `completions/baseline.jsonl` and in the checkpoint, with their
+    sampling settings. All ranks sample their share; rank 0 asks the judge. A judge that fails costs a warning and that
     evaluation's win rate, never the run. Ties count half. `eval/win_rate_ties` and `_invalid` are shares of the pairs,
     `_flips` the share of pairs on which the judge changed its mind with the order. All verdicts are kept in
     `verdicts/step-STEP.jsonl`; TensorBoard shows some as text.
 
     Args:
-        judge: who compares; null logs nothing. What it has to load it loads in ``prepare(device)``, where it has that.
-        num_prompts: pairs that are judged.
+        judge: judge of the pairs; null logs nothing. What it has to load it loads in ``prepare(device)``, where it has
+            that.
+        num_prompts: number of pairs that are judged.
         baseline: completions (JSONL) to compare with, as a run or `generate --out` leaves them; null: the policy's own
             before training.
-        num_examples: pairs that are shown.
+        num_examples: number of pairs that are shown.
+
+    Raises:
+        ValueError: there are no completions in ``baseline``.
     """
 
     def __init__(
@@ -54,101 +60,126 @@ class WinRateCallback(Callback):
         self.judge = judge
         self.num_prompts = num_prompts
         self.num_examples = num_examples
-        self.baseline = Baseline(Path(baseline) if baseline else None, num_prompts=num_prompts)
-        self._answers: list[Completion] = []
+        self.baseline = [] if baseline is None else read_completions(Path(baseline))
+        self._is_given = baseline is not None
+        if self._is_given and not self.baseline:
+            raise ValueError(f"win_rate.baseline: no completions in {baseline}")
+        self._responses: list[Completion] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the policy answer before it learns."""
-        self._begin(trainer, pl_module)
+        """Let the policy respond before it learns."""
+        self._prepare(trainer, pl_module)
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to collect."""
-        self._answers = []
+        self._responses = []
         if trainer.state.fn == "validate":
-            self._begin(trainer, pl_module)
+            self._prepare(trainer, pl_module)
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep the answers to the baseline's prompts."""
+    def collect(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
+        """Keep the responses to the baseline's prompts."""
         experience = experience_of(outputs)
         if self.judge is None or experience is None:
             return
-        wanted = set(map(asked, self.baseline.rows))
+        wanted = set(map(asked, self.baseline))
         rows = records_of(trainer, pl_module, experience, step=trainer.global_step)
-        self._answers += [row for row in rows if asked(row) in wanted]
+        self._responses += [row for row in rows if asked(row) in wanted]
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare, and log."""
-        if self.judge is None or trainer.sanity_checking or not self.baseline.rows:
+    def finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare with the baseline on rank 0, and log on all ranks."""
+        if self.judge is None or not self.baseline:
             return
-        answers = first_answers(gather_rows(self._answers, trainer))[: self.num_prompts]
-        numbers = self._compare(answers, trainer) if trainer.is_global_zero else {}
+        responses = first_responses(gather_rows(self._responses, trainer))[: self.num_prompts]
+        numbers = self._compare(responses, trainer) if trainer.is_global_zero else {}
         numbers = trainer.strategy.broadcast(numbers)
         if numbers:
             pl_module.log_metrics(numbers)  # type: ignore[operator]
 
     def state_dict(self) -> dict[str, Any]:
-        """Keep the baseline in the checkpoint."""
-        return self.baseline.state_dict()
+        """Keep the baseline in the checkpoint, unless it was given as a file."""
+        return {"rows": [] if self._is_given else [row.to_dict() for row in self.baseline]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Find it there."""
-        self.baseline.load_state_dict(state_dict)
+        """Take the baseline over, unless another is given."""
+        if not self._is_given:
+            self.baseline = [Completion.from_dict(row) for row in state_dict["rows"]]
 
-    def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Load the judge, so that a wrong name ends the run now, and find the baseline."""
+    def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Load the judge, so that a wrong name ends the run now, and find the baseline; all ranks call this."""
         if self.judge is None:
             return
         prepare = getattr(self.judge, "prepare", None)
         if prepare is not None and trainer.is_global_zero:
             prepare(pl_module.device)
-        self.baseline.settle(trainer, pl_module)
+        path = Path(trainer.default_root_dir) / BASELINE_COMPLETIONS
+        if not self.baseline and trainer.training and trainer.global_step == 0:
+            self.baseline = sample_baseline(trainer, pl_module, num_prompts=self.num_prompts)
+        elif not self.baseline and path.exists():
+            self.baseline = read_completions(path)
+        if self.baseline and trainer.is_global_zero:
+            write_jsonl(path, self.baseline)
+        _warn_of_unfair(self.baseline, pl_module)
 
-    def _compare(self, answers: Sequence[Completion], trainer: Trainer) -> dict[str, float]:
-        """Ask the judge; return what is logged, which is nothing where it fails."""
+    def _compare(self, responses: Sequence[Completion], trainer: Trainer) -> dict[str, float]:
+        """Ask the judge; return what is logged, which is nothing where the judge fails."""
         assert self.judge is not None
-        pairs = pair_completions(answers, first_answers(self.baseline.rows)).pairs
+        pairs = pair_completions(responses, first_responses(self.baseline)).pairs
         if not pairs:
             rank_zero_warn("win_rate: no validation prompt is in the baseline; nothing is compared")
             return {}
         try:
             verdicts = list(self.judge.judge(pairs))
-            found = summarize(verdicts, pairs)
-        except Exception as error:  # whatever a judge does, training goes on
+            rate = summarize(verdicts, pairs)
+        except Exception as error:  # whatever a judge does, training continues
             why = " ".join(f"{type(error).__name__}: {error}".split())
             rank_zero_warn(
-                f"update {trainer.global_step}: no win rate, as the judge failed ({why}); training goes on"
+                f"update {trainer.global_step}: no win rate, as the judge failed ({why}); training continues"
             )
             return {}
         path = Path(trainer.default_root_dir) / VERDICTS / f"step-{trainer.global_step:06d}.jsonl"
         write_jsonl(path, verdicts)
-        self._show(pairs, verdicts, trainer)
-        return metrics_of(found)
-
-    def _show(self, pairs: Sequence[Pair], verdicts: Sequence[Verdict], trainer: Trainer) -> None:
         found = outcomes(verdicts)
-        examples = [example_text(pair, found) for pair in pairs[: self.num_examples]]
-        for writer in writers_of(trainer) if examples else ():
-            writer.add_text(TAG, "\n\n---\n\n".join(examples), trainer.global_step)
+        add_texts(trainer, TAG, [example_text(pair, found) for pair in pairs[: self.num_examples]])
+        return metrics_of(rate)
 
 
-def metrics_of(found: WinRate) -> dict[str, float]:
+def sample_baseline(
+    trainer: Trainer, pl_module: LightningModule, *, num_prompts: int
+) -> list[Completion]:
+    """Respond to the first validation prompts; training then continues as if nothing had happened."""
+    rows: list[Completion] = []
+    found: list[Completion] = []
+    with torch.no_grad(), isolate_rng():
+        pl_module.on_validation_epoch_start()
+        for number, batch in enumerate(trainer.datamodule.val_dataloader()):  # type: ignore[attr-defined]
+            batch = trainer.strategy.batch_to_device(batch, pl_module.device)
+            experience = experience_of(trainer.strategy.validation_step(batch, number))
+            if experience is not None:
+                rows += records_of(trainer, pl_module, experience, step=0)
+            found = first_responses(gather_rows(rows, trainer))[:num_prompts]
+            if len(found) == num_prompts:
+                break
+    return found
+
+
+def first_responses(rows: Iterable[Completion]) -> list[Completion]:
+    """Keep the first response to each prompt."""
+    by_prompt: dict[str, Completion] = {}
+    for row in rows:
+        by_prompt.setdefault(asked(row), row)
+    return list(by_prompt.values())
+
+
+def metrics_of(rate: WinRate) -> dict[str, float]:
     """Name what is logged; what is not known is left out."""
-    valid = found.wins + found.ties + found.losses
+    valid = rate.wins + rate.ties + rate.losses
     numbers = {
-        "eval/win_rate": found.win_rate,
-        "eval/win_rate_low": found.low,
-        "eval/win_rate_high": found.high,
-        "eval/win_rate_ties": found.ties / valid if valid else None,
-        "eval/win_rate_invalid": found.invalid / found.pairs if found.pairs else None,
-        "eval/win_rate_flips": found.flip_rate,
+        "eval/win_rate": rate.win_rate,
+        "eval/win_rate_low": rate.low,
+        "eval/win_rate_high": rate.high,
+        "eval/win_rate_ties": rate.ties / valid if valid else None,
+        "eval/win_rate_invalid": rate.invalid / rate.pairs if rate.pairs else None,
+        "eval/win_rate_flips": rate.flip_rate,
     }
     return {name: number for name, number in numbers.items() if number is not None}
 
@@ -159,3 +190,18 @@ def example_text(pair: Pair, found: Mapping[str, str]) -> str:
     texts = {"Prompt": pair.asked, "Policy": pair.a, "Baseline": pair.b}
     blocks = [f"{title}\n\n{code_block(text[:_LONGEST])}" for title, text in texts.items()]
     return "\n\n".join([f"**{outcome}**", *blocks])
+
+
+def _warn_of_unfair(baseline: Sequence[Completion], pl_module: LightningModule) -> None:
+    """Say what is wrong with the comparison, if anything is."""
+    if not baseline:
+        rank_zero_warn(
+            "win_rate: nothing to compare with, as this policy has been trained already (or there are no "
+            "validation prompts); win_rate.baseline takes a file of completions"
+        )
+        return
+    ours, theirs = sampling_of(pl_module), baseline[0].settings
+    differing = [name for name in ours if theirs.get(name, ours[name]) != ours[name]]
+    if differing:
+        what = ", ".join(f"{name} {theirs[name]} against {ours[name]}" for name in differing)
+        rank_zero_warn(f"win_rate: the baseline was sampled differently: {what}")

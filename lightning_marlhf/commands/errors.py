@@ -1,4 +1,4 @@
-"""Mistakes that a user can mend are one line; everything else keeps its traceback."""
+"""Errors that a user can fix are one line; all others keep their traceback."""
 
 import errno
 import os
@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config import program_name
+from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.display.text import printable
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
@@ -49,7 +50,7 @@ def resumable(kept: str, arguments: Sequence[str]) -> Iterator[None]:
 def command_line(arguments: Sequence[str]) -> str:
     """Write the command that resumes this one: the same without --overwrite."""
     words = [word for word in arguments if word != "--overwrite"]
-    return f"python -m lightning_marlhf {shlex.join(words)}"
+    return f"{program_name()} {shlex.join(words)}"
 
 
 def debugging() -> bool:
@@ -64,8 +65,8 @@ def call(run: Callable[[], int], *, and_then: Callable[[], str] = lambda: "") ->
     `LIGHTNING_MARLHF_DEBUG=1` these keep their traceback too. A wrong command line or YAML gives status 2.
 
     Args:
-        run: returns the exit status.
-        and_then: says, after a mistake, from where one can go on.
+        run: Returns the exit status.
+        and_then: Says, after a mistake, how to resume.
     """
     try:
         return run()
@@ -95,7 +96,7 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, RecursionError):
         return f"a file or a setting is nested too deeply ({DEBUG_VARIABLE}=1 shows where)"
     if "DataLoader worker" in message:
-        cause = f"perhaps for want of memory ({message})"
+        cause = f"perhaps out of memory ({message})"
         return f"a process that prepares batches died, {cause}"
     files = FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError
     if isinstance(error, files) or (isinstance(error, OSError) and error.filename):

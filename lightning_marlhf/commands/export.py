@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning_marlhf.commands import errors
 from lightning_marlhf.config.options import positional, read_options
-from lightning_marlhf.config.raw_config import read_yaml
+from lightning_marlhf.config.yaml_files import read_yaml
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.models.checkpoints import find_checkpoint
 from lightning_marlhf.run_folder import CONFIG_FILE, EXPORT

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_marlhf.commands import errors
 from lightning_marlhf.config.options import read_options, split_options
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.display.text import printable, printable_json
 from lightning_marlhf.ranges import PositiveInt
 
@@ -103,7 +103,7 @@ def _show(
     from rich.table import Table
     from rich.text import Text
 
-    from lightning_marlhf.callbacks.console import console
+    from lightning_marlhf.callbacks.progress import console
     from lightning_marlhf.data import preview
 
     table = Table.grid(padding=(0, 2))

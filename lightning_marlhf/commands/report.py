@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lightning_marlhf.commands import errors
 from lightning_marlhf.config.options import positional, read_options
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.display.text import printable, short_labels
 
 

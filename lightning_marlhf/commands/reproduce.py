@@ -14,9 +14,9 @@ from typing import Any
 from rich.console import Console
 
 from lightning_marlhf.commands import errors
-from lightning_marlhf.commands.lasting_output import lasting_output
+from lightning_marlhf.commands.terminal import lasting_output
 from lightning_marlhf.config.options import positional, read_options
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.display.text import duration
 from lightning_marlhf.ranges import PositiveInt
 from lightning_marlhf.run_folder import STUDY_LOCK_FILE

@@ -1,55 +1,49 @@
-"""fit, validate, test, predict: LightningCLI with our callbacks, loggers and one-line errors."""
+"""fit, validate, test, predict: LightningCLI with our callbacks and loggers, and with errors of one line."""
 
-import logging
 import os
 import sys
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_marlhf.callbacks.banner import StartBanner
-from lightning_marlhf.callbacks.checkpoint import Checkpoint
-from lightning_marlhf.callbacks.checkpoint_io import DirectCheckpointIO
+from lightning_marlhf.callbacks.checkpoint import DirectCheckpointIO
 from lightning_marlhf.callbacks.continue_logs import ContinueLogs
 from lightning_marlhf.callbacks.evaluated_step import EvaluatedStep
 from lightning_marlhf.callbacks.export import ExportHF
-from lightning_marlhf.callbacks.guards import KLGuard, NaNGuard
 from lightning_marlhf.callbacks.interrupt import (
     EXIT_STATUS,
     GracefulInterrupt,
     Interrupted,
     Signals,
 )
-from lightning_marlhf.callbacks.lost_rank import RollCall
 from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
-from lightning_marlhf.callbacks.pass_at_k import PassAtKCallback
-from lightning_marlhf.callbacks.progress import UpdateProgress
-from lightning_marlhf.callbacks.ranks import NameRanks
+from lightning_marlhf.callbacks.order import OPTIONAL_SECTIONS, SECTIONS, in_order
+from lightning_marlhf.callbacks.ranks import NameRanks, RollCall
 from lightning_marlhf.callbacks.reward_model_pr_curve import RewardModelPRCurve
-from lightning_marlhf.callbacks.rollouts import RolloutWriter
 from lightning_marlhf.callbacks.run_directory import RunDirectory
-from lightning_marlhf.callbacks.saved_config import SaveConfig, changes, dump
+from lightning_marlhf.callbacks.saved_config import SaveConfig, changes
 from lightning_marlhf.callbacks.tensorboard import TensorBoard
-from lightning_marlhf.callbacks.tensorboard_samples import TensorBoardSamples
 from lightning_marlhf.callbacks.watchdog import Watchdog
-from lightning_marlhf.callbacks.win_rate import WinRateCallback
 from lightning_marlhf.commands import errors
-from lightning_marlhf.commands.finished_run import updates_of_finished
-from lightning_marlhf.commands.lasting_output import lasting_output
-from lightning_marlhf.commands.slurm import tasks_without_srun
-from lightning_marlhf.commands.smoke_run import shorten
-from lightning_marlhf.commands.trainer_check import check_trainer
-from lightning_marlhf.config.config_check import Group
-from lightning_marlhf.config.config_parser import RunParser
+from lightning_marlhf.commands.run_checks import (
+    check_run,
+    check_stage,
+    shorten,
+    tasks_without_srun,
+    updates_of_finished,
+)
+from lightning_marlhf.commands.run_parser import RunParser, import_named_classes
+from lightning_marlhf.commands.terminal import lasting_output, quiet_threads, quieten_lightning
+from lightning_marlhf.config import program_name
 from lightning_marlhf.models.checkpoints import find_checkpoint, resume_hint
 from lightning_marlhf.ranges import Range
 from lightning_marlhf.run_folder import CHECKPOINTS, DONE_FILE, LAST_CHECKPOINT
@@ -57,21 +51,6 @@ from lightning_marlhf.run_lock import alone_in
 
 Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]  # numpy's
 SEEDED = ("data.init_args.seed", "model.init_args.seed")  # follow seed_everything where they exist
-# Sections of the YAML: callbacks that every run has, with settings of their own
-CALLBACKS: dict[str, type[Callback]] = {
-    "nan_guard": NaNGuard,
-    "kl_guard": KLGuard,
-    "watchdog": Watchdog,
-    "rollouts": RolloutWriter,
-    "samples": TensorBoardSamples,
-    "pass_at_k": PassAtKCallback,
-    "progress": UpdateProgress,
-    "checkpoint": Checkpoint,
-}
-# null, unless the YAML has the section
-OPTIONAL_CALLBACKS: dict[str, type[Callback]] = {
-    "win_rate": WinRateCallback,
-}
 TRAINER_DEFAULTS = {
     "accelerator": "auto",
     "devices": 1,
@@ -86,15 +65,16 @@ class RunCLI(LightningCLI):
 
     Args:
         command: "fit", "validate", "test" or "predict".
-        arguments: the command line after the command.
+        arguments: The command line after the command.
         build: False only parses.
-        signals: of the process, where somebody listens.
+        signals: Of the process, where somebody listens.
 
     Raises:
-        ConfigError: the command line or a YAML is wrong; nothing was built.
+        ConfigError: The command line or a YAML is wrong; nothing was built.
     """
 
     trainer: Trainer | None = None
+    _parsers: ClassVar[dict[str, LightningArgumentParser]] = {}
 
     def __init__(
         self,
@@ -116,9 +96,10 @@ class RunCLI(LightningCLI):
             trainer_defaults=TRAINER_DEFAULTS,
             parser_class=RunParser,
             parser_kwargs={
-                "prog": f"python -m lightning_marlhf {command}",
+                "prog": f"{program_name()} {command}",
                 "description": "",
                 "dump_header": [],
+                "default_env": True,
             },
             save_config_callback=None,
             auto_configure_optimizers=False,
@@ -127,10 +108,30 @@ class RunCLI(LightningCLI):
             run=False,
         )
 
+    def setup_parser(self, *args: Any) -> None:
+        """Build the parser once per process: a study checks dozens of command lines."""
+        if self.command not in self._parsers:
+            import_named_classes()
+            super().setup_parser(*args)
+            self._parsers[self.command] = self.parser
+        self.parser = self._parsers[self.command]
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the seed, with its range."""
+        parser.add_argument(
+            "--seed_everything",
+            type=bool | Seed,
+            default=self.seed_everything_default,
+            help="seed of every random choice; model and data follow it",
+        )
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what a run has beside its trainer, model and data."""
         parser.add_argument(
-            "--ckpt_path", type=str | None, default=None, help="'last', or a .ckpt to go on from"
+            "--ckpt_path",
+            type=str | None,
+            default=None,
+            help="'last', 'best', or a .ckpt to resume from",
         )
         parser.add_argument(
             "--overwrite", action="store_true", help="replace a run that is in the directory"
@@ -141,56 +142,42 @@ class RunCLI(LightningCLI):
         parser.add_argument(
             "--debug", action="store_true", help="show tracebacks of user errors too"
         )
-        for key, callback in CALLBACKS.items():
+        for key, callback in SECTIONS.items():
             parser.add_lightning_class_args(callback, key)
-        for key, callback in OPTIONAL_CALLBACKS.items():
+        for key, callback in OPTIONAL_SECTIONS.items():
             parser.add_argument(f"--{key}", type=callback | None, default=None)
             parser.callback_keys.append(key)
         for path in SEEDED:
             parser.link_arguments("seed_everything", path)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Refuse wrong keys before anything heavy is imported, then parse."""
-        assert isinstance(parser, RunParser)
-        parser.schema = {
-            "seed_everything": bool | Seed,
-            "trainer": Group(Trainer),
-            "model": LightningModule,
-            "data": LightningDataModule,
-            "ckpt_path": str | None,
-            "overwrite": bool,
-            "test_after_fit": bool,
-            "debug": bool,
-            **{
-                key: Group(callback)
-                for key, callback in {**CALLBACKS, **OPTIONAL_CALLBACKS}.items()
-            },
-        }
-        if {"-h", "--help"} & set(args):
-            parser.parse_args(["--help"])
-        self.config = parser.read(args, linked=SEEDED)
-        check_trainer(self.config.trainer.as_dict(), here=self.build)
-        if "--print_config" in args:
-            sys.stdout.write(dump(parser, self.config))
-            sys.exit(0)
+        """Parse, then check what types cannot say."""
+        self.config = parser.parse_args(args)
+        check_run(self.config, args, linked=SEEDED, here=self.build)
+        if self.command != "preview":  # which shows data of any stage
+            check_stage(self.config)
 
     @property
     def run_dir(self) -> Path:
         """The folder that everything of this run is written to."""
         return Path(self.config.trainer.default_root_dir)
 
+    @property
+    def config_text(self) -> str:
+        """The resolved config as YAML, as `config.yaml` holds it."""
+        return self.parser.dump(self.config, skip_unset=False, skip_validation=True)
+
     def before_instantiate_classes(self) -> None:
         """Find the checkpoint, so that a wrong name fails before the model is built, and a finished run ends here."""
-        if self.build and self.command == "fit":
-            if self.config.trainer.fast_dev_run:
-                shorten(self.config)
-            elif self.config.ckpt_path == "last":
-                self._look_for_the_last()
-        finished = self.command != "fit" and (self.run_dir / LAST_CHECKPOINT).exists()
-        if self.build and self.config.ckpt_path is None and finished:
-            self.config.ckpt_path = (
-                "last"  # not the untrained model, over the trained one's results
-            )
+        if not self.build:
+            return
+        if self.command == "fit" and self.config.trainer.fast_dev_run:
+            shorten(self.config)
+        elif self.command == "fit" and self.config.ckpt_path == "last":
+            self._look_for_the_last()
+        elif self.command != "fit" and (self.run_dir / LAST_CHECKPOINT).exists():
+            # not the untrained model, over the trained one's results
+            self.config.ckpt_path = self.config.ckpt_path or "last"
         if self.build and self.config.ckpt_path is not None:
             self.config.ckpt_path = str(find_checkpoint(self.run_dir, self.config.ckpt_path))
             if self.command == "fit":
@@ -201,11 +188,9 @@ class RunCLI(LightningCLI):
 
         So a job that is requeued may always be given `--ckpt_path last`.
         """
-        done = updates_of_finished(
-            self.run_dir,
-            max_steps=self.config.trainer.max_steps,
-            changed=bool(changes(self.run_dir, dump(self.parser, self.config))),
-        )
+        changed = bool(changes(self.run_dir, self.config_text))
+        max_steps = self.config.trainer.max_steps
+        done = updates_of_finished(self.run_dir, max_steps=max_steps, changed=changed)
         if done is not None:
             self.build = False
             say(f"{self.run_dir} is finished, after {done} updates: nothing is left to do")
@@ -216,65 +201,58 @@ class RunCLI(LightningCLI):
             say(f"{self.run_dir} has no checkpoint yet: the run starts anew")
 
     def _say_what_changed(self) -> None:
-        """Name the settings that differ from those with which the run went so far, and refuse what cannot work."""
-        changed = changes(self.run_dir, dump(self.parser, self.config))
+        """Name the settings that differ from those that the run had so far, and refuse what cannot work."""
+        changed = changes(self.run_dir, self.config_text)
         for line in changed:
             if line.startswith("data.init_args.num_workers:"):
                 raise ValueError(
-                    f"{line}: a run goes on with as many workers as it had, by which its place in the data is kept"
+                    f"{line}: a run resumes with as many workers as it had, by which its place in the data is kept"
                 )
         if changed:
             lines = "".join(f"\n  {line}" for line in changed)
-            say(f"resuming with settings that were others before:{lines}")
+            say(f"resuming with settings that have changed:{lines}")
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer, unless only the command line was to be checked."""
         if not self.build:
             return
-        try:
-            self.config_init = self.parser.instantiate(
-                self.config
-            )  # Lightning 2.6's own call is deprecated
+        try:  # Lightning 2.6's own call is deprecated
+            self.config_init = self.parser.instantiate(self.config)
         except ValueError as error:
             raise constructor_error(error) from None
         self.model, self.datamodule = self.config_init.model, self.config_init.data
         self.trainer = self.instantiate_trainer()
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        """Put our callbacks around those of the YAML, and our loggers where it names none."""
-        tests = self.command == "fit" and self.config.test_after_fit
+        """Add our callbacks to those of the YAML, and our loggers."""
         self.roll_call = RollCall()
-        first = [
+        fit = self.command == "fit"
+        configured = [callback for callback in callbacks if callback is not None]
+        ours = [
             NameRanks(),
             self.roll_call,
             RunDirectory(
                 overwrite=self.config.overwrite,
-                resuming=self.command == "fit" and self.config.ckpt_path is not None,
-                test_follows=tests,
+                resuming=fit and self.config.ckpt_path is not None,
+                test_follows=fit and self.config.test_after_fit,
             ),
-            SaveConfig(self.command, self.parser, self.config),
+            SaveConfig(self.command, self.config_text),
             ContinueLogs(),
             EvaluatedStep(),
             StartBanner(),
-        ]
-        configured = [callback for callback in callbacks if callback is not None]
-        config["callbacks"] = [
-            *first,
-            *as_list(config.get("callbacks")),
-            *configured,
             RewardModelPRCurve(),
             GracefulInterrupt(self.signals),
             ExportHF(),
         ]
-        if config.get("logger") in (None, True):
-            config["logger"] = [MetricsCSV(self.run_dir), TensorBoard(self.run_dir)]
+        config["callbacks"] = in_order([*ours, *as_list(config["callbacks"]), *configured])
+        config["logger"] = all_loggers(config["logger"], self.run_dir)
         tasks = tasks_without_srun()
         if tasks is not None:
-            config["plugins"] = [LightningEnvironment(), *as_list(config.get("plugins"))]
+            config["plugins"] = [LightningEnvironment(), *as_list(config["plugins"])]
         if tasks is not None and tasks > 1:
             say(
                 f"SLURM has room for {tasks} tasks, but srun has not started this process: it runs by itself, on "
-                "trainer.devices; `srun python -m lightning_marlhf fit ...` starts all tasks"
+                f"trainer.devices; `srun {program_name()} fit ...` starts all tasks"
             )
         try:
             trainer = Trainer(**config)
@@ -293,31 +271,28 @@ class RunCLI(LightningCLI):
         """Run the command, and the test after a fit that asks for it; return the exit status.
 
         Raises:
-            InUseError: another process writes to the run directory.
+            InUseError: Another process writes to the run directory.
         """
         if not self.build or self.trainer is None:
             return 0
         writes = rank_zero_only.rank == 0 and not self.trainer.fast_dev_run
         with alone_in(self.run_dir) if writes else nullcontext():
-            return self._run()
+            return self._run(self.trainer)
 
-    def _run(self) -> int:
-        assert self.trainer is not None
+    def _run(self, trainer: Trainer) -> int:
         try:
-            self.trainer.ckpt_path = (
+            trainer.ckpt_path = (
                 self.config.ckpt_path
-            )  # not as an argument: callbacks see this one in `setup`
+            )  # not an argument: callbacks see it in `setup`
             only_records = {"return_predictions": False} if self.command == "predict" else {}
-            getattr(self.trainer, self.command)(
-                self.model, datamodule=self.datamodule, **only_records
-            )
+            getattr(trainer, self.command)(self.model, datamodule=self.datamodule, **only_records)
             if self.command == "fit" and self.config.test_after_fit:
-                self.trainer.ckpt_path = None
-                self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
-            if self.command in ("validate", "test") and self.trainer.is_global_zero:
-                show_metrics(self.trainer)
-        except SystemExit as end:  # Lightning's answer to Ctrl-C is status 1
-            if isinstance(end, Interrupted) or not self.trainer.interrupted:
+                trainer.ckpt_path = None
+                trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+            if self.command in ("validate", "test") and trainer.is_global_zero:
+                show_metrics(trainer)
+        except SystemExit as end:  # Lightning ends a process with status 1 after Ctrl-C
+            if isinstance(end, Interrupted) or not trainer.interrupted:
                 raise
             return EXIT_STATUS
         except RuntimeError as error:
@@ -328,15 +303,23 @@ class RunCLI(LightningCLI):
         return 0
 
 
-def say(text: str) -> None:
-    """Tell people something about a run, once for all its processes."""
-    if rank_zero_only.rank == 0:
-        sys.stderr.write(f"{text}\n")
+def all_loggers(setting: Any, run_dir: Path) -> list[Logger]:
+    """Return `metrics.csv`, TensorBoard, and the loggers of `trainer.logger`; none at all where it is false."""
+    if setting is False:
+        return []
+    others = [] if setting is True else as_list(setting)
+    return [MetricsCSV(run_dir), TensorBoard(run_dir), *others]
 
 
 def as_list(value: Any) -> list[Any]:
     """Give what the Trainer takes as one object, several, or none."""
     return list(value) if isinstance(value, list | tuple) else [value] if value else []
+
+
+def say(text: str) -> None:
+    """Tell people something about a run, once for all its processes."""
+    if rank_zero_only.rank == 0:
+        sys.stderr.write(f"{text}\n")
 
 
 def constructor_error(error: BaseException) -> BaseException:
@@ -352,6 +335,15 @@ def show_metrics(trainer: Trainer) -> None:
     width = max(map(len, metrics), default=0)
     for name, value in sorted(metrics.items()):
         sys.stdout.write(f"{name:<{width}}  {value:.4g}\n")
+
+
+def check(arguments: Sequence[str]) -> None:
+    """Parse a command line without building anything.
+
+    Raises:
+        ConfigError: It is wrong.
+    """
+    RunCLI(arguments[0], arguments[1:], build=False)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -376,45 +368,3 @@ def main(arguments: Sequence[str]) -> int:
             if not end.told:
                 say("; ".join(filter(None, ["interrupted", and_then()])))
             raise
-
-
-@contextmanager
-def quiet_threads() -> Iterator[None]:
-    """Leave it to the main thread to tell of files that cannot be written: the event writer's thread hands it on."""
-    loud = threading.excepthook
-
-    def tell(args: threading.ExceptHookArgs) -> None:
-        if not issubclass(args.exc_type, OSError):
-            loud(args)
-
-    threading.excepthook = tell
-    try:
-        yield
-    finally:
-        threading.excepthook = loud
-
-
-def check(arguments: Sequence[str]) -> None:
-    """Parse a command line without building anything.
-
-    Raises:
-        ConfigError: it is wrong.
-    """
-    RunCLI(arguments[0], arguments[1:], build=False)
-
-
-def quieten_lightning() -> None:
-    """Silence Lightning's tips and hints; warnings about a run stay."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    hints = (
-        "'set_vital' is deprecated",  # torchdata 0.11 on torch 2.13
-        "does not have many workers",
-        "is smaller than the logging interval",  # we log every update
-        "`isinstance\\(treespec, LeafSpec\\)`",  # Lightning 2.6 on torch 2.13
-        "returned a view tensor",  # fully_shard warns of writing in place to log-probabilities, which nobody does
-        "torch.distributed.nn.functional.all_gather is deprecated",  # Lightning 2.6 on torch 2.13
-        "DTensor random operators may not",  # on CPUs; ours draw on none
-    )
-    for hint in hints:
-        warnings.filterwarnings("ignore", message=f".*{hint}.*")

@@ -33,9 +33,10 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin
 import docstring_parser
 from jsonargparse import ArgumentParser, Namespace
 
-from lightning_marlhf.config.messages import one_line
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config import program_name
+from lightning_marlhf.config.messages import one_line, readable_types
 from lightning_marlhf.config.suggest import did_you_mean
+from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.ranges import find_outside
 
 Options = TypeVar("Options")
@@ -72,7 +73,7 @@ def read_options(options: type[Options], arguments: Sequence[str], *, command: s
     parsed = parser.parse_args(_spell_out(arguments, fields))
     for field in fields:
         if field.item and field.default is dataclasses.MISSING and not parsed[field.name]:
-            raise ConfigError(f"{field.word}: required")
+            raise ConfigError(_missing(field))
         mistake = find_outside(parsed[field.name], field.hint, field.word)
         if mistake:
             raise ConfigError(mistake)
@@ -131,11 +132,15 @@ class _Field:
 class _Parser(ArgumentParser):
     """Complains in one line."""
 
-    words: tuple[str, ...] = ()
+    fields: Sequence["_Field"] = ()
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a `ConfigError` that names the option, what was expected and what was given."""
-        raise ConfigError(_one_line(message, self.words)) from None
+        raise ConfigError(_one_line(message, self.fields)) from None
+
+    def format_help(self, *args: Any) -> str:
+        """Write the help, with types as words and without jsonargparse's `--k+`."""
+        return re.sub(r", --[\w-]+\+ [^\n]*", "", readable_types(super().format_help(*args)))
 
 
 def _fields(options: type, default: Any = dataclasses.MISSING) -> Iterator[_Field]:
@@ -158,11 +163,11 @@ def _fields(options: type, default: Any = dataclasses.MISSING) -> Iterator[_Fiel
 
 def _parser(options: type, fields: Sequence[_Field], command: str) -> _Parser:
     parser = _Parser(
-        prog=f"python -m lightning_marlhf {command}",
+        prog=f"{program_name()} {command}",
         description=docstring_parser.parse(options.__doc__ or "").description,
         allow_abbrev=False,
     )
-    parser.words = tuple(field.word for field in fields)
+    parser.fields = fields
     for field in sorted(fields, key=lambda each: each.default is not dataclasses.MISSING):
         _add(parser, field)  # required ones first
     return parser
@@ -180,7 +185,9 @@ def _add(parser: _Parser, field: _Field) -> None:
     elif field.hint is bool and field.default is False:
         given |= {"action": "store_true"}
     elif field.item:
-        given |= {"type": list[field.item], "default": [] if required else list(field.default)}  # type: ignore[name-defined]
+        default = [] if required else list(field.default)
+        metavar = f"{field.name.upper()} ..."
+        given |= {"type": list[field.item], "default": default, "metavar": metavar}  # type: ignore[name-defined]
     else:
         given |= {"type": field.hint, "default": None if required else field.default}
     if required and not field.positional:
@@ -191,10 +198,10 @@ def _add(parser: _Parser, field: _Field) -> None:
 def _spell_out(arguments: Sequence[str], fields: Sequence[_Field]) -> list[str]:
     """Write `--k 1 5` as `--k=[1] --k+=[5]`: the first value replaces the default, the others are appended.
 
-    Where words without a name follow, an option takes one word each time.
+    Where words without a name may follow that the option could take for its own, it takes one word each time.
     """
     lists = {field.word: field for field in fields if field.item and not field.positional}
-    one_word = any(field.positional and field.item for field in fields)
+    by_place = [field for field in fields if field.positional]
     words, spelt = list(arguments), []
     given_before: set[str] = set()
     while words:
@@ -205,7 +212,7 @@ def _spell_out(arguments: Sequence[str], fields: Sequence[_Field]) -> list[str]:
         values = [value] if given else []
         while not given and words and not words[0].startswith("--"):
             values.append(words.pop(0))
-            if one_word:
+            if any(field.item or lists[name].item is str for field in by_place):
                 break
         if not values:
             raise ConfigError(f"{name}: expected a value")
@@ -217,25 +224,25 @@ def _spell_out(arguments: Sequence[str], fields: Sequence[_Field]) -> list[str]:
     return spelt
 
 
-def _one_line(message: str, words: Sequence[str]) -> str:
+def _one_line(message: str, fields: Sequence[_Field]) -> str:
     """Name the option as it is given, and the nearest one to one that does not exist."""
+    words = {field.name: field.word for field in fields}
     unknown = re.match(r"unrecognized arguments: (\S+)", message)
     if unknown:
         name = unknown[1].partition("=")[0]
-        near = did_you_mean(name, words) or f"; expected one of: {', '.join(words)}"
-        return f"{name}: no such option{near}"
-    if missing := re.match(r"the following arguments are required: (\w+)", message):
-        return f"{_word_of(missing[1], words)}: required"
-    line = one_line(
-        message.replace("argument ", "", 1) if message.startswith("argument ") else message, {}
-    )
-    key, _, rest = line.partition(":")
-    return f"{_word_of(key, words)}:{rest}" if rest else line
+        near = did_you_mean(name, words.values())
+        return f"{name}: no such option{near or '; expected one of: ' + ', '.join(words.values())}"
+    missing = re.match(r"the following arguments are required: ([^\n]+)", message)
+    if missing:
+        names = missing[1].split(", ")
+        return "; ".join(_missing(field) for field in fields if field.name in names)
+    key, _, rest = one_line(message).partition(":")
+    return f"{words.get(key.replace('-', '_'), key)}:{rest}" if rest else key
 
 
-def _word_of(key: str, words: Sequence[str]) -> str:
-    """Return the option of a field's name."""
-    return next((word for word in words if word.lstrip("-").replace("-", "_") == key), key)
+def _missing(field: _Field) -> str:
+    what = field.help.partition(". ")[0].rstrip(".")
+    return f"{field.word} is missing{f' ({what})' if what else ''}"
 
 
 def _build(options: type[Options], parsed: Namespace) -> Options:

@@ -3,17 +3,22 @@
 import difflib
 from collections.abc import Iterable
 
+_NEAR = 0.7  # share of letters in common; `ppo` for `sft` helps nobody
+_SHORTEST_PREFIX = 3
+
 
 def nearest(word: str, options: Iterable[str]) -> str | None:
-    """Return the option most like ``word``, or None where none is like it.
+    """Return the option that ``word`` misspells or begins, or None where none is near.
 
     >>> nearest("fitt", ["fit", "test"])
     'fit'
+    >>> nearest("clip", ["lr", "clip_range"])
+    'clip_range'
     """
-    options = list(options)
-    by_folded = {option.lower().replace("-", "_"): option for option in options}
-    folded = word.lower().replace("-", "_")
-    matches = difflib.get_close_matches(folded, by_folded, n=1, cutoff=0.5)
+    by_folded = {_folded(option): option for option in options}
+    matches = difflib.get_close_matches(_folded(word), by_folded, n=1, cutoff=_NEAR)
+    if not matches and len(word) >= _SHORTEST_PREFIX:
+        matches = [option for option in by_folded if option.startswith(_folded(word))]
     return by_folded[matches[0]] if matches else None
 
 
@@ -21,3 +26,7 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     """Return `, did you mean 'x'?` or an empty string, to be put behind a complaint about ``word``."""
     match = nearest(word, options)
     return f", did you mean {match!r}?" if match else ""
+
+
+def _folded(word: str) -> str:
+    return word.lower().replace("-", "_")

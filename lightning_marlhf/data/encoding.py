@@ -1,4 +1,4 @@
-"""Texts -> tokens of one stage, with an explicit rule for rows that are too long."""
+"""Texts -> tokens of one stage, what happens to rows that are too long, and counts of what was dropped or cut."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

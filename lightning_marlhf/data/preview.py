@@ -56,7 +56,7 @@ def summary(data: RLHFDataModule, *, as_tokens: bool) -> Iterator[tuple[str, str
     splits: tuple[Split, ...] = ("train", "validate", "test")
     for split in splits if data.stage != "evaluation" else ("test",):
         if text:
-            counts = text.tally(split) if as_tokens else count_rows(text.texts(split))
+            counts = text.row_counts(split) if as_tokens else count_rows(text.texts(split))
             yield split, f"{counts.rows:,} rows, {counts.kept:,} used"
             yield from (("", line) for line in counts.lines())
         else:

@@ -153,7 +153,7 @@ class TextData(RLHFDataModule):
         """Log what was dropped and cut."""
         if self.trainer is None or self.trainer.is_global_zero:
             for split in self._splits():
-                for line in self.tally(split).lines():
+                for line in self.row_counts(split).lines():
                     _log.warning("%s, %s: %s", self.source, split, line)
 
     def examples(self, split: Split) -> TokenizedRows:
@@ -210,7 +210,7 @@ class TextData(RLHFDataModule):
             self._encoded[split] = self._encode(self.texts(split), self.stage, where=where)
         return self._encoded[split]
 
-    def tally(self, split: Split) -> RowCounts:
+    def row_counts(self, split: Split) -> RowCounts:
         """Count what was dropped and cut."""
         return count_rows(self.encoded(split))
 
@@ -289,7 +289,7 @@ class TextData(RLHFDataModule):
             used = _without_unusable(encoded)
             all_dropped = self.stage == "evaluation" and len(encoded)
             if not len(used) and (split == "train" or all_dropped):
-                reasons = "; ".join(self.tally(split).lines()) or "the phase is empty"
+                reasons = "; ".join(self.row_counts(split).lines()) or "the phase is empty"
                 purpose = "train on" if split == "train" else "evaluate on"
                 raise ValueError(f"{self.source}: no rows left to {purpose}: {reasons}")
             self._kept[split] = used

@@ -1,4 +1,4 @@
-"""Says on standard error how far a command is: a bar on a terminal, else a line now and then."""
+"""Progress of a command on standard error: a bar on a terminal, else a line now and then."""
 
 import sys
 import time
@@ -6,14 +6,9 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import MofNCompleteColumn, Progress
+
+from lightning_marlhf.display.text import duration
 
 _LINE_EVERY_S = 30.0
 
@@ -22,8 +17,8 @@ class Counter:
     """Counts what is done of ``total``, and says how long the rest will take.
 
     Args:
-        what: What is counted: "responses".
-        total: how many there will be.
+        what: name of what is counted: "responses".
+        total: their number.
         shown: False counts silently.
     """
 
@@ -32,35 +27,30 @@ class Counter:
         self.total = total
         self.shown = shown
         self.done = 0
-        self._bar: Progress | None = None
 
     def __enter__(self) -> Self:
         self._started = self._said = time.monotonic()
         console = Console(stderr=True)
-        if self.shown and console.is_terminal:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("left:"),
-                TimeRemainingColumn(),
-            )
-            self._bar = Progress(*columns, console=console, redirect_stdout=False)
-            self._bar.add_task(self.what, total=self.total)
-            self._bar.start()
+        self._bar = Progress(
+            *Progress.get_default_columns(),
+            MofNCompleteColumn(),
+            console=console,
+            redirect_stdout=False,
+            disable=not self.shown or not console.is_terminal,
+        )
+        self._task = self._bar.add_task(self.what, total=self.total)
+        self._bar.start()
         return self
 
     def add(self, count: int) -> None:
         """Count ``count`` more."""
         self.done += count
+        self._bar.advance(self._task, count)
         now = time.monotonic()
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self.done)
-        elif self.shown and now - self._said >= _LINE_EVERY_S:
+        if self.shown and self._bar.disable and now - self._said >= _LINE_EVERY_S:
             self._said = now
             left = (now - self._started) / self.done * (self.total - self.done)
-            sys.stderr.write(f"{self.done} of {self.total} {self.what}, {left:.0f} s left\n")
+            sys.stderr.write(f"{self.done} of {self.total} {self.what}, {duration(left)} left\n")
 
     def __exit__(
         self,
@@ -68,5 +58,4 @@ class Counter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._bar.stop()

@@ -26,8 +26,8 @@ def variance_by_length(lengths: Sequence[int], advantages: Sequence[float]) -> l
     """Group macro actions by their length, shortest first; lengths that occur once have no variance and are left out.
 
     Args:
-        lengths: tokens of each macro action.
-        advantages: its advantage.
+        lengths: number of tokens of each macro action.
+        advantages: advantage of each macro action.
     """
     groups: dict[int, list[float]] = defaultdict(list)
     for length, advantage in zip(lengths, advantages, strict=True):

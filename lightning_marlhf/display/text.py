@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 from itertools import takewhile
@@ -15,6 +16,7 @@ from lightning_marlhf.run_folder import EXPORT
 _UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _VISIBLE = {"\n": "\u23ce", "\t": "\u21e5", "\r": "\u240d"}
 _REPLACEMENT = "\ufffd"
+_CODE_WIDTH = 110  # characters; TensorBoard does not wrap code
 MISSING = "–"  # where a number would stand  # noqa: RUF001
 
 
@@ -34,6 +36,13 @@ def printable(text: str, *, keep: str = "\n\t") -> str:
     return "".join(
         c if c in keep or not _is_unsafe(c) else _VISIBLE.get(c, _REPLACEMENT) for c in text
     )
+
+
+def code_block(text: str) -> str:
+    """Return untrusted text as an indented Markdown block, in which nothing is Markdown or HTML; wrap long lines."""
+    lines = printable(text).removesuffix("\n").split("\n") if text else ["(empty)"]
+    wrap = textwrap.TextWrapper(_CODE_WIDTH, expand_tabs=False, replace_whitespace=False)
+    return "\n".join(f"    {part}" for line in lines for part in wrap.wrap(line) or [""])
 
 
 def printable_json(value: Any) -> str:

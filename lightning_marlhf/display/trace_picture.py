@@ -1,21 +1,39 @@
 """Draw one response cut into macro actions, with each token's advantage, value and KL below it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ft2font import FT2Font
 from matplotlib.patches import Rectangle
 
 from lightning_marlhf.display.style import COLORS, FAINT, SOFT
-from lightning_marlhf.display.token_lines import FONT, Placed, place_tokens
 from lightning_marlhf.records import TokenTrace
 
+FONT = "DejaVu Sans Mono"
+_VISIBLE = {"\n": "↵", "\t": "→"}
+_UNKNOWN = "□"
+_LINE_UNITS = 46  # characters in a line of the picture
+_MAX_LINES = 5
 ADVANTAGE, VALUE, KL = "Advantage", "Value", "KL (nats)"
 _WIDTH_IN = 9.0
 _TOKENS_IN, _PANEL_IN, _GAP_IN = 0.3, 0.62, 0.12
 _TITLE_IN = 0.62
 _TINTS = (0.12, 0.34)  # opacity of even and odd macro actions
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One token in the picture."""
+
+    position: int  # index in the response
+    text: str
+    left: float  # in characters from the line's start
+    width: float
 
 
 def draw_trace(
@@ -26,10 +44,10 @@ def draw_trace(
     A response that is too long is cut, and the picture says so. Call it under ``in_style``.
 
     Args:
-        trace: of a response of one token or more.
-        title: of the picture.
-        facts: stand below the title: scores, lengths.
-        color: of macro actions, which have two tints in turn.
+        trace: record of a response of one token or more.
+        title: title of the picture.
+        facts: scores and lengths, shown below the title.
+        color: color of the macro actions, which have two tints in turn.
     """
     lines = place_tokens(trace.tokens)
     heights = [_TOKENS_IN, *[_PANEL_IN] * 3, _GAP_IN] * len(lines)
@@ -120,3 +138,44 @@ def _share_limits(figure: Figure, *, width: float) -> None:
             axes.tick_params(labelsize=8)
             axes.locator_params(axis="y", nbins=3)
             axes.yaxis.set_label_coords(-0.052, 0.5)
+
+
+def place_tokens(tokens: Sequence[str]) -> list[list[Placed]]:
+    """Lay the tokens out in as few lines as they need, about equally long; what does not fit is left out.
+
+    Args:
+        tokens: pieces of text, of one character or more.
+
+    Returns:
+        The lines; each token is as wide as its text has characters.
+    """
+    texts = [_shown(token) for token in tokens]
+    fewest = len(_fill_lines(texts, _LINE_UNITS))
+    fillings = (_fill_lines(texts, limit) for limit in range(1, _LINE_UNITS + 1))
+    return next(lines for lines in fillings if len(lines) == fewest)[:_MAX_LINES]
+
+
+def _fill_lines(texts: Sequence[str], limit: int) -> list[list[Placed]]:
+    """Begin a line where the next token would make it longer than ``limit`` characters."""
+    lines: list[list[Placed]] = [[]]
+    left = 0
+    for position, text in enumerate(texts):
+        if lines[-1] and left + len(text) > limit:
+            lines.append([])
+            left = 0
+        lines[-1].append(Placed(position, text, left, len(text)))
+        left += len(text)
+    return lines
+
+
+def _shown(token: str) -> str:
+    """Return a token as the picture's font can draw it, never empty and never wider than a line."""
+    characters = _drawable_characters()
+    text = "".join(_VISIBLE.get(c, c if ord(c) in characters else _UNKNOWN) for c in token)
+    return text[:_LINE_UNITS] or _UNKNOWN
+
+
+@cache
+def _drawable_characters() -> frozenset[int]:
+    path = font_manager.findfont(font_manager.FontProperties(family=FONT))
+    return frozenset(FT2Font(path).get_charmap())

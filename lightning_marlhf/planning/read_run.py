@@ -9,7 +9,7 @@ from typing import Any, cast
 from torch import nn
 from transformers import PreTrainedModel
 
-from lightning_marlhf.config.raw_config import look_up, read_yaml
+from lightning_marlhf.config.yaml_files import look_up, read_yaml
 from lightning_marlhf.data.base import RLHFDataModule
 from lightning_marlhf.data.mixture import Mixture
 from lightning_marlhf.data.text import TextData

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from lightning_marlhf.config.raw_config import ConfigError, look_up, read_yaml
+from lightning_marlhf.config.yaml_files import ConfigError, look_up, read_yaml
 from lightning_marlhf.studies.jobs import Job
 from lightning_marlhf.studies.plan import Plan
 from lightning_marlhf.studies.stages import Stage

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_marlhf.config.raw_config import read_yaml
+from lightning_marlhf.config.yaml_files import read_yaml
 from lightning_marlhf.files import read_json_or_empty, write_json
 from lightning_marlhf.records import RunSummary
 from lightning_marlhf.run_folder import (

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lightning_marlhf.config.raw_config import ConfigError, Tree, read_yaml
 from lightning_marlhf.config.suggest import did_you_mean
 from lightning_marlhf.config.typed_yaml import parse_tree
+from lightning_marlhf.config.yaml_files import ConfigError, Tree, read_yaml
 from lightning_marlhf.reporting.spec import (
     SMOKE_RUN,
     ReportedNumber,

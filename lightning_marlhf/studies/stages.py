@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from lightning_marlhf.config.raw_config import ConfigError
 from lightning_marlhf.config.suggest import did_you_mean
+from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.run_folder import EXPORT
 
 Evaluation = Literal["rm-score", "best-of-n", "win-rate", "grade"]

@@ -1,3 +1,5 @@
+import errno
+import io
 import os
 import signal
 import subprocess
@@ -8,8 +10,10 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from lightning_marlhf.callbacks.checkpoint import Checkpoint, _replace
+from lightning_marlhf.callbacks import checkpoint
+from lightning_marlhf.callbacks.checkpoint import Checkpoint, DirectCheckpointIO, _replace
 from lightning_marlhf.models.checkpoints import last_checkpoint
+from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 
 
 def step_of(path: Path) -> int:
@@ -28,46 +32,40 @@ class Saves(Callback):
             self.seen.append((trainer.global_step, step_of(self.path)))
 
 
-def test_last_is_saved_once_enough_updates_passed_though_steps_jump(
-    tmp_path, tiny_module, tiny_data, make_trainer
-):
+def test_last_is_saved_once_enough_updates_passed_though_steps_jump(tmp_path):
     saves = Saves(tmp_path)
-    trainer = make_trainer(
+    trainer = build_trainer(
         tmp_path, saves, Checkpoint(every_n_train_steps=6), enable_checkpointing=True
     )
-    trainer.fit(tiny_module(), datamodule=tiny_data())
+    trainer.fit(TinyModule(), datamodule=TinyData())
     # batches end at 4, 8, 12, ...: 6 updates have passed at 8, then again at 16
     assert saves.seen == [(8, 8), (12, 8), (16, 16), (20, 16)]
     assert step_of(saves.path) == 24  # saved at the end of the fit
     assert [p.name for p in saves.path.parent.iterdir()] == ["last.ckpt"]
 
 
-def test_a_resumed_run_counts_from_its_checkpoint(tmp_path, tiny_module, tiny_data, make_trainer):
-    make_trainer(
+def test_a_resumed_run_counts_from_its_checkpoint(tmp_path):
+    build_trainer(
         tmp_path, Checkpoint(every_n_train_steps=100), enable_checkpointing=True, max_steps=8
-    ).fit(tiny_module(), datamodule=tiny_data())
+    ).fit(TinyModule(), datamodule=TinyData())
     saves = Saves(tmp_path)
-    again = make_trainer(
+    again = build_trainer(
         tmp_path, saves, Checkpoint(every_n_train_steps=8), enable_checkpointing=True
     )
-    again.fit(tiny_module(), datamodule=tiny_data(), ckpt_path="last")
+    again.fit(TinyModule(), datamodule=TinyData(), ckpt_path="last")
     assert saves.seen == [(8, 8), (12, 8), (16, 16), (20, 16)]
 
 
-def test_the_best_by_a_validation_metric_is_kept_beside_the_last(
-    tmp_path, tiny_module, tiny_data, make_trainer
-):
+def test_the_best_by_a_validation_metric_is_kept_beside_the_last(tmp_path):
     checkpoint = Checkpoint(every_n_train_steps=100, monitor="eval/gold")
     options = {"limit_val_batches": 2, "val_check_interval": 1, "check_val_every_n_epoch": None}
-    trainer = make_trainer(tmp_path, checkpoint, enable_checkpointing=True, **options)
-    trainer.fit(tiny_module(), datamodule=tiny_data())
+    trainer = build_trainer(tmp_path, checkpoint, enable_checkpointing=True, **options)
+    trainer.fit(TinyModule(), datamodule=TinyData())
     names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
     assert names == ["best-000008.ckpt", "last.ckpt"]
 
 
-def test_where_a_validation_follows_last_is_saved_after_it(
-    tmp_path, tiny_module, tiny_data, make_trainer
-):
+def test_where_a_validation_follows_last_is_saved_after_it(tmp_path):
     """A kill in between would otherwise lose the validation: a resumed run does not make up for it."""
     seen = []
 
@@ -78,8 +76,8 @@ def test_where_a_validation_follows_last_is_saved_after_it(
     checkpoint = Checkpoint(every_n_train_steps=4)
     options = {"limit_val_batches": 2, "val_check_interval": 2, "check_val_every_n_epoch": None}
     saves = AtValidation(tmp_path)
-    trainer = make_trainer(tmp_path, saves, checkpoint, enable_checkpointing=True, **options)
-    trainer.fit(tiny_module(), datamodule=tiny_data())
+    trainer = build_trainer(tmp_path, saves, checkpoint, enable_checkpointing=True, **options)
+    trainer.fit(TinyModule(), datamodule=TinyData())
     assert seen == [(8, 4), (16, 12), (24, 20)]
     assert saves.seen == [(4, 4), (8, 8), (12, 12), (16, 16), (20, 20)]
 
@@ -141,3 +139,39 @@ def test_a_kill_between_two_renames_leaves_the_checkpoint_before(tmp_path):
     _replace(tmp_path / ".last.ckpt.partial", tmp_path / "last.ckpt")
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
     assert last_checkpoint(tmp_path / "nowhere") is None
+
+
+class Full(io.BytesIO):
+    """A file on a disk with room for 300 bytes."""
+
+    def write(self, data):
+        if self.tell() + len(data) > 300:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    class FullPath(type(checkpoint.Path())):
+        def open(self, mode="r", *args, **kwargs):
+            super().touch()
+            return Full()
+
+    return lambda: monkeypatch.setattr(checkpoint, "Path", FullPath)
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    DirectCheckpointIO().save_checkpoint({"x": torch.ones(3)}, tmp_path / "new" / "a.ckpt")
+    assert torch.load(tmp_path / "new" / "a.ckpt")["x"].tolist() == [1, 1, 1]
+
+
+def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(tmp_path, full_disk):
+    trainer = build_trainer(tmp_path, Checkpoint(every_n_train_steps=8), enable_checkpointing=True)
+    trainer.strategy.checkpoint_io = DirectCheckpointIO()
+    module = TinyModule()
+    module.hook = lambda step: full_disk() if step == 16 else None
+    with pytest.raises(OSError, match=r"No space left on device: .*last\.ckpt\.partial") as caught:
+        trainer.fit(module, datamodule=TinyData())
+    assert caught.value.errno == errno.ENOSPC
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=False)["global_step"] == 8

@@ -43,9 +43,9 @@ def saved_updates(folder: Path) -> int:
 
 
 def start(tmp_path: Path, slow: float) -> subprocess.Popen:
-    conftest = str(Path(__file__).with_name("conftest.py"))
+    tiny = str(Path(__file__).with_name("tiny.py"))
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", RUN, conftest, str(tmp_path), str(slow)],
+        [sys.executable, "-W", "ignore", "-c", RUN, tiny, str(tmp_path), str(slow)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -78,7 +78,7 @@ def test_the_first_signal_finishes_the_batch_saves_and_says_how_to_resume(tmp_pa
 def test_a_run_whose_terminal_is_closed_is_saved(tmp_path):
     ours, its = pty.openpty()
     takes_terminal = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
-    conftest = str(Path(__file__).with_name("conftest.py"))
+    tiny = str(Path(__file__).with_name("tiny.py"))
     process = subprocess.Popen(
         [
             sys.executable,
@@ -86,7 +86,7 @@ def test_a_run_whose_terminal_is_closed_is_saved(tmp_path):
             "ignore",
             "-c",
             takes_terminal + RUN,
-            conftest,
+            tiny,
             str(tmp_path),
             "0.3",
         ],

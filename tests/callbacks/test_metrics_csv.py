@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from lightning_marlhf.callbacks.continue_logs import ContinueLogs
-from lightning_marlhf.callbacks.metrics_csv import CUT_FILE, HEADER, MetricsCSV
+from lightning_marlhf.callbacks.metrics_csv import HEADER, MetricsCSV
+from lightning_marlhf.run_folder import CUT_METRICS_FILE
+from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 
 
 def rows(folder: Path) -> list[tuple[int, str, float]]:
@@ -37,7 +39,7 @@ def test_resuming_cuts_back_to_the_step_and_keeps_what_it_cut(tmp_path):
     again.continue_from(8)
     again.log_metrics({"a": -12.0}, step=12)
     assert rows(tmp_path) == [(4, "a", 4.0), (8, "a", 8.0), (12, "a", -12.0)]
-    assert (tmp_path / CUT_FILE).read_text().startswith("12,a,12,")
+    assert (tmp_path / CUT_METRICS_FILE).read_text().startswith("12,a,12,")
 
 
 @pytest.mark.parametrize("torn", ["16,a,0.5", "16,a", "1", "16,a,0.5,1.2"])
@@ -59,19 +61,19 @@ def test_seconds_go_on_where_the_kept_rows_end(tmp_path):
     assert seconds(tmp_path)[1] == pytest.approx(100.0, abs=5)
 
 
-def test_a_run_that_is_resumed_has_each_step_once(tmp_path, tiny_module, tiny_data, make_trainer):
-    straight = make_trainer(tmp_path / "a", ContinueLogs(), logger=MetricsCSV(tmp_path / "a"))
-    straight.fit(tiny_module(), datamodule=tiny_data())
-    first = make_trainer(
+def test_a_run_that_is_resumed_has_each_step_once(tmp_path):
+    straight = build_trainer(tmp_path / "a", ContinueLogs(), logger=MetricsCSV(tmp_path / "a"))
+    straight.fit(TinyModule(), datamodule=TinyData())
+    first = build_trainer(
         tmp_path / "b", ContinueLogs(), logger=MetricsCSV(tmp_path / "b"), max_steps=8
     )
-    first.fit(tiny_module(), datamodule=tiny_data())
+    first.fit(TinyModule(), datamodule=TinyData())
     first.save_checkpoint(tmp_path / "at8.ckpt")
     MetricsCSV(tmp_path / "b").log_metrics(
         {"objective/scores": 99.0}, step=12
     )  # then it was killed
-    second = make_trainer(tmp_path / "b", ContinueLogs(), logger=MetricsCSV(tmp_path / "b"))
-    second.fit(tiny_module(), datamodule=tiny_data(), ckpt_path=tmp_path / "at8.ckpt")
+    second = build_trainer(tmp_path / "b", ContinueLogs(), logger=MetricsCSV(tmp_path / "b"))
+    second.fit(TinyModule(), datamodule=TinyData(), ckpt_path=tmp_path / "at8.ckpt")
     scores = [row for row in rows(tmp_path / "b") if row[1] == "objective/scores"]
     assert scores == [row for row in rows(tmp_path / "a") if row[1] == "objective/scores"]
     assert [step for step, _, _ in scores] == [4, 8, 12, 16, 20, 24]

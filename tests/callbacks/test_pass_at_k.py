@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_marlhf.callbacks.pass_at_k import PassAtKCallback
+from tests.callbacks.tiny import build_experience
 
 TESTS = json.dumps({"inputs": ["1", "2"], "outputs": ["1", "2"]})
 
@@ -36,9 +37,9 @@ class Board(TensorBoardLogger):
         return SimpleNamespace(add_text=lambda tag, text, step: self.texts.append((tag, text)))
 
 
-def programs(make_experience, *rows, first=0):
+def programs(*rows, first=0):
     """Make an experience of programs, each given by its problem, its share of tests, and its kind."""
-    made = make_experience(("ab",) * len(rows), first=first)
+    made = build_experience(("ab",) * len(rows), first=first)
     references = tuple(
         {"problem_id": problem, "difficulty": "interview", "input_output": TESTS}
         for problem, _, _ in rows
@@ -62,12 +63,12 @@ def run(callback, *experiences):
     return module.logged, texts
 
 
-def test_samples_of_a_problem_are_counted_together_over_batches(make_experience):
+def test_samples_of_a_problem_are_counted_together_over_batches():
     callback = PassAtKCallback(ks=(1, 2))
     logged, _ = run(
         callback,
-        programs(make_experience, (7, 1.0, "passed"), (7, 0.5, "wrong")),
-        programs(make_experience, (8, 0.0, "compile"), (8, 0.5, "wrong"), first=2),
+        programs((7, 1.0, "passed"), (7, 0.5, "wrong")),
+        programs((8, 0.0, "compile"), (8, 0.5, "wrong"), first=2),
     )
     assert logged["eval/pass_at_1"] == pytest.approx(0.25)
     assert logged["eval/pass_at_2"] == logged["eval/pass_at_2/interview"] == pytest.approx(0.5)
@@ -76,26 +77,26 @@ def test_samples_of_a_problem_are_counted_together_over_batches(make_experience)
     assert (logged["eval/num_problems"], logged["eval/num_samples"]) == (2, 4)
 
 
-def test_a_k_without_enough_samples_is_not_logged(make_experience):
-    logged, _ = run(PassAtKCallback(ks=(1, 5)), programs(make_experience, (7, 1.0, "passed")))
+def test_a_k_without_enough_samples_is_not_logged():
+    logged, _ = run(PassAtKCallback(ks=(1, 5)), programs((7, 1.0, "passed")))
     assert "eval/pass_at_1" in logged
     assert "eval/pass_at_5" not in logged
 
 
-def test_every_evaluation_counts_anew(make_experience):
+def test_every_evaluation_counts_anew():
     callback = PassAtKCallback(ks=(1,))
-    run(callback, programs(make_experience, (7, 0.0, "wrong")))
-    logged, _ = run(callback, programs(make_experience, (7, 1.0, "passed")))
+    run(callback, programs((7, 0.0, "wrong")))
+    logged, _ = run(callback, programs((7, 1.0, "passed")))
     assert logged["eval/pass_at_1"] == 1.0
 
 
-def test_one_failure_of_a_problem_is_shown_as_text_that_is_no_markup(make_experience):
-    made = programs(make_experience, (7, 0.5, "wrong"), (7, 0.0, "compile"), (8, 1.0, "passed"))
+def test_one_failure_of_a_problem_is_shown_as_text_that_is_no_markup():
+    made = programs((7, 0.5, "wrong"), (7, 0.0, "compile"), (8, 1.0, "passed"))
     hostile = replace(made.rollout, texts=("<b>x</b>\n# y", "ab", "ab"))
     _, texts = run(PassAtKCallback(ks=(1,)), replace(made, rollout=hostile))
     assert texts == [("failures", "problem 7: wrong, 1 of 2 tests\n\n    <b>x</b>\n    # y")]
 
 
-def test_responses_that_are_no_programs_log_nothing(make_experience):
-    logged, texts = run(PassAtKCallback(), make_experience())
+def test_responses_that_are_no_programs_log_nothing():
+    logged, texts = run(PassAtKCallback(), build_experience())
     assert (logged, texts) == ({}, [])

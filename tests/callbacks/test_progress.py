@@ -1,5 +1,6 @@
 import io
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,7 +8,8 @@ from rich.console import Console
 
 from lightning_marlhf.callbacks import banner, pace, progress
 from lightning_marlhf.callbacks.checkpoint import Checkpoint
-from lightning_marlhf.callbacks.pace import Pace, in_words
+from lightning_marlhf.callbacks.pace import Pace
+from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 
 
 @pytest.fixture
@@ -23,57 +25,51 @@ def screen(monkeypatch):
     return use
 
 
-def fit(make_trainer, tiny_module, tiny_data, tmp_path, *callbacks, **options):
-    trainer = make_trainer(tmp_path, *callbacks, **options)
-    trainer.fit(tiny_module(), datamodule=tiny_data())
+def fit(tmp_path, *callbacks, **options):
+    trainer = build_trainer(tmp_path, *callbacks, **options)
+    trainer.fit(TinyModule(), datamodule=TinyData())
     return trainer
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (None, "?"),
-        (0.44, "0.4 s"),
-        (59.6, "1 min 0 s"),
-        (160, "2 min 40 s"),
-        (3600, "1 h 0 min"),
-        (90061, "25 h 1 min"),
-    ],
-)
-def test_durations_are_said_in_two_units(seconds, words):
-    assert in_words(seconds) == words
-
-
-def test_the_time_left_counts_updates_of_this_session(monkeypatch):
-    now = 100.0
+def test_the_time_left_counts_neither_the_start_up_nor_the_first_batch(monkeypatch):
+    now = 0.0
     monkeypatch.setattr(pace.time, "monotonic", lambda: now)
     session = Pace(step=40, total=100)
-    now = 110.0
+    now = 100.0
+    session.begin_batch(40)
     assert session.eta_s(40) is None
-    assert session.eta_s(60) == pytest.approx(20.0)  # 20 updates in 10 s, 40 to go
-    assert Pace(step=0, total=None).eta_s(5) is None
+    now = 150.0
+    assert session.eta_s(50) == pytest.approx(250.0)  # 10 updates in 50 s, 50 to go
+    now = 155.0
+    session.begin_batch(50)
+    now = 165.0
+    assert session.eta_s(60) == pytest.approx(40.0)  # 10 updates in 10 s, 40 to go
+    now = 175.0
+    session.begin_batch(60)
+    assert session.eta_s(70) == pytest.approx(30.0)  # 20 updates in 20 s
+    assert session.seconds == 175.0
 
 
-def test_without_a_terminal_there_are_few_lines(
-    tmp_path, tiny_module, tiny_data, make_trainer, screen
-):
+def test_where_a_run_has_no_end_there_is_a_pace_and_no_time_left(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(pace.time, "monotonic", lambda: now)
+    session = Pace(step=0, total=None)
+    session.begin_batch(0)
+    now = 10.0
+    assert (session.seconds_per_update(5), session.eta_s(5)) == (2.0, None)
+
+
+def test_without_a_terminal_there_are_few_lines(tmp_path, screen):
     text = screen(terminal=False)
-    fit(
-        make_trainer,
-        tiny_module,
-        tiny_data,
-        tmp_path,
-        progress.UpdateProgress(),
-        enable_progress_bar=True,
-    )
+    fit(tmp_path, progress.UpdateProgress(), enable_progress_bar=True)
     (line,) = text.getvalue().splitlines()
     assert re.fullmatch(r"update 24/24  objective/scores 24  objective/kl 12  .+ so far", line)
 
 
-def test_lines_come_at_the_pace_asked_for(tmp_path, tiny_module, tiny_data, make_trainer, screen):
+def test_lines_come_at_the_pace_asked_for(tmp_path, screen):
     text = screen(terminal=False)
     bar = progress.UpdateProgress(line_every_s=0.0)
-    fit(make_trainer, tiny_module, tiny_data, tmp_path, bar, enable_progress_bar=True)
+    fit(tmp_path, bar, enable_progress_bar=True)
     lines = text.getvalue().splitlines()
     assert [line.split()[1] for line in lines] == [
         "4/24",
@@ -87,34 +83,17 @@ def test_lines_come_at_the_pace_asked_for(tmp_path, tiny_module, tiny_data, make
     assert "left" in lines[0]
 
 
-def test_on_a_terminal_a_bar_counts_updates(tmp_path, tiny_module, tiny_data, make_trainer, screen):
+def test_on_a_terminal_a_bar_counts_updates(tmp_path, screen):
     text = screen(terminal=True)
-    fit(
-        make_trainer,
-        tiny_module,
-        tiny_data,
-        tmp_path,
-        progress.UpdateProgress(),
-        enable_progress_bar=True,
-    )
+    fit(tmp_path, progress.UpdateProgress(), enable_progress_bar=True)
     assert "24/24" in text.getvalue()
     assert "objective/scores 24" in text.getvalue()
 
 
-def test_the_banner_says_what_will_happen_and_how_long_it_takes(
-    tmp_path, tiny_module, tiny_data, make_trainer, screen
-):
+def test_the_banner_says_what_will_happen_and_how_long_it_takes(tmp_path, screen):
     text = screen(terminal=False)
     saver = Checkpoint(every_n_train_steps=6, monitor="eval/gold")
-    fit(
-        make_trainer,
-        tiny_module,
-        tiny_data,
-        tmp_path,
-        banner.StartBanner(),
-        saver,
-        enable_checkpointing=True,
-    )
+    fit(tmp_path, banner.StartBanner(), saver, enable_checkpointing=True)
     shown = text.getvalue()
     for expected in (
         "12 rows",
@@ -125,8 +104,10 @@ def test_the_banner_says_what_will_happen_and_how_long_it_takes(
         assert expected in shown
     assert re.search(r"^updates +24 *$", shown, flags=re.MULTILINE)
     assert "resumed" not in shown
-    assert shown.count("first step:") == 1
-    assert "(4 updates); at this pace" in shown
+    first, then = shown.splitlines()[-2:]
+    assert re.fullmatch(r"first step: .+ s \(4 updates\)", first)
+    expected = r"then .+ s \(4 updates\) a step: at this pace .+ s to go, until .+; a checkpoint every .+ s"
+    assert re.fullmatch(expected, then)
 
 
 def test_memory_counts_each_weight_once_and_frozen_networks_too():
@@ -138,4 +119,34 @@ def test_memory_counts_each_weight_once_and_frozen_networks_too():
     }  # and 4 kB that do not learn
     assert banner.memory_estimate(module) == (
         "20 kB for weights, gradients and AdamW (0.001 M weights learn, 0.001 M are frozen); activations come on top"
+    )
+
+
+def test_memory_of_half_precision_has_fp32_moments_and_an_fp32_copy():
+    # 1,000 weights: 2 bytes each and their gradients, two moments and a copy of 4 bytes
+    module = torch.nn.Linear(999, 1, dtype=torch.bfloat16)
+    assert banner.memory_estimate(module).startswith("16 kB")
+
+
+def test_the_banner_names_the_models_and_scorers():
+    rm = SimpleNamespace(name="rm", model="runs/rm/export")
+    gold = SimpleNamespace(name="gold")
+    module = SimpleNamespace(
+        networks=lambda: {"policy": None, "critic": None},
+        starts_from="runs/sft/export",
+        critic_source="runs/critic/export",
+        reference_source="runs/sft/export",
+        scorer=rm,
+        auxiliary_scorers=(gold,),
+    )
+    named = banner.models(module)
+    assert named["policy"] == "runs/sft/export"
+    assert named["critic"] == "runs/critic/export"
+    assert "runs/rm/export" in named["scorer"]
+    assert "gold" in named["auxiliary scorers"]
+    assert "reference" not in named  # the policy before training
+    inline = SimpleNamespace(config={"model_type": "gemma"})
+    assert (
+        "gemma"
+        in banner.models(SimpleNamespace(**vars(module) | {"starts_from": inline}))["policy"]
     )

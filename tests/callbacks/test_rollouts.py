@@ -7,12 +7,15 @@ from lightning_marlhf.callbacks.completions import experience_to_completions, to
 from lightning_marlhf.callbacks.rollouts import RolloutWriter
 from lightning_marlhf.data.tokenizers import character_tokenizer
 from lightning_marlhf.records import Completion, TokenTrace, read_completions
+from tests.callbacks.tiny import TinyData, TinyModule, build_experience, build_trainer
 
 
-def test_an_experience_becomes_one_record_per_row(make_experience):
+def test_an_experience_becomes_one_record_per_row():
     tokenizer = character_tokenizer("abcd ")
     options = {"model": "runs/x", "seed": 7, "step": 40, "settings": {"temperature": 1.0}}
-    first, second = experience_to_completions(make_experience(), tokenizer, num_traces=1, **options)
+    first, second = experience_to_completions(
+        build_experience(), tokenizer, num_traces=1, **options
+    )
     assert (first.sample_id, first.prompt, first.response) == ("s0", "a prompt", "ab cd")
     assert (first.model, first.seed, first.step, first.settings) == (
         "runs/x",
@@ -36,8 +39,8 @@ def test_an_experience_becomes_one_record_per_row(make_experience):
     assert (trace.rewards, trace.advantages, trace.kl) == ([-0.1] * 6, [2.0] * 6, [0.5] * 6)
 
 
-def test_a_record_keeps_the_messages_that_the_template_wrote(make_experience):
-    experience = make_experience()
+def test_a_record_keeps_the_messages_that_the_template_wrote():
+    experience = build_experience()
     asked = [{"role": "user", "content": "why?"}]
     prompts = replace(experience.rollout.prompts, messages=(asked, None))
     experience = replace(experience, rollout=replace(experience.rollout, prompts=prompts))
@@ -68,28 +71,26 @@ def test_an_id_that_is_no_token_has_a_piece_and_a_name():
     ("every", "expected"), [(8, [4, 8, 16, 24]), (6, [4, 8, 12, 20, 24]), (100, [4]), (0, [])]
 )
 def test_rollouts_are_written_when_a_multiple_is_reached_and_at_the_first(
-    tmp_path, tiny_module, tiny_data, make_trainer, every, expected
+    tmp_path, every, expected
 ):
     writer = RolloutWriter(every_n_steps=every, num_rows=1)
-    make_trainer(tmp_path, writer).fit(tiny_module(), datamodule=tiny_data())
+    build_trainer(tmp_path, writer).fit(TinyModule(), datamodule=TinyData())
     files = (
         sorted((tmp_path / "completions").glob("*")) if (tmp_path / "completions").exists() else []
     )
     assert [path.name for path in files] == [f"rollouts-{step:06d}.jsonl" for step in expected]
     for step, path in zip(expected, files, strict=True):
         (row,) = read_completions(path)
-        assert row.step == step - 4  # the policy that answered had that many updates
+        assert row.step == step - 4  # the policy that sampled had that many updates
         assert row.seed == 7
         assert row.trace is not None
 
 
-def test_validation_and_test_keep_all_rows_and_the_first_traces(
-    tmp_path, tiny_module, tiny_data, make_trainer
-):
+def test_validation_and_test_keep_all_rows_and_the_first_traces(tmp_path):
     writer = RolloutWriter(every_n_steps=0, num_traces=3)
     options = {"limit_val_batches": 2, "val_check_interval": 3, "check_val_every_n_epoch": None}
-    trainer = make_trainer(tmp_path, writer, **options)
-    module, data = tiny_module(), tiny_data()
+    trainer = build_trainer(tmp_path, writer, **options)
+    module, data = TinyModule(), TinyData()
     trainer.fit(module, datamodule=data)
     trainer.test(module, datamodule=data, verbose=False)
     names = sorted(path.name for path in (tmp_path / "completions").iterdir())

@@ -1,12 +1,20 @@
 import json
+import subprocess
 
 import pytest
 
 from lightning_marlhf.callbacks.checkpoint import Checkpoint
 from lightning_marlhf.callbacks.export import ExportHF
 from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
-from lightning_marlhf.callbacks.run_directory import RunDirectory, RunExistsError
+from lightning_marlhf.callbacks.run_directory import (
+    RunDirectory,
+    RunExistsError,
+    describe_environment,
+    git_commit,
+    source_digest,
+)
 from lightning_marlhf.callbacks.tensorboard import TensorBoard
+from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 
 SAVING = {"enable_checkpointing": True}
 
@@ -15,11 +23,9 @@ def read(path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_a_finished_fit_leaves_summary_progress_and_environment(
-    tmp_path, tiny_module, tiny_data, make_trainer
-):
-    trainer = make_trainer(tmp_path, RunDirectory(), ExportHF())
-    trainer.fit(tiny_module(), datamodule=tiny_data())
+def test_a_finished_fit_leaves_summary_progress_and_environment(tmp_path):
+    trainer = build_trainer(tmp_path, RunDirectory(), ExportHF())
+    trainer.fit(TinyModule(), datamodule=TinyData())
     done, progress, environment = (
         read(tmp_path / f"{n}.json") for n in ("done", "progress", "environment")
     )
@@ -45,11 +51,9 @@ def test_a_finished_fit_leaves_summary_progress_and_environment(
     assert environment["hardware"]["cpu_cores"] >= 1
 
 
-def test_progress_is_written_while_the_run_goes_on(
-    tmp_path, tiny_module, tiny_data, make_trainer, monkeypatch
-):
+def test_progress_is_written_while_the_run_goes_on(tmp_path, monkeypatch):
     seen = []
-    module = tiny_module()
+    module = TinyModule()
     callback = RunDirectory()
 
     def look(step):
@@ -57,26 +61,24 @@ def test_progress_is_written_while_the_run_goes_on(
         callback._written_at = 0.0  # as if a second had passed
 
     module.hook = look
-    make_trainer(tmp_path, callback).fit(module, datamodule=tiny_data())
+    build_trainer(tmp_path, callback).fit(module, datamodule=TinyData())
     assert [row["step"] for row in seen] == [0, 4, 8, 12, 16, 20]
     assert seen[0]["eta_s"] is None
     assert all(row["eta_s"] is not None for row in seen[1:])
     assert {row["status"] for row in seen} == {"running"}
 
 
-def test_progress_is_not_written_twice_within_a_second(
-    tmp_path, tiny_module, tiny_data, make_trainer
-):
+def test_progress_is_not_written_twice_within_a_second(tmp_path):
     seen = []
-    module = tiny_module()
+    module = TinyModule()
     module.hook = lambda step: seen.append(read(tmp_path / "progress.json")["step"])
-    make_trainer(tmp_path, RunDirectory()).fit(module, datamodule=tiny_data())
+    build_trainer(tmp_path, RunDirectory()).fit(module, datamodule=TinyData())
     assert len(set(seen)) < 4  # 6 batches take less than 3 seconds
 
 
-def test_a_test_after_the_fit_is_part_of_the_run(tmp_path, tiny_module, tiny_data, make_trainer):
-    trainer = make_trainer(tmp_path, RunDirectory(test_follows=True))
-    module, data = tiny_module(), tiny_data()
+def test_a_test_after_the_fit_is_part_of_the_run(tmp_path):
+    trainer = build_trainer(tmp_path, RunDirectory(test_follows=True))
+    module, data = TinyModule(), TinyData()
     trainer.fit(module, datamodule=data)
     assert not (tmp_path / "done.json").exists()
     assert read(tmp_path / "progress.json")["status"] == "running"
@@ -86,48 +88,40 @@ def test_a_test_after_the_fit_is_part_of_the_run(tmp_path, tiny_module, tiny_dat
     assert (done["metrics"]["objective/scores"], done["metrics"]["eval/gold"]) == (24.0, 4.0)
 
 
-def test_a_test_alone_is_a_run_of_its_own(tmp_path, tiny_module, tiny_data, make_trainer):
-    make_trainer(tmp_path, RunDirectory()).test(
-        tiny_module(), datamodule=tiny_data(), verbose=False
-    )
+def test_a_test_alone_is_a_run_of_its_own(tmp_path):
+    build_trainer(tmp_path, RunDirectory()).test(TinyModule(), datamodule=TinyData(), verbose=False)
     done = read(tmp_path / "done.json")
     assert (done["command"], done["metrics"]) == ("test", {"eval/gold": 4.0})
     assert read(tmp_path / "progress.json")["status"] == "done"
 
 
-def test_a_later_test_adds_to_the_summary_of_the_fit(
-    tmp_path, tiny_module, tiny_data, make_trainer
-):
-    make_trainer(tmp_path, RunDirectory()).fit(tiny_module(), datamodule=tiny_data())
+def test_a_later_test_adds_to_the_summary_of_the_fit(tmp_path):
+    build_trainer(tmp_path, RunDirectory()).fit(TinyModule(), datamodule=TinyData())
     before = read(tmp_path / "done.json")
-    make_trainer(tmp_path, RunDirectory()).test(
-        tiny_module(), datamodule=tiny_data(), verbose=False
-    )
+    build_trainer(tmp_path, RunDirectory()).test(TinyModule(), datamodule=TinyData(), verbose=False)
     after = read(tmp_path / "done.json")
     assert after == {**before, "metrics": {**before["metrics"], "eval/gold": 4.0}}
 
 
 @pytest.mark.parametrize("left", ["done.json", "checkpoints/last.ckpt"])
-def test_a_new_run_over_another_is_refused(tmp_path, tiny_module, tiny_data, make_trainer, left):
+def test_a_new_run_over_another_is_refused(tmp_path, left):
     (tmp_path / left).parent.mkdir(exist_ok=True)
     (tmp_path / left).write_text("{}")
     with pytest.raises(
         RunExistsError, match=r"already holds a run .*--ckpt_path last.*--overwrite"
     ):
-        make_trainer(tmp_path, RunDirectory()).fit(tiny_module(), datamodule=tiny_data())
+        build_trainer(tmp_path, RunDirectory()).fit(TinyModule(), datamodule=TinyData())
     assert (tmp_path / left).read_text() == "{}"
     assert not (tmp_path / "progress.json").exists()
 
 
-def test_overwrite_removes_the_old_run_but_not_what_others_put_there(
-    tmp_path, tiny_module, tiny_data, make_trainer
-):
+def test_overwrite_removes_the_old_run_but_not_what_others_put_there(tmp_path):
     def fit(callback):
         loggers = [MetricsCSV(tmp_path), TensorBoard(tmp_path)]
-        trainer = make_trainer(
+        trainer = build_trainer(
             tmp_path, callback, Checkpoint(), logger=loggers, max_steps=8, **SAVING
         )
-        trainer.fit(tiny_module(), datamodule=tiny_data())
+        trainer.fit(TinyModule(), datamodule=TinyData())
 
     fit(RunDirectory())
     (tmp_path / "log.txt").write_text("theirs")
@@ -141,9 +135,7 @@ def test_overwrite_removes_the_old_run_but_not_what_others_put_there(
     assert read(tmp_path / "done.json")["step"] == 8
 
 
-def test_loggers_that_have_opened_their_files_begin_anew(
-    tmp_path, tiny_module, tiny_data, make_trainer
-):
+def test_loggers_that_have_opened_their_files_begin_anew(tmp_path):
     class Opened(MetricsCSV):
         restarts = 0
 
@@ -154,8 +146,8 @@ def test_loggers_that_have_opened_their_files_begin_anew(
     (tmp_path / "done.json").write_text("{}")
     logger = Opened(tmp_path)
     logger.log_metrics({"old": 1.0}, step=4)
-    make_trainer(tmp_path, RunDirectory(overwrite=True), logger=logger, max_steps=8).fit(
-        tiny_module(), datamodule=tiny_data()
+    build_trainer(tmp_path, RunDirectory(overwrite=True), logger=logger, max_steps=8).fit(
+        TinyModule(), datamodule=TinyData()
     )
     assert logger.restarts == 1
     assert (
@@ -165,32 +157,74 @@ def test_loggers_that_have_opened_their_files_begin_anew(
     )
 
 
-def test_resuming_is_no_new_run_and_its_seconds_add_up(
-    tmp_path, tiny_module, tiny_data, make_trainer
-):
-    first = make_trainer(tmp_path, RunDirectory(), Checkpoint(), max_steps=8, **SAVING)
-    first.fit(tiny_module(), datamodule=tiny_data())
+def test_resuming_is_no_new_run_and_its_seconds_add_up(tmp_path):
+    first = build_trainer(tmp_path, RunDirectory(), Checkpoint(), max_steps=8, **SAVING)
+    first.fit(TinyModule(), datamodule=TinyData())
     progress = read(tmp_path / "progress.json")
     (tmp_path / "progress.json").write_text(json.dumps({**progress, "seconds": 1000.0}))
-    module = tiny_module()
+    module = TinyModule()
     module.hook = lambda step: (
         (tmp_path / "done.json").exists() and pytest.fail("the run is not done")
     )
-    second = make_trainer(tmp_path, RunDirectory(resuming=True), Checkpoint(), **SAVING)
-    second.fit(module, datamodule=tiny_data(), ckpt_path="last")
+    second = build_trainer(tmp_path, RunDirectory(resuming=True), Checkpoint(), **SAVING)
+    second.fit(module, datamodule=TinyData(), ckpt_path="last")
     done = read(tmp_path / "done.json")
     assert done["step"] == 24
     assert 1000 < done["seconds"] < 1100
     assert len(read(tmp_path / "environment.json")["earlier"]) == 1
 
 
-def test_a_run_that_fails_says_so(tmp_path, tiny_module, tiny_data, make_trainer):
+def test_a_run_that_fails_says_so(tmp_path):
     def fail(step):
         raise OSError("the disk is full")
 
-    module = tiny_module()
+    module = TinyModule()
     module.hook = fail
     with pytest.raises(OSError, match="disk"):
-        make_trainer(tmp_path, RunDirectory()).fit(module, datamodule=tiny_data())
+        build_trainer(tmp_path, RunDirectory()).fit(module, datamodule=TinyData())
     assert read(tmp_path / "progress.json")["status"] == "failed"
     assert not (tmp_path / "done.json").exists()
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
+    command = ["git", *identity, *arguments]
+    return subprocess.run(
+        command, cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_the_commit_is_read_from_loose_and_packed_references_and_worktrees(tmp_path):
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    git(repository, "init")
+    assert git_commit(repository) is None  # before the first commit
+    git(repository, "commit", "--allow-empty", "-m", "one")
+    commit = git(repository, "rev-parse", "HEAD")
+    assert git_commit(repository) == commit
+    git(repository, "pack-refs", "--all")
+    assert git_commit(repository) == commit
+    git(repository, "worktree", "add", str(tmp_path / "tree"), "-b", "other")
+    assert git_commit(tmp_path / "tree") == commit
+    git(repository, "checkout", "--detach")
+    assert git_commit(repository) == commit
+
+
+def test_outside_a_repository_there_is_no_commit(tmp_path):
+    assert git_commit(tmp_path) is None
+
+
+def test_a_changed_source_has_another_digest(tmp_path):
+    (tmp_path / "a.py").write_text("x = 1\n")
+    before = source_digest(tmp_path)
+    assert source_digest(tmp_path) == before
+    (tmp_path / "a.py").write_text("x = 2\n")
+    assert source_digest(tmp_path) != before
+
+
+def test_the_environment_names_command_versions_and_hardware(monkeypatch):
+    monkeypatch.setattr("sys.orig_argv", ["python", "-m", "lightning_marlhf", "a b"])
+    environment = describe_environment()
+    assert environment["command"] == "python -m lightning_marlhf 'a b'"
+    assert {"torch", "lightning", "transformers"} <= set(environment["versions"])
+    assert environment["hardware"]["memory_gb"] > 0

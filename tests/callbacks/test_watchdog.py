@@ -4,30 +4,29 @@ import pytest
 
 from lightning_marlhf.callbacks import watchdog
 from lightning_marlhf.callbacks.watchdog import Watchdog
+from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 
 STEP = 8  # at which it hangs
 
 
-def hang(tiny_module, until):
+def hang(until):
     """Make a module that hangs in its second batch until an event."""
 
     def wait_for_nothing(step):
         if step == STEP:
             until.wait(10)
 
-    module = tiny_module()
+    module = TinyModule()
     module.hook = wait_for_nothing
     module.phase = "generation"
     return module
 
 
-def test_a_batch_that_does_not_end_is_reported_with_rank_update_phase_and_stacks(
-    tmp_path, tiny_module, tiny_data, make_trainer, capfd
-):
+def test_a_batch_that_does_not_end_is_reported_with_rank_update_phase_and_stacks(tmp_path, capfd):
     done = threading.Event()
     threading.Timer(1.0, done.set).start()
-    trainer = make_trainer(tmp_path, Watchdog(timeout_s=0.4))
-    trainer.fit(hang(tiny_module, done), datamodule=tiny_data())
+    trainer = build_trainer(tmp_path, Watchdog(timeout_s=0.4))
+    trainer.fit(hang(done), datamodule=TinyData())
     said = capfd.readouterr().err
     assert "watchdog: rank 0 of 1: no batch has ended for 0.4 s; 8 updates done" in said
     assert "now in: generation" in said
@@ -37,9 +36,7 @@ def test_a_batch_that_does_not_end_is_reported_with_rank_update_phase_and_stacks
     assert "watchdog" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_it_can_end_the_process_so_that_the_launcher_starts_it_again(
-    tmp_path, tiny_module, tiny_data, make_trainer, monkeypatch
-):
+def test_it_can_end_the_process_so_that_the_launcher_starts_it_again(tmp_path, monkeypatch):
     done, statuses = threading.Event(), []
 
     def end(status):
@@ -47,18 +44,18 @@ def test_it_can_end_the_process_so_that_the_launcher_starts_it_again(
         done.set()
 
     monkeypatch.setattr(watchdog.os, "_exit", end)
-    trainer = make_trainer(tmp_path, Watchdog(timeout_s=0.5, action="exit"))
-    trainer.fit(hang(tiny_module, done), datamodule=tiny_data())
+    trainer = build_trainer(tmp_path, Watchdog(timeout_s=0.5, action="exit"))
+    trainer.fit(hang(done), datamodule=TinyData())
     assert statuses == [75]
 
 
-def test_it_is_silent_while_batches_end(tmp_path, tiny_module, tiny_data, make_trainer, capfd):
-    make_trainer(tmp_path, Watchdog(timeout_s=30)).fit(tiny_module(), datamodule=tiny_data())
+def test_it_is_silent_while_batches_end(tmp_path, capfd):
+    build_trainer(tmp_path, Watchdog(timeout_s=30)).fit(TinyModule(), datamodule=TinyData())
     assert "watchdog" not in capfd.readouterr().err
 
 
-def test_collectives_give_up_after_it_has_spoken(make_trainer, tmp_path):
-    trainer = make_trainer(tmp_path, strategy="ddp", devices=1)
+def test_collectives_give_up_after_it_has_spoken(tmp_path):
+    trainer = build_trainer(tmp_path, strategy="ddp", devices=1)
     Watchdog(timeout_s=100).bound_collectives(trainer)
     assert trainer.strategy._timeout.total_seconds() == 160
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lightning_marlhf.callbacks.rollouts import gather_rows
+from lightning_marlhf.callbacks.completions import gather_rows
 from lightning_marlhf.callbacks.win_rate import WinRateCallback
 from lightning_marlhf.records import (
     Completion,
@@ -15,12 +15,13 @@ from lightning_marlhf.records import (
     read_verdicts,
     write_jsonl,
 )
+from tests.callbacks.tiny import TinyData, TinyModule, build_experience, build_trainer
 
 QUIET = {"limit_val_batches": 1.0, "val_check_interval": 1}
 
 
 class Longer:
-    """Prefers the longer answer; looks at each text alone."""
+    """Prefers the longer response; looks at each text alone."""
 
     name = "longer"
     prompt_version = ""
@@ -70,7 +71,7 @@ def winner(difference):
     return "a" if difference > 0 else "b" if difference < 0 else "tie"
 
 
-def answers(*responses):
+def completions(*responses):
     return [
         Completion(f"s{n}", f"prompt {n}", text, "m", 1, 0, len(text), True)
         for n, text in enumerate(responses)
@@ -78,25 +79,25 @@ def answers(*responses):
 
 
 @pytest.fixture
-def run(tiny_module, tiny_data, make_trainer, make_experience, tmp_path):
-    """Train the tiny module, whose answer to prompt n is ``answer(step, n)``: run(callback, answer)."""
+def run(tmp_path):
+    """Train the tiny module, whose response to prompt n is ``response(step, n)``: run(callback, response)."""
 
     def train(
         callback,
-        answer=lambda step, n: "ab",
+        response=lambda step, n: "ab",
         *,
         steps=8,
         ckpt_path=None,
         loggers=False,
         end=lambda t: None,
     ):
-        class Module(tiny_module):
+        class Module(TinyModule):
             sampling = None
 
             def validation_step(self, batch, batch_idx):
                 numbers = (2 * batch_idx, 2 * batch_idx + 1)
-                texts = tuple(answer(self.global_step, n) for n in numbers)
-                made = make_experience(texts, first=numbers[0])
+                texts = tuple(response(self.global_step, n) for n in numbers)
+                made = build_experience(texts, first=numbers[0])
                 prompts = replace(made.rollout.prompts, texts=tuple(f"prompt {n}" for n in numbers))
                 return {"experience": replace(made, rollout=replace(made.rollout, prompts=prompts))}
 
@@ -107,15 +108,15 @@ def run(tiny_module, tiny_data, make_trainer, make_experience, tmp_path):
                         logged.setdefault(self.global_step, {})[name] = value
 
         logged = {}
-        trainer = make_trainer(tmp_path, callback, max_steps=steps, logger=loggers, **QUIET)
-        trainer.fit(Module(), datamodule=tiny_data(), ckpt_path=ckpt_path)
+        trainer = build_trainer(tmp_path, callback, max_steps=steps, logger=loggers, **QUIET)
+        trainer.fit(Module(), datamodule=TinyData(), ckpt_path=ckpt_path)
         end(trainer)
         return logged
 
     return train
 
 
-def test_answers_are_compared_with_those_before_the_first_update(run, tmp_path):
+def test_responses_are_compared_with_those_before_the_first_update(run, tmp_path):
     judge = Longer()
     logged = run(WinRateCallback(judge=judge), lambda step, n: "abc" if step and n else "ab")
     baseline = read_completions(tmp_path / "completions/baseline.jsonl")
@@ -145,7 +146,7 @@ def test_with_the_sides_changed_the_win_rate_is_the_rest(run, tmp_path):
     texts = {"theirs": ["a", "abc", "ab", "abcd"], "ours": ["ab", "ab", "ab", "a"]}
     rates = []
     for baseline, policy in (("theirs", "ours"), ("ours", "theirs")):
-        write_jsonl(tmp_path / "b.jsonl", answers(*texts[baseline]))
+        write_jsonl(tmp_path / "b.jsonl", completions(*texts[baseline]))
         callback = WinRateCallback(judge=Longer(), baseline=str(tmp_path / "b.jsonl"))
         rates.append(run(callback, lambda _, n, policy=policy: texts[policy][n], steps=4)[4])
     assert rates[0]["eval/win_rate"] == pytest.approx(1.5 / 4)
@@ -202,7 +203,7 @@ def test_a_run_that_has_learnt_already_cannot_make_a_baseline(run, tmp_path):
 
 
 def test_a_baseline_of_other_prompts_is_told(run, tmp_path):
-    write_jsonl(tmp_path / "b.jsonl", [replace(answers("a")[0], prompt="another")])
+    write_jsonl(tmp_path / "b.jsonl", [replace(completions("a")[0], prompt="another")])
     callback = WinRateCallback(judge=Longer(), baseline=str(tmp_path / "b.jsonl"))
     with pytest.warns(UserWarning, match="no validation prompt is in the baseline"):
         assert run(callback, steps=4) == {}
@@ -223,7 +224,7 @@ def test_examples_are_text_that_is_no_markup(run, tmp_path):
 
 
 def test_rows_of_several_ranks_come_in_the_order_of_the_data_each_once(monkeypatch):
-    first, second, third, fourth = answers("a", "b", "c", "d")
+    first, second, third, fourth = completions("a", "b", "c", "d")
 
     def gather(parts, _):  # three ranks, of which the last begins anew to have as many
         parts[:] = [[first, fourth], [second, first], [third, second]]

@@ -43,6 +43,16 @@ def test_help_lists_every_command(capsys):
     assert all(f"\n  {name} " in text for name in __main__.COMMANDS)
 
 
+def test_the_console_script_names_itself_and_finds_classes_of_the_working_directory(
+    monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/marlhf", "--help"])
+    monkeypatch.setattr(sys, "path", ["/usr/bin"])
+    assert __main__.main() == 0
+    assert capsys.readouterr().out.startswith("usage: marlhf COMMAND")
+    assert sys.path[0] == "."
+
+
 def test_no_command_shows_the_help_and_fails(capsys):
     assert __main__.main([]) == 2
     assert "commands:" in capsys.readouterr().out

@@ -1,7 +1,7 @@
 import json
-import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -10,6 +10,9 @@ from lightning_marlhf.commands import errors
 from lightning_marlhf.commands import run as cli
 
 ROOT = Path(__file__).parents[2]
+CPU = "--trainer.accelerator=cpu"
+JUDGE = "--win_rate.judge=toy_run.ToyJudge"
+MONITOR = "--trainer.callbacks+=LearningRateMonitor"
 
 
 def run(*arguments) -> int:
@@ -56,103 +59,86 @@ def test_a_baseline_that_is_missing_is_told_before_the_run_begins(toy_yaml, tmp_
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "key", "said"),
     [
+        # unknown settings, and the nearest right one
+        ("--trainer.maxsteps=3", "trainer.maxsteps", "'max_steps'?"),
+        ("--traner.max_steps=3", "traner", "'trainer'?"),
+        ("--max_steps=3", "max_steps", "'trainer.max_steps'?"),
+        ("--model.sorce=x", "model.init_args.sorce", "'source'?"),
+        ("--model.updates.clip=3", "model.init_args.updates.clip", "'clip_range'?"),
+        ("--model.lr=3", "model.init_args.lr", "'model.init_args.updates.lr'?"),
+        ("--model.condition.m=3", "model.init_args.condition.init_args.m", "it has: n"),
+        ("--checkpoint.evry_n_train_steps=3", "checkpoint.evry_n_train_steps", "'every_n_train"),
+        ("--kl_guard.limt=3", "kl_guard.limt", "'limit'?"),
+        (f"{JUDGE} --win_rate.judge.margn=1", "win_rate.judge.init_args.margn", "'margin'?"),
+        (f"{MONITOR} --trainer.callbacks.x=1", "trainer.callbacks.init_args.x", "log_momentum"),
+        ("bogus", "'bogus' is not an option", ""),
+        ("--trainer.max_steps", "trainer.max_steps", ""),
+        # classes
+        ("--win_rate.judge.class_path=toy_run.Judgee", "win_rate.judge.class_path", "no class"),
         (
-            ["--trainer.maxsteps=3"],
-            "trainer.maxsteps: Trainer has no 'maxsteps', did you mean 'max_steps'?",
+            "--model.condition=toy_run.Fixd",
+            "model.init_args.condition.class_path",
+            "'toy_run.Fixed'?",
         ),
+        ("--model.condition=Fixd", "model.init_args.condition.class_path", "'Fixed'?"),
+        ("--model.condition=nowhere.Fixed", "model.init_args.condition.class_path", "'Fixed'?"),
+        ("--model.condition=toy_run.ToyData", "model.init_args.condition.class_path", "Condition"),
+        ("--model=toy_run.ToyData", "model.class_path", "toy_run.ToyData is no LightningModule"),
+        ("--data.class_path=toy_run.ToyDate", "data.class_path", "'toy_run.ToyData'?"),
+        ("--trainer.logger=WandbLoger", "trainer.logger.class_path", "'WandbLogger'?"),
+        ("--model.help=Toyy", "model.class_path", "'Toy'?"),
+        # values of another type
+        ("--model.updates.lr=fast", "model.init_args.updates.lr", "expected float, got 'fast'"),
+        ("--model.updates.shape=cosin", "model.init_args.updates.shape", "'cosine'?"),
+        ("--model.updates=lr", "model.init_args.updates", "got 'lr'"),
+        ("--model.condition.n=x", "model.init_args.condition.init_args.n", "int or null, got 'x'"),
+        ("--trainer.max_steps=x", "trainer.max_steps", "expected int, got 'x'"),
+        ("--trainer.precision=bf16-mixd", "trainer.precision", "'bf16-mixed'?"),
+        # numbers outside their ranges
+        ("--model.updates.lr=.nan", "model.init_args.updates.lr", "a finite number, got nan"),
+        ("--model.updates.lr=inf", "model.init_args.updates.lr", "got 'inf'"),
+        ("--kl_guard.limit=-1", "kl_guard.limit", "expected more than 0, got -1"),
+        ("--win_rate.num_prompts=0", "win_rate.num_prompts", "expected at least 1, got 0"),
         (
-            ["--traner.max_steps=3"],
-            "traner: the configuration has no 'traner', did you mean 'trainer'?",
+            "--checkpoint.every_n_train_steps=0",
+            "checkpoint.every_n_train_steps",
+            "at least 1, got 0",
         ),
-        (["--model.sorce=x"], "model.init_args.sorce: Toy has no 'sorce', did you mean 'source'?"),
+        ("--seed_everything=-5", "seed_everything", "at least 0 and at most 4,294,967,295"),
+        ("--trainer.gradient_clip_val=.nan", "trainer.gradient_clip_val", "a finite number"),
+        ("--trainer.num_nodes=0", "trainer.num_nodes", "expected at least 1, got 0"),
+        ("--trainer.max_steps=-2", "trainer.max_steps", "expected at least -1, got -2"),
+        (f"{CPU} --trainer.devices=9999", "trainer.devices", "expected 1 to "),
+        (f"{CPU} --trainer.devices=0", "trainer.devices", "expected 1 to "),
+        (f"{CPU} --trainer.devices=abc", "trainer.devices", "expected 1 to "),
+        # what cannot work together
+        ("--trainer.default_root_dir=null", "trainer.default_root_dir is missing", ""),
+        ("--data.init_args.seed=5", "data.init_args.seed", "seed_everything (1)"),
+        ("--trainer.precision=bf16-true", "trainer.precision", "model.init_args.dtype"),
+        ("--trainer.precision=16", "trainer.precision", "32-true or bf16-mixed, got 16"),
         (
-            ["--model.updates.clip=3"],
-            "model.init_args.updates.clip: Updates has no 'clip', did you mean 'clip_range'?",
+            "--trainer.gradient_clip_val=1",
+            "trainer.gradient_clip_val",
+            "optimization.max_grad_norm",
         ),
-        (
-            ["--model.lr=3"],
-            "model.init_args.lr: Toy has no 'lr', did you mean 'model.init_args.updates.lr'?",
-        ),
-        (
-            ["--model.condition.m=3"],
-            "model.init_args.condition.init_args.m: Fixed has no 'm'; it has: n",
-        ),
-        (
-            ["--checkpoint.evry_n_train_steps=3"],
-            "Checkpoint has no 'evry_n_train_steps', did you mean",
-        ),
-        (["--kl_guard.limt=3"], "kl_guard.limt: KLGuard has no 'limt', did you mean 'limit'?"),
-        (
-            ["--win_rate.judge.class_path=toy_run.Judgee"],
-            "win_rate.judge.class_path: no class 'toy_run.Judgee'",
-        ),
-        (
-            ["--win_rate.judge=toy_run.ToyJudge", "--win_rate.judge.margn=1"],
-            "win_rate.judge.init_args.margn: ToyJudge has no 'margn', did you mean 'margin'?",
-        ),
-        (
-            ["--model.condition=toy_run.Fixd"],
-            "no class 'toy_run.Fixd', did you mean 'toy_run.Fixed'?",
-        ),
-        (["--model.condition=toy_run.ToyData"], "toy_run.ToyData is no Condition"),
-        (["--model.updates.lr=fast"], "model.init_args.updates.lr: expected float, got 'fast'"),
-        (
-            ["--model.updates.shape=cosin"],
-            "expected 'constant' or 'cosine', got 'cosin', did you mean 'cosine'?",
-        ),
-        (
-            ["--model.condition.n=x"],
-            "model.init_args.condition.init_args.n: expected int or null, got 'x'",
-        ),
-        (["--trainer.max_steps=x"], "trainer.max_steps: expected int, got 'x'"),
-        (["--trainer.default_root_dir=null"], "trainer.default_root_dir is missing"),
-        (
-            ["--data.init_args.seed=5"],
-            "data.init_args.seed: 5 differs from seed_everything (1), which sets it",
-        ),
-        (
-            ["--model.updates.lr=.nan"],
-            "model.init_args.updates.lr: expected a finite number, got nan",
-        ),
-        (
-            ["--model.updates.lr=inf"],
-            "model.init_args.updates.lr: expected a finite number, got inf",
-        ),
-        (["--kl_guard.limit=-1"], "kl_guard.limit: expected more than 0, got -1"),
-        (["--checkpoint.every_n_train_steps=0"], "every_n_train_steps: expected at least 1, got 0"),
-        (
-            ["--seed_everything=-5"],
-            "seed_everything: expected at least 0 and at most 4,294,967,295",
-        ),
-        (
-            ["--trainer.gradient_clip_val=.nan"],
-            "trainer.gradient_clip_val: expected a finite number",
-        ),
-        (["--trainer.num_nodes=0"], "trainer.num_nodes: expected at least 1, got 0"),
-        (["--trainer.max_steps=-2"], "trainer.max_steps: expected at least -1, got -2"),
-        (
-            ["--trainer.precision=bf16-true"],
-            "trainer.precision: expected 32-true or bf16-mixed, got bf16-true (model.init_args.dtype",
-        ),
-        (["--trainer.precision=16"], "expected 32-true or bf16-mixed, got 16"),
-        (
-            ["--trainer.accelerator=cpu", "--trainer.devices=9999"],
-            "trainer.devices: expected 1 to ",
-        ),
-        (["--trainer.accelerator=cpu", "--trainer.devices=0"], "trainer.devices: expected 1 to "),
-        (["--trainer.accelerator=cpu", "--trainer.devices=abc"], "trainer.devices: expected 1 to "),
-        (["--data.class_path=toy_run.ToyDate"], "did you mean 'toy_run.ToyData'?"),
-        (["bogus"], "'bogus' is not an option"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it_and_the_right_one(
-    toy_yaml, tmp_path, capsys, arguments, said
+    toy_yaml, tmp_path, capsys, arguments, key, said
 ):
-    assert run("--config", toy_yaml, *arguments) == 2
-    assert said in error_of(capsys)
+    assert run("--config", toy_yaml, *arguments.split()) == 2
+    error = error_of(capsys)
+    assert error.startswith(key)
+    assert said in error
     assert not (tmp_path / "run").exists()
+
+
+def test_data_of_another_stage_is_refused(capsys):
+    config = ROOT / "experiments/tiny/tldr/ma_ppo_fixed5.yaml"
+    assert run("--config", config, "--data.stage=sft") == 2
+    assert error_of(capsys).startswith("data.init_args.stage: expected ppo")
 
 
 def test_a_mistake_in_a_file_is_said_with_the_file(toy_yaml, tmp_path, capsys):
@@ -160,6 +146,34 @@ def test_a_mistake_in_a_file_is_said_with_the_file(toy_yaml, tmp_path, capsys):
     overlay.write_text("model: {init_args: {sorce: x}}\n")
     assert run("--config", toy_yaml, "--config", overlay) == 2
     assert error_of(capsys).startswith(f"{overlay}: model.init_args.sorce: Toy has no 'sorce'")
+
+
+@pytest.mark.parametrize("text", ["1: 2", "null: 2", "trainer: {1: 2}", "a b: 1"])
+def test_a_key_that_is_no_text_is_refused(toy_yaml, tmp_path, capsys, text):
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(text)
+    assert run("--config", toy_yaml, "--config", overlay) == 2
+    assert error_of(capsys).startswith(f"{overlay}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("trainer: null", "trainer"),
+        ("checkpoint: 3", "checkpoint"),
+        ("model: null", "model"),
+        ("model: {init_args: [1]}", "model"),
+        ("model: nofile.yaml", "model"),
+        ("data: 5", "data"),
+        ("model: {class_path: null}", "model"),
+        ("model: {init_args: {updates: null}}", "model.init_args.updates"),
+    ],
+)
+def test_a_section_that_holds_no_settings_is_refused(toy_yaml, tmp_path, capsys, text, key):
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(text)
+    assert run("--config", toy_yaml, "--config", overlay) == 2
+    assert error_of(capsys).startswith(f"{overlay}: {key}")
 
 
 def test_settings_beside_class_path_are_pointed_under_init_args(toy_yaml, capsys):
@@ -173,7 +187,14 @@ def test_settings_beside_class_path_are_pointed_under_init_args(toy_yaml, capsys
 def test_a_missing_setting_is_named_before_anything_is_built(toy_yaml, capsys):
     toy_yaml.write_text(toy_yaml.read_text().replace("source: somewhere", "mistake: init"))
     assert run("--config", toy_yaml) == 2
-    assert error_of(capsys) == "model.init_args.source is missing: Toy needs it"
+    assert error_of(capsys).startswith("model.init_args.source is missing")
+
+
+def test_a_class_alone_says_all_that_it_needs(capsys):
+    assert run("--model", "MAPPO") == 2
+    error = error_of(capsys)
+    for name in ("policy", "scorer", "termination", "sampling.max_new_tokens"):
+        assert f"model.init_args.{name}" in error
 
 
 def test_no_config_at_all_says_what_to_do(capsys):
@@ -272,18 +293,128 @@ def test_a_tested_checkpoint_counts_the_updates_it_has_seen(toy_yaml):
     assert tested.trainer.global_step == 4
 
 
-def test_a_class_of_ours_is_found_by_its_bare_name_and_takes_over_the_settings(tmp_path):
-    """The names are imported only when they are looked up; so is no other data set."""
-    code = (
-        "import sys; from lightning_marlhf.commands.run import RunCLI; "
-        "found = RunCLI('fit', sys.argv[1:], build=False).config.data; "
-        "print(found.class_path, found.init_args.split_by, 'lightning_marlhf.data.published' in sys.modules)"
+# --- what every LightningCLI program knows
+
+
+def resolved(*arguments):
+    return cli.RunCLI("fit", list(map(str, arguments)), build=False).config
+
+
+def printed(capsys, *arguments):
+    with pytest.raises(SystemExit) as end:
+        run(*arguments)
+    assert end.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_another_class_is_found_by_its_bare_name_and_takes_over_the_settings_it_has():
+    data = resolved(
+        "--config", ROOT / "experiments/tldr/gemma-2b/sft.yaml", "--data", "WebGPT"
+    ).data
+    assert data.class_path == "lightning_marlhf.data.WebGPT"
+    assert (data.init_args.split_by, data.init_args.batch_size) == ("row", 512)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "there"),
+    [
+        (["--model.help", "SFT"], "--model.optimization.lr"),
+        (["--model.help", "lightning_marlhf.modules.MAPPO"], "float at least 0 and at most 1"),
+        (["--data.help", "Preferences"], "--data.chosen_column"),
+        (["--model.help"], "SFT"),
+        (["--trainer.callbacks.help"], "LearningRateMonitor"),
+        (["--trainer.callbacks.help", "LearningRateMonitor"], "logging_interval"),
+        (["--trainer.logger.help=WandbLogger"], "--trainer.logger.project"),
+        (["--trainer.help"], "--trainer.max_steps"),
+        (["--help"], "--checkpoint.every_n_train_steps"),
+    ],
+)
+def test_help_shows_the_settings_of_a_class(capsys, arguments, there):
+    assert there in printed(capsys, *arguments)
+
+
+def test_loggers_and_callbacks_are_added_by_their_names(toy_yaml):
+    logger = ["--trainer.logger", "WandbLogger", "--trainer.logger.project", "x"]
+    callback = [MONITOR, "--trainer.callbacks.logging_interval=step"]
+    trainer = resolved("--config", toy_yaml, *logger, *callback).trainer
+    assert trainer.logger.init_args.project == "x"
+    assert [each.init_args.logging_interval for each in trainer.callbacks] == ["step"]
+
+
+def test_environment_variables_are_settings_below_those_of_files_and_options(toy_yaml, monkeypatch):
+    monkeypatch.setenv("PL_CONFIG", str(toy_yaml))
+    monkeypatch.setenv("PL_TRAINER__MAX_EPOCHS", "3")
+    assert resolved().trainer.max_epochs == 3
+    assert resolved("--trainer.max_epochs=4").trainer.max_epochs == 4
+
+
+def test_a_section_may_stand_in_a_file_of_its_own(toy_yaml, tmp_path):
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part/model.yaml").write_text(
+        "class_path: toy_run.Toy\ninit_args: {source: there}\n"
     )
-    config = str(ROOT / "experiments/tldr/gemma-2b/sft.yaml")
-    done = subprocess.run(
-        [sys.executable, "-c", code, "--config", config, "--data", "WebGPT"],
-        capture_output=True,
-        text=True,
-        check=True,
+    (tmp_path / "part/all.yaml").write_text("model: model.yaml\n")
+    model = resolved("--config", toy_yaml, "--config", tmp_path / "part/all.yaml").model
+    assert (model.init_args.source, model.init_args.condition.init_args.n) == ("there", 3)
+
+
+def test_a_file_adds_to_a_list_and_sets_a_nested_null(toy_yaml, tmp_path):
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(
+        "trainer: {callbacks+: {class_path: LearningRateMonitor}}\n"
+        "model: {init_args: {condition: {init_args: {n: null}}}}\n"
     )
-    assert done.stdout.split()[-3:] == ["lightning_marlhf.data.WebGPT", "row", "False"]
+    both = resolved("--config", toy_yaml, "--config", overlay, "--config", overlay)
+    assert len(both.trainer.callbacks) == 2
+    assert both.model.init_args.condition.init_args.n is None
+
+
+def test_a_key_that_a_file_has_twice_is_refused(toy_yaml, tmp_path, capsys):
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("trainer: {max_steps: 1, max_steps: 2}\n")
+    assert run("--config", toy_yaml, "--config", overlay) == 2
+    assert error_of(capsys).startswith(f"{overlay}:1:")
+
+
+# --- loggers
+
+
+def test_a_logger_of_the_yaml_is_added_to_metrics_csv_and_tensorboard(toy_yaml, tmp_path):
+    logger = ["--trainer.logger=CSVLogger", f"--trainer.logger.save_dir={tmp_path}/more"]
+    trainer = cli.RunCLI("fit", ["--config", str(toy_yaml), *logger]).trainer
+    assert [type(each).__name__ for each in trainer.loggers] == [
+        "MetricsCSV",
+        "TensorBoard",
+        "CSVLogger",
+    ]
+    assert cli.all_loggers(False, tmp_path) == []
+
+
+def test_weights_and_biases_logs_offline(toy_yaml, tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    logger = ["--trainer.logger=WandbLogger", f"--trainer.logger.save_dir={tmp_path}/wandb"]
+    assert run("--config", toy_yaml, *logger, "--trainer.logger.project=toy") == 0
+    assert list((tmp_path / "wandb").rglob("*.wandb"))
+    assert (tmp_path / "run/metrics.csv").exists()
+
+
+def test_trackio_takes_the_config_and_the_metrics_of_a_run(toy_yaml, monkeypatch):
+    """With a stand-in for the package, which is not among those of the tests."""
+    calls = []
+    tracked = SimpleNamespace(
+        log=lambda metrics, step: calls.append((metrics, step)),
+        finish=lambda: calls.append("finished"),
+    )
+
+    def init(project, *, config, **_):
+        calls.append((project, config))
+        return tracked
+
+    monkeypatch.setitem(sys.modules, "trackio", SimpleNamespace(init=init))
+    arguments = ["--trainer.logger=TrackioLogger", "--trainer.logger.project=toy"]
+    logger = cli.RunCLI("fit", ["--config", str(toy_yaml), *arguments]).trainer.loggers[-1]
+    logger.log_hyperparams({"lr": 1e-5})
+    logger.log_metrics({"loss": 0.5}, step=3)
+    logger.finalize("success")
+    assert calls == [("toy", {"lr": 1e-5}), ({"loss": 0.5}, 3), "finished"]

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from lightning_marlhf.commands import run as cli
-from lightning_marlhf.commands.slurm import tasks_without_srun
+from lightning_marlhf.commands.run_checks import tasks_without_srun
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGHUP, 75)]
 

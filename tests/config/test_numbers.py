@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lightning_marlhf.commands import run as cli
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config.yaml_files import ConfigError
 
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "experiments/tiny/tldr/ma_ppo_fixed5.yaml"

@@ -132,7 +132,7 @@ def test_a_row_that_is_no_dialogue_for_the_template_is_dropped_and_counted(
     rows = [asking(USER), asking(USER, ("assistant", "a"), USER), ODD[why]] * 2
     data = make(rows, stage, chat_template=True, tokenizer=choosy_tokenizer)
     assert len(data.examples("train")) == 4
-    (line,) = data.tally("train").lines()
+    (line,) = data.row_counts("train").lines()
     assert re.match(rf"2 of 6 rows dropped: .*{why}.* \(rows 3, 6\)", line)
 
 
@@ -184,7 +184,7 @@ def test_transcripts_hold_their_prompt(make):
 def test_a_text_row_without_a_prompt_of_its_own_is_dropped_and_counted(make, row, why):
     data = make([{"prompt": "q", "chosen": "a", "rejected": "b"}, row])
     assert len(data.examples("train")) == 1
-    (line,) = data.tally("train").lines()
+    (line,) = data.row_counts("train").lines()
     assert re.match(rf"1 of 2 rows dropped: .*{why}.* \(row 2\)", line)
 
 

@@ -245,7 +245,7 @@ def test_webgpt_holds_out_a_twentieth_and_drops_ties_for_the_reward_model(write,
     )
     ties = sum(row % 2 for row in make("sft").texts("train")["row"][:])
     assert ties > 0
-    assert make("reward_model").tally("train").dropped.keys() == {"a tie"}
+    assert make("reward_model").row_counts("train").dropped.keys() == {"a tie"}
     assert len(make("reward_model").examples("train")) == 38 - ties
     assert len(make("reward_model", ties="keep").examples("train")) == 38
     assert len(make("sft").examples("train")) == 38
@@ -275,9 +275,9 @@ def test_apps_demonstrates_all_solutions_or_one_and_keeps_tests_for_ppo(write, t
     assert len(make("sft").examples("train")) == 2
     assert len(make("sft", solutions="one").examples("train")) == 1
     reasons = {"solutions cannot be parsed": [1], "no solutions": [2]}
-    assert make("sft").tally("train").dropped == reasons
+    assert make("sft").row_counts("train").dropped == reasons
     reasons = {"input_output cannot be parsed": [1], "no input_output": [2]}
-    assert make("ppo").tally("train").dropped == reasons
+    assert make("ppo").row_counts("train").dropped == reasons
     question = make("ppo").examples("train")[0].question
     assert question.reference["difficulty"] == "interview"
     assert json.loads(question.reference["input_output"])["outputs"] == ["1"]

@@ -3,7 +3,7 @@
 import torch
 
 from lightning_marlhf.modules.gather import all_gather_rows, interleave
-from tests.callbacks.conftest import build_experience
+from tests.callbacks.tiny import build_experience
 
 
 def test_rows_are_joined_in_turn_and_padded_to_one_width():

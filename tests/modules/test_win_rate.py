@@ -42,7 +42,7 @@ def test_a_policy_is_compared_with_itself_and_learns_as_if_nobody_had_looked(mak
 def test_before_any_update_a_policy_ties_with_itself(make_ppo, tmp_path):
     callback = WinRateCallback(judge=Gold(), num_prompts=8)
     run(make_ppo, tmp_path, callback)
-    before = {row.prompt: row.response for row in callback.baseline.rows}
+    before = {row.prompt: row.response for row in callback.baseline}
     assert len(before) == 8
     fresh = WinRateCallback(judge=Gold(), num_prompts=8)
     fresh.load_state_dict(callback.state_dict())

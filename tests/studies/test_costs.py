@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.studies.costs import Cost, check_runs, cost_lines, gpu_hours
 from lightning_marlhf.studies.jobs import make_jobs
 from lightning_marlhf.studies.plan import Plan

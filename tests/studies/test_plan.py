@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.studies.plan import read_plan
 
 PLAN = """

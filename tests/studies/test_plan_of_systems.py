@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_marlhf.config.raw_config import ConfigError
+from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.reporting.spec import ReportedNumber
 from lightning_marlhf.studies.jobs import make_jobs
 from lightning_marlhf.studies.plan import read_plan

@@ -76,7 +76,7 @@ def test_a_program_that_python_warns_of_is_a_program():
     assert extract_program(f"{program}This removes digits.\n") == program
 
 
-def test_the_answer_to_the_next_question_is_not_taken():
+def test_the_response_to_the_next_question_is_not_taken():
     completion = f"print(\n\nQUESTION:\nDouble a number.\nANSWER:\n{PROGRAM}"
     assert extract_program(completion) == completion
     assert extract_program(completion[len("print(") :]) == completion[len("print(") :]
@@ -237,7 +237,7 @@ def test_where_no_block_defines_what_the_tests_call_the_last_is_taken():
     assert extract_program(answer, function="add") == OTHER
 
 
-def test_what_a_model_thinks_aloud_is_no_answer_unless_it_is_all_there_is():
+def test_what_a_model_thinks_aloud_is_no_response_unless_it_is_all_there_is():
     thought = f"<think>\nMaybe\n{fenced(OTHER)}no.\n</think>\n"
     assert extract_program(thought + PROGRAM).strip() == PROGRAM.strip()
     assert extract_program(f"{thought}So:\n{fenced(PROGRAM)}") == PROGRAM

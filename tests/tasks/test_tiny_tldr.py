@@ -38,7 +38,7 @@ def test_each_kind_of_noise_costs_what_the_gold_score_says(noise, score):
         assert gold_score(summarise(post.facts, noise=noise, random=random), post.facts) == score
 
 
-def test_answers_of_a_pair_reach_from_all_right_to_all_wrong():
+def test_responses_of_a_pair_reach_from_all_right_to_all_wrong():
     scores = [
         gold_score(
             summarise(post.facts, noise=tiny_tldr.draw_noise(random), random=random), post.facts

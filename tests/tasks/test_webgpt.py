@@ -31,7 +31,7 @@ def test_the_prompt_is_one_line_that_begins_with_a_space():
         ((0, 1), " Nobody knows.", False),  # integers, as JSON may hold them
     ],
 )
-def test_the_answer_of_the_higher_score_is_chosen_and_a_tie_is_told(scores, chosen, tie):
+def test_the_response_of_the_higher_score_is_chosen_and_a_tie_is_told(scores, chosen, tie):
     text = preference(row(*scores))
     assert (text.chosen, text.tie) == (chosen, tie)
     assert {text.chosen, text.rejected} == {" They like it.", " Nobody knows."}
@@ -57,7 +57,7 @@ def test_rows_of_one_question_share_it():
     assert preference(row(question="Why?")).group != preference(row()).group
 
 
-def test_an_answer_of_citations_alone_is_blank():
+def test_a_response_of_citations_alone_is_blank():
     assert preference(row(answer_0=" [1]")).chosen == " "
 
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from lightning_marlhf.evaluation.judges.base import JudgeError
+from lightning_marlhf.evaluation.judges.base import Judge, JudgeError
 from lightning_marlhf.evaluation.pairs import Pair
 from lightning_marlhf.ranges import NonNegative, PositiveInt, checked
 from lightning_marlhf.records import Verdict
@@ -85,7 +85,7 @@ class RewardModelJudge:
         ]
 
 
-class GoldJudge:
+class GoldJudge(Judge):
     """Prefers the summary with more of the facts of its post: the truth that a reward model of tiny TL;DR learns."""
 
     name = "gold"

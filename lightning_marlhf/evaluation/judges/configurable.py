@@ -7,6 +7,7 @@ import torch
 
 from lightning_marlhf.evaluation.criteria import Task
 from lightning_marlhf.evaluation.judges import instructions
+from lightning_marlhf.evaluation.judges.base import Judge
 from lightning_marlhf.evaluation.judges.budget import Budget
 from lightning_marlhf.evaluation.judges.by_score import GoldJudge, RewardModelJudge
 from lightning_marlhf.evaluation.judges.cache import Cache, default_path
@@ -20,7 +21,7 @@ __all__ = ["GoldJudge", "JudgeByLanguageModel", "JudgeByRewardModel"]
 
 
 @checked
-class JudgeByRewardModel(RewardModelJudge):
+class JudgeByRewardModel(RewardModelJudge, Judge):
     """A reward model as judge. One that the policy is trained on is no fair judge of it.
 
     Args:
@@ -57,7 +58,7 @@ class JudgeByRewardModel(RewardModelJudge):
 
 
 @checked
-class JudgeByLanguageModel(LanguageModelJudge):
+class JudgeByLanguageModel(LanguageModelJudge, Judge):
     """A chat model behind an OpenAI-compatible server as judge. Replies are cached: nothing is paid for twice.
 
     Args:

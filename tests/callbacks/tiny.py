@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torchdata.stateful_dataloader import StatefulDataLoader
@@ -154,23 +153,3 @@ def build_trainer(
         enable_model_summary=False,
         **{**defaults, **options},
     )
-
-
-@pytest.fixture
-def tiny_module() -> type[TinyModule]:
-    return TinyModule
-
-
-@pytest.fixture
-def tiny_data() -> type[TinyData]:
-    return TinyData
-
-
-@pytest.fixture
-def make_trainer() -> Callable[..., Trainer]:
-    return build_trainer
-
-
-@pytest.fixture
-def make_experience() -> Callable[..., Experience]:
-    return build_experience
