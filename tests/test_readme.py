@@ -1,15 +1,18 @@
-"""What the README shows works as it stands there."""
+"""What the README and the page on algorithms show works as it stands there."""
 
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 from lightning_marlhf.commands import run as cli
 from lightning_marlhf.records import read_completions
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = "\n".join(
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/algorithm.md")
+)
 
 TINY_RUN = """
 seed_everything: 1
@@ -31,25 +34,30 @@ data:
 
 
 def block(language: str, holds: str) -> str:
-    """Return the one code block of the README in that language that holds a text."""
-    blocks = re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    """Return the one code block of the pages in that language that holds a text."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", PAGES, flags=re.DOTALL)
     (found,) = [text for text in blocks if holds in text]
     return found
 
 
-def test_a_termination_condition_of_one_s_own_is_one_class_and_one_line(tmp_path, monkeypatch):
-    (tmp_path / "my_module.py").write_text(block("python", "(Termination)"))
+def test_a_reward_and_a_termination_of_one_s_own_are_a_class_and_a_line_each(tmp_path, monkeypatch):
+    classes = [block("python", kind) for kind in ("(Scorer)", "(Termination)")]
+    (tmp_path / "my_module.py").write_text("\n".join(classes))
     monkeypatch.syspath_prepend(str(tmp_path))
     run = yaml.safe_load(TINY_RUN)
-    run["model"]["init_args"] |= yaml.safe_load(block("yaml", "my_module"))
+    for name in ("Brevity", "AtSpaces"):
+        shown = yaml.safe_load(block("yaml", f"my_module.{name}"))
+        run["model"]["init_args"] |= shown["model"]["init_args"]
     run["trainer"]["default_root_dir"] = str(tmp_path / "run")
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
 
     assert cli.main(["fit", "--config", str(tmp_path / "run.yaml")]) == 0
 
-    traces = [
-        row.trace for row in read_completions(tmp_path / "run/completions/rollouts-000001.jsonl")
-    ]
+    rows = read_completions(tmp_path / "run/completions/rollouts-000001.jsonl")
+    assert [row.scores["brevity"] for row in rows] == pytest.approx(
+        [-len(row.response) / 100 for row in rows]
+    )
+    traces = [row.trace for row in rows]
     assert len(traces) == 4
     for trace in traces:
         index, tokens = trace["macro_index"], trace["tokens"]

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from transformers import PreTrainedTokenizerBase
 
+from lightning_marlhf.modules.data_protocol import data_of
 from lightning_marlhf.records import Completion, TokenTrace
 from lightning_marlhf.types import Experience
 
@@ -32,9 +33,9 @@ def records_of(
     """
     return experience_to_completions(
         experience,
-        trainer.datamodule.tokenizer,  # type: ignore[attr-defined]
+        data_of(trainer).tokenizer,
         model=str(trainer.default_root_dir),
-        seed=int(getattr(trainer.datamodule, "seed", 0)),  # type: ignore[attr-defined]
+        seed=data_of(trainer).seed,
         step=step,
         settings=sampling_of(pl_module),
         num_rows=num_rows,

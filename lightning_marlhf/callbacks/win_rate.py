@@ -17,6 +17,7 @@ from lightning_marlhf.evaluation.judges.base import Judge
 from lightning_marlhf.evaluation.outcomes import outcomes
 from lightning_marlhf.evaluation.pairs import Pair, asked, pair_completions
 from lightning_marlhf.evaluation.win_rate import summarize
+from lightning_marlhf.modules.data_protocol import data_of
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.records import Completion, WinRate, read_completions, write_jsonl
 from lightning_marlhf.run_folder import BASELINE_COMPLETIONS, VERDICTS
@@ -151,7 +152,7 @@ def sample_baseline(
     found: list[Completion] = []
     with torch.no_grad(), isolate_rng():
         pl_module.on_validation_epoch_start()
-        for number, batch in enumerate(trainer.datamodule.val_dataloader()):  # type: ignore[attr-defined]
+        for number, batch in enumerate(data_of(trainer).val_dataloader()):
             batch = trainer.strategy.batch_to_device(batch, pl_module.device)
             experience = experience_of(trainer.strategy.validation_step(batch, number))
             if experience is not None:

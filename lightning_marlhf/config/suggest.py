@@ -3,7 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
-_NEAR = 0.65  # share of letters in common: `pop` for `ppo`, but not `ppo` for `sft`
+_NEAR = 0.65  # share of letters in common: `stf` is near `sft`, `ppo` is not
+_SHORTEST = 2
 _SHORTEST_PREFIX = 3
 
 
@@ -16,6 +17,8 @@ def nearest(word: str, options: Iterable[str]) -> str | None:
     'clip_range'
     """
     by_folded = {_folded(option): option for option in options}
+    if len(word) < _SHORTEST:
+        return None
     matches = difflib.get_close_matches(_folded(word), by_folded, n=1, cutoff=_NEAR)
     if not matches and len(word) >= _SHORTEST_PREFIX:
         matches = [option for option in by_folded if option.startswith(_folded(word))]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from lightning_marlhf.config.suggest import did_you_mean
 from lightning_marlhf.config.typed_yaml import parse_tree
@@ -66,10 +67,18 @@ def read_plan(path: Path, *, quick: bool = False, systems: str | None = None) ->
             other = find_file(path.parent / tree["include"], "include")
             included = read_yaml(other)
         file = parse_tree(PlanFile, {**included, **tree})
-        plan = (_with_rows if file.rows else _with_stages)(file, path, quick=quick)
-        report = plan.report and replace(plan.report, note=SMOKE_RUN if quick else "")
-        title = plan.title if systems is None else f"{plan.title} ({systems})"
-        return replace(plan, title=title, report=report)
+        if quick and file.quick is None:
+            raise ConfigError("the plan has no quick: section")
+        changes = file.quick if quick and file.quick else Quick(output=file.output)
+        make = _with_rows if file.rows else _with_stages
+        return Plan(
+            path=path,
+            title=file.title if systems is None else f"{file.title} ({systems})",
+            output=Path(changes.output),
+            seeds=changes.seeds or file.seeds,
+            jobs=file.jobs,
+            **make(file, path.parent, quick=quick),
+        )
     except ConfigError as mistake:
         key = re.match(r"\w*", str(mistake))
         where = other if key and key[0] in included and key[0] not in tree else path
@@ -88,15 +97,14 @@ def check_name(name: str, known: Collection[str], *, where: str, what: str) -> s
     return name
 
 
-def _with_stages(file: PlanFile, path: Path, *, quick: bool) -> Plan:
-    changes = file.quick.set if quick and file.quick else {}
-    own = Pipeline(stages=file.stages, quick=changes)
-    folder = path.parent
+def _with_stages(file: PlanFile, folder: Path, *, quick: bool) -> dict[str, Any]:
+    """Return the stages and the report of a plan's own stages."""
+    own = Pipeline(stages=file.stages, quick=file.quick.set if file.quick else {})
     stages = _read_stages(own, "stages", "quick.set", configs=folder, folder=folder, quick=quick)
     report = None
     if file.report is not None:
-        report = ReportSpec(systems=[_own_report(file.report, stages)], sections=file.sections)
-    return _plan(file, path, quick=quick, stages=stages, report=report)
+        report = _report([_own_report(file.report, stages)], file, quick=quick)
+    return {"stages": tuple(stages), "report": report}
 
 
 def _own_report(report: PlanReport, stages: Sequence[Stage]) -> SystemReport:
@@ -117,12 +125,13 @@ def _own_report(report: PlanReport, stages: Sequence[Stage]) -> SystemReport:
         raise ConfigError(f"report.{mistake}") from None
 
 
-def _with_rows(file: PlanFile, path: Path, *, quick: bool) -> Plan:
+def _with_rows(file: PlanFile, folder: Path, *, quick: bool) -> dict[str, Any]:
+    """Return the stages that the rows of a plan need, their report, and which systems are left out."""
     stages = {
-        name: _stages_of(name, system, file, path.parent, quick=quick)
+        name: _stages_of(name, system, file, folder, quick=quick)
         for name, system in file.systems.items()
     }
-    reported = _read_reported(file, path.parent)
+    reported = _read_reported(file, folder)
     reports: dict[str, SystemReport] = {}
     left_out = []
     for number, row in enumerate(file.rows):
@@ -131,31 +140,23 @@ def _with_rows(file: PlanFile, path: Path, *, quick: bool) -> Plan:
         if name is None:
             left_out.append(row.system)
         elif name not in reports:
-            reports[name] = _report(file, row, name, stages[name], reported.get(name), where=where)
+            reports[name] = _system_report(
+                file, row, name, stages[name], reported.get(name), where=where
+            )
     if not reports:
         raise ConfigError(f"rows: no system substitutes {', '.join(left_out)}")
     needed = {name: _all_needs(report, stages[name]) for name, report in reports.items()}
     chosen = [s for name, wanted in needed.items() for s in stages[name] if s.name in wanted]
-    spec = ReportSpec(systems=[*reports.values()], sections=file.sections)
-    plan = _plan(file, path, quick=quick, stages=chosen, report=spec)
-    return replace(plan, systems=needed, left_out=tuple(left_out))
+    return {
+        "stages": tuple(chosen),
+        "report": _report([*reports.values()], file, quick=quick),
+        "systems": needed,
+        "left_out": tuple(left_out),
+    }
 
 
-def _plan(
-    file: PlanFile, path: Path, *, quick: bool, stages: Sequence[Stage], report: ReportSpec | None
-) -> Plan:
-    if quick and file.quick is None:
-        raise ConfigError("the plan has no quick: section")
-    changes = file.quick if quick and file.quick else Quick(output=file.output)
-    return Plan(
-        path=path,
-        title=file.title,
-        output=Path(changes.output),
-        stages=tuple(stages),
-        seeds=changes.seeds or file.seeds,
-        jobs=file.jobs,
-        report=report,
-    )
+def _report(systems: Sequence[SystemReport], file: PlanFile, *, quick: bool) -> ReportSpec:
+    return ReportSpec(systems=systems, sections=file.sections, note=SMOKE_RUN if quick else "")
 
 
 def _read_stages(
@@ -221,7 +222,7 @@ def _find_system(name: str, systems: Mapping[str, System], *, where: str) -> str
     return check_name(name, systems, where=f"{where}.system", what="system")
 
 
-def _report(
+def _system_report(
     file: PlanFile,
     row: Row,
     name: str,

@@ -13,6 +13,7 @@ SETTINGS = ["max_steps", "max_epochs", "clip_range", "lr", "lam", "gamma", "coef
         ("coeficient", "coefficient"),
         ("clip", "clip_range"),
         ("gama", "gamma"),
+        ("lma", "lam"),
     ],
 )
 def test_a_misspelt_or_shortened_word_finds_the_right_one(word, meant):
