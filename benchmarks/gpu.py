@@ -56,9 +56,7 @@ TINY = {
 class Watch(Stopwatch):
     """A stopwatch that waits for the GPU, and sees the peak of memory of each part."""
 
-    every: ClassVar[defaultdict[str, list[float]]] = defaultdict(
-        list
-    )  # seconds, of all stopwatches
+    every: ClassVar[defaultdict[str, list[float]]] = defaultdict(list)  # seconds, of all stopwatches
     peaks: ClassVar[defaultdict[str, float]] = defaultdict(float)
 
     @contextmanager
@@ -114,22 +112,12 @@ def settings(case: Case, reward_model: Path) -> dict[str, Any]:
         "dtype": case.dtype,
     }
     if case.stage == "ppo":
-        scoring = {
-            "model": str(reward_model),
-            "dtype": case.dtype,
-            "batch_size": case.micro_batch_size,
-        }
+        scoring = {"model": str(reward_model), "dtype": case.dtype, "batch_size": case.micro_batch_size}
         module |= {
             "policy": model,
             "critic": model,
-            "scorer": {
-                "class_path": "lightning_marlhf.rollout.scoring.RewardModelScorer",
-                "init_args": scoring,
-            },
-            "termination": {
-                "class_path": "lightning_marlhf.rollout.termination.FixedNGram",
-                "init_args": {"n": 5},
-            },
+            "scorer": {"class_path": "lightning_marlhf.rollout.scoring.RewardModelScorer", "init_args": scoring},
+            "termination": {"class_path": "lightning_marlhf.rollout.termination.FixedNGram", "init_args": {"n": 5}},
             "sampling": {"max_new_tokens": case.response},
         }
     else:
@@ -142,15 +130,8 @@ def settings(case: Case, reward_model: Path) -> dict[str, Any]:
         "batch_size": case.batch_size,
     }
     return {
-        "trainer": {
-            "default_root_dir": "benchmark",
-            "max_steps": case.steps,
-            "precision": "32-true",
-        },
-        "model": {
-            "class_path": f"lightning_marlhf.modules.{STAGES[case.stage]}",
-            "init_args": module,
-        },
+        "trainer": {"default_root_dir": "benchmark", "max_steps": case.steps, "precision": "32-true"},
+        "model": {"class_path": f"lightning_marlhf.modules.{STAGES[case.stage]}", "init_args": module},
         "data": {"class_path": "benchmarks.random_rows.RandomRows", "init_args": rows},
     }
 
@@ -162,9 +143,7 @@ def measure(case: Case, reward_model: Path, capacity: float | None) -> Result:
         yaml.safe_dump(settings(case, reward_model), file)
         file.flush()
         arguments = ["--config", file.name]
-        planned = Result(
-            case, memory.peaks(read_run(arguments, config_files=[], build=build_parts))
-        )
+        planned = Result(case, memory.peaks(read_run(arguments, config_files=[], build=build_parts)))
         need = max(planned.plan.values())
         if capacity is not None and need > capacity:
             return replace(planned, failure=f"does not fit: {need / GB:.0f} GB by `plan`")
@@ -200,10 +179,7 @@ def run(planned: Result, module: LightningModule, data: RandomRows) -> Result:
     return replace(
         planned,
         peaks=dict(Watch.peaks),
-        seconds={
-            phase: statistics.median(per_step(Watch.every[phase], planned.case.steps)[1:])
-            for phase in PHASES
-        },
+        seconds={phase: statistics.median(per_step(Watch.every[phase], planned.case.steps)[1:]) for phase in PHASES},
         response=statistics.median(lengths.seen) if ppo else planned.case.response,
     )
 
@@ -216,9 +192,7 @@ def per_step(seconds: Sequence[float], steps: int) -> list[float]:
 
 def write_reward_model(folder: Path, case: Case) -> Path:
     """Write a random reward model, which MA-PPO loads."""
-    data = RandomRows(
-        stage="ppo", vocabulary=case.shape["vocab_size"], prompt=2, response=2, batch_size=1
-    )
+    data = RandomRows(stage="ppo", vocabulary=case.shape["vocab_size"], prompt=2, response=2, batch_size=1)
     shape = {key: value for key, value in case.shape.items() if key != "vocab_size"}
     source = ModelConfig(shape, seed=2)
     model = load_sequence_classifier(source, data.tokenizer, dtype=case.dtype)

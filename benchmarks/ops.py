@@ -19,9 +19,7 @@ from torch import Tensor
 from lightning_marlhf.ops import gae, losses, macro, masking, segmentation
 from tests.reference import released_loops
 
-SETTINGS = released_loops.Settings(
-    gamma=1.0, lam=0.95, kl_coef=0.05, clip=0.2, value_clip=0.2, reward_clip=2.5
-)
+SETTINGS = released_loops.Settings(gamma=1.0, lam=0.95, kl_coef=0.05, clip=0.2, value_clip=0.2, reward_clip=2.5)
 Inputs = dict[str, Tensor]
 
 
@@ -41,20 +39,12 @@ def run_package(inputs: Inputs, mask: Tensor, n: int) -> tuple[Tensor, Tensor]:
     cut = segmentation.isolate_last_token(mask, segmentation.fixed_ngram(mask, n=n))
     macro_rewards = macro.pool_tokens(inputs["rewards"], cut, weights="equal")
     macro_values = macro.pool_tokens(inputs["old_values"], cut, weights="equal")
-    result = gae.advantages_and_returns(
-        macro_rewards, macro_values, cut, gamma=SETTINGS.gamma, lam=SETTINGS.lam
-    )
+    result = gae.advantages_and_returns(macro_rewards, macro_values, cut, gamma=SETTINGS.gamma, lam=SETTINGS.lam)
     policy_terms = losses.policy_terms(
-        inputs["logprobs"],
-        inputs["old_logprobs"],
-        macro.spread(result.advantages, cut),
-        clip_range=SETTINGS.clip,
+        inputs["logprobs"], inputs["old_logprobs"], macro.spread(result.advantages, cut), clip_range=SETTINGS.clip
     )
     value_terms = losses.value_terms(
-        inputs["values"],
-        inputs["old_values"],
-        macro.spread(result.returns, cut),
-        clip_range=SETTINGS.value_clip,
+        inputs["values"], inputs["old_values"], macro.spread(result.returns, cut), clip_range=SETTINGS.value_clip
     )
     policy_loss = masking.reduce_mean(policy_terms, mask, reduction="sequence")
     value_loss = masking.reduce_mean(value_terms, mask, reduction="sequence")
@@ -74,9 +64,7 @@ def _run_row(inputs: Inputs, mask: Tensor, n: int, rows: slice) -> tuple[Tensor,
     starts = sorted(set(released_loops.fixed_starts(mask[rows].long(), n)))  # none empty
     macro_values = released_loops.pool(old_values, starts, "equal")
     macro_rewards = released_loops.pool(inputs["rewards"][rows], starts, "equal")
-    advantages, returns = released_loops.advantages_and_returns(
-        macro_values, macro_rewards, SETTINGS
-    )
+    advantages, returns = released_loops.advantages_and_returns(macro_values, macro_rewards, SETTINGS)
     logprobs, values = inputs["logprobs"][rows], inputs["values"][rows]
     policy_loss = released_loops.policy_loss(logprobs, old_logprobs, advantages, starts, SETTINGS)
     value_loss = released_loops.value_loss(values, old_values, returns, starts, SETTINGS)
@@ -108,9 +96,7 @@ def main() -> None:
     torch.set_num_threads(1)
     inputs = make_inputs(options.batch, options.response)
     mask = torch.ones(options.batch, options.response, dtype=torch.bool)
-    torch.testing.assert_close(
-        run_package(inputs, mask, options.n), run_loops(inputs, mask, options.n)
-    )
+    torch.testing.assert_close(run_package(inputs, mask, options.n), run_loops(inputs, mask, options.n))
     package = time_ms(lambda: run_package(inputs, mask, options.n), options.repeats)
     loops = time_ms(lambda: run_loops(inputs, mask, options.n), options.loop_repeats)
     ratio = statistics.median(loops) / statistics.median(package)

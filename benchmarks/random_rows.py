@@ -28,14 +28,7 @@ class RandomRows(RLHFDataModule):
     """
 
     def __init__(
-        self,
-        *,
-        stage: Stage,
-        vocabulary: int,
-        prompt: int,
-        response: int,
-        batch_size: int,
-        seed: int = 1,
+        self, *, stage: Stage, vocabulary: int, prompt: int, response: int, batch_size: int, seed: int = 1
     ) -> None:
         super().__init__(stage=stage, batch_size=batch_size, eval_batch_size=batch_size, seed=seed)
         self.vocabulary = vocabulary
@@ -65,9 +58,7 @@ class RandomRows(RLHFDataModule):
     def words(self, seed: int, count: int) -> str:
         """Draw words."""
         draw = random.Random(seed)
-        return " ".join(
-            f"w{draw.randrange(self.vocabulary - SPECIAL_TOKENS)}" for _ in range(count)
-        )
+        return " ".join(f"w{draw.randrange(self.vocabulary - SPECIAL_TOKENS)}" for _ in range(count))
 
 
 class _Rows(Dataset[Example]):

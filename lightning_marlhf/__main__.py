@@ -23,10 +23,7 @@ COMMANDS = {
     "rm-score": ("rm_score", "compare policies by the reward-model scores of their responses"),
     "best-of-n": ("best_of_n", "expected score of best-of-N sampling, for many N and temperatures"),
     "grade": ("grade", "run the programs in completions on tests: verdicts, rewards, pass@k"),
-    "win-rate": (
-        "win_rate",
-        "how often judges prefer the responses of one file to those of another",
-    ),
+    "win-rate": ("win_rate", "how often judges prefer the responses of one file to those of another"),
     "annotate": ("annotate", "let people compare two models' responses, blinded, on a page"),
     "chat": ("chat", "talk with a model"),
     "inspect": ("inspect", "page through rollouts, macro actions coloured"),

@@ -91,9 +91,7 @@ def read_lines(path: Path) -> Iterator[Line]:
     with open_bytes(path) as file:
         try:
             for number, content in enumerate(file, start=1):
-                yield Line(
-                    offset, decode_line(content, first=number == 1, where=f"{path}: row {number}")
-                )
+                yield Line(offset, decode_line(content, first=number == 1, where=f"{path}: row {number}"))
                 offset += len(content)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(f"{path}: no whole gzip file: {error}") from None
@@ -109,17 +107,11 @@ def decode_line(content: bytes, *, first: bool, where: str) -> str:
     try:
         text = content.removeprefix(codecs.BOM_UTF8 if first else b"").decode()
     except UnicodeDecodeError as error:
-        kind = (
-            "UTF-16" if first and content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else ""
-        )
+        kind = "UTF-16" if first and content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else ""
         found = kind or f"the byte 0x{content[error.start]:02x} at position {error.start}"
-        raise ValueError(
-            f"{where}: expected text in UTF-8, got {found}; save the file as UTF-8"
-        ) from None
+        raise ValueError(f"{where}: expected text in UTF-8, got {found}; save the file as UTF-8") from None
     if "\0" in text:
-        raise ValueError(
-            f"{where}: expected text in UTF-8, got a NUL byte (as in UTF-16, or in damaged files)"
-        )
+        raise ValueError(f"{where}: expected text in UTF-8, got a NUL byte (as in UTF-16, or in damaged files)")
     return text
 
 
@@ -140,9 +132,7 @@ def parse_row(line: str, *, lone_surrogates: bool = False) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise ValueError(f"expected a JSON object, got {type(row).__name__}")
     if not lone_surrogates and _SURROGATE.search(line) and (found := _lone_surrogate(row)):
-        raise ValueError(
-            f"expected text, got half of a surrogate pair ({found}), as in a text cut within an emoji"
-        )
+        raise ValueError(f"expected text, got half of a surrogate pair ({found}), as in a text cut within an emoji")
     return row
 
 

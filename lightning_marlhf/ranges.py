@@ -41,12 +41,7 @@ class Range:
 
     def __repr__(self) -> str:
         """Say it in words, for errors and for the help of the command line."""
-        bounds = {
-            "at least": self.at_least,
-            "more than": self.above,
-            "at most": self.at_most,
-            "less than": self.below,
-        }
+        bounds = {"at least": self.at_least, "more than": self.above, "at most": self.at_most, "less than": self.below}
         words = [f"{name} {bound:,}" for name, bound in bounds.items() if bound is not None]
         return " and ".join(words) or "a finite number"
 
@@ -130,12 +125,7 @@ def _members(hint: Any) -> tuple[Any, ...]:
 
 def _ranges(hint: Any) -> list[Range]:
     """Give the range of a number's type."""
-    return [
-        note
-        for m in _members(hint)
-        for note in getattr(m, "__metadata__", ())
-        if isinstance(note, Range)
-    ]
+    return [note for m in _members(hint) for note in getattr(m, "__metadata__", ()) if isinstance(note, Range)]
 
 
 def _item_hint(hint: Any) -> Any:

@@ -25,9 +25,7 @@ class Record:
             ValueError: a key is missing, or holds something else than the record's field.
         """
         hints = _hints(cls)  # type: ignore[arg-type]
-        if missing := [
-            name for name, (_, required) in hints.items() if required and name not in row
-        ]:
+        if missing := [name for name, (_, required) in hints.items() if required and name not in row]:
             raise ValueError(f"{cls.__name__}: no {', '.join(map(repr, missing))}")
         known = {name: _nested(row[name], hints[name][0]) for name in hints if name in row}
         for name, value in known.items():
@@ -120,9 +118,7 @@ class Completion(Record):
     step: int | None  # optimizer updates of the policy that wrote it; None: unknown
     num_tokens: int  # response tokens, EOS included
     ended: bool  # True where the policy ended it (EOS, end of turn, stop string) within the limit
-    scores: dict[str, float] = field(
-        default_factory=dict
-    )  # "rm", "gold", ...: one number per scorer
+    scores: dict[str, float] = field(default_factory=dict)  # "rm", "gold", ...: one number per scorer
     kl: float | None = None  # sum over response tokens of log pi - log pi_ref, in nats
     reference: Any = None  # the task's ground truth, where there is one
     settings: dict[str, Any] = field(default_factory=dict)  # sampling settings

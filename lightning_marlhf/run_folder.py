@@ -2,9 +2,7 @@
 
 CONFIG_FILE = "config.yaml"  # the resolved configuration
 ENVIRONMENT_FILE = "environment.json"  # git commit, versions, hardware, command
-METRICS_FILE = (
-    "metrics.csv"  # long format: step,name,value,seconds; the only one that can be appended to
-)
+METRICS_FILE = "metrics.csv"  # long format: step,name,value,seconds; the only one that can be appended to
 CUT_METRICS_FILE = "metrics.cut.csv"  # rows of updates after the one from which the run was resumed
 PROGRESS_FILE = "progress.json"  # how far a run is, while it runs
 DONE_FILE = "done.json"  # of a finished run: its metrics

@@ -32,9 +32,7 @@ class InUseError(ValueError):
 
     def __init__(self, folder: Path, holder: str) -> None:
         self.holder = holder
-        super().__init__(
-            f"{folder} is in use by {holder}: wait until that ends, or stop it, or choose another folder"
-        )
+        super().__init__(f"{folder} is in use by {holder}: wait until that ends, or stop it, or choose another folder")
 
 
 @contextmanager

@@ -38,9 +38,7 @@ class TensorBatch:
     def rows(self: Batch, rows: slice | Sequence[int]) -> Batch:
         """Keep only ``rows``, in their order, of every field that has one entry per row."""
         kept = {
-            name: _take(value, rows)
-            for name, value in self._items()
-            if isinstance(value, TensorBatch | Tensor | tuple)
+            name: _take(value, rows) for name, value in self._items() if isinstance(value, TensorBatch | Tensor | tuple)
         }
         return replace(self, **kept)  # type: ignore[type-var]
 
@@ -82,9 +80,7 @@ class Prompts(TensorBatch):
 class RightPadded(TensorBatch):
     """Rows of prompt and response, right-padded to one width."""
 
-    lengths: tuple[
-        int, ...
-    ]  # real tokens per row (in a pair: with the longer response), on the host
+    lengths: tuple[int, ...]  # real tokens per row (in a pair: with the longer response), on the host
 
     def trimmed(self: Padded) -> Padded:
         """Cut off the columns in which no row has a token."""

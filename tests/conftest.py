@@ -97,9 +97,7 @@ def make_classifier(tokenizer: PreTrainedTokenizerBase) -> Callable[..., PreTrai
     """Build a tiny random one-label classifier, as ``make_lm`` does."""
 
     def make(name: str = "gemma", *, seed: int = 0, dtype: str = "float32") -> PreTrainedModel:
-        return load_sequence_classifier(
-            ModelConfig(FAMILIES[name], seed=seed), tokenizer, dtype=dtype
-        )
+        return load_sequence_classifier(ModelConfig(FAMILIES[name], seed=seed), tokenizer, dtype=dtype)
 
     return make
 

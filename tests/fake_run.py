@@ -22,14 +22,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, lambda *_: interrupted.append(True))
     steps = int(settings.get("steps", 2))
     for step in range(steps):
-        progress = {
-            "command": "fit",
-            "step": step,
-            "max_steps": steps,
-            "eta_s": 1.0,
-            "metric": "loss",
-            "value": 0.5,
-        }
+        progress = {"command": "fit", "step": step, "max_steps": steps, "eta_s": 1.0, "metric": "loss", "value": 0.5}
         (folder / "progress.json").write_text(json.dumps({**progress, "updated": time.time()}))
         time.sleep(0.05)
         if interrupted:

@@ -36,9 +36,7 @@ def isolate(*, gpu: bool) -> None:
     others = os.environ.get("PYTHONPATH")
     os.environ.update(
         HOME=home,
-        PYTHONPATH=os.pathsep.join(
-            [_ROOT, others] if others else [_ROOT]
-        ),  # the code of this checkout
+        PYTHONPATH=os.pathsep.join([_ROOT, others] if others else [_ROOT]),  # the code of this checkout
         PYTHONUSERBASE=python_packages,
         HF_HUB_OFFLINE="1",  # read once, on import of the Hub's client: no test reaches the network
     )

@@ -71,8 +71,7 @@ def byte_tokenizer(
     )
     backend.train_from_iterator(["\n\nHuman: what is it?\n\nAssistant: it is a cat."] * 9, trainer)
     backend.post_processor = processors.TemplateProcessing(
-        single="<bos> $A" + " <eos>" * adds_eos,
-        special_tokens=[("<bos>", BOS), ("<eos>", EOS)],
+        single="<bos> $A" + " <eos>" * adds_eos, special_tokens=[("<bos>", BOS), ("<eos>", EOS)]
     )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
@@ -90,32 +89,19 @@ def spaced_tokenizer() -> PreTrainedTokenizerFast:
     backend = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
     backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     backend.decoder = decoders.Sequence(
-        [
-            decoders.Replace("▁", " "),
-            decoders.ByteFallback(),
-            decoders.Fuse(),
-            decoders.Strip(" ", 1, 0),
-        ]
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
     trainer = trainers.BpeTrainer(
-        vocab_size=60,
-        special_tokens=["<pad>", "<eos>", "<bos>", "<unk>"],
-        show_progress=False,
+        vocab_size=60, special_tokens=["<pad>", "<eos>", "<bos>", "<unk>"], show_progress=False
     )
     backend.train_from_iterator(["Assistant: it is a cat.\n    return it"] * 9, trainer)
     state = json.loads(backend.to_str())
     learnt = state["model"]["vocab"]
     learnt.update({f"<0x{byte:02X}>": len(learnt) + byte for byte in range(256)})
     backend = Tokenizer.from_str(json.dumps(state))
-    backend.post_processor = processors.TemplateProcessing(
-        single="<bos> $A", special_tokens=[("<bos>", BOS)]
-    )
+    backend.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", BOS)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        bos_token="<bos>",
-        eos_token="<eos>",
-        pad_token="<pad>",
-        unk_token="<unk>",
+        tokenizer_object=backend, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>", unk_token="<unk>"
     )
 
 
@@ -124,9 +110,7 @@ def publish(folder: Path, kind: str = "gemma", **settings: Any) -> Path:
     tokenizer = byte_tokenizer(**settings)
     config_class, model_class, extra = CLASSES[kind]
     torch.manual_seed(0)
-    model: PreTrainedModel = model_class(
-        config_class(vocab_size=len(tokenizer), **{**SIZES, **extra})
-    )
+    model: PreTrainedModel = model_class(config_class(vocab_size=len(tokenizer), **{**SIZES, **extra}))
     with quietly():
         model.save_pretrained(folder, max_shard_size="20KB")
     tokenizer.save_pretrained(folder)

@@ -12,13 +12,6 @@ def completion(sample_id="a", **changes) -> Completion:
         advantages=[1.0, 1.0, -1.0, -1.0],
         kl=[0.1, 0.0, 0.0, 0.0],
     )
-    fields = {
-        "prompt": "say",
-        "response": "hel\n",
-        "model": "m",
-        "seed": 1,
-        "step": 40,
-        "num_tokens": 4,
-    }
+    fields = {"prompt": "say", "response": "hel\n", "model": "m", "seed": 1, "step": 40, "num_tokens": 4}
     fields |= {"ended": True, "scores": {"gold": 2.5}, "kl": 0.1, "trace": vars(trace)}
     return Completion(sample_id=sample_id, **{**fields, **changes})

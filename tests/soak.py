@@ -30,11 +30,7 @@ CONFIG = ROOT / "experiments/tiny/tldr/ma_ppo_fixed10.yaml"
 UPDATES_PER_SAVE, UPDATES_PER_KILL = 4, 8
 MEASURED = ("timing_s/", "perf/")  # how long things took differs
 MOMENTS = ("training", "saving", "saved", "starting")  # in turn
-SIGNS = {
-    "saving": "checkpoints/.*.partial",
-    "saved": "checkpoints/last.ckpt",
-    "exporting": ".export-*",
-}
+SIGNS = {"saving": "checkpoints/.*.partial", "saved": "checkpoints/last.ckpt", "exporting": ".export-*"}
 PRELOADED = ["lightning_marlhf.commands.run", "tests.modules.tiny_runs"]
 
 
@@ -222,9 +218,7 @@ def kill_at(session: Session, moment: str, *, draw: random.Random, pace: Pace) -
     """
     starting, sign = moment == "starting", SIGNS.get(moment)
     wait = draw.random() * (pace.startup if starting else 1.5 * UPDATES_PER_SAVE * pace.update)
-    began = (
-        session.started if starting else None
-    )  # to train, by its own log: a machine's load may change
+    began = session.started if starting else None  # to train, by its own log: a machine's load may change
     while began is None or time.time() < began + wait or (sign and not session.writes(sign)):
         if session.status is not None:
             raise SoakError(f"the run ended by itself ({session.status}):\n{session.log}")
@@ -250,24 +244,16 @@ def compare(killed: Path, whole: Path) -> None:
     Raises:
         SoakError: they differ; says where.
     """
-    twins = [
-        name for name, count in Counter(tuple(r[:2]) for r in rows(killed)).items() if count > 1
-    ]
+    twins = [name for name, count in Counter(tuple(r[:2]) for r in rows(killed)).items() if count > 1]
     if twins:
         raise SoakError(f"in metrics.csv twice: {twins[:5]}")
-    differing = [
-        pair for pair in zip(rows(killed), rows(whole), strict=False) if pair[0] != pair[1]
-    ]
+    differing = [pair for pair in zip(rows(killed), rows(whole), strict=False) if pair[0] != pair[1]]
     if differing or len(rows(killed)) != len(rows(whole)):
-        raise SoakError(
-            f"metrics differ, {len(rows(killed))} and {len(rows(whole))}: {differing[:3]}"
-        )
+        raise SoakError(f"metrics differ, {len(rows(killed))} and {len(rows(whole))}: {differing[:3]}")
     weights, expected = (run / "export/model.safetensors" for run in (killed, whole))
     if weights.read_bytes() != expected.read_bytes():
         raise SoakError(f"{weights} and {expected} differ")
-    kept, wanted = (
-        sorted(p.name for p in (run / "checkpoints").iterdir()) for run in (killed, whole)
-    )
+    kept, wanted = (sorted(p.name for p in (run / "checkpoints").iterdir()) for run in (killed, whole))
     if kept != wanted:
         raise SoakError(f"checkpoints differ: {kept} and {wanted}")
 

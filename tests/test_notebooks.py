@@ -65,15 +65,9 @@ def test_a_notebook_begins_with_its_number_and_asks_for_no_kernel_of_ones_own(pa
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_files_that_a_notebook_names_exist(path):
     text = "".join("".join(cell["source"]) for cell in read(path)["cells"])
-    named = {
-        word.strip("`(),;:\"'").rstrip(".").removeprefix("../")
-        for word in text.split()
-        if "/" in word
-    }
+    named = {word.strip("`(),;:\"'").rstrip(".").removeprefix("../") for word in text.split() if "/" in word}
     root, package = FOLDER.parent, FOLDER.parent / "lightning_marlhf"
-    files = [
-        name for name in named if name.endswith((".py", ".ipynb", ".yaml")) and "*" not in name
-    ]
+    files = [name for name in named if name.endswith((".py", ".ipynb", ".yaml")) and "*" not in name]
     assert files
     for name in files:
         places = (root / name, package / name, package / "rollout" / name, FOLDER / name)

@@ -119,7 +119,5 @@ def test_a_run_of_the_paper_is_set_as_its_own_file_says_but_for_what_it_starts_f
 def test_a_system_without_substitute_is_left_out_and_named():
     plan = plan_of(PAPER / "table2_rm_scores.yaml", "tiny")
     assert list(plan.systems) == ["tldr"]
-    assert plan.left_out == (
-        *("hh_rlhf/gemma-2b", "hh_rlhf/gemma-7b", "webgpt/gemma-2b", "webgpt/gemma-7b"),
-    )
+    assert plan.left_out == (*("hh_rlhf/gemma-2b", "hh_rlhf/gemma-7b", "webgpt/gemma-2b", "webgpt/gemma-7b"),)
     assert plan.report.systems[0].reported is None

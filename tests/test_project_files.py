@@ -105,9 +105,7 @@ def test_constraints_pin_every_dependency_within_its_range() -> None:
     pinned = pins((ROOT / "constraints.txt").read_text(encoding="utf-8"))
     assert pinned["torch"] == "2.13.0"
     extras = [text for group in PROJECT["optional-dependencies"].values() for text in group]
-    for text in PROJECT["dependencies"] + [
-        text for text in extras if "lightning_marlhf" not in text
-    ]:
+    for text in PROJECT["dependencies"] + [text for text in extras if "lightning_marlhf" not in text]:
         requirement = Requirement(text)
         version = pinned[canonicalize_name(requirement.name)]
         assert version in requirement.specifier, f"{text} does not allow the pinned {version}"

@@ -14,14 +14,7 @@ from lightning_marlhf.modules.control import KLControl
 from lightning_marlhf.modules.optimization import Optimization
 from lightning_marlhf.modules.ppo import PPO
 from lightning_marlhf.planning.flops import Machine
-from lightning_marlhf.ranges import (
-    NonNegative,
-    PositiveInt,
-    Range,
-    UnitInterval,
-    checked,
-    find_outside,
-)
+from lightning_marlhf.ranges import NonNegative, PositiveInt, Range, UnitInterval, checked, find_outside
 from lightning_marlhf.rollout.generation import SamplingSettings
 from lightning_marlhf.rollout.retries import RetryPolicy
 from lightning_marlhf.rollout.settings import Credit, Shaping

@@ -10,9 +10,7 @@ from lightning_marlhf.commands import run as cli
 from lightning_marlhf.records import read_completions
 
 ROOT = Path(__file__).parents[1]
-PAGES = "\n".join(
-    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/algorithm.md")
-)
+PAGES = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/algorithm.md"))
 
 TINY_RUN = """
 seed_everything: 1
@@ -54,9 +52,7 @@ def test_a_reward_and_a_termination_of_one_s_own_are_a_class_and_a_line_each(tmp
     assert cli.main(["fit", "--config", str(tmp_path / "run.yaml")]) == 0
 
     rows = read_completions(tmp_path / "run/completions/rollouts-000001.jsonl")
-    assert [row.scores["brevity"] for row in rows] == pytest.approx(
-        [-len(row.response) / 100 for row in rows]
-    )
+    assert [row.scores["brevity"] for row in rows] == pytest.approx([-len(row.response) / 100 for row in rows])
     traces = [row.trace for row in rows]
     assert len(traces) == 4
     for trace in traces:

@@ -4,9 +4,7 @@ import json
 
 import pytest
 
-from lightning_marlhf.files import (
-    read_jsonl,
-)
+from lightning_marlhf.files import read_jsonl
 from lightning_marlhf.records import (
     BestOfN,
     BestOfNPoint,

@@ -13,9 +13,7 @@ from lightning_marlhf.commands import run as cli
 from lightning_marlhf.run_lock import LOCK_FILE, InUseError, alone_in, holder, take
 
 HOLD = "import sys, time, pathlib\nfrom lightning_marlhf.run_lock import alone_in\n"
-HOLD += (
-    "with alone_in(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)"
-)
+HOLD += "with alone_in(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)"
 
 
 @pytest.fixture

@@ -11,9 +11,7 @@ from lightning_marlhf.modules.optimization import Optimization
 from tests.modules.tiny_runs import write_exports
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-RUNS = sorted(
-    path for path in EXPERIMENTS.rglob("*.yaml") if "\nmodel:\n  class_path:" in path.read_text()
-)
+RUNS = sorted(path for path in EXPERIMENTS.rglob("*.yaml") if "\nmodel:\n  class_path:" in path.read_text())
 SMALL = ("--trainer.fast_dev_run=true", "--trainer.accelerator=cpu", "--data.batch_size=8")
 TLDR = ("--data.train_rows=64", "--data.validate_rows=8", "--data.test_rows=8")
 
@@ -45,14 +43,10 @@ def test_every_run_is_short_enough_for_two_updates(path):
         ("ppo_horizon10", ["--model.policy={policy}", "--model.scorer.model={reward}"]),
     ],
 )
-def test_a_smoke_run_makes_two_updates_and_leaves_nothing(
-    starts, tmp_path, monkeypatch, stage, options
-):
+def test_a_smoke_run_makes_two_updates_and_leaves_nothing(starts, tmp_path, monkeypatch, stage, options):
     monkeypatch.chdir(tmp_path)
     made = []
-    monkeypatch.setattr(
-        Trainer, "_teardown", lambda self, end=Trainer._teardown: made.append(self) or end(self)
-    )
+    monkeypatch.setattr(Trainer, "_teardown", lambda self, end=Trainer._teardown: made.append(self) or end(self))
     given = [option.format(**starts) for option in options]
     config = EXPERIMENTS / f"tiny/tldr/{stage}.yaml"
     assert cli.main(["fit", "--config", str(config), *SMALL, *TLDR, *given]) == 0

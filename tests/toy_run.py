@@ -38,13 +38,7 @@ class Toy(LightningModule):
     monitor = "loss/toy"
 
     def __init__(
-        self,
-        *,
-        source: str,
-        condition: Condition,
-        updates: Updates = Updates(),
-        mistake: str = "",
-        seed: int = 0,
+        self, *, source: str, condition: Condition, updates: Updates = Updates(), mistake: str = "", seed: int = 0
     ) -> None:
         super().__init__()
         if mistake == "init":

@@ -116,12 +116,7 @@ class Server:
         return _json(self.session.view(person))
 
     def _answer(self, person: Annotator, body: Body) -> None:
-        self.session.answer(
-            person,
-            _text(body, "pair"),
-            winner=_text(body, "winner"),
-            note=_text(body, "note"),
-        )
+        self.session.answer(person, _text(body, "pair"), winner=_text(body, "winner"), note=_text(body, "note"))
 
 
 class _SafetyHeaders:

@@ -35,9 +35,7 @@ class Selection:
     seed: int
 
 
-def select(
-    pairs: Sequence[Pair], *, num_prompts: int | None, overlap: float, seed: int
-) -> Selection:
+def select(pairs: Sequence[Pair], *, num_prompts: int | None, overlap: float, seed: int) -> Selection:
     """Draw the pairs of some prompts, as `win-rate` does, and their order; a larger selection begins with the smaller.
 
     Args:
@@ -59,9 +57,7 @@ class Annotator:
     name: str
     shown: str | None = None  # the pair on the page
     since: float = 0.0  # when it was first shown
-    skipped: list[str] = field(
-        default_factory=list
-    )  # pairs that come back at the end, in this order
+    skipped: list[str] = field(default_factory=list)  # pairs that come back at the end, in this order
     history: list[str] = field(default_factory=list)  # pairs judged or skipped, the latest last
     note: str = ""  # of the verdict that was withdrawn last
 
@@ -102,9 +98,7 @@ class Session:
         prompt_version: Version of the question that people are asked.
     """
 
-    def __init__(
-        self, selection: Selection, verdicts: AnnotationFile, *, prompt_version: str
-    ) -> None:
+    def __init__(self, selection: Selection, verdicts: AnnotationFile, *, prompt_version: str) -> None:
         self.selection = selection
         self.verdicts = verdicts
         self._prompt_version = prompt_version

@@ -61,9 +61,7 @@ class AnnotationFile:
         fingerprints = {pair.pair_id: pair.fingerprint for pair in pairs}
         for number, row in enumerate(self._rows.values(), start=1):
             if fingerprints.get(row.pair_id) != row.fingerprint:
-                raise ValueError(
-                    f"{self.path} holds verdicts on other responses (row {number}): give another --out"
-                )
+                raise ValueError(f"{self.path} holds verdicts on other responses (row {number}): give another --out")
 
     def add(self, verdict: Verdict) -> None:
         """Add a verdict, which is on disk when this returns.
@@ -101,9 +99,7 @@ def _read(path: Path) -> Iterator[Verdict]:
         except ValueError:
             sound = False
         if not sound:
-            raise ValueError(
-                f"{path} holds something else than verdicts of people (row {number}): give another --out"
-            )
+            raise ValueError(f"{path} holds something else than verdicts of people (row {number}): give another --out")
         yield verdict
 
 

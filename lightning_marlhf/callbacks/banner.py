@@ -164,11 +164,7 @@ def _checkpoints(callbacks: Iterable[Any]) -> list[str]:
 
 def _device(trainer: Trainer) -> str:
     device = trainer.strategy.root_device
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"{torch.get_num_threads()} threads"
-    )
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     return f"{trainer.world_size} x {device.type} ({name}), {trainer.precision}"
 
 

@@ -91,9 +91,7 @@ class Checkpoint(ModelCheckpoint):
         """Save `last.ckpt` at the end of the fit."""
         self.save_last_checkpoint(trainer)
 
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note where in the data the run is; an epoch is over when its last batch is."""
         over = trainer.fit_loop.epoch_loop._num_ready_batches_reached()
         checkpoint["epoch"] = settle_epoch(checkpoint["loops"], epoch_over=over)
@@ -240,9 +238,7 @@ class DirectCheckpointIO(TorchCheckpointIO):
     Lightning's way of writing makes a copy of it in memory and another in /tmp, and neither may have room for it.
     """
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint.
 
         Raises:

@@ -115,10 +115,7 @@ def trace_of(experience: Experience, row: int, tokenizer: PreTrainedTokenizerBas
     return TokenTrace(
         tokens=token_pieces(tokenizer, ids),
         macro_index=experience.macro_actions.index[row][mask].tolist(),
-        **{
-            name: [round(x, _DIGITS) for x in values[row][mask].tolist()]
-            for name, values in numbers.items()
-        },
+        **{name: [round(x, _DIGITS) for x in values[row][mask].tolist()] for name, values in numbers.items()},
     )
 
 

@@ -54,11 +54,7 @@ def model_card(trainer: Trainer, folder: Path) -> dict[str, Any]:
     config = folder / CONFIG_FILE
     card: dict[str, Any] = {
         "metrics": finite_metrics(trainer),
-        "run": {
-            "updates": trainer.global_step,
-            "git commit": environment["git_commit"],
-            **environment["versions"],
-        },
+        "run": {"updates": trainer.global_step, "git commit": environment["git_commit"], **environment["versions"]},
     }
     if config.is_file():
         card["configuration"] = config.read_text(encoding="utf-8")

@@ -48,15 +48,11 @@ class KLGuard(Callback):
                 self._past.discard(name)
             elif name not in self._past:
                 self._past.add(name)
-                self._act(
-                    trainer, f"update {trainer.global_step}: {name} {value:.3g} is past {limit:g}"
-                )
+                self._act(trainer, f"update {trainer.global_step}: {name} {value:.3g} is past {limit:g}")
 
     def _act(self, trainer: Trainer, what: str) -> None:
         if self.action == "fail":
-            raise KLExplosionError(
-                f"{what} (kl_guard): lower the learning rate, or raise the KL coefficient"
-            )
+            raise KLExplosionError(f"{what} (kl_guard): lower the learning rate, or raise the KL coefficient")
         stop = self.action == "stop"
         rank_zero_warn(f"{what}; training {'stops here' if stop else 'continues'}")
         trainer.should_stop = trainer.should_stop or stop

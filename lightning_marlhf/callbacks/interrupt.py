@@ -128,18 +128,14 @@ class GracefulInterrupt(Callback):
             self._signals.take()
             self._signals.end_if_asked()
 
-    on_validation_batch_start = on_test_batch_start = on_predict_batch_start = (
-        on_evaluation_batch_start
-    )
+    on_validation_batch_start = on_test_batch_start = on_predict_batch_start = on_evaluation_batch_start
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End the run if that was asked for since its last batch; signals end what follows at once."""
         self._end_if_asked(trainer)
         self._give_back()
 
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Let signals end what follows at once, and the processes that this one has started."""
         self._give_back()
         launcher = trainer.strategy.launcher
@@ -153,11 +149,7 @@ class GracefulInterrupt(Callback):
         path = save_last(trainer)
         if trainer.is_global_zero:
             saved = f"saved {os.path.relpath(path)}; " if path else "nothing was saved; "
-            how = (
-                "resume with the same command and --ckpt_path last"
-                if path
-                else "this run has no checkpoints"
-            )
+            how = "resume with the same command and --ckpt_path last" if path else "this run has no checkpoints"
             text = f"interrupted at update {trainer.global_step}: {saved}{how}\n"
             say(text, prefix=self._signals.prefix)
         # REQUEUE_STATUS: another rank was asked

@@ -64,13 +64,9 @@ class MetricsCSV(Logger):
         seconds = f"{time.monotonic() - (self._zero or 0.0):.2f}"
         with self.path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerows(
-                [step or 0, name, f"{float(value):.8g}", seconds] for name, value in metrics.items()
-            )
+            writer.writerows([step or 0, name, f"{float(value):.8g}", seconds] for name, value in metrics.items())
 
-    def log_hyperparams(
-        self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
-    ) -> None:
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Leave them to `config.yaml`."""
 
     @rank_zero_only
@@ -100,9 +96,7 @@ class MetricsCSV(Logger):
         with self.path.open("rb") as file:  # the last line is enough, however long the file
             file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
             last = file.read().decode("utf-8", errors="replace").splitlines()[-1:]
-        done = (
-            float(last[0].rpartition(",")[2]) if last and _step(last[0] + "\n") is not None else 0.0
-        )
+        done = float(last[0].rpartition(",")[2]) if last and _step(last[0] + "\n") is not None else 0.0
         self._zero = time.monotonic() - done
 
 

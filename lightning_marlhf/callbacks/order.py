@@ -34,9 +34,7 @@ SECTIONS: dict[str, type[Callback]] = {
     "checkpoint": Checkpoint,
 }
 # null, unless the YAML has the section
-OPTIONAL_SECTIONS: dict[str, type[Callback]] = {
-    "win_rate": WinRateCallback,
-}
+OPTIONAL_SECTIONS: dict[str, type[Callback]] = {"win_rate": WinRateCallback}
 # Lightning calls each hook of all callbacks in this order, except that those which save checkpoints always come last.
 ORDER: tuple[type[Callback], ...] = (
     NameRanks,  # first: errors of all others are told with their rank

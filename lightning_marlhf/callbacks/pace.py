@@ -38,11 +38,7 @@ class Pace:
     def seconds_per_update(self, step: int) -> float | None:
         """Return the pace after ``step`` updates; None before the first one."""
         points = [*self._starts, (step, time.monotonic())]
-        paces = [
-            (u - t) / (now - then)
-            for (then, t), (now, u) in itertools.pairwise(points)
-            if now > then
-        ]
+        paces = [(u - t) / (now - then) for (then, t), (now, u) in itertools.pairwise(points) if now > then]
         return paces[-1] if paces else None
 
     def eta_s(self, step: int) -> float | None:

@@ -49,11 +49,7 @@ class PassAtKCallback(HeldOutCallback):
     """
 
     def __init__(
-        self,
-        *,
-        ks: Sequence[PositiveInt] = (1, 5, 10, 100),
-        scorer: str = "code",
-        num_failures: NonNegativeInt = 8,
+        self, *, ks: Sequence[PositiveInt] = (1, 5, 10, 100), scorer: str = "code", num_failures: NonNegativeInt = 8
     ) -> None:
         self.scorer = scorer
         self.num_failures = num_failures

@@ -32,9 +32,7 @@ class UpdateProgress(Paced, ProgressBar):
         line_every_s: seconds between two lines where the output is no terminal.
     """
 
-    def __init__(
-        self, *, metrics: list[str] | None = None, line_every_s: NonNegative = 30.0
-    ) -> None:
+    def __init__(self, *, metrics: list[str] | None = None, line_every_s: NonNegative = 30.0) -> None:
         super().__init__()
         self.metrics = tuple(ALSO_SHOWN if metrics is None else metrics)
         self.line_every_s = line_every_s
@@ -70,12 +68,7 @@ class UpdateProgress(Paced, ProgressBar):
         self._close()
 
     def on_validation_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Show that the run is validating, which may take a while."""
         if self._bar is not None:
@@ -102,9 +95,7 @@ class UpdateProgress(Paced, ProgressBar):
         if self._enabled and trainer.is_global_zero:
             console().print(Text(f"test: {_words(trainer, pl_module, ('eval/kl',))}"))
 
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave the terminal as it was."""
         self._close()
 

@@ -101,11 +101,7 @@ class RollCall(Callback):
 
     def _gone(self, host: str) -> list[int]:
         """Find the ranks of this host whose process has ended."""
-        return [
-            rank
-            for rank, (where, process) in enumerate(self._processes)
-            if where == host and not _lives(process)
-        ]
+        return [rank for rank, (where, process) in enumerate(self._processes) if where == host and not _lives(process)]
 
 
 def _lives(process: int) -> bool:

@@ -35,9 +35,7 @@ class ValidationCallback(Callback):
         """Call `begin`."""
         self.begin(trainer, pl_module)
 
-    def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any
-    ) -> None:
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
         """Call `collect`."""
         self.collect(trainer, pl_module, outputs)
 
@@ -73,9 +71,7 @@ class EveryNUpdates(Callback):
         """Note at which update the rollout is sampled."""
         self.step_before = trainer.global_step
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
         """Call `show` where it is due."""
         experience = experience_of(outputs)
         before, now = self.step_before, trainer.global_step
@@ -99,11 +95,7 @@ class RolloutWriter(EveryNUpdates, HeldOutCallback):
     """
 
     def __init__(
-        self,
-        *,
-        every_n_steps: NonNegativeInt = 40,
-        num_rows: NonNegativeInt = 8,
-        num_traces: NonNegativeInt = 8,
+        self, *, every_n_steps: NonNegativeInt = 40, num_rows: NonNegativeInt = 8, num_traces: NonNegativeInt = 8
     ) -> None:
         self.every = every_n_steps
         self.num_rows = num_rows
@@ -114,12 +106,7 @@ class RolloutWriter(EveryNUpdates, HeldOutCallback):
         """Write the first rows of rank 0's share of a training rollout."""
         if trainer.is_global_zero:
             rows = records_of(
-                trainer,
-                pl_module,
-                experience,
-                step=self.step_before,
-                num_rows=self.num_rows,
-                num_traces=self.num_rows,
+                trainer, pl_module, experience, step=self.step_before, num_rows=self.num_rows, num_traces=self.num_rows
             )
             self._write(trainer, f"rollouts-{trainer.global_step:06d}", rows)
 

@@ -60,9 +60,7 @@ class RunDirectory(Paced, Callback):
         test_follows: a test comes after the fit, so the run is done only after it.
     """
 
-    def __init__(
-        self, *, overwrite: bool = False, resuming: bool = False, test_follows: bool = False
-    ) -> None:
+    def __init__(self, *, overwrite: bool = False, resuming: bool = False, test_follows: bool = False) -> None:
         self.overwrite = overwrite
         self.resuming = resuming
         self.test_follows = test_follows
@@ -130,9 +128,7 @@ class RunDirectory(Paced, Callback):
         self._metrics |= finite_metrics(trainer)
         self._finish(trainer, pl_module)
 
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Note how the run ended, unless it was refused the directory."""
         if isinstance(exception, RunExistsError):
             return
@@ -143,9 +139,7 @@ class RunDirectory(Paced, Callback):
 
     def _take(self, trainer: Trainer, folder: Path) -> None:
         if self.resuming:
-            self._seconds_before = float(
-                read_json_or_empty(folder / PROGRESS_FILE).get("seconds", 0.0)
-            )
+            self._seconds_before = float(read_json_or_empty(folder / PROGRESS_FILE).get("seconds", 0.0))
             return
         found = (*folder.glob(DONE_FILE), *folder.glob(f"{CHECKPOINTS}/*.ckpt"))
         held = [str(path.relative_to(folder)) for path in found]
@@ -178,9 +172,7 @@ class RunDirectory(Paced, Callback):
         write_json(folder / DONE_FILE, summary.to_dict())
         self._report(trainer, pl_module, "done", now=True)
 
-    def _report(
-        self, trainer: Trainer, pl_module: LightningModule, status: Status, *, now: bool = False
-    ) -> None:
+    def _report(self, trainer: Trainer, pl_module: LightningModule, status: Status, *, now: bool = False) -> None:
         due = now or time.monotonic() - self._written_at >= 1
         if not due or not trainer.is_global_zero or trainer.fast_dev_run:
             return
@@ -240,11 +232,7 @@ def git_commit(repository: Path) -> str | None:
         return head or None
     name = head.removeprefix("ref:").strip()
     common = (git / (_read(git / "commondir") or ".")).resolve()
-    packed = (
-        line.split()
-        for line in _read(common / "packed-refs").splitlines()
-        if line.endswith(f" {name}")
-    )
+    packed = (line.split() for line in _read(common / "packed-refs").splitlines() if line.endswith(f" {name}"))
     return _read(common / name) or next((commit for commit, _ in packed), None)
 
 
@@ -252,9 +240,7 @@ def source_digest(package: Path) -> str:
     """Hash the Python files of a package: it tells apart two states of the code that have one commit."""
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
-        digest.update(
-            path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0"
-        )
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
@@ -262,9 +248,7 @@ def _hardware() -> dict[str, Any]:
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     return {
         "cpu": _cpu_name(),
-        "cpu_cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cpu_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "gpus": [f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB" for gpu in gpus],

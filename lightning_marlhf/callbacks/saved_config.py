@@ -85,11 +85,7 @@ def save(folder: Path, config: str, *, header: str, resumed_from: str | None) ->
 def changes(folder: Path, config: str) -> list[str]:
     """List the settings that a resolved config has changed since the run in ``folder`` was last started."""
     path = folder / CONFIG_FILE
-    return (
-        differences(_load(path.read_text(encoding="utf-8")), _load(config))
-        if path.is_file()
-        else []
-    )
+    return differences(_load(path.read_text(encoding="utf-8")), _load(config)) if path.is_file() else []
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

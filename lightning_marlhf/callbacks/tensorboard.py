@@ -32,11 +32,7 @@ LAYOUT: dict[str, dict[str, list[str]]] = {
         "share of responses cut off": ["response_length/clip_ratio"],
         "share of held-out responses that end": ["eval/ended"],
         "entropy per response (nats)": ["objective/entropy"],
-        "accuracy of the reward model": [
-            "reward_model/accuracy",
-            "eval/accuracy",
-            "eval/best_possible_accuracy",
-        ],
+        "accuracy of the reward model": ["reward_model/accuracy", "eval/accuracy", "eval/best_possible_accuracy"],
     },
     "policy": {
         "policy loss": ["loss/policy_avg"],
@@ -64,10 +60,7 @@ LAYOUT: dict[str, dict[str, list[str]]] = {
         "variance of advantages": ["macro/advantage_var"],
         "share of parse failures": ["macro/parse_failures"],
     },
-    "timing": {
-        "seconds": ["timing_s/.*"],
-        "tokens per second": ["perf/throughput"],
-    },
+    "timing": {"seconds": ["timing_s/.*"], "tokens per second": ["perf/throughput"]},
 }
 # What each tag counts, by regular expression; the first that matches holds
 _DESCRIPTIONS = {
@@ -142,19 +135,8 @@ _DESCRIPTIONS = {
 }
 _PLUGINS = {"simple_value": "scalars", "histo": "histograms", "image": "images"}
 # The first columns of the "HParams" tab, by the settings they are taken from
-_FIRST_HPARAMS = {
-    "lr": r"(.*\.)?lr",
-    "n": r"(.*\.)?termination\.init_args\.n",
-    "seed": r"seed|seed_everything",
-}
-HPARAM_METRICS = (
-    "objective/scores",
-    "objective/kl",
-    "eval/gold",
-    "eval/kl",
-    "eval/accuracy",
-    "eval/loss",
-)
+_FIRST_HPARAMS = {"lr": r"(.*\.)?lr", "n": r"(.*\.)?termination\.init_args\.n", "seed": r"seed|seed_everything"}
+HPARAM_METRICS = ("objective/scores", "objective/kl", "eval/gold", "eval/kl", "eval/accuracy", "eval/loss")
 
 
 class TensorBoard(TensorBoardLogger):
@@ -166,9 +148,7 @@ class TensorBoard(TensorBoardLogger):
     """
 
     def __init__(self, folder: str | Path, *, flush_secs: int = 10) -> None:
-        super().__init__(
-            save_dir=folder, name="", version="", default_hp_metric=False, flush_secs=flush_secs
-        )
+        super().__init__(save_dir=folder, name="", version="", default_hp_metric=False, flush_secs=flush_secs)
 
     @property
     @rank_zero_experiment
@@ -181,10 +161,7 @@ class TensorBoard(TensorBoardLogger):
             add_summary = events.add_summary
             events.add_summary = lambda summary, *a, **k: add_summary(described(summary), *a, **k)
             charts = {
-                group: {
-                    chart: ["Multiline", [f"^{tag}$" for tag in tags]]
-                    for chart, tags in charts.items()
-                }
+                group: {chart: ["Multiline", [f"^{tag}$" for tag in tags]] for chart, tags in charts.items()}
                 for group, charts in LAYOUT.items()
             }
             writer.add_custom_scalars(charts)
@@ -198,10 +175,7 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def log_hyperparams(
-        self,
-        params: dict[str, Any] | Namespace,
-        metrics: dict[str, Any] | None = None,
-        step: int | None = None,
+        self, params: dict[str, Any] | Namespace, metrics: dict[str, Any] | None = None, step: int | None = None
     ) -> None:
         """Write the hyper-parameters beside the metrics they will be compared by.
 
@@ -215,17 +189,14 @@ class TensorBoard(TensorBoardLogger):
             for value in [v for key, v in settings.items() if re.fullmatch(pattern, key)][:1]
         }
         flat = {
-            name: v if isinstance(v, bool | int | float | str) else str(v)
-            for name, v in (first | settings).items()
+            name: v if isinstance(v, bool | int | float | str) else str(v) for name, v in (first | settings).items()
         }
         experiment, *session = hparams(flat, metrics or dict.fromkeys(HPARAM_METRICS, 0.0))
         plugin = experiment.value[0].metadata.plugin_data
         content = HParamsPluginData.FromString(plugin.content)
         others = [each for each in content.experiment.hparam_infos if each.name not in first]
         del content.experiment.hparam_infos[:]
-        for (
-            name
-        ) in _FIRST_HPARAMS:  # in all runs, as TensorBoard takes the columns of one run for all
+        for name in _FIRST_HPARAMS:  # in all runs, as TensorBoard takes the columns of one run for all
             content.experiment.hparam_infos.add(name=name, type=DATA_TYPE_FLOAT64, differs=True)
         content.experiment.hparam_infos.extend(others)
         plugin.content = content.SerializeToString()
@@ -260,11 +231,7 @@ def describe(tag: str) -> str:
     >>> describe("objective/my_scorer")
     "Mean of the scorers' number `my_scorer` over the rollout's responses."
     """
-    found = (
-        match.expand(text)
-        for pattern, text in _DESCRIPTIONS.items()
-        if (match := re.fullmatch(pattern, tag))
-    )
+    found = (match.expand(text) for pattern, text in _DESCRIPTIONS.items() if (match := re.fullmatch(pattern, tag)))
     return next(found, "")
 
 

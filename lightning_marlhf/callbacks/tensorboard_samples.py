@@ -62,12 +62,7 @@ class TensorBoardSamples(EveryNUpdates, ValidationCallback):
         if not writers:
             return
         rows = records_of(
-            trainer,
-            pl_module,
-            experience,
-            step=self.step_before,
-            num_rows=self.num_rows,
-            num_traces=self.num_rows,
+            trainer, pl_module, experience, step=self.step_before, num_rows=self.num_rows, num_traces=self.num_rows
         )
         add_texts(trainer, "samples", [sample_text(row) for row in rows])
         figures = draw_rollout(experience, rows[: self.num_pictures])
@@ -103,9 +98,7 @@ def sample_text(row: Completion) -> str:
     text = macro_text(row)
     legend = f" (`{BOUNDARY}` between macro actions)" if BOUNDARY in text else ""
     heading = f"**{' · '.join(facts(row))}**"
-    return "\n\n".join(
-        [heading, "Prompt", code_block(row.prompt), f"Response{legend}", code_block(text)]
-    )
+    return "\n\n".join([heading, "Prompt", code_block(row.prompt), f"Response{legend}", code_block(text)])
 
 
 def facts(row: Completion) -> list[str]:
@@ -128,9 +121,7 @@ def macro_text(row: Completion) -> str:
     if len(set(index)) == len(index):
         return "".join(tokens)
     starts = (now != before for before, now in itertools.pairwise([*index[:1], *index]))
-    return "".join(
-        f"{BOUNDARY if start else ''}{token}" for token, start in zip(tokens, starts, strict=True)
-    )
+    return "".join(f"{BOUNDARY if start else ''}{token}" for token, start in zip(tokens, starts, strict=True))
 
 
 def distributions(experience: Experience) -> dict[str, Tensor]:
@@ -151,16 +142,11 @@ def bins_of(values: Tensor) -> str | list[float]:
 
 def draw_rollout(experience: Experience, rows: Sequence[Completion]) -> dict[str, Figure]:
     """Draw the responses of ``rows`` that have a token, and how far advantages spread at each macro length."""
-    figures = {
-        f"samples/response_{n}": draw_sample(row)
-        for n, row in enumerate(rows, start=1)
-        if row.num_tokens
-    }
+    figures = {f"samples/response_{n}": draw_sample(row) for n, row in enumerate(rows, start=1) if row.num_tokens}
     lengths, advantages = macro_lengths_and_advantages(experience)
     with in_style():
         figures["macro/advantage_var_by_length"] = draw_variance_by_length(
-            variance_by_length(lengths.tolist(), advantages.tolist()),
-            title="Variance of advantages before whitening",
+            variance_by_length(lengths.tolist(), advantages.tolist()), title="Variance of advantages before whitening"
         )
     return figures
 
@@ -169,9 +155,7 @@ def draw_sample(row: Completion) -> Figure:
     """Draw a response that has a trace."""
     assert row.trace is not None
     with in_style():
-        return draw_trace(
-            TokenTrace(**row.trace), title="One response in macro actions", facts=facts(row)
-        )
+        return draw_trace(TokenTrace(**row.trace), title="One response in macro actions", facts=facts(row))
 
 
 def macro_lengths_and_advantages(experience: Experience) -> tuple[Tensor, Tensor]:

@@ -20,9 +20,7 @@ class TrackioLogger(Logger):
         ValueError: trackio is not installed.
     """
 
-    def __init__(
-        self, project: str = "ma-rlhf", *, run: str | None = None, space_id: str | None = None
-    ) -> None:
+    def __init__(self, project: str = "ma-rlhf", *, run: str | None = None, space_id: str | None = None) -> None:
         super().__init__()
         try:
             import trackio
@@ -60,12 +58,7 @@ class TrackioLogger(Logger):
         """Log the metrics of an update."""
         if self._experiment is None:
             self._experiment = self._trackio.init(
-                self._project,
-                name=self._run,
-                space_id=self._space_id,
-                config=self._config,
-                resume="allow",
-                embed=False,
+                self._project, name=self._run, space_id=self._space_id, config=self._config, resume="allow", embed=False
             )
         self._experiment.log(dict(metrics), step=step)
 

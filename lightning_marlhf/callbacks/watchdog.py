@@ -27,9 +27,7 @@ class Watchdog(Callback):
             launcher can restart the run.
     """
 
-    def __init__(
-        self, *, timeout_s: Seconds = 1800.0, action: Literal["report", "exit"] = "report"
-    ) -> None:
+    def __init__(self, *, timeout_s: Seconds = 1800.0, action: Literal["report", "exit"] = "report") -> None:
         self.timeout_s = timeout_s
         self.action = action
         self._ended_at = 0.0
@@ -45,9 +43,7 @@ class Watchdog(Callback):
         """Begin to watch."""
         self._beat()
         self._stop.clear()
-        self._thread = threading.Thread(
-            target=self._watch, args=(trainer, pl_module), name="watchdog", daemon=True
-        )
+        self._thread = threading.Thread(target=self._watch, args=(trainer, pl_module), name="watchdog", daemon=True)
         self._thread.start()
 
     def _beat(self, *_: Any) -> None:

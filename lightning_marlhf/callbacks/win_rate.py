@@ -144,9 +144,7 @@ class WinRateCallback(ValidationCallback):
         return metrics_of(rate)
 
 
-def sample_baseline(
-    trainer: Trainer, pl_module: LightningModule, *, num_prompts: int
-) -> list[Completion]:
+def sample_baseline(trainer: Trainer, pl_module: LightningModule, *, num_prompts: int) -> list[Completion]:
     """Respond to the first validation prompts; training then continues as if nothing had happened."""
     rows: list[Completion] = []
     found: list[Completion] = []

@@ -55,16 +55,12 @@ class AnnotateOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Serve the page; see `annotate --help`."""
-    return errors.call(
-        lambda: _run(read_options(AnnotateOptions, arguments[1:], command="annotate"), arguments)
-    )
+    return errors.call(lambda: _run(read_options(AnnotateOptions, arguments[1:], command="annotate"), arguments))
 
 
 def _run(options: AnnotateOptions, arguments: Sequence[str]) -> int:
     pairs = read_pairs(options.a, options.b).pairs
-    selection = select(
-        pairs, num_prompts=options.num_prompts, overlap=options.overlap, seed=options.seed
-    )
+    selection = select(pairs, num_prompts=options.num_prompts, overlap=options.overlap, seed=options.seed)
     with closing(AnnotationFile(options.out)) as verdicts:
         verdicts.check(pairs)
         _serve(options, selection, verdicts)

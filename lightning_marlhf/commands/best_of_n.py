@@ -59,9 +59,7 @@ class BestOfNOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Estimate the expected score of best-of-N sampling; see `best-of-n --help`."""
-    return errors.call(
-        lambda: _run(read_options(BestOfNOptions, arguments[1:], command="best-of-n"), arguments)
-    )
+    return errors.call(lambda: _run(read_options(BestOfNOptions, arguments[1:], command="best-of-n"), arguments))
 
 
 def _run(options: BestOfNOptions, arguments: Sequence[str]) -> int:
@@ -73,10 +71,7 @@ def _run(options: BestOfNOptions, arguments: Sequence[str]) -> int:
             assert options.model is not None
             files = folder.generate(
                 options.model,
-                {
-                    f"temperature-{t:g}": options.sampling.at(t)
-                    for t in sorted(set(options.temperatures))
-                },
+                {f"temperature-{t:g}": options.sampling.at(t) for t in sorted(set(options.temperatures))},
                 prompts=read_prompts([], options.prompts.prompts, options.prompts.format),
                 num_samples=max(options.n, default=_POOL_SIZE),
                 seed=options.sampling.seed,
@@ -86,9 +81,7 @@ def _run(options: BestOfNOptions, arguments: Sequence[str]) -> int:
     from lightning_marlhf.evaluation.best_of_n import estimate_from_completions
 
     rows = [row for file in files for row in read_completions(file)]
-    found = estimate_from_completions(
-        rows, chooser=options.score, ns=options.n, sources=folder.sources
-    )
+    found = estimate_from_completions(rows, chooser=options.score, ns=options.n, sources=folder.sources)
     _write(found, options.scoring.out)
     return 0
 

@@ -10,12 +10,7 @@ from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.export import export_checkpoint
 from lightning_marlhf.config.options import positional, read_options
 from lightning_marlhf.display.text import printable
-from lightning_marlhf.inference.options import (
-    CHAT,
-    LoadOptions,
-    SamplingOptions,
-    device_and_dtype,
-)
+from lightning_marlhf.inference.options import CHAT, LoadOptions, SamplingOptions, device_and_dtype
 
 if TYPE_CHECKING:
     from lightning_marlhf.inference.dialogue import Conversation
@@ -57,9 +52,7 @@ def _run(options: ChatOptions) -> int:
     from lightning_marlhf.inference.dialogue import Conversation
     from lightning_marlhf.inference.loading import language_model
 
-    with language_model(
-        options.model, exporter=export_checkpoint, device=device, dtype=dtype
-    ) as model:
+    with language_model(options.model, exporter=export_checkpoint, device=device, dtype=dtype) as model:
         conversation = Conversation(
             model,
             settings,

@@ -53,9 +53,7 @@ def _run(options: ExportOptions) -> int:
             raise ValueError("expected --out DIR beside --ckpt, or --push-to-hub OWNER/NAME alone")
         folder, checkpoint = find_export(run_dir), None
         if folder is None:
-            raise ValueError(
-                f"{run_dir} has no export/: --out DIR makes a Hugging Face directory from a checkpoint"
-            )
+            raise ValueError(f"{run_dir} has no export/: --out DIR makes a Hugging Face directory from a checkpoint")
     else:
         folder = options.out or run_dir / EXPORT
         if folder.exists() and not options.overwrite:
@@ -163,12 +161,8 @@ def _load_weights(module: Any, weights: Mapping[str, Any], checkpoint: Path) -> 
     try:
         missing, unknown = module.load_state_dict(weights, strict=False)
     except RuntimeError as error:  # shapes differ
-        raise ValueError(
-            f"{checkpoint} is not of this config: {' '.join(str(error).split())}"
-        ) from None
+        raise ValueError(f"{checkpoint} is not of this config: {' '.join(str(error).split())}") from None
     lost = [name for name in missing if name not in frozen]
     if lost or unknown:
         names = ", ".join([*lost, *unknown][:3])
-        raise ValueError(
-            f"{checkpoint} is not of this config: weights without a counterpart, such as {names}"
-        )
+        raise ValueError(f"{checkpoint} is not of this config: weights without a counterpart, such as {names}")

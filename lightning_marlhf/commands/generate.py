@@ -11,12 +11,7 @@ from lightning_marlhf.config.options import positional, read_options
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.display.text import printable, printable_json
 from lightning_marlhf.inference.completions import CompletionJob
-from lightning_marlhf.inference.options import (
-    LoadOptions,
-    PromptOptions,
-    SamplingOptions,
-    device_and_dtype,
-)
+from lightning_marlhf.inference.options import LoadOptions, PromptOptions, SamplingOptions, device_and_dtype
 from lightning_marlhf.inference.prompts import read_prompts
 from lightning_marlhf.ranges import PositiveInt
 from lightning_marlhf.records import Completion

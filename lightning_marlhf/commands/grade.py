@@ -59,9 +59,7 @@ class GradeOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Grade completions; see `grade --help`."""
-    return errors.call(
-        lambda: _run(read_options(GradeOptions, arguments[1:], command="grade"), arguments)
-    )
+    return errors.call(lambda: _run(read_options(GradeOptions, arguments[1:], command="grade"), arguments))
 
 
 def _run(options: GradeOptions, arguments: Sequence[str]) -> int:
@@ -92,15 +90,7 @@ def _run(options: GradeOptions, arguments: Sequence[str]) -> int:
             ) as sandbox,
         ):
             sys.stderr.write(f"{sandbox.explain()}\n")
-            grade_into(
-                options.out,
-                missing,
-                job,
-                sandbox,
-                workers=workers,
-                total=total,
-                overwrite=options.overwrite,
-            )
+            grade_into(options.out, missing, job, sandbox, workers=workers, total=total, overwrite=options.overwrite)
     _print_table(options.out, options.k or [k for k in _KS if k <= min(counts.values())])
     return 0
 
@@ -111,9 +101,7 @@ def _check_files(options: GradeOptions) -> None:
         raise ConfigError(f"--out {out}: expected a file")
     for name, given in (("problems", options.problems), ("completions", options.completions)):
         if given.is_fifo():
-            raise ConfigError(
-                f"--{name} {given}: expected a file, which can be read again, not a pipe"
-            )
+            raise ConfigError(f"--{name} {given}: expected a file, which can be read again, not a pipe")
         if out.exists() and given.exists() and out.samefile(given):
             raise ConfigError(f"--out and --{name} are one file, {out}")
 

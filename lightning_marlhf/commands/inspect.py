@@ -78,9 +78,7 @@ def _choose(rows: Sequence[Completion], path: Path, options: InspectOptions) -> 
     for number, row in enumerate(rows):
         if row.trace is not None and not _is_whole(row.trace):
             lists = ", ".join(("tokens", "macro_index", *NUMBERS))
-            raise ValueError(
-                f"{path}: row {number}: `trace` is broken: expected lists of one length: {lists}"
-            )
+            raise ValueError(f"{path}: row {number}: `trace` is broken: expected lists of one length: {lists}")
     numbered = list(enumerate(rows))
     if options.row is not None:
         return numbered[options.row : options.row + 1]

@@ -88,7 +88,5 @@ def build_parts(arguments: Sequence[str]) -> "RunParts":
     parsed.config.trainer.strategy = "auto"  # a GPU strategy needs no GPU to be planned
     made = parsed.parser.instantiate(parsed.config)
     if not isinstance(made.model, TrainingModule) or not isinstance(made.data, RLHFDataModule):
-        raise ValueError(
-            "only runs of SFT, RewardModel and MAPPO on this package's data can be planned"
-        )
+        raise ValueError("only runs of SFT, RewardModel and MAPPO on this package's data can be planned")
     return RunParts(made.model, made.data, trainer)

@@ -95,9 +95,7 @@ def build_data(arguments: Sequence[str]) -> "tuple[RLHFDataModule, Mapping[str, 
     return data, run.config.model.init_args.as_dict()
 
 
-def _show(
-    data: "RLHFDataModule", model_settings: Mapping[str, Any], *, num: int, as_tokens: bool
-) -> None:
+def _show(data: "RLHFDataModule", model_settings: Mapping[str, Any], *, num: int, as_tokens: bool) -> None:
     """Print the page of one data set; without ``as_tokens``, what needs no tokenizer."""
     from rich.rule import Rule
     from rich.table import Table

@@ -45,9 +45,7 @@ def _run(options: ReportOptions) -> int:
     labels = options.label or list(short_labels([str(row) for row in found]).values())
     if len(labels) != len(found) or len(set(labels)) < len(labels):
         named = ", ".join(map(str, found))
-        raise ValueError(
-            f"--label: expected {len(found)} different names, for {named}; got {', '.join(labels)}"
-        )
+        raise ValueError(f"--label: expected {len(found)} different names, for {named}; got {', '.join(labels)}")
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out}: expected a folder")
     rows = dict(zip(labels, found.values(), strict=True))

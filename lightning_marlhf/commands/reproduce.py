@@ -108,9 +108,7 @@ def _main(arguments: Sequence[str]) -> int:
     console = Console(highlight=False)
     _say(console, f"{plan.title}: {len(jobs)} runs into {plan.output}", *about_plan(plan, costs))
     with _alone(plan.output), Monitor(total=len(jobs), console=console) as monitor:
-        runner = Runner(
-            jobs, workers=plan.jobs, overwrite=options.overwrite, force=force, monitor=monitor
-        )
+        runner = Runner(jobs, workers=plan.jobs, overwrite=options.overwrite, force=force, monitor=monitor)
         began = time.monotonic()
         outcomes = runner.run()
     if runner.interrupted:
@@ -124,11 +122,7 @@ def _main(arguments: Sequence[str]) -> int:
         _say(console, text, style="yellow")
     lost = (Outcome.FAILED, Outcome.BLOCKED)
     failed = [job.name for job, outcome in outcomes.items() if outcome in lost]
-    end = (
-        f"not finished: {', '.join(failed)}; rerun to try again"
-        if failed
-        else "all stages finished"
-    )
+    end = f"not finished: {', '.join(failed)}; rerun to try again" if failed else "all stages finished"
     _say(console, f"{end}; {duration(time.monotonic() - began)} in all")
     return 1 if failed else 0
 
@@ -173,9 +167,7 @@ def _write_report(plan: Plan, console: Console) -> None:
     from lightning_marlhf.reporting.report import build_report
 
     folder = plan.report_folder
-    report = build_report(
-        plan.report, title=plan.title, output=plan.output, seeds=plan.seeds, folder=folder
-    )
+    report = build_report(plan.report, title=plan.title, output=plan.output, seeds=plan.seeds, folder=folder)
     files = f"report: {folder / 'report.md'}, {folder / 'report.html'}"
     _say(console, *report.terminal_lines(), files)
 

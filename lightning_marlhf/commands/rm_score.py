@@ -37,9 +37,7 @@ class RMScoreOptions:
     sources: list[str] = positional(many=True)
     prompts: PromptOptions = PromptOptions()
     num_prompts: PositiveInt = 2_000
-    sampling: SamplingOptions = SamplingOptions(
-        max_new_tokens=512, temperature=0.8, top_k=50, seed=1234
-    )
+    sampling: SamplingOptions = SamplingOptions(max_new_tokens=512, temperature=0.8, top_k=50, seed=1234)
     scoring: ScoringOptions
 
     def __post_init__(self) -> None:
@@ -55,16 +53,12 @@ class RMScoreOptions:
         if model is not None and self.prompts.prompts is None:
             raise ConfigError(f"--prompts is missing: what {model} responds to")
         if model is None and self.prompts.prompts is not None:
-            raise ConfigError(
-                "--prompts: files of completions have their prompts; no model is given"
-            )
+            raise ConfigError("--prompts: files of completions have their prompts; no model is given")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Compare policies; see `rm-score --help`."""
-    return errors.call(
-        lambda: _run(read_options(RMScoreOptions, arguments[1:], command="rm-score"), arguments)
-    )
+    return errors.call(lambda: _run(read_options(RMScoreOptions, arguments[1:], command="rm-score"), arguments))
 
 
 def _run(options: RMScoreOptions, arguments: Sequence[str]) -> int:
@@ -91,9 +85,7 @@ def _is_file(source: str) -> bool:
     return source.endswith((".jsonl", ".jsonl.gz"))
 
 
-def _collect(
-    options: RMScoreOptions, labels: Mapping[str, str], folder: ScoredFolder
-) -> dict[str, Path]:
+def _collect(options: RMScoreOptions, labels: Mapping[str, str], folder: ScoredFolder) -> dict[str, Path]:
     """Copy files of completions, and let models respond; return a file per label."""
     prompts = _draw_prompts(options) if options.prompts.prompts is not None else []
     files = {}
@@ -123,9 +115,7 @@ def _draw_prompts(options: RMScoreOptions) -> list[Prompt]:
         sys.stderr.write(printable(f"{file} has {len(found)} prompts: all are taken\n"))
     from lightning_marlhf.data.splits import evaluation_subset
 
-    rows = evaluation_subset(
-        len(found), options.num_prompts, shuffled=form != _IN_ORDER, seed=options.sampling.seed
-    )
+    rows = evaluation_subset(len(found), options.num_prompts, shuffled=form != _IN_ORDER, seed=options.sampling.seed)
     return [found[row] for row in rows]
 
 

@@ -19,12 +19,7 @@ from lightning_marlhf.callbacks.checkpoint import DirectCheckpointIO
 from lightning_marlhf.callbacks.continue_logs import ContinueLogs
 from lightning_marlhf.callbacks.evaluated_step import EvaluatedStep
 from lightning_marlhf.callbacks.export import ExportHF
-from lightning_marlhf.callbacks.interrupt import (
-    EXIT_STATUS,
-    GracefulInterrupt,
-    Interrupted,
-    Signals,
-)
+from lightning_marlhf.callbacks.interrupt import EXIT_STATUS, GracefulInterrupt, Interrupted, Signals
 from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
 from lightning_marlhf.callbacks.order import OPTIONAL_SECTIONS, SECTIONS, in_order
 from lightning_marlhf.callbacks.ranks import NameRanks, RollCall
@@ -77,12 +72,7 @@ class RunCLI(LightningCLI):
     _parsers: ClassVar[dict[str, LightningArgumentParser]] = {}
 
     def __init__(
-        self,
-        command: str,
-        arguments: Sequence[str],
-        *,
-        build: bool = True,
-        signals: Signals | None = None,
+        self, command: str, arguments: Sequence[str], *, build: bool = True, signals: Signals | None = None
     ) -> None:
         self.command = command
         self.build = build
@@ -128,20 +118,11 @@ class RunCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what a run has beside its trainer, model and data."""
         parser.add_argument(
-            "--ckpt_path",
-            type=str | None,
-            default=None,
-            help="'last', 'best', or a .ckpt to resume from",
+            "--ckpt_path", type=str | None, default=None, help="'last', 'best', or a .ckpt to resume from"
         )
-        parser.add_argument(
-            "--overwrite", action="store_true", help="replace a run that is in the directory"
-        )
-        parser.add_argument(
-            "--test_after_fit", type=bool, default=False, help="test the model that fit leaves"
-        )
-        parser.add_argument(
-            "--debug", action="store_true", help="show tracebacks of user errors too"
-        )
+        parser.add_argument("--overwrite", action="store_true", help="replace a run that is in the directory")
+        parser.add_argument("--test_after_fit", type=bool, default=False, help="test the model that fit leaves")
+        parser.add_argument("--debug", action="store_true", help="show tracebacks of user errors too")
         for key, callback in SECTIONS.items():
             parser.add_lightning_class_args(callback, key)
         for key, callback in OPTIONAL_SECTIONS.items():
@@ -194,9 +175,7 @@ class RunCLI(LightningCLI):
         if done is not None:
             self.build = False
             say(f"{self.run_dir} is finished, after {done} updates: nothing is left to do")
-        elif not (self.run_dir / DONE_FILE).exists() and not any(
-            (self.run_dir / CHECKPOINTS).glob("*.ckpt")
-        ):
+        elif not (self.run_dir / DONE_FILE).exists() and not any((self.run_dir / CHECKPOINTS).glob("*.ckpt")):
             self.config.ckpt_path = None
             say(f"{self.run_dir} has no checkpoint yet: the run starts anew")
 
@@ -281,9 +260,7 @@ class RunCLI(LightningCLI):
 
     def _run(self, trainer: Trainer) -> int:
         try:
-            trainer.ckpt_path = (
-                self.config.ckpt_path
-            )  # not an argument: callbacks see it in `setup`
+            trainer.ckpt_path = self.config.ckpt_path  # not an argument: callbacks see it in `setup`
             only_records = {"return_predictions": False} if self.command == "predict" else {}
             getattr(trainer, self.command)(self.model, datamodule=self.datamodule, **only_records)
             if self.command == "fit" and self.config.test_after_fit:

@@ -48,9 +48,7 @@ SMOKE_SETTINGS = {  # ends of settings' names -> what they are in a run of so fe
 _INTERACTIVE_STEP = "4294967290"  # the shell of an salloc
 
 
-def check_run(
-    config: Namespace, arguments: Sequence[str], *, linked: Sequence[str], here: bool
-) -> None:
+def check_run(config: Namespace, arguments: Sequence[str], *, linked: Sequence[str], here: bool) -> None:
     """Check what types cannot say: the folder, the seeds, and the trainer.
 
     Args:
@@ -70,9 +68,7 @@ def check_run(
         given = find_given(arguments, path)
         seed = config.seed_everything
         if given and given[1] is not None and str(given[1]) != str(seed):
-            raise ConfigError(
-                f"{path}: {given[1]} differs from seed_everything ({seed}), which sets it"
-            )
+            raise ConfigError(f"{path}: {given[1]} differs from seed_everything ({seed}), which sets it")
     _check_trainer(trainer)
     if here:
         _check_processes(trainer["accelerator"], trainer["devices"])
@@ -88,9 +84,7 @@ def check_stage(config: Namespace) -> None:
     stages, stage = getattr(module, "stages", ()), config.get("data.init_args.stage")
     if stages and stage is not None and stage not in stages:
         name = config.model.class_path.rpartition(".")[2]
-        raise ConfigError(
-            f"data.init_args.stage: expected {' or '.join(stages)} for {name}, got {stage}"
-        )
+        raise ConfigError(f"data.init_args.stage: expected {' or '.join(stages)} for {name}, got {stage}")
 
 
 def _check_trainer(settings: Mapping[str, Any]) -> None:
@@ -121,9 +115,7 @@ def _check_trainer(settings: Mapping[str, Any]) -> None:
 
 def _check_processes(accelerator: Any, devices: Any) -> None:
     """Refuse more processes than the processors can run; GPUs are counted by Lightning."""
-    on_cpu = accelerator == "cpu" or (
-        accelerator in ("auto", None) and not torch.accelerator.is_available()
-    )
+    on_cpu = accelerator == "cpu" or (accelerator in ("auto", None) and not torch.accelerator.is_available())
     if not on_cpu or devices in (None, "auto") or isinstance(devices, list):
         return
     cores = available_cpus()

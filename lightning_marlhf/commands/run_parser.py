@@ -12,13 +12,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_marlhf.config import program_name
-from lightning_marlhf.config.messages import (
-    class_names,
-    config_files,
-    one_line,
-    readable_types,
-    with_hint,
-)
+from lightning_marlhf.config.messages import class_names, config_files, one_line, readable_types, with_hint
 from lightning_marlhf.config.yaml_files import ConfigError, read_yaml
 from lightning_marlhf.ranges import find_outside
 
@@ -49,9 +43,7 @@ class RunParser(LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **{"prog": program_name(), **kwargs})
 
-    def parse_args(
-        self, args: Sequence[str] | None = None, *more: Any, **options: Any
-    ) -> Namespace:
+    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Namespace:
         """Parse a command line.
 
         `null` for a setting of a class arrives here as `--n=None`: jsonargparse 4.53 writes the parsed value out again.
@@ -89,9 +81,7 @@ class RunParser(LightningArgumentParser):
         """Check types, required settings, and the ranges of numbers that type hints state."""
         for name in set(self.groups or ()) - set(self._hints()):
             if name in namespace and not isinstance(namespace[name], Namespace):
-                raise TypeError(
-                    f'Parser key "{name}":\n  expected settings, got {namespace[name]!r}'
-                )
+                raise TypeError(f'Parser key "{name}":\n  expected settings, got {namespace[name]!r}')
         super().validate(namespace, *args, **options)
         for name, hint in self._hints().items():
             mistake = find_outside(namespace.get(name), hint, name)

@@ -13,12 +13,7 @@ from lightning_marlhf.config.options import ConfigError, read_options
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.judges.base import JudgeError
 from lightning_marlhf.evaluation.judges.budget import Budget
-from lightning_marlhf.evaluation.judges.options import (
-    JudgeOptions,
-    is_language_model,
-    make_judge,
-    make_language_model,
-)
+from lightning_marlhf.evaluation.judges.options import JudgeOptions, is_language_model, make_judge, make_language_model
 from lightning_marlhf.evaluation.judging import Judged, VerdictLog, judge_pairs
 from lightning_marlhf.evaluation.pairs import Pair, draw, read_pairs
 from lightning_marlhf.files import read_json
@@ -87,10 +82,7 @@ def main(arguments: Sequence[str]) -> int:
 def _run(options: WinRateOptions, arguments: Sequence[str]) -> int:
     stratified = options.preset == "paper" and options.task == "tldr"
     pairs = draw(
-        read_pairs(options.a, options.b).pairs,
-        options.num_prompts,
-        seed=options.seed or 0,
-        by_subreddit=stratified,
+        read_pairs(options.a, options.b).pairs, options.num_prompts, seed=options.seed or 0, by_subreddit=stratified
     )
     budget = options.budget()
     if options.dry_run:
@@ -113,15 +105,11 @@ def _run(options: WinRateOptions, arguments: Sequence[str]) -> int:
     return _report(options, pairs, judged)
 
 
-def _judge_all(
-    options: WinRateOptions, pairs: Sequence[Pair], log: VerdictLog, budget: Budget
-) -> list[Judged]:
+def _judge_all(options: WinRateOptions, pairs: Sequence[Pair], log: VerdictLog, budget: Budget) -> list[Judged]:
     judged = []
     for spec in options.judge:
         with ExitStack() as stack:
-            judge = make_judge(
-                spec, options, budget=budget, stack=stack, exporter=export_checkpoint
-            )
+            judge = make_judge(spec, options, budget=budget, stack=stack, exporter=export_checkpoint)
             judged.append(judge_pairs(judge, pairs, log, ask_again=options.reparse))
     return judged
 
@@ -136,10 +124,7 @@ def _forecast(options: WinRateOptions, pairs: Sequence[Pair], budget: Budget) ->
         with ExitStack() as stack:
             judge = make_language_model(spec, options, budget=budget, stack=stack)
             found = judge.forecast(pairs)
-        tokens = {
-            "prompt_tokens": found.prompt_tokens,
-            "completion_tokens": found.completion_tokens,
-        }
+        tokens = {"prompt_tokens": found.prompt_tokens, "completion_tokens": found.completion_tokens}
         cost = f", at most {budget.price.of(tokens):.2f} dollars" if options.price else ""
         sys.stdout.write(
             f"{judge.name}: {found.calls} requests, {found.cached} in the cache, {found.identical} ties of identical "

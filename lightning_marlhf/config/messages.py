@@ -32,9 +32,7 @@ _UNKNOWN = re.compile(r"(?:Group '([^']+)' does not accept option|Option) '([^']
 _UNRECOGNIZED = re.compile(r"unrecognized arguments: (\S+)")
 _VALUELESS = re.compile(r"argument --(\S+): expected one argument")
 _MISSING = re.compile(r"the following arguments are required: ([^\n]+)")
-_NO_KEY = re.compile(
-    r"(?:Key must be a string, got:|Spaces not allowed in keys:|Empty nested key:) \"?(.*?)\"?\.?$"
-)
+_NO_KEY = re.compile(r"(?:Key must be a string, got:|Spaces not allowed in keys:|Empty nested key:) \"?(.*?)\"?\.?$")
 _NO_CLASS = re.compile(r"module \S+ has no attribute|No module named|Unexpected import path format")
 _NO_CLASS_OF_NAME = re.compile(r"Expected a dot import path string: *(.*?) *$", re.MULTILINE)
 _IMPORT_PATH = re.compile(r"Import path (\S+) does not")

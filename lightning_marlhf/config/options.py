@@ -179,9 +179,7 @@ def _add(parser: _Parser, field: _Field) -> None:
     if field.positional and field.item:
         given |= {"nargs": "*", "type": field.item, "default": []}
     elif field.positional:
-        given |= {"type": field.hint} | (
-            {} if required else {"nargs": "?", "default": field.default}
-        )
+        given |= {"type": field.hint} | ({} if required else {"nargs": "?", "default": field.default})
     elif field.hint is bool and field.default is False:
         given |= {"action": "store_true"}
     elif field.item:

@@ -78,9 +78,7 @@ def refuse_duplicate_keys(text: str) -> None:
         for key, value in node.value:
             name = (key.tag, str(key.value))
             if name in names:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark
-                )
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark)
             names.add(name)
             nodes.append(value)
 
@@ -101,8 +99,5 @@ def _similar_file(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f" (there is no folder {str(folder)!r})"
-    match = nearest(
-        path.name,
-        [f.name for f in folder.iterdir() if f.suffix in (".yaml", ".yml") and f.is_file()],
-    )
+    match = nearest(path.name, [f.name for f in folder.iterdir() if f.suffix in (".yaml", ".yml") and f.is_file()])
     return f", did you mean {str(folder / match)!r}?" if match else ""

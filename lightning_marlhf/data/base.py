@@ -157,9 +157,7 @@ class RLHFDataModule(LightningDataModule):
     ) -> StatefulDataLoader:
         ranks, _ = self._ranks()
         if batch_size % ranks:
-            raise ValueError(
-                f"a batch of {batch_size} rows cannot be shared by {ranks} processes evenly"
-            )
+            raise ValueError(f"a batch of {batch_size} rows cannot be shared by {ranks} processes evenly")
         return StatefulDataLoader(
             rows,
             batch_size=batch_size // ranks,

@@ -23,9 +23,7 @@ from lightning_marlhf.hub.tokenizer import Pair, encode_pairs, encode_prompts
 from lightning_marlhf.types import PreferencePairs, Prompts, SupervisedBatch
 
 
-def pad(
-    rows: Sequence[Sequence[int]], *, value: int, side: str, to: int = 0
-) -> tuple[Tensor, Tensor]:
+def pad(rows: Sequence[Sequence[int]], *, value: int, side: str, to: int = 0) -> tuple[Tensor, Tensor]:
     """Pad ``rows`` of token ids into a rectangle.
 
     Args:
@@ -120,10 +118,7 @@ class Collator:
     def demonstrations(self, examples: Sequence[Demonstration]) -> SupervisedBatch:
         """Batch demonstrations, right-padded, with a mask over the response and its EOS."""
         pairs = self._pairs(examples, [example.response for example in examples])
-        rows = [
-            TokenizedDemonstration([*pair.prompt, *pair.response], len(pair.prompt))
-            for pair in pairs
-        ]
+        rows = [TokenizedDemonstration([*pair.prompt, *pair.response], len(pair.prompt)) for pair in pairs]
         return self.padder.demonstrations(rows)
 
     def preferences(self, examples: Sequence[Preference]) -> PreferencePairs:
@@ -131,14 +126,10 @@ class Collator:
         chosen = self._pairs(examples, [example.chosen for example in examples])
         rejected = self._pairs(examples, [example.rejected for example in examples])
         rows = [
-            TokenizedPreference(
-                [*a.prompt, *a.response], [*b.prompt, *b.response], example.agreement
-            )
+            TokenizedPreference([*a.prompt, *a.response], [*b.prompt, *b.response], example.agreement)
             for example, a, b in zip(examples, chosen, rejected, strict=True)
         ]
         return self.padder.preferences(rows)
 
-    def _pairs(
-        self, examples: Sequence[Demonstration | Preference], responses: Sequence[str]
-    ) -> list[Pair]:
+    def _pairs(self, examples: Sequence[Demonstration | Preference], responses: Sequence[str]) -> list[Pair]:
         return encode_pairs(self.tokenizer, [example.prompt for example in examples], responses)

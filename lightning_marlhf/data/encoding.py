@@ -93,13 +93,7 @@ def encode(
         _encode_batch,
         settings={"tokenizer": tokenizer, "encoding": encoding, "stage": stage},
         features=Features({**_COLUMNS, **_IDS_OF_STAGE[stage]}),
-        key=(
-            "tokens of one BOS and one end",
-            stage,
-            repr(encoding),
-            fingerprint(tokenizer),
-            *_COLUMNS,
-        ),
+        key=("tokens of one BOS and one end", stage, repr(encoding), fingerprint(tokenizer), *_COLUMNS),
         processes=processes,
         title=f"tokenising {where}",
     )
@@ -118,9 +112,7 @@ def _encode_batch(
         _without_endless_text(plain | dict(zip(columns, row, strict=True)))
         for row in zip(*columns.values(), strict=True)
     )
-    rows, responses = zip(
-        *(pair for text in texts for pair in _with_responses(text, stage)), strict=True
-    )
+    rows, responses = zip(*(pair for text in texts for pair in _with_responses(text, stage)), strict=True)
     prompts = [row["prompt"] for row in rows]
     if stage == "ppo":
         ids = encode_prompts(tokenizer, prompts, special_tokens=encoding.special_tokens)
@@ -128,21 +120,14 @@ def _encode_batch(
     else:
         columns_of_pairs = [
             encode_pairs(
-                tokenizer,
-                prompts,
-                texts_of_one,
-                joined=encoding.joined,
-                special_tokens=encoding.special_tokens,
+                tokenizer, prompts, texts_of_one, joined=encoding.joined, special_tokens=encoding.special_tokens
             )
             for texts_of_one in zip(*responses, strict=True)
         ]
         bos = tokenizer.bos_token_id
-        encoded = [
-            _fit(row, stage, encoding, bos=bos) for row in zip(*columns_of_pairs, strict=True)
-        ]
+        encoded = [_fit(row, stage, encoding, bos=bos) for row in zip(*columns_of_pairs, strict=True)]
     done = [
-        {**row, **ids, "unusable": row["unusable"] or ids["unusable"]}
-        for row, ids in zip(rows, encoded, strict=True)
+        {**row, **ids, "unusable": row["unusable"] or ids["unusable"]} for row, ids in zip(rows, encoded, strict=True)
     ]
     return {name: [row[name] for row in done] for name in (*_COLUMNS, *_IDS_OF_STAGE[stage])}
 
@@ -156,35 +141,21 @@ def _without_endless_text(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "prompt": "", "rejected": "", "responses": [""], "unusable": problem}
 
 
-def _with_responses(
-    text: Mapping[str, Any], stage: str
-) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
+def _with_responses(text: Mapping[str, Any], stage: str) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
     """Give each row that a text becomes, with its responses: one, chosen and rejected, or none."""
     first, *others = text["responses"] or [""]
-    yield (
-        {**text, "part": 0},
-        {"sft": (first,), "reward_model": (first, text["rejected"])}.get(stage, ()),
-    )
+    yield ({**text, "part": 0}, {"sft": (first,), "reward_model": (first, text["rejected"])}.get(stage, ()))
     if stage == "sft":
-        yield from (
-            ({**text, "part": part}, (response,)) for part, response in enumerate(others, start=1)
-        )
+        yield from (({**text, "part": part}, (response,)) for part, response in enumerate(others, start=1))
 
 
 def _fit_prompt(prompt: Tokens, encoding: Encoding) -> dict[str, Any]:
     too_long = len(prompt) > encoding.max_prompt_length
     problem = f"prompt longer than max_prompt_length ({encoding.max_prompt_length} tokens)"
-    return {
-        "prompt_ids": prompt,
-        "length": len(prompt),
-        "truncated": False,
-        "unusable": problem if too_long else "",
-    }
+    return {"prompt_ids": prompt, "length": len(prompt), "truncated": False, "unusable": problem if too_long else ""}
 
 
-def _fit(
-    pairs: Sequence[Pair], stage: str, encoding: Encoding, *, bos: int | None
-) -> dict[str, Any]:
+def _fit(pairs: Sequence[Pair], stage: str, encoding: Encoding, *, bos: int | None) -> dict[str, Any]:
     """Cut the pairs of a row to the limit, or say why that cannot be done."""
     fitted = _cut(pairs, encoding, bos=bos)
     problem = fitted if isinstance(fitted, str) else ""

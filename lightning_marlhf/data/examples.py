@@ -64,11 +64,4 @@ class TokenizedQuestion:
     prompt_ids: Sequence[int]
 
 
-Example = (
-    Demonstration
-    | Preference
-    | Question
-    | TokenizedDemonstration
-    | TokenizedPreference
-    | TokenizedQuestion
-)
+Example = Demonstration | Preference | Question | TokenizedDemonstration | TokenizedPreference | TokenizedQuestion

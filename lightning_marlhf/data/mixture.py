@@ -102,9 +102,7 @@ class Mixture(RLHFDataModule):
 
     def examples(self, split: Split) -> Dataset[Example]:
         """Return the rows of all parts, one part after the other."""
-        return ConcatDataset(
-            [Subset(part.examples(split), rows) for part, rows in self._chosen(split)]
-        )
+        return ConcatDataset([Subset(part.examples(split), rows) for part, rows in self._chosen(split)])
 
     def lengths(self, split: Split) -> Sequence[int]:
         """Count the tokens of each row."""

@@ -100,14 +100,10 @@ class Conversations:
                 row, prompt=columns.prompt, chosen=columns.chosen, responses=columns.responses
             )
             prompt = chat.render(self.tokenizer, messages, response_follows=True)
-            chosen, rejected = _two(
-                [chat.render_response(self.tokenizer, messages, content) for content in contents]
-            )
+            chosen, rejected = _two([chat.render_response(self.tokenizer, messages, content) for content in contents])
         except (MalformedRow, chat.RefusedDialogueError) as problem:
             raise UnusableRow(str(problem)) from None
-        return PreferenceText(
-            prompt, chosen, rejected, group=fingerprint(prompt), messages=messages
-        )
+        return PreferenceText(prompt, chosen, rejected, group=fingerprint(prompt), messages=messages)
 
 
 class Preferences(TextData):
@@ -178,9 +174,7 @@ def _text(row: Row, column: str) -> str:
     if found is None:
         raise UnusableRow(f"column {column} is null")
     if isinstance(found, Sequence) and not isinstance(found, str):
-        raise MalformedRow(
-            f"column {column}: expected a text, got a list: chat_template: true reads messages"
-        )
+        raise MalformedRow(f"column {column}: expected a text, got a list: chat_template: true reads messages")
     return text(row, column)
 
 

@@ -168,9 +168,7 @@ def _written(data: RLHFDataModule, before: _Tokens | None, tokens: _Tokens) -> B
     return Block(f"{tokens.name}: {len(tokens.ids):,} tokens, {tokens.use}", text, tokens.learnt)
 
 
-def _token_blocks(
-    batch: SupervisedBatch | PreferencePairs | Prompts, settings: Mapping[str, Any]
-) -> list[_Tokens]:
+def _token_blocks(batch: SupervisedBatch | PreferencePairs | Prompts, settings: Mapping[str, Any]) -> list[_Tokens]:
     """Cut a batch of one row where the loss begins to treat tokens otherwise."""
     if isinstance(batch, Prompts):
         return [_Tokens("prompt", batch.input_ids[0].tolist(), "the policy responds", learnt=False)]

@@ -118,11 +118,7 @@ class ProblemReader:
         )
 
     def _problem_with(self, problem: apps.Problem) -> str:
-        column, known = (
-            ("solutions", problem.solutions)
-            if self.stage == "sft"
-            else ("input_output", problem.tests)
-        )
+        column, known = ("solutions", problem.solutions) if self.stage == "sft" else ("input_output", problem.tests)
         if column in problem.malformed:
             return f"{column} cannot be parsed"
         return "" if known else f"no {column}"
@@ -157,9 +153,7 @@ class APPS(TextData):
         phases: str = "2,8",
         **settings: Any,
     ) -> None:
-        super().__init__(
-            source=source, max_prompt_length=max_prompt_length, phases=phases, **settings
-        )
+        super().__init__(source=source, max_prompt_length=max_prompt_length, phases=phases, **settings)
         self.solutions = solutions
 
     def reader(self) -> Reader:

@@ -82,9 +82,7 @@ def _local(path: Path) -> Mapping[str, Dataset]:
         saved = _reading(str(path), lambda: datasets.load_from_disk(str(path)))
         return saved if isinstance(saved, DatasetDict) else {"train": saved}
     files = sorted(file for file in path.iterdir() if _is_data(file))
-    named = {
-        name: [file for file in files if _is_plain(file, name)] for name in ("train", *_HELD_OUT)
-    }
+    named = {name: [file for file in files if _is_plain(file, name)] for name in ("train", *_HELD_OUT)}
     held_out = next((name for name in _HELD_OUT if named[name]), "train")
     if named["train"]:
         return {name: load_file(_the_one(named[name])) for name in ("train", held_out)}
@@ -129,10 +127,7 @@ def _from_hub(repository: str, config: str | None) -> Mapping[str, Dataset]:
             repository, data_dir=config or "default", revision="refs/convert/parquet"
         ),
         "plain JSON lines": lambda: datasets.load_dataset(
-            "text",
-            data_files={
-                split: f"hf://datasets/{repository}/{split}.jsonl" for split in ("train", "test")
-            },
+            "text", data_files={split: f"hf://datasets/{repository}/{split}.jsonl" for split in ("train", "test")}
         ),
     }
     problems = []
@@ -177,9 +172,7 @@ def _reading(name: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except Exception as error:  # a DatasetGenerationError hides the cause
-        raise SourceError(
-            f"{name} cannot be read: {first_line(error.__cause__ or error)}"
-        ) from error
+        raise SourceError(f"{name} cannot be read: {first_line(error.__cause__ or error)}") from error
 
 
 def load_file(file: Path) -> Dataset:
@@ -192,9 +185,7 @@ def load_file(file: Path) -> Dataset:
     if not file.name.endswith(SUFFIXES):
         raise SourceError(f"{file}: expected a file that ends with {', '.join(SUFFIXES)}")
     if not file.is_file():
-        raise SourceError(
-            f"{file}: expected a file, which can be read again, not a pipe or a device"
-        )
+        raise SourceError(f"{file}: expected a file, which can be read again, not a pipe or a device")
     cached = cache_folder() / f"{_content_hash(file)}.arrow"
     if not cached.is_file():
         _convert(file, cached)
@@ -234,9 +225,7 @@ def _convert(file: Path, cached: Path) -> None:
         said = first_line(error)
         # pyarrow tells broken content as an OSError, too, but without a number
         if getattr(error, "errno", None) is None:
-            raise SourceError(
-                said if str(file) in said else f"{file} cannot be read: {said}"
-            ) from None
+            raise SourceError(said if str(file) in said else f"{file} cannot be read: {said}") from None
         raise SourceError(
             f"{file}: its rows cannot be kept in {cached.parent}: {said}; free some space "
             "there, or name another folder with HF_DATASETS_CACHE"

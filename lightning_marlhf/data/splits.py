@@ -107,9 +107,7 @@ def phase_by_row(size: int, shares: Sequence[float], index: int, *, seed: int) -
     return shuffled(seed, size)[bounds[index] : bounds[index + 1]]
 
 
-def phase_by_group(
-    groups: Sequence[str], shares: Sequence[float], index: int, *, seed: int
-) -> Rows:
+def phase_by_group(groups: Sequence[str], shares: Sequence[float], index: int, *, seed: int) -> Rows:
     """Give the rows of phase ``index`` where all rows of a group are in one phase, in the order of `phase_by_row`.
 
     Groups, in the order of their first rows, are shuffled as rows are there, and cut where the number of rows is

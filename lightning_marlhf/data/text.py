@@ -12,14 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.data.base import RLHFDataModule, Split, Stage, of_stage
 from lightning_marlhf.data.collate import Padder
-from lightning_marlhf.data.encoding import (
-    Encoding,
-    RowCounts,
-    TokenizedRows,
-    Truncate,
-    count_rows,
-    encode,
-)
+from lightning_marlhf.data.encoding import Encoding, RowCounts, TokenizedRows, Truncate, count_rows, encode
 from lightning_marlhf.data.reading import Reader, read_texts
 from lightning_marlhf.data.source import HubData, load_source
 from lightning_marlhf.data.splits import Phases, SplitBy, evaluation_subset
@@ -69,9 +62,7 @@ class TextData(RLHFDataModule):
     hub: ClassVar[HubData]
     name: str  # begins every sample id
     phase_of_stage: ClassVar[dict[str, int]] = {"sft": 0, "reward_model": 1, "ppo": 2}
-    holds_out: ClassVar[bool] = (
-        False  # cut held-out rows off the training rows, without such a split
-    )
+    holds_out: ClassVar[bool] = False  # cut held-out rows off the training rows, without such a split
     shuffled_evaluation: ClassVar[bool] = True  # the evaluation subset is drawn, not the first rows
 
     def __init__(
@@ -99,8 +90,7 @@ class TextData(RLHFDataModule):
         super().__init__(stage=stage, **settings)
         if stage not in (*self.phase_of_stage, "evaluation"):
             raise ValueError(
-                f"{type(self).__name__} has no stage {stage!r}: "
-                f"expected {', '.join(self.phase_of_stage)} or evaluation"
+                f"{type(self).__name__} has no stage {stage!r}: expected {', '.join(self.phase_of_stage)} or evaluation"
             )
         self.tokenizer_source = tokenizer
         self.pad_token = pad_token
@@ -113,9 +103,7 @@ class TextData(RLHFDataModule):
             joined=tokenize == "joined",
         )
         self.pad_to_max_length = pad_to_max_length
-        self.phases = Phases.parse(
-            phases, seed=split_seed, by=split_by, expected=len(self.phase_of_stage)
-        )
+        self.phases = Phases.parse(phases, seed=split_seed, by=split_by, expected=len(self.phase_of_stage))
         self.validate_rows = validate_rows
         self.evaluation_rows = evaluation_rows
         self.samples_per_prompt = samples_per_prompt
@@ -193,10 +181,7 @@ class TextData(RLHFDataModule):
         """Describe in a few lines what will be read."""
         groups, shared = self.shared_groups()
         sharing = f"{shared:,} of {groups:,} groups of this phase are in other phases, too"
-        lines = super().describe() | {
-            "source": self.source,
-            "pad token": str(self.tokenizer.pad_token),
-        }
+        lines = super().describe() | {"source": self.source, "pad token": str(self.tokenizer.pad_token)}
         return lines | ({"shared groups": sharing} if shared else {})
 
     def texts(self, split: Split) -> Dataset:
@@ -246,10 +231,7 @@ class TextData(RLHFDataModule):
         parts = {"train": train, "held_out": held_out if held_out is not None else train.select([])}
         texts = {
             part: read_texts(
-                rows,
-                self.reader(),
-                where=f"{self.source} ({part.replace('_', ' ')})",
-                processes=self.processes,
+                rows, self.reader(), where=f"{self.source} ({part.replace('_', ' ')})", processes=self.processes
             )
             for part, rows in parts.items()
         }

@@ -56,9 +56,7 @@ class TinyQuestions(Dataset[Question]):
         samples_per_prompt: how many rows each problem has.
     """
 
-    def __init__(
-        self, problems: tuple[Problem, ...], *, stream: str, samples_per_prompt: int
-    ) -> None:
+    def __init__(self, problems: tuple[Problem, ...], *, stream: str, samples_per_prompt: int) -> None:
         self.problems = problems
         self.stream = stream
         self.samples_per_prompt = samples_per_prompt
@@ -114,11 +112,7 @@ class TinyAPPS(RLHFDataModule):
                 "expected sft, ppo or evaluation"
             )
         super().__init__(
-            stage=stage,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            seed=seed,
+            stage=stage, batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=num_workers, seed=seed
         )
         self.train_rows = train_rows
         self.held_out = {"validate": validate_problems, "test": test_problems}
@@ -139,11 +133,7 @@ class TinyAPPS(RLHFDataModule):
     def examples(self, split: Split) -> TinyDemonstrations | TinyQuestions:
         """Return the rows of a split; the stages train on different problems, their held-out problems are the same."""
         if split == "train":
-            return (
-                self._demonstrations(self.train_rows)
-                if self.stage == "sft"
-                else self._questions("ppo")
-            )
+            return self._demonstrations(self.train_rows) if self.stage == "sft" else self._questions("ppo")
         number = self.held_out[split]
         if self.stage == "sft":
             problems = tiny_apps.problems(split)[:number]
@@ -163,7 +153,5 @@ class TinyAPPS(RLHFDataModule):
         self, split: tiny_apps.Split, number: int | None = None, *, samples_per_prompt: int = 1
     ) -> TinyQuestions:
         return TinyQuestions(
-            tiny_apps.problems(split)[:number],
-            stream=f"tiny-apps/{split}",
-            samples_per_prompt=samples_per_prompt,
+            tiny_apps.problems(split)[:number], stream=f"tiny-apps/{split}", samples_per_prompt=samples_per_prompt
         )

@@ -27,15 +27,7 @@ class TinyTLDRExamples(Dataset[Example]):
         preference_temperature: of the Bradley-Terry noise in preference pairs, in points of gold score.
     """
 
-    def __init__(
-        self,
-        *,
-        stage: Stage,
-        stream: str,
-        size: int,
-        preference_temperature: float,
-        skip: int = 0,
-    ) -> None:
+    def __init__(self, *, stage: Stage, stream: str, size: int, preference_temperature: float, skip: int = 0) -> None:
         self.stage = stage
         self.stream = stream
         self.size = size
@@ -58,8 +50,7 @@ class TinyTLDRExamples(Dataset[Example]):
 
     def _preference(self, sample_id: str, post: tiny_tldr.Post, random: Random) -> Preference:
         first, second = (
-            tiny_tldr.summarise(post.facts, noise=tiny_tldr.draw_noise(random), random=random)
-            for _ in range(2)
+            tiny_tldr.summarise(post.facts, noise=tiny_tldr.draw_noise(random), random=random) for _ in range(2)
         )
         probability = tiny_tldr.preference_probability(
             tiny_tldr.gold_score(first, post.facts),
@@ -107,11 +98,7 @@ class TinyTLDR(RLHFDataModule):
         seed: int = 1,
     ) -> None:
         super().__init__(
-            stage=stage,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            seed=seed,
+            stage=stage, batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=num_workers, seed=seed
         )
         self.sizes = {"train": train_rows, "validate": validate_rows, "test": test_rows}
         self.skip_rows = skip_rows
@@ -129,11 +116,7 @@ class TinyTLDR(RLHFDataModule):
     def longest(self) -> int:
         """Tokens of the longest row: BOS and prompt, and in the other stages response and EOS."""
         prompt = 1 + tiny_tldr.longest_prompt()
-        return (
-            prompt
-            if self.stage in ("ppo", "evaluation")
-            else prompt + tiny_tldr.longest_summary() + 1
-        )
+        return prompt if self.stage in ("ppo", "evaluation") else prompt + tiny_tldr.longest_summary() + 1
 
     def examples(self, split: Split) -> TinyTLDRExamples:
         """Return the rows of a split; the stages' training posts are disjoint, their held-out posts are the same."""
@@ -150,9 +133,5 @@ class TinyTLDR(RLHFDataModule):
 
     def _stream(self, name: str, *, stage: Stage, size: int, skip: int = 0) -> TinyTLDRExamples:
         return TinyTLDRExamples(
-            stage=stage,
-            stream=name,
-            size=size,
-            skip=skip,
-            preference_temperature=self.preference_temperature,
+            stage=stage, stream=name, size=size, skip=skip, preference_temperature=self.preference_temperature
         )

@@ -23,9 +23,7 @@ def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
 def piece_tokenizer(pieces: Iterable[str], alphabet: str) -> PreTrainedTokenizerFast:
     """Build a tokenizer with one token per piece, the longest that fits, and per other character of ``alphabet``."""
     longest_first = sorted(pieces, key=len, reverse=True)
-    piece = pre_tokenizers.Split(
-        Regex("|".join([*map(re.escape, longest_first), r"[\s\S]"])), behavior="isolated"
-    )
+    piece = pre_tokenizers.Split(Regex("|".join([*map(re.escape, longest_first), r"[\s\S]"])), behavior="isolated")
     return _tokenizer([*longest_first, *alphabet], piece, decoders.Fuse())
 
 

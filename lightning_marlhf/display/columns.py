@@ -25,10 +25,7 @@ def align(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def plain_lines(table: "Table") -> Iterator[str]:
     """Yield the lines of a report's table, its caption last."""
-    rows = [
-        [printable(f"{cell.value} {cell.detail}".strip(), keep="") for cell in row]
-        for row in table.rows
-    ]
+    rows = [[printable(f"{cell.value} {cell.detail}".strip(), keep="") for cell in row] for row in table.rows]
     yield from align([table.header, *rows])
     if table.caption:
         yield table.caption

@@ -53,9 +53,6 @@ class Counter:
             sys.stderr.write(f"{self.done} of {self.total} {self.what}, {duration(left)} left\n")
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()

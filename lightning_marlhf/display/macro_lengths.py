@@ -33,9 +33,7 @@ def variance_by_length(lengths: Sequence[int], advantages: Sequence[float]) -> l
     for length, advantage in zip(lengths, advantages, strict=True):
         groups[length].append(advantage)
     return [
-        LengthGroup(length, len(found), variance(found))
-        for length, found in sorted(groups.items())
-        if len(found) > 1
+        LengthGroup(length, len(found), variance(found)) for length, found in sorted(groups.items()) if len(found) > 1
     ]
 
 
@@ -55,11 +53,7 @@ def draw_variance_by_length(groups: Sequence[LengthGroup], *, title: str) -> Fig
     )
     for group in groups if len(groups) <= _MAX_COUNTS else ():
         axes.annotate(
-            f"{group.count:,}",
-            (group.length, group.variance),
-            xytext=(9, 4),
-            textcoords="offset points",
-            fontsize=8.5,
+            f"{group.count:,}", (group.length, group.variance), xytext=(9, 4), textcoords="offset points", fontsize=8.5
         )
     longest = max((group.length for group in groups), default=1)
     axes.set_xlim(0, 1.1 * longest + 0.5)

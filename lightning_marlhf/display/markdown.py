@@ -4,17 +4,7 @@ import re
 from collections.abc import Sequence
 from functools import singledispatch
 
-from lightning_marlhf.display.blocks import (
-    Block,
-    Bullets,
-    Cell,
-    Note,
-    Pictures,
-    Sample,
-    Section,
-    Table,
-    Text,
-)
+from lightning_marlhf.display.blocks import Block, Bullets, Cell, Note, Pictures, Sample, Section, Table, Text
 from lightning_marlhf.display.text import printable
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~$#])")
@@ -81,10 +71,7 @@ def _cell(cell: Cell) -> str:
 
 @_render.register
 def _(block: Pictures) -> str:
-    images = [
-        _image(f"{block.folder}{p.name}", p.alt, p.wide or len(block.pictures) == 1)
-        for p in block.pictures
-    ]
+    images = [_image(f"{block.folder}{p.name}", p.alt, p.wide or len(block.pictures) == 1) for p in block.pictures]
     return "\n".join(images) + f"\n\n{escape(block.caption)}"
 
 

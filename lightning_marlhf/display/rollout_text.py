@@ -56,20 +56,14 @@ def token_lines(row: Completion, *, width: int, plain: bool) -> Iterator[Text]:
     assert row.trace is not None
     index = row.trace["macro_index"]
     tokens = [printable(token, keep="") for token in row.trace["tokens"]]
-    numbers = {
-        name: [f"{value:.2f}" for value in row.trace[name]]
-        for name in NUMBERS
-        if row.trace.get(name)
-    }
+    numbers = {name: [f"{value:.2f}" for value in row.trace[name]] for name in NUMBERS if row.trace.get(name)}
     widths = [max(1, *map(len, cells)) for cells in zip(tokens, *numbers.values(), strict=True)]
     for columns in _break_line(widths, _LABEL, width):
         line = Text(f"{'tokens':<{_LABEL}}")
         for i in columns:
             ends = i + 1 < len(index) and index[i + 1] != index[i]
             bar = "|" if plain and ends else " "
-            line.append(
-                f"{tokens[i]:>{widths[i]}}{bar}", style="" if plain else COLOURS[index[i] % 2]
-            )
+            line.append(f"{tokens[i]:>{widths[i]}}{bar}", style="" if plain else COLOURS[index[i] % 2])
         yield line
         for name, cells in numbers.items():
             shown = " ".join(f"{cells[i]:>{widths[i]}}" for i in columns)

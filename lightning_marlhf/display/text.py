@@ -33,9 +33,7 @@ def printable(text: str, *, keep: str = "\n\t") -> str:
     """
     if "\n" in keep:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return "".join(
-        c if c in keep or not _is_unsafe(c) else _VISIBLE.get(c, _REPLACEMENT) for c in text
-    )
+    return "".join(c if c in keep or not _is_unsafe(c) else _VISIBLE.get(c, _REPLACEMENT) for c in text)
 
 
 def code_block(text: str) -> str:

@@ -36,9 +36,7 @@ class Placed:
     width: float
 
 
-def draw_trace(
-    trace: TokenTrace, *, title: str, facts: Sequence[str], color: str = COLORS[0]
-) -> Figure:
+def draw_trace(trace: TokenTrace, *, title: str, facts: Sequence[str], color: str = COLORS[0]) -> Figure:
     """Draw the response in lines of tokens, and under each line its advantages, values and KL.
 
     A response that is too long is cut, and the picture says so. Call it under ``in_style``.

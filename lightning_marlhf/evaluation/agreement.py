@@ -59,9 +59,7 @@ def agreement(
 
 def pairwise(verdicts: Sequence[Verdict], *, seed: int = 0) -> list[Agreement]:
     """Compare every two judges who have pairs in common."""
-    judges = {
-        name: outcomes.outcomes(theirs) for name, theirs in outcomes.by_judge(verdicts).items()
-    }
+    judges = {name: outcomes.outcomes(theirs) for name, theirs in outcomes.by_judge(verdicts).items()}
     found = [
         agreement(judges[one], judges[two], names=(one, two), seed=seed)
         for one, two in itertools.combinations(judges, 2)

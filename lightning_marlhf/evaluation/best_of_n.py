@@ -102,9 +102,7 @@ def rank_weights(pool: int, ns: Sequence[int]) -> NDArray[np.float64]:
     [[0.333, 0.333, 0.333], [0.0, 0.333, 0.667], [0.0, 0.0, 1.0]]
     """
     if not ns or min(ns) < 1 or max(ns) > pool:
-        raise ValueError(
-            f"N are {list(ns)}: expected numbers from 1 to {pool}, the responses there are"
-        )
+        raise ValueError(f"N are {list(ns)}: expected numbers from 1 to {pool}, the responses there are")
     below = np.arange(pool)  # i - 1
     others = np.array(ns)[:, None] - 1  # n - 1
     rest = np.maximum(below - others, 0)
@@ -132,9 +130,7 @@ def expected_best(
     if not (np.isfinite(chooser).all() and np.isfinite(scores).all()):
         raise ValueError("expected finite scores, got NaN or infinite ones")
     order = chooser.argsort(axis=1, kind="stable")
-    ranked = _share_ties(
-        np.take_along_axis(chooser, order, axis=1), np.take_along_axis(scores, order, axis=1)
-    )
+    ranked = _share_ties(np.take_along_axis(chooser, order, axis=1), np.take_along_axis(scores, order, axis=1))
     return ranked @ rank_weights(chooser.shape[1], ns).T
 
 
@@ -183,9 +179,7 @@ def best_of_n(
     ]
 
 
-def _expected_scores(
-    pool: Pool, names: Sequence[str], chooser: str, ns: Sequence[int]
-) -> NDArray[np.float64]:
+def _expected_scores(pool: Pool, names: Sequence[str], chooser: str, ns: Sequence[int]) -> NDArray[np.float64]:
     """Estimate each score of the best of n for one prompt: [n, name]."""
     scores = np.array([pool[name] for name in names], dtype=float)
     return expected_best(np.broadcast_to(pool[chooser], scores.shape), scores, ns).T

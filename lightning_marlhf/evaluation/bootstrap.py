@@ -13,9 +13,7 @@ CONFIDENCE = 0.95
 _TAILS = ((1 - CONFIDENCE) / 2, 1 - (1 - CONFIDENCE) / 2)
 
 
-def mean_interval(
-    values: NDArray, groups: Sequence[str], *, resamples: int = 10_000, seed: int
-) -> tuple[float, float]:
+def mean_interval(values: NDArray, groups: Sequence[str], *, resamples: int = 10_000, seed: int) -> tuple[float, float]:
     """Return the interval of the mean over rows.
 
     Args:
@@ -44,11 +42,7 @@ def mean_interval(
 
 
 def interval(
-    statistic: Callable[[NDArray[np.intp]], NDArray],
-    groups: Sequence[str],
-    *,
-    resamples: int,
-    seed: int,
+    statistic: Callable[[NDArray[np.intp]], NDArray], groups: Sequence[str], *, resamples: int, seed: int
 ) -> tuple[NDArray, NDArray]:
     """Return the lower and upper ends of the interval of any statistic, or of several at once.
 
@@ -86,10 +80,7 @@ def column_means_interval(
     generator = torch.Generator().manual_seed(seed)
     rows = len(values)
     means = torch.stack(
-        [
-            values[torch.randint(rows, (rows,), generator=generator)].mean(dim=0)
-            for _ in range(resamples)
-        ]
+        [values[torch.randint(rows, (rows,), generator=generator)].mean(dim=0) for _ in range(resamples)]
     )
     return means.quantile(torch.tensor(_TAILS, dtype=means.dtype), dim=0)
 

@@ -12,19 +12,9 @@ from lightning_marlhf.display.text import printable
 from lightning_marlhf.files import BLANK, is_utf8, open_bytes, parse_row, read_jsonl, read_lines
 from lightning_marlhf.sandbox.verdicts import Tests
 from lightning_marlhf.tasks import apps
-from lightning_marlhf.tasks.rows import (
-    MalformedRow,
-    UnusableRow,
-    fingerprint,
-    require_columns,
-    text,
-    value,
-    wrong,
-)
+from lightning_marlhf.tasks.rows import MalformedRow, UnusableRow, fingerprint, require_columns, text, value, wrong
 
-_CACHED_TESTS = (
-    8  # problems whose tests stay in memory; the completions of one mostly come together
-)
+_CACHED_TESTS = 8  # problems whose tests stay in memory; the completions of one mostly come together
 
 
 @dataclass(frozen=True)
@@ -72,18 +62,14 @@ class Problems(Mapping[int, ProblemEntry]):
     def _add(self, offset: int, row: Mapping[str, Any]) -> None:
         problem = apps.problem(row)
         if problem.problem_id in self._entries:
-            raise MalformedRow(
-                f"expected different problems, got problem {problem.problem_id} twice"
-            )
+            raise MalformedRow(f"expected different problems, got problem {problem.problem_id} twice")
         try:
             _sound_tests(problem)
             unusable = ""
         except UnusableRow as error:
             unusable = str(error)
         tests = fingerprint(row["input_output"] or "")
-        self._entries[problem.problem_id] = ProblemEntry(
-            offset, problem.difficulty, tests, unusable
-        )
+        self._entries[problem.problem_id] = ProblemEntry(offset, problem.difficulty, tests, unusable)
 
     def _read_tests(self, problem_id: int) -> Tests:
         with open_bytes(self._path) as file:
@@ -152,9 +138,7 @@ def count_gradable(completions: Path, problems: Problems, *, source: Path) -> Co
             left_out.setdefault(why, []).append(problem_id)
     if sum(map(len, left_out.values())) == len(counts):
         first = next(iter(counts))
-        raise ValueError(
-            f"no problem of {completions} can be graded (problem {first}: {problems[first].unusable})"
-        )
+        raise ValueError(f"no problem of {completions} can be graded (problem {first}: {problems[first].unusable})")
     if without := len(problems) - len(counts):
         sys.stderr.write(f"problems without completions, not counted: {without}\n")
     for why, ids in sorted(left_out.items()):
@@ -170,9 +154,7 @@ def _count_completions(completions: Path, problems: Problems, source: Path) -> C
     halves = []
     for each in read_attempts(completions):
         if each.problem_id not in problems:
-            raise ValueError(
-                f"{completions}: row {each.row}: problem {each.problem_id} is not in {source}"
-            )
+            raise ValueError(f"{completions}: row {each.row}: problem {each.problem_id} is not in {source}")
         counts[each.problem_id] += 1
         if not is_utf8(each.completion):
             halves.append(each.row)

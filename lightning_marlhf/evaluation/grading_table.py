@@ -33,9 +33,7 @@ def summarize(rows: Iterable[GradedProgram], ks: Sequence[int]) -> Iterator[str]
     conditions: set[str] = set()
     for row in rows:
         total = row.passed + row.failed
-        sample = _Sample(
-            str(row.problem_id), row.sample, row.passed, total, ProgramVerdict(row.verdict)
-        )
+        sample = _Sample(str(row.problem_id), row.sample, row.passed, total, ProgramVerdict(row.verdict))
         every.append(sample)
         by_difficulty.setdefault(row.difficulty, []).append(sample)
         conditions.add(f"match {row.match}, isolation level {row.isolation}")

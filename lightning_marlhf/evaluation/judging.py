@@ -16,9 +16,7 @@ from lightning_marlhf.evaluation.pairs import Pair
 from lightning_marlhf.files import cut_unfinished_line
 from lightning_marlhf.records import Verdict, append_jsonl, read_verdicts
 
-_WRITE_EVERY_S = (
-    0.5  # a judge that only computes gives thousands a second; each write waits for the disk
-)
+_WRITE_EVERY_S = 0.5  # a judge that only computes gives thousands a second; each write waits for the disk
 _Key = tuple[str, str, str]
 
 
@@ -41,9 +39,7 @@ class Judged:
     stopped: str = ""
 
 
-def judge_pairs(
-    judge: Judge, pairs: Sequence[Pair], log: "VerdictLog", *, ask_again: bool = False
-) -> Judged:
+def judge_pairs(judge: Judge, pairs: Sequence[Pair], log: "VerdictLog", *, ask_again: bool = False) -> Judged:
     """Let a judge give the verdicts that a log lacks.
 
     Args:
@@ -76,9 +72,7 @@ def judge_pairs(
     return Judged(judge.name, judge.prompt_version, tuple(verdicts), len(pairs), stopped)
 
 
-def _in_every_order(
-    judge: Judge, pairs: Sequence[Pair], verdicts: Iterable[Verdict]
-) -> list[Verdict]:
+def _in_every_order(judge: Judge, pairs: Sequence[Pair], verdicts: Iterable[Verdict]) -> list[Verdict]:
     """Keep the verdicts on pairs that were judged in every order, in the order of the pairs."""
     by_pair: dict[str, list[Verdict]] = {pair.pair_id: [] for pair in pairs}
     for verdict in latest(verdicts):

@@ -24,10 +24,7 @@ def outcomes(verdicts: Iterable[Verdict]) -> dict[str, str]:
     by_judge: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for verdict in latest(verdicts):
         by_judge[verdict.pair_id][verdict.judge].append(verdict.winner)
-    return {
-        pair_id: _vote([_agree(winners) for winners in judges.values()])
-        for pair_id, judges in by_judge.items()
-    }
+    return {pair_id: _vote([_agree(winners) for winners in judges.values()]) for pair_id, judges in by_judge.items()}
 
 
 def by_judge(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:

@@ -79,9 +79,7 @@ def read_pairs(a: Path, b: Path) -> Pairing:
     """
     pairing = pair_completions(read_responses(a), read_responses(b))
     if not pairing.pairs:
-        raise ValueError(
-            f"{a} and {b} have no prompt in common: expected responses to the same prompts"
-        )
+        raise ValueError(f"{a} and {b} have no prompt in common: expected responses to the same prompts")
     for path, alone in ((a, pairing.only_a), (b, pairing.only_b)):
         if alone:
             why = "no such prompt, or fewer responses to it, in the other file"

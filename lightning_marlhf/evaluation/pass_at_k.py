@@ -42,9 +42,7 @@ def pass_at_k(
     if k < 1 or (num_samples < k).any():
         raise ValueError(f"k is {k}, samples are {num_samples.tolist()}: expected k from 1 to each")
     if ((num_correct < 0) | (num_correct > num_samples)).any():
-        raise ValueError(
-            f"{num_correct.tolist()} correct of {num_samples.tolist()}: expected from 0 to all"
-        )
+        raise ValueError(f"{num_correct.tolist()} correct of {num_samples.tolist()}: expected from 0 to all")
     drawn = torch.arange(k, dtype=torch.float64, device=num_samples.device)
     wrong = (num_samples - num_correct)[..., None]
     # a factor is 0 where fewer than k are wrong
@@ -143,9 +141,7 @@ class PassAtK(Metric):
             )
         for right, tests in zip(passed, total, strict=True):
             if not 0 <= right <= tests or tests < 1:
-                raise ValueError(
-                    f"{right} of {tests} tests passed: expected at least one test, and from 0 to all"
-                )
+                raise ValueError(f"{right} of {tests} tests passed: expected at least one test, and from 0 to all")
         self.problems.append(self._column([_number(problem) for problem in problems]))
         self.difficulties.append(self._column([n for name in difficulties for n in _pack(name)]))
         self.samples.append(self._column(samples))
@@ -183,19 +179,13 @@ class PassAtK(Metric):
 
     def _numbers(self, problems: "_Problems") -> dict[str, float]:
         num_samples, num_correct = problems.num_samples, problems.num_correct
-        values = {
-            f"pass@{k}": pass_at_k(num_samples, num_correct, k)
-            for k in self.ks
-            if k not in self._left_out
-        }
+        values = {f"pass@{k}": pass_at_k(num_samples, num_correct, k) for k in self.ks if k not in self._left_out}
         values["strict_accuracy"] = num_correct / num_samples.double()
         values["test_case_average"] = problems.test_case_average
         columns = torch.stack([*values.values()], dim=1)
         ends = column_means_interval(columns, resamples=self.resamples, seed=self.seed)
         numbers = {}
-        for name, mean, low, high in zip(
-            values, columns.mean(dim=0).tolist(), *ends.tolist(), strict=True
-        ):
+        for name, mean, low, high in zip(values, columns.mean(dim=0).tolist(), *ends.tolist(), strict=True):
             numbers |= {name: mean, f"{name}_low": low, f"{name}_high": high}
         return numbers | {"num_problems": len(columns), "num_samples": int(num_samples.sum())}
 

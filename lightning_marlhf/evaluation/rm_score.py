@@ -15,9 +15,7 @@ ByPrompt = Mapping[str, Sequence[float]]
 
 
 def compare_policies(
-    completions: Mapping[str, Sequence[Completion]],
-    labels: Mapping[str, str],
-    scorers: Sequence[str],
+    completions: Mapping[str, Sequence[Completion]], labels: Mapping[str, str], scorers: Sequence[str]
 ) -> list[PolicyScores]:
     """Compare each policy with the first, by each scorer.
 
@@ -39,9 +37,7 @@ def compare_policies(
             num_prompts=len(by_prompt[label]),
             num_responses=len(completions[label]),
             scores={
-                scorer: summarize_scores(
-                    scores(label, scorer), None if label == first else scores(first, scorer)
-                )
+                scorer: summarize_scores(scores(label, scorer), None if label == first else scores(first, scorer))
                 for scorer in scorers
             },
         )
@@ -74,9 +70,7 @@ def summarize_scores(
         mean=mean_interval(ours, resamples=resamples, seed=seed),
         spread=float(every.std(ddof=1)) if len(every) > 1 else 0.0,
         quantiles={f"{q:g}": x for q, x in zip(QUANTILES, quantiles, strict=True)},
-        difference=mean_interval(differences, resamples=resamples, seed=seed)
-        if differences
-        else None,
+        difference=mean_interval(differences, resamples=resamples, seed=seed) if differences else None,
         num_paired=len(differences),
     )
 

@@ -13,14 +13,7 @@ from lightning_marlhf.files import cut_unfinished_line
 from lightning_marlhf.inference.completions import CompletionJob, batches, read_responses
 from lightning_marlhf.inference.options import LoadOptions, device_and_dtype
 from lightning_marlhf.ranges import PositiveInt
-from lightning_marlhf.records import (
-    Completion,
-    Record,
-    append_jsonl,
-    read_completions,
-    read_records,
-    write_jsonl,
-)
+from lightning_marlhf.records import Completion, Record, append_jsonl, read_completions, read_records, write_jsonl
 from lightning_marlhf.tasks.tiny_tldr import FACTS, gold_score
 
 if TYPE_CHECKING:
@@ -31,9 +24,7 @@ if TYPE_CHECKING:
 RM, HELD_OUT, GOLD = "rm", "held_out", "gold"
 CACHE_FILE = "scores.jsonl"
 _GOLD_SOURCE = "exact score of tiny TL;DR"
-_Known = dict[
-    tuple[str, str], float
-]  # by the reward model, with its settings, and the digest of the text
+_Known = dict[tuple[str, str], float]  # by the reward model, with its settings, and the digest of the text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,9 +125,7 @@ class ScoredFolder:
             for name, sampling in samplings.items()
         }
         overwrite = self.options.overwrite
-        missing = {
-            file: job.requests() if overwrite else job.missing(file) for file, job in jobs.items()
-        }
+        missing = {file: job.requests() if overwrite else job.missing(file) for file, job in jobs.items()}
         if any(missing.values()):
             with next(iter(jobs.values())).load() as loaded:
                 for file, job in jobs.items():
@@ -150,9 +139,7 @@ class ScoredFolder:
         """Copy a file of completions into the folder; the original stays as it is."""
         file = self._file(name)
         rows = read_responses(completions)
-        write_jsonl(
-            file, (replace(row, trace=None) for row in rows)
-        )  # traces are large, and unused
+        write_jsonl(file, (replace(row, trace=None) for row in rows))  # traces are large, and unused
         return file
 
     def score(self, files: Sequence[Path]) -> None:
@@ -173,9 +160,7 @@ class ScoredFolder:
     def _file(self, name: str) -> Path:
         return self.options.out / "completions" / f"{name}.jsonl"
 
-    def _score_missing(
-        self, model: str, name: str, files: Sequence[Path], known: _Known, cache: Path
-    ) -> None:
+    def _score_missing(self, model: str, name: str, files: Sequence[Path], known: _Known, cache: Path) -> None:
         """Score what a reward model has not scored yet, the longest first, which need the most memory."""
         key = self._key(model)
         missing: dict[Path, dict[str, tuple[int, Completion]]] = {}
@@ -205,9 +190,7 @@ class ScoredFolder:
                     except ValueError as error:
                         raise ValueError(f"{file}: {error}") from error
                     texts = [text for text, _ in batch]
-                    append_jsonl(
-                        cache, [TextScore(key, *each) for each in zip(texts, scores, strict=True)]
-                    )
+                    append_jsonl(cache, [TextScore(key, *each) for each in zip(texts, scores, strict=True)])
                     known |= {(key, text): x for text, x in zip(texts, scores, strict=True)}
                     counter.add(len(scores))
 
@@ -223,9 +206,7 @@ class ScoredFolder:
         return f"{model} {self.dtype}" + (" chat template" if self.options.chat_template else "")
 
 
-def scores_by_prompt(
-    rows: Sequence[Completion], names: Sequence[str]
-) -> dict[str, dict[str, list[float]]]:
+def scores_by_prompt(rows: Sequence[Completion], names: Sequence[str]) -> dict[str, dict[str, list[float]]]:
     """Gather the scores of each prompt's responses: prompt -> name -> scores in the order of the rows."""
     found: dict[str, dict[str, list[float]]] = {}
     for row in rows:

@@ -40,18 +40,14 @@ def reward_model(
     """
     source, label = split_label(model)
     with model_folder(source, exporter=exporter) as folder:
-        scorer = RewardModelScorer(
-            folder.source, name=name, dtype=dtype, chat_template=chat_template, label=label
-        )
+        scorer = RewardModelScorer(folder.source, name=name, dtype=dtype, chat_template=chat_template, label=label)
         scorer.load(NetworkFactory(torch.device(device)))
         if scorer.tokenizer.chat_template and not chat_template:
             sys.stderr.write(printable(f"{model} has a chat template; --chat-template uses it\n"))
         yield scorer
 
 
-def score_rows(
-    scorer: RewardModelScorer, rows: Sequence[Answered], *, numbers: Sequence[int]
-) -> list[float]:
+def score_rows(scorer: RewardModelScorer, rows: Sequence[Answered], *, numbers: Sequence[int]) -> list[float]:
     """Score some rows in one forward pass.
 
     Args:

@@ -19,9 +19,7 @@ from lightning_marlhf.files import write_json, write_text
 from lightning_marlhf.records import WinRate
 
 MOST_INVALID = 0.05  # share of pairs, above which the other numbers cannot be trusted
-_TRAINED_ON = (
-    "a reward model favours policies that were trained on it: judge by one that was held out"
-)
+_TRAINED_ON = "a reward model favours policies that were trained on it: judge by one that was held out"
 _UNKNOWN = "not known"
 
 
@@ -74,8 +72,7 @@ def make(judged: Sequence[Judged], pairs: Sequence[Pair], *, seed: int) -> Repor
     rates = tuple((each, summarize(each.verdicts, pairs, seed=seed)) for each in judged)
     found = {each.judge: outcomes.outcomes(each.verdicts) for each in judged}
     agreements = [
-        agreement(found[one], found[two], names=(one, two), seed=seed)
-        for one, two in itertools.combinations(found, 2)
+        agreement(found[one], found[two], names=(one, two), seed=seed) for one, two in itertools.combinations(found, 2)
     ]
     within = [pairwise(each.verdicts, seed=seed) for each in judged]
     return Report(rates, (*agreements, *itertools.chain.from_iterable(within)))
@@ -109,10 +106,7 @@ def _headline(judged: Judged) -> str:
 
 def _labels(judged: Judged, rate: WinRate) -> dict[str, str]:
     of = "" if rate.pairs == judged.num_pairs else f" of {judged.num_pairs}"
-    order = {
-        "flips with the order": rate.flip_rate,
-        "first shown wins": rate.first_position_rate,
-    }
+    order = {"flips with the order": rate.flip_rate, "first shown wins": rate.first_position_rate}
     return {
         "win rate of a": _percent(rate.win_rate, rate.low, rate.high),
         "pairs": f"{rate.pairs}{of}",
@@ -120,9 +114,7 @@ def _labels(judged: Judged, rate: WinRate) -> dict[str, str]:
         "invalid": str(rate.invalid),
         "wins of those decided": _percent(rate.decisive_rate, rate.wilson_low, rate.wilson_high),
         "sign test, p": _number(rate.sign_p, ".3g"),
-        "length-controlled": _percent(
-            rate.length_controlled, rate.length_controlled_low, rate.length_controlled_high
-        ),
+        "length-controlled": _percent(rate.length_controlled, rate.length_controlled_low, rate.length_controlled_high),
         "longer response wins": _percent(rate.longer_wins),
         "mean length, a / b": f"{_number(rate.mean_length_a, '.0f')} / {_number(rate.mean_length_b, '.0f')} characters",
         **{label: _percent(share) for label, share in order.items() if share is not None},

@@ -18,10 +18,7 @@ class RefusedDialogueError(SourceError):
 
 
 def render(
-    tokenizer: PreTrainedTokenizerBase,
-    turns: Sequence[Mapping[str, str]],
-    *,
-    response_follows: bool = False,
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str, str]], *, response_follows: bool = False
 ) -> str:
     """Write a dialogue as the tokenizer's chat template says.
 
@@ -45,9 +42,7 @@ def render(
         ) from error
 
 
-def render_response(
-    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str, str]], response: str
-) -> str:
+def render_response(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str, str]], response: str) -> str:
     """Give what the template writes for a response, from where the assistant is to speak to the end of its turn.
 
     An EOS is left out: it is added where texts become tokens.
@@ -64,9 +59,7 @@ def render_response(
     prompt = render(tokenizer, turns, response_follows=True)
     whole = render(tokenizer, [*turns, {"role": "assistant", "content": response}])
     if not whole.startswith(prompt):
-        raise RefusedDialogueError(
-            "the chat template writes another prompt when a response follows"
-        )
+        raise RefusedDialogueError("the chat template writes another prompt when a response follows")
     end = whole.removeprefix(prompt).rstrip()
     return end.removesuffix(tokenizer.eos_token or "") if response.strip() else ""
 
@@ -88,10 +81,7 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
     system = {"role": "system", "content": "rules"}
     turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": _CONTENT}]
     text = ""
-    for dialogue in (
-        [system, *turns],
-        turns,
-    ):  # some templates refuse a system's turn, some want it
+    for dialogue in ([system, *turns], turns):  # some templates refuse a system's turn, some want it
         with suppress(RefusedDialogueError):
             text = render(tokenizer, dialogue)
     _, response, after = text.rpartition(_CONTENT)

@@ -33,9 +33,7 @@ def upload(folder: Path, repository: str) -> str:
         SourceError: as for `create_repository`.
     """
     with _publishing(repository):
-        HfApi().upload_folder(
-            repo_id=repository, folder_path=folder, commit_message="Upload with lightning_marlhf"
-        )
+        HfApi().upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload with lightning_marlhf")
     return f"https://huggingface.co/{repository}"
 
 

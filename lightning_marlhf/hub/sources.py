@@ -69,9 +69,7 @@ def _ask_hub(repository: str) -> str | None:
             f"{repository} is neither a folder here nor a Hub model that this login may see: "
             "check the spelling, and for a private model run `hf auth login` (or set HF_TOKEN)."
         )
-    except (
-        Exception
-    ) as error:  # whatever the HTTP client raises: no network, a proxy, a Hub in trouble
+    except Exception as error:  # whatever the HTTP client raises: no network, a proxy, a Hub in trouble
         return (
             f"{repository} is not in the local cache, and the Hugging Face Hub cannot be reached "
             f"({first_line(error)}): connect and try again, or give a folder."

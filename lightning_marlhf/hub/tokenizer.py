@@ -31,9 +31,7 @@ Tokens = list[int]
 _SPACES = ("▁", "Ġ")  # how sentencepiece and byte-level BPE write a leading space
 _log = logging.getLogger(__name__)
 _BROKEN = "\N{REPLACEMENT CHARACTER}"  # how a part of a character is decoded
-_STRANGE = (
-    "\ue000"  # a character of private use: no tokenizer makes one token of it and of what follows
-)
+_STRANGE = "\ue000"  # a character of private use: no tokenizer makes one token of it and of what follows
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,7 @@ class Pair:
 
 
 def load_tokenizer(
-    source: str,
-    *,
-    for_training: bool = True,
-    for_generation: bool = True,
-    pad_token: str | None = None,
+    source: str, *, for_training: bool = True, for_generation: bool = True, pad_token: str | None = None
 ) -> PreTrainedTokenizerBase:
     """Load a tokenizer that can tell padding from the end of a response.
 
@@ -69,10 +63,7 @@ def load_tokenizer(
     if not for_training and tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     if for_generation and tokenizer.eos_token_id is None:
-        raise SourceError(
-            f"The tokenizer of {source} has no EOS token, so responses cannot end: "
-            "set its eos_token."
-        )
+        raise SourceError(f"The tokenizer of {source} has no EOS token, so responses cannot end: set its eos_token.")
     if for_training:
         _set_pad_token(source, tokenizer, pad_token)
     return tokenizer
@@ -119,9 +110,7 @@ def _is_unused(tokenizer: PreTrainedTokenizerBase, name: str | None) -> bool:
     token = tokenizer.get_vocab().get(name)
     if name is None or token is None or token in (tokenizer.bos_token_id, *end_tokens(tokenizer)):
         return False
-    if (
-        token == tokenizer.unk_token_id
-    ):  # it stands for unknown characters, unless all can be written as bytes
+    if token == tokenizer.unk_token_id:  # it stands for unknown characters, unless all can be written as bytes
         return token not in _ids(tokenizer, [_STRANGE])[0]
     added = token in tokenizer.added_tokens_decoder or name in UNUSED_TOKENS
     return added and name not in str(tokenizer.chat_template)
@@ -180,9 +169,7 @@ def encode_pairs(
     for row, (prompt, response) in enumerate(split(tokenizer, prompts, responses)):
         open_end = ended is not None and not ended[row]
         closed = bool(separator) or open_end or (bool(response) and response[-1] in ends)
-        pairs.append(
-            Pair(_begin(prompt, before), [*response, *([] if closed else ends[:1]), *separator])
-        )
+        pairs.append(Pair(_begin(prompt, before), [*response, *([] if closed else ends[:1]), *separator]))
     return pairs
 
 
@@ -204,9 +191,7 @@ def decode_responses(
     pairs = [[*last, *response] for last, response in zip(lasts, responses, strict=True)]
     behind, alone = (_decode(tokenizer, rows, skip_special_tokens) for rows in (pairs, responses))
     texts = []
-    for last, response, text, by_itself in zip(
-        _decode(tokenizer, lasts), responses, behind, alone, strict=True
-    ):
+    for last, response, text, by_itself in zip(_decode(tokenizer, lasts), responses, behind, alone, strict=True):
         going_on = text.removeprefix(last) if text.startswith(last) else by_itself
         if going_on == f" {by_itself}":
             first = next((token for token in response if token not in special), response[0])
@@ -216,21 +201,15 @@ def decode_responses(
     return texts
 
 
-def _last_character(
-    tokenizer: PreTrainedTokenizerBase, ids: Tokens, special: Container[int]
-) -> Tokens:
+def _last_character(tokenizer: PreTrainedTokenizerBase, ids: Tokens, special: Container[int]) -> Tokens:
     """Take the last token that is not special, or as many as are bytes of one character."""
     visible = list(islice((token for token in reversed(ids) if token not in special), 4))[::-1]
     ends = [visible[-size:] for size in range(1, 5)]
-    whole = (
-        end for end, text in zip(ends, _decode(tokenizer, ends), strict=True) if _BROKEN not in text
-    )
+    whole = (end for end, text in zip(ends, _decode(tokenizer, ends), strict=True) if _BROKEN not in text)
     return next(whole, ends[0])
 
 
-def _decode(
-    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Tokens], skip_special_tokens: bool = True
-) -> list[str]:
+def _decode(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Tokens], skip_special_tokens: bool = True) -> list[str]:
     if not rows:
         return []  # batch_decode makes one text of no rows
     return tokenizer.batch_decode(  # type: ignore[no-any-return]
@@ -288,9 +267,7 @@ def _added(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokens, Tokens]:
     """Find the tokens that the tokenizer puts before and after every text."""
     (added,) = tokenizer([""]).input_ids
     text = "x"
-    if not _ids(tokenizer, [text])[
-        0
-    ]:  # it is not known: any token will do that is not added itself
+    if not _ids(tokenizer, [text])[0]:  # it is not known: any token will do that is not added itself
         token = next(i for i in sorted(tokenizer.get_vocab().values()) if i not in added)
         text = tokenizer.convert_ids_to_tokens(token)
     (bare,), (whole,) = _ids(tokenizer, [text]), tokenizer([text]).input_ids

@@ -67,9 +67,7 @@ class CompletionJob:
     def requests(self) -> list[Request]:
         """Name all responses, in order."""
         return [
-            Request(
-                f"{prompt.sample_id}/{n}" if self.num_samples > 1 else prompt.sample_id, prompt, n
-            )
+            Request(f"{prompt.sample_id}/{n}" if self.num_samples > 1 else prompt.sample_id, prompt, n)
             for prompt in self.prompts
             for n in range(self.num_samples)
         ]
@@ -100,9 +98,7 @@ class CompletionJob:
         """Load the model; other jobs of the same model may use it."""
         from lightning_marlhf.inference.loading import language_model
 
-        return language_model(
-            self.model, exporter=self.exporter, device=self.device, dtype=self.dtype
-        )
+        return language_model(self.model, exporter=self.exporter, device=self.device, dtype=self.dtype)
 
     def tokenize(self, model: "LanguageModel", requests: Sequence[Request]) -> list[Request]:
         """Tokenise prompts; leave out, and report, those that the model cannot respond to.
@@ -117,9 +113,7 @@ class CompletionJob:
         reasons: dict[str, str] = {}
         for name, prompt in {each.prompt.sample_id: each.prompt for each in requests}.items():
             try:
-                ids[name] = model.tokenize(
-                    prompt.text if prompt.messages is None else prompt.messages
-                )
+                ids[name] = model.tokenize(prompt.text if prompt.messages is None else prompt.messages)
             except RefusedDialogueError as error:
                 reasons[name] = str(error)
             else:
@@ -133,18 +127,14 @@ class CompletionJob:
         for reason in dict.fromkeys(reasons.values()):
             left_out = [each for each in requests if reasons.get(each.prompt.sample_id) == reason]
             first = printable(left_out[0].sample_id, keep="")
-            sys.stderr.write(
-                printable(f"responses left out: {len(left_out)} (the first is {first}): {reason}\n")
-            )
+            sys.stderr.write(printable(f"responses left out: {len(left_out)} (the first is {first}): {reason}\n"))
         return [
             replace(each, prompt_ids=ids[each.prompt.sample_id])
             for each in requests
             if each.prompt.sample_id not in reasons
         ]
 
-    def run(
-        self, model: "LanguageModel", requests: Sequence[Request]
-    ) -> Iterator[list[Completion]]:
+    def run(self, model: "LanguageModel", requests: Sequence[Request]) -> Iterator[list[Completion]]:
         """Generate the responses to tokenised prompts in order, batch by batch."""
         import torch
 
@@ -154,24 +144,14 @@ class CompletionJob:
         for batch in batches(requests, self.batch_size):
             prompts = [(each.prompt, each.prompt_ids) for each in batch]
             rollout = model.generate(
-                [
-                    TokenizedQuestion(Question(p.sample_id, p.text, messages=p.messages), ids)
-                    for p, ids in prompts
-                ],
+                [TokenizedQuestion(Question(p.sample_id, p.text, messages=p.messages), ids) for p, ids in prompts],
                 settings=self.sampling,
-                seeds=torch.cat(
-                    [row_seeds(self.seed, [each.prompt.sample_id], each.sample) for each in batch]
-                ),
+                seeds=torch.cat([row_seeds(self.seed, [each.prompt.sample_id], each.sample) for each in batch]),
             )
             yield [self._record(each, rollout, i, model.step) for i, each in enumerate(batch)]
 
     def append_to(
-        self,
-        file: Path,
-        model: "LanguageModel",
-        requests: Sequence[Request],
-        *,
-        label: str = "responses",
+        self, file: Path, model: "LanguageModel", requests: Sequence[Request], *, label: str = "responses"
     ) -> None:
         """Generate the responses to tokenised prompts, and append each batch to a file, under a counter."""
         with Counter(label, len(requests), shown=len(requests) > self.batch_size) as counter:
@@ -179,9 +159,7 @@ class CompletionJob:
                 append_jsonl(file, completions)
                 counter.add(len(completions))
 
-    def _record(
-        self, request: Request, rollout: "Rollout", row: int, step: int | None
-    ) -> Completion:
+    def _record(self, request: Request, rollout: "Rollout", row: int, step: int | None) -> Completion:
         response_ids = rollout.response_ids[row][rollout.response_mask[row]].tolist()
         return Completion(
             sample_id=request.sample_id,
@@ -241,20 +219,11 @@ def to_completion(row: Mapping[str, Any], number: int, path: Path | None) -> Com
     Raises:
         ValueError: Its messages or tokens have another form; names the file and the row.
     """
-    unknown = {
-        "sample_id": str(number),
-        "model": str(path),
-        "seed": 0,
-        "step": None,
-        "num_tokens": 0,
-        "ended": True,
-    }
+    unknown = {"sample_id": str(number), "model": str(path), "seed": 0, "step": None, "num_tokens": 0, "ended": True}
     try:
         for name in ("prompt_ids", "response_ids"):
             found = row.get(name)
-            if found is not None and not (
-                isinstance(found, list) and all(type(each) is int for each in found)
-            ):
+            if found is not None and not (isinstance(found, list) and all(type(each) is int for each in found)):
                 raise ValueError(f"expected `{name}` with whole numbers")
         return Completion.from_dict({**unknown, **row, **_read_dialogue(row)})
     except ValueError as error:

@@ -93,9 +93,7 @@ class TextStream(BaseStreamer):  # type: ignore[misc]
         stop: Texts at which the response ends; they are not written.
     """
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, write: Write, *, stop: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, write: Write, *, stop: Sequence[str] = ()) -> None:
         self.tokenizer = tokenizer
         self.write = write
         self.stop = stop

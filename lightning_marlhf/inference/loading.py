@@ -64,8 +64,7 @@ def model_folder(model: str, *, exporter: Exporter) -> Iterator[ModelFolder]:
         yield ModelFolder(str(export), _step(export))
     elif (path / CHECKPOINTS).is_dir():
         raise ValueError(
-            f"{model} has no export/ yet, as its run is not finished: name its checkpoint, "
-            f"{path / CHECKPOINTS / LAST}"
+            f"{model} has no export/ yet, as its run is not finished: name its checkpoint, {path / CHECKPOINTS / LAST}"
         )
     else:
         if sys.stderr.isatty() and not path.exists():
@@ -145,9 +144,7 @@ class LanguageModel:
 
 
 @contextmanager
-def language_model(
-    model: str, *, exporter: Exporter, device: str, dtype: str
-) -> Iterator[LanguageModel]:
+def language_model(model: str, *, exporter: Exporter, device: str, dtype: str) -> Iterator[LanguageModel]:
     """Load a language model.
 
     Args:

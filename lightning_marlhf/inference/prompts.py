@@ -61,9 +61,7 @@ def _read_lines(texts: Sequence[str], file: Path | None) -> Sequence[str]:
     if file is not None:
         return [line.text for line in read_lines(file)]
     if sys.stdin.isatty():
-        raise ValueError(
-            "no prompts: expected them as arguments, in --prompts FILE, or on standard input"
-        )
+        raise ValueError("no prompts: expected them as arguments, in --prompts FILE, or on standard input")
     return [
         decode_line(line, first=number == 1, where=f"standard input: row {number}")
         for number, line in enumerate(sys.stdin.buffer, start=1)
@@ -82,13 +80,9 @@ def _read_rows(file: Path, format: str) -> list[Prompt]:
             raise ValueError(f"{file}: row {number + 1}: {error}") from None
     names = Counter(prompt.sample_id for prompt in found)
     if found and names.most_common(1)[0][1] > 1:
-        raise ValueError(
-            f"{file}: expected different `sample_id`s, got {names.most_common(1)[0][0]} twice"
-        )
+        raise ValueError(f"{file}: expected different `sample_id`s, got {names.most_common(1)[0][0]} twice")
     for why, rows in left_out.items():
-        sys.stderr.write(
-            printable(f"{file}: rows left out: {len(rows)} ({why}; the first is {rows[0]})\n")
-        )
+        sys.stderr.write(printable(f"{file}: rows left out: {len(rows)} ({why}; the first is {rows[0]})\n"))
     return found
 
 
@@ -116,9 +110,7 @@ def _hint(row: Mapping[str, Any], format: str) -> str:
     """Say which format reads the row, where one does."""
     if isinstance(row.get("prompt"), list) or "messages" in row or "conversations" in row:
         return f"; --format {CHAT} reads messages"
-    fitting = (
-        name for name in prompts.READERS if format not in prompts.READERS and _reads(name, row)
-    )
+    fitting = (name for name in prompts.READERS if format not in prompts.READERS and _reads(name, row))
     return next((f"; --format {name} reads such rows" for name in fitting), "")
 
 

@@ -85,9 +85,7 @@ def architecture_of(source: ModelSource, *, vocab_size: int | None = None) -> Pr
         return without_dropout(AutoConfig.from_pretrained(locate(source), trust_remote_code=False))
 
 
-def build_on_meta(
-    source: ModelSource, *, classifier: bool, vocab_size: int | None = None
-) -> PreTrainedModel:
+def build_on_meta(source: ModelSource, *, classifier: bool, vocab_size: int | None = None) -> PreTrainedModel:
     """Build a model of the real size that takes no memory: its weights have shapes and no values.
 
     Args:

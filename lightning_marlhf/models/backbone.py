@@ -25,10 +25,7 @@ def hidden_states(model: PreTrainedModel, input_ids: Tensor, attention_mask: Ten
         [batch, seq, hidden], after the last norm.
     """
     output = body(model)(
-        input_ids=input_ids,
-        attention_mask=attention_mask,
-        position_ids=position_ids(attention_mask),
-        use_cache=False,
+        input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids(attention_mask), use_cache=False
     )
     return output.last_hidden_state
 
@@ -56,9 +53,7 @@ def body(model: PreTrainedModel) -> nn.Module:
         part = getattr(model, name, None)
         if isinstance(part, nn.Module):
             return part
-    raise SourceError(
-        f"{type(model).__name__} does not name the body below its head, so it cannot be used here"
-    )
+    raise SourceError(f"{type(model).__name__} does not name the body below its head, so it cannot be used here")
 
 
 def score_head(classifier: PreTrainedModel) -> nn.Linear:

@@ -24,9 +24,7 @@ class PreallocatedLayer(DynamicLayer):
         self.capacity = capacity
         self._buffers: tuple[Tensor, Tensor] | None = None
 
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
-    ) -> tuple[Tensor, Tensor]:
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Append keys and values [batch, heads, new, dim], and return all of them."""
         if not self.is_initialized or self._buffers is None:
             self.lazy_initialization(key_states, value_states)
@@ -61,8 +59,5 @@ def preallocated_cache(lm: PreTrainedModel, *, capacity: int) -> Cache | None:
     if not (takes_one and lm._supports_default_dynamic_cache()):
         return None
     cache = DynamicCache(config=lm.config)
-    cache.layers = [
-        PreallocatedLayer(capacity) if type(layer) is DynamicLayer else layer
-        for layer in cache.layers
-    ]
+    cache.layers = [PreallocatedLayer(capacity) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache

@@ -76,9 +76,7 @@ def find_damage(path: Path) -> str | None:
                 return "is no checkpoint of a run"
     except zipfile.BadZipFile:
         size = path.stat().st_size
-        return (
-            f"is no whole checkpoint ({size:,} bytes): it was cut off, or is another kind of file"
-        )
+        return f"is no whole checkpoint ({size:,} bytes): it was cut off, or is another kind of file"
     return None
 
 

@@ -11,12 +11,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from lightning_marlhf.hub.sources import SourceError, reading
 
-_DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "float64": torch.float64,
-}
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
 @dataclass(frozen=True)
@@ -41,11 +36,7 @@ def seeded(source: ModelSource, seed: int) -> ModelSource:
 
 
 def build_config(
-    settings: Mapping[str, Any],
-    *,
-    vocab_size: int | None = None,
-    pad_token_id: int | None = None,
-    **extra: Any,
+    settings: Mapping[str, Any], *, vocab_size: int | None = None, pad_token_id: int | None = None, **extra: Any
 ) -> PreTrainedConfig:
     """Build a Hugging Face configuration; refuse misspelt keys, which transformers ignores.
 
@@ -60,10 +51,7 @@ def build_config(
     """
     model_type = settings.get("model_type")
     if model_type not in CONFIG_MAPPING:
-        raise SourceError(
-            f"model_type {model_type!r} is unknown: "
-            "expected one that transformers has, such as 'gemma'."
-        )
+        raise SourceError(f"model_type {model_type!r} is unknown: expected one that transformers has, such as 'gemma'.")
     with reading(f"config of model_type {model_type!r}"):
         _refuse_unknown_keys(settings, CONFIG_MAPPING[model_type]())
         config = AutoConfig.for_model(**{**settings, **extra})
@@ -80,9 +68,7 @@ def _refuse_unknown_keys(settings: Mapping[str, Any], defaults: PreTrainedConfig
         if key not in known:
             nearest = difflib.get_close_matches(key, known, n=1)
             hint = f": did you mean {nearest[0]!r}?" if nearest else "."
-            raise SourceError(
-                f"{key!r} is no setting of a {defaults.model_type!r} configuration{hint}"
-            )
+            raise SourceError(f"{key!r} is no setting of a {defaults.model_type!r} configuration{hint}")
         if key in defaults.sub_configs and isinstance(value, Mapping):
             _refuse_unknown_keys(value, getattr(defaults, key))
 

@@ -56,12 +56,8 @@ def shard(network: nn.Module, sharding: Sharding, *, learns: bool) -> None:
     options = {
         "mesh": sharding.mesh,
         "reshard_after_forward": True,  # of the root too: a pass without gradients would leave it gathered
-        "mp_policy": MixedPrecisionPolicy(
-            param_dtype=sharding.compute_dtype, reduce_dtype=torch.float32
-        ),
-        "offload_policy": CPUOffloadPolicy(pin_memory=torch.cuda.is_available())
-        if offload
-        else OffloadPolicy(),
+        "mp_policy": MixedPrecisionPolicy(param_dtype=sharding.compute_dtype, reduce_dtype=torch.float32),
+        "offload_policy": CPUOffloadPolicy(pin_memory=torch.cuda.is_available()) if offload else OffloadPolicy(),
     }
     for block in blocks(network):
         fully_shard(block, **options)
@@ -80,9 +76,7 @@ def blocks(network: nn.Module) -> list[nn.Module]:
     names = set(model._no_split_modules or ())
     found = [part for part in model.modules() if type(part).__name__.removeprefix("FSDP") in names]
     if not found:
-        raise ValueError(
-            f"{type(model).__name__} does not name its blocks, so it cannot be sharded"
-        )
+        raise ValueError(f"{type(model).__name__} does not name its blocks, so it cannot be sharded")
     return found
 
 

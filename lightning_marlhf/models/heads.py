@@ -39,9 +39,7 @@ class ScalarNetwork(nn.Module):
 
     fsdp_entry_points: tuple[str, ...] = ("states",)
 
-    def __init__(
-        self, classifier: PreTrainedModel, *, label: int | None = None, check: bool = True
-    ) -> None:
+    def __init__(self, classifier: PreTrainedModel, *, label: int | None = None, check: bool = True) -> None:
         super().__init__()
         labels = score_head(classifier).out_features
         if labels != 1 and label is None:

@@ -17,12 +17,7 @@ from lightning_marlhf.models.lora import LoRA, merge, write_adapter
 from lightning_marlhf.models.model_card import model_card
 from lightning_marlhf.models.streaming import Weights, weights_of, write_weights
 
-_MODES = (
-    "do_sample",
-    "num_beams",
-    "return_dict_in_generate",
-    "use_cache",
-)  # decide what else may be set
+_MODES = ("do_sample", "num_beams", "return_dict_in_generate", "use_cache")  # decide what else may be set
 
 
 def export(

@@ -24,31 +24,15 @@ from transformers import (
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from lightning_marlhf.hub import vocabulary
-from lightning_marlhf.hub.sources import (
-    TOKENIZER_FILES,
-    SourceError,
-    code_of_its_own,
-    locate,
-    reading,
-)
+from lightning_marlhf.hub.sources import TOKENIZER_FILES, SourceError, code_of_its_own, locate, reading
 from lightning_marlhf.hub.tokenizer import end_tokens
 from lightning_marlhf.models import fsdp
 from lightning_marlhf.models.backbone import response_ends, score_head
-from lightning_marlhf.models.configs import (
-    ModelConfig,
-    ModelSource,
-    build_config,
-    torch_dtype,
-    without_dropout,
-)
+from lightning_marlhf.models.configs import ModelConfig, ModelSource, build_config, torch_dtype, without_dropout
 
 
 def load_causal_lm(
-    source: ModelSource,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    dtype: str = "float32",
-    on_meta: bool = False,
+    source: ModelSource, tokenizer: PreTrainedTokenizerBase, *, dtype: str = "float32", on_meta: bool = False
 ) -> PreTrainedModel:
     """Load or initialise a causal language model, without dropout.
 
@@ -63,18 +47,13 @@ def load_causal_lm(
         SourceError: if it cannot be had, is a classifier, lacks weights, or has another tokenizer.
     """
     if isinstance(source, ModelConfig):
-        return _make_ready(
-            _initialise(AutoModelForCausalLM, source, tokenizer, dtype=dtype), tokenizer
-        )
+        return _make_ready(_initialise(AutoModelForCausalLM, source, tokenizer, dtype=dtype), tokenizer)
     folder = locate(source)
     config = _read_config(source, folder)
     refuse_other_tokenizer(source, folder, tokenizer)
     refuse_other_task(AutoModelForCausalLM, config, source)
     if _is_classifier(config):
-        raise SourceError(
-            f"{source} is a classifier ({config.architectures[0]}): "
-            "expected a causal language model."
-        )
+        raise SourceError(f"{source} is a classifier ({config.architectures[0]}): expected a causal language model.")
     if on_meta:
         model = _build_on_meta(AutoModelForCausalLM, source, config, dtype=dtype)
         with suppress(OSError):  # it has no settings of its own
@@ -113,9 +92,7 @@ def load_sequence_classifier(
             head's, or has another tokenizer.
     """
     if isinstance(source, ModelConfig):
-        model = _initialise(
-            AutoModelForSequenceClassification, source, tokenizer, dtype=dtype, num_labels=1
-        )
+        model = _initialise(AutoModelForSequenceClassification, source, tokenizer, dtype=dtype, num_labels=1)
         draw_head(model, seed=source.seed or 0)
         return _make_ready(model, tokenizer)
     folder = locate(source)
@@ -135,9 +112,7 @@ def load_sequence_classifier(
     if on_meta:
         model = _build_on_meta(AutoModelForSequenceClassification, source, config, dtype=dtype)
         return _make_ready(model, tokenizer)
-    model, missing = _from_pretrained(
-        AutoModelForSequenceClassification, source, folder, config, dtype=dtype
-    )
+    model, missing = _from_pretrained(AutoModelForSequenceClassification, source, folder, config, dtype=dtype)
     if not is_classifier:
         score_head(model)
     complete(model, source, missing, seed=seed)
@@ -224,9 +199,7 @@ def refuse_other_tokenizer(source: str, folder: str, tokenizer: PreTrainedTokeni
     """
     if tokenizer.name_or_path == folder:
         return
-    if Path(folder).is_dir() and not any(
-        (Path(folder) / name).is_file() for name in TOKENIZER_FILES
-    ):
+    if Path(folder).is_dir() and not any((Path(folder) / name).is_file() for name in TOKENIZER_FILES):
         return
     try:
         with reading(source):
@@ -250,8 +223,7 @@ def refuse_lost_weights(source: str, missing: set[str]) -> None:
     if missing:
         names = ", ".join(sorted(missing)[:3]) + (" ..." if len(missing) > 3 else "")
         raise SourceError(
-            f"{source} lacks {len(missing)} of its weights ({names}): "
-            "expected a complete model; export it again."
+            f"{source} lacks {len(missing)} of its weights ({names}): expected a complete model; export it again."
         )
 
 
@@ -268,18 +240,10 @@ def _refuse_quantised(source: str, model: PreTrainedModel) -> None:
 
 
 def _initialise(
-    auto_class: Any,
-    source: ModelConfig,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    dtype: str,
-    **extra: Any,
+    auto_class: Any, source: ModelConfig, tokenizer: PreTrainedTokenizerBase, *, dtype: str, **extra: Any
 ) -> PreTrainedModel:
     config = build_config(
-        source.config,
-        vocab_size=vocabulary.rows_needed(tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
-        **extra,
+        source.config, vocab_size=vocabulary.rows_needed(tokenizer), pad_token_id=tokenizer.pad_token_id, **extra
     )
     of_dtype = torch_dtype(dtype)
     name = f"config of model_type {config.model_type!r}"
@@ -318,9 +282,7 @@ def _from_pretrained(
     return model.train(), set(info["missing_keys"])
 
 
-def _build_on_meta(
-    auto_class: Any, source: str, config: PreTrainedConfig, *, dtype: str
-) -> PreTrainedModel:
+def _build_on_meta(auto_class: Any, source: str, config: PreTrainedConfig, *, dtype: str) -> PreTrainedModel:
     with torch.device("meta"), reading(source):
         model = auto_class.from_config(config, dtype=torch_dtype(dtype)).train()
     _refuse_quantised(source, model)

@@ -50,9 +50,7 @@ class LoRA:
         try:
             from peft import LoraConfig
         except ImportError:
-            raise ValueError(
-                "lora needs peft, which is not installed: pip install 'lightning_marlhf[peft]'"
-            ) from None
+            raise ValueError("lora needs peft, which is not installed: pip install 'lightning_marlhf[peft]'") from None
         head = list(head_parts(model))
         return LoraConfig(
             r=self.r,
@@ -85,9 +83,7 @@ def head_parts(model: PreTrainedModel) -> dict[str, nn.Module]:
     if model.get_output_embeddings() is not None:
         return {}
     return {
-        name: part
-        for name, part in model.named_children()
-        if part is not model.base_model and list(part.parameters())
+        name: part for name, part in model.named_children() if part is not model.base_model and list(part.parameters())
     }
 
 
@@ -168,9 +164,7 @@ def merge(weights: Weights, model: PreTrainedModel) -> Weights:
         model: the adapted model; may be on the meta device.
     """
     layers = {f"{name}.weight": layer for name, layer in adapters(model)}
-    names = {
-        name.replace(".base_layer.", "."): name for name in weights.sizes if not is_adapter(name)
-    }
+    names = {name.replace(".base_layer.", "."): name for name in weights.sizes if not is_adapter(name)}
 
     def read(wanted: Sequence[str]) -> dict[str, Tensor]:
         return {name: read_one(name) for name in wanted}
@@ -189,9 +183,7 @@ def merge(weights: Weights, model: PreTrainedModel) -> Weights:
     return Weights({new: weights.sizes[old] for new, old in names.items()}, read, weights.verify)
 
 
-def write_adapter(
-    weights: Weights, model: PreTrainedModel, lora: LoRA, folder: Path | None, *, base: str
-) -> None:
+def write_adapter(weights: Weights, model: PreTrainedModel, lora: LoRA, folder: Path | None, *, base: str) -> None:
     """Write the adapter alone, in peft's format; with that of a classifier goes the head.
 
     Args:

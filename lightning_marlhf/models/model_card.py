@@ -70,11 +70,7 @@ def model_card(model: PreTrainedModel, card: Mapping[str, Any]) -> str:
     if "description" in card:
         parts.append(str(card["description"]))
     parts.append(f"## How to use\n\n{_GENERATE if generates else _score(model.config)}")
-    parts += [
-        _section(name, value)
-        for name, value in card.items()
-        if name not in ("title", "description")
-    ]
+    parts += [_section(name, value) for name, value in card.items() if name not in ("title", "description")]
     return "\n\n".join(parts) + "\n"
 
 
@@ -144,9 +140,7 @@ def _section(name: str, value: Any) -> str:
 
 
 def _body(value: Any) -> str:
-    if isinstance(value, Mapping) and not any(
-        isinstance(entry, Mapping | list | tuple) for entry in value.values()
-    ):
+    if isinstance(value, Mapping) and not any(isinstance(entry, Mapping | list | tuple) for entry in value.values()):
         rows = [f"| {key} | {_cell(entry)} |" for key, entry in value.items()]
         return "\n".join(["| name | value |", "|---|---|", *rows])
     if isinstance(value, Mapping | list | tuple):

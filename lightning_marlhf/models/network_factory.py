@@ -12,12 +12,7 @@ from lightning_marlhf.models.backbone import has_score_head
 from lightning_marlhf.models.configs import ModelSource, seeded
 from lightning_marlhf.models.fsdp import Sharding
 from lightning_marlhf.models.heads import Critic, PoolingClassifier, RewardNetwork, ScalarNetwork
-from lightning_marlhf.models.loading import (
-    complete,
-    label_index,
-    load_causal_lm,
-    load_sequence_classifier,
-)
+from lightning_marlhf.models.loading import complete, label_index, load_causal_lm, load_sequence_classifier
 from lightning_marlhf.models.lora import LoRA, adapt, draw_adapters, is_adapter
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.models.weight_files import download, fill_from
@@ -70,9 +65,7 @@ class NetworkFactory:
         if issubclass(kind, Policy):
             model = load_causal_lm(source, tokenizer, dtype=dtype, on_meta=self.on_meta)
         else:
-            model = load_sequence_classifier(
-                source, tokenizer, dtype=dtype, seed=seed, on_meta=self.on_meta
-            )
+            model = load_sequence_classifier(source, tokenizer, dtype=dtype, seed=seed, on_meta=self.on_meta)
         network = kind(model, check=False)
         return self._place(network, source, seed=seed, lora=lora, learns=learns)
 
@@ -94,12 +87,7 @@ class NetworkFactory:
         return critic
 
     def scoring_network(
-        self,
-        source: str,
-        tokenizer: PreTrainedTokenizerBase,
-        *,
-        dtype: str = "float32",
-        label: int | str | None = None,
+        self, source: str, tokenizer: PreTrainedTokenizerBase, *, dtype: str = "float32", label: int | str | None = None
     ) -> RewardNetwork | PoolingClassifier:
         """Build a reward model that only scores, of any architecture; ``label`` is the one whose logit is the score."""
         classifier = load_sequence_classifier(
@@ -119,13 +107,7 @@ class NetworkFactory:
         return self.sharding is not None or self.device.type == "meta"
 
     def _place(
-        self,
-        network: AnyNetwork,
-        source: ModelSource,
-        *,
-        seed: int,
-        lora: LoRA | None,
-        learns: bool,
+        self, network: AnyNetwork, source: ModelSource, *, seed: int, lora: LoRA | None, learns: bool
     ) -> AnyNetwork:
         """Adapt, freeze and shard a network, move it to the device, and check it there."""
         if lora is not None:
@@ -145,15 +127,7 @@ class NetworkFactory:
                 network.check()
         return network
 
-    def _shard(
-        self,
-        network: nn.Module,
-        sharding: Sharding,
-        source: ModelSource,
-        *,
-        seed: int,
-        learns: bool,
-    ) -> None:
+    def _shard(self, network: nn.Module, sharding: Sharding, source: ModelSource, *, seed: int, learns: bool) -> None:
         """Shard a network, and let this process read its rows of the weights."""
         if isinstance(network, Policy):
             network.gathering = sharding.gathering

@@ -123,6 +123,4 @@ def check_num_targets(input_ids: Tensor, num_targets: int) -> None:
     """Refuse a number of targets for which there is no state before the first one."""
     width = input_ids.shape[1]
     if not 1 <= num_targets < width:
-        raise ValueError(
-            f"num_targets: expected 1 to {width - 1} for rows of {width}, got {num_targets}"
-        )
+        raise ValueError(f"num_targets: expected 1 to {width - 1} for rows of {width}, got {num_targets}")

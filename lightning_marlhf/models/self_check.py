@@ -180,9 +180,7 @@ def _stretched(lm: PreTrainedModel) -> Iterator[set[torch.dtype]]:
         return output
 
     below = body(lm)
-    hook = getattr(below, "decoder", below).register_forward_hook(
-        stretch
-    )  # OPT's head passes over its body
+    hook = getattr(below, "decoder", below).register_forward_hook(stretch)  # OPT's head passes over its body
     try:
         yield dtypes
     finally:

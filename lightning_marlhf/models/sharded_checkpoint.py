@@ -33,13 +33,7 @@ from torch.distributed.checkpoint.metadata import (
 from torch.distributed.checkpoint.planner import ReadItem
 from torch.distributed.checkpoint.storage import WriteResult
 
-from lightning_marlhf.models.checkpoint_data import (
-    BrokenCheckpointError,
-    broken,
-    one_line,
-    read_checkpoint,
-    read_data,
-)
+from lightning_marlhf.models.checkpoint_data import BrokenCheckpointError, broken, one_line, read_checkpoint, read_data
 
 __all__ = [
     "INDEX_FILE",
@@ -66,10 +60,7 @@ class Writer(checkpoint.FileSystemWriter):
         """Write the index, when the shares are there."""
         places = {r.index: r.storage_data for share in results for r in share}
         text = json.dumps(
-            {
-                name: _describe(name, stored, places)
-                for name, stored in metadata.state_dict_metadata.items()
-            }
+            {name: _describe(name, stored, places) for name, stored in metadata.state_dict_metadata.items()}
         )
         with (Path(self.path) / INDEX_FILE).open("w", encoding="utf-8") as file:
             file.write(text)
@@ -100,9 +91,7 @@ def load(state: dict[str, Any], folder: Path, *, no_dist: bool = False) -> None:
         BrokenCheckpointError: it is not whole, or holds something else than data.
     """
     with first_failure():
-        checkpoint.load(
-            state, storage_reader=Reader(folder), planner=_DataPlanner(), no_dist=no_dist
-        )
+        checkpoint.load(state, storage_reader=Reader(folder), planner=_DataPlanner(), no_dist=no_dist)
 
 
 @contextmanager
@@ -175,8 +164,7 @@ class ShardedWeights:
         """Read whole weights by name."""
         wanted = {name: self._there[self._PREFIX + name] for name in names}
         tensors = {
-            self._PREFIX + name: torch.empty(there.size, dtype=there.properties.dtype)
-            for name, there in wanted.items()
+            self._PREFIX + name: torch.empty(there.size, dtype=there.properties.dtype) for name, there in wanted.items()
         }
         with warnings.catch_warnings():  # that there is one process
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
@@ -184,18 +172,12 @@ class ShardedWeights:
         return {name: tensors[self._PREFIX + name] for name in names}
 
 
-def _describe(
-    name: str, stored: Any, places: Mapping[MetadataIndex, _StorageInfo]
-) -> dict[str, Any]:
+def _describe(name: str, stored: Any, places: Mapping[MetadataIndex, _StorageInfo]) -> dict[str, Any]:
     """Write an entry of the index as JSON."""
     if isinstance(stored, BytesStorageMetadata):
         return {"parts": [_place(places[MetadataIndex(name)])]}
     parts = [
-        {
-            **_place(places[MetadataIndex(name, part.offsets)]),
-            "start": list(part.offsets),
-            "size": list(part.sizes),
-        }
+        {**_place(places[MetadataIndex(name, part.offsets)]), "start": list(part.offsets), "size": list(part.sizes)}
         for part in stored.chunks
     ]
     dtype = str(stored.properties.dtype).removeprefix("torch.")
@@ -229,8 +211,5 @@ def _tensor(entry: Mapping[str, Any]) -> TensorStorageMetadata:
     return TensorStorageMetadata(
         properties=TensorProperties(dtype=dtype),
         size=torch.Size(entry["size"]),
-        chunks=[
-            ChunkStorageMetadata(torch.Size(part["start"]), torch.Size(part["size"]))
-            for part in entry["parts"]
-        ],
+        chunks=[ChunkStorageMetadata(torch.Size(part["start"]), torch.Size(part["size"])) for part in entry["parts"]],
     )

@@ -41,9 +41,7 @@ def weights_of(model: PreTrainedModel) -> Weights:
     )
 
 
-def weights_in(
-    checkpoint: ShardedWeights, model: PreTrainedModel, *, prefix: str, base: str | None = None
-) -> Weights:
+def weights_in(checkpoint: ShardedWeights, model: PreTrainedModel, *, prefix: str, base: str | None = None) -> Weights:
     """Give the weights of a model that are in a sharded checkpoint.
 
     Args:
@@ -59,9 +57,7 @@ def weights_in(
     lost = [name for name in tensors if prefix + name not in checkpoint]
     frozen = None if base is None else WeightFiles(download(base))
     if lost and frozen is None:
-        raise ValueError(
-            f"{checkpoint.folder} is not of this config: it has no weight {prefix}{lost[0]}"
-        )
+        raise ValueError(f"{checkpoint.folder} is not of this config: it has no weight {prefix}{lost[0]}")
 
     def read(names: Sequence[str]) -> dict[str, Tensor]:
         learnt = [prefix + name for name in names if name not in lost]
@@ -99,11 +95,7 @@ def write_weights(weights: Weights, folder: Path | None) -> None:
     for group, name in zip(groups, names, strict=True):
         tensors = weights.read(group)
         if folder is not None:
-            save_file(
-                {key: x.contiguous() for key, x in tensors.items()},
-                folder / name,
-                metadata={"format": "pt"},
-            )
+            save_file({key: x.contiguous() for key, x in tensors.items()}, folder / name, metadata={"format": "pt"})
         del tensors
         if folder is not None and weights.verify:
             _compare(folder / name, weights.read(group))
@@ -134,6 +126,4 @@ def _compare(path: Path, expected: Mapping[str, Tensor]) -> None:
     written = load_file(path)
     wrong = [name for name, x in expected.items() if not torch.equal(written[name], x)]
     if wrong or written.keys() != expected.keys():
-        raise OSError(
-            f"{path} does not hold what was written ({', '.join(wrong[:3])}): is the disk in order?"
-        )
+        raise OSError(f"{path} does not hold what was written ({', '.join(wrong[:3])}): is the disk in order?")

@@ -78,9 +78,7 @@ class WeightFiles:
         """
         part = self._files[stored].get_slice(stored)
         if part.get_shape() != list(tensor.shape):
-            raise SourceError(
-                f"{self.folder} has {stored} as {part.get_shape()}: expected {list(tensor.shape)}"
-            )
+            raise SourceError(f"{self.folder} has {stored} as {part.get_shape()}: expected {list(tensor.shape)}")
         fsdp.assign(tensor, lambda rows: part[rows] if tensor.ndim else self.read(stored))
 
 

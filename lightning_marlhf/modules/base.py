@@ -85,9 +85,7 @@ class TrainingModule(UpdatingModule):
         """Load or initialise what learns; `data` is there by now."""
 
     @abstractmethod
-    def export(
-        self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None
-    ) -> None:
+    def export(self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None) -> None:
         """Write the result as a Hugging Face folder; ``weights`` are those of a checkpoint, if not the module's own."""
 
     @abstractmethod
@@ -118,9 +116,7 @@ class TrainingModule(UpdatingModule):
             )
         strategy = self.trainer.strategy
         together = isinstance(strategy, DDPStrategy | ShardedStrategy)
-        if not together and (
-            self.trainer.world_size > 1 or strategy.restore_checkpoint_after_setup
-        ):
+        if not together and (self.trainer.world_size > 1 or strategy.restore_checkpoint_after_setup):
             raise ValueError(
                 f"{type(strategy).__name__} is none of the strategies that {type(self).__name__} runs under: expected "
                 "trainer.strategy auto, or lightning_marlhf.modules.ShardedStrategy (experiments/hardware/8x80gb.yaml)"
@@ -295,10 +291,7 @@ def refuse_other_networks(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]
     if not saved:  # sharded: read in place, later
         return
     for name in (*own, *saved):
-        there, here = (
-            str(list(weights[name].shape)) if name in weights else "missing"
-            for weights in (saved, own)
-        )
+        there, here = (str(list(weights[name].shape)) if name in weights else "missing" for weights in (saved, own))
         if there != here:
             raise ValueError(
                 f"the checkpoint is of another model, or of another version of this program: {name} is {there} in the "

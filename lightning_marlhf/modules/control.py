@@ -27,9 +27,7 @@ class KLControl:
 
     def __post_init__(self) -> None:
         if self.target is not None and self.coefficient == 0:
-            raise ValueError(
-                "coefficient: expected more than 0 beside a target, as it is scaled, got 0"
-            )
+            raise ValueError("coefficient: expected more than 0 beside a target, as it is scaled, got 0")
 
 
 class KLController(nn.Module):

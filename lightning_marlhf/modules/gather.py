@@ -45,9 +45,7 @@ def _interleave(values: Sequence[Any], *, name: str = "", left: bool = False) ->
     if isinstance(first, TensorBatch):
         joined = {
             field.name: _interleave(
-                [getattr(value, field.name) for value in values],
-                name=field.name,
-                left=isinstance(first, Prompts),
+                [getattr(value, field.name) for value in values], name=field.name, left=isinstance(first, Prompts)
             )
             for field in fields(first)  # type: ignore[arg-type]
         }

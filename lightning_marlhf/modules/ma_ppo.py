@@ -122,9 +122,7 @@ class MAPPO(TrainingModule):
         self._after_rollout(experience, means, stopwatch)
         return {"experience": experience}
 
-    def _collect(
-        self, prompts: Prompts, seeds: Tensor, stopwatch: Stopwatch, *, evaluating: bool
-    ) -> Experience:
+    def _collect(self, prompts: Prompts, seeds: Tensor, stopwatch: Stopwatch, *, evaluating: bool) -> Experience:
         """Steps 1 to 9: from prompts to advantages and returns."""
         assert self.actors is not None
         self._stopwatch = stopwatch
@@ -179,21 +177,12 @@ class MAPPO(TrainingModule):
         policy_learns = self.global_step >= self.first_update("policy")
         for part in minibatch.micro_batches(self.micro_batch_size):
             if policy_learns:
-                loss = policy_loss(
-                    self.policy,
-                    part,
-                    ppo=ppo,
-                    temperature=temperature,
-                    total=policy_total,
-                    means=means,
-                )
+                loss = policy_loss(self.policy, part, ppo=ppo, temperature=temperature, total=policy_total, means=means)
                 self.manual_backward(loss)
             self.manual_backward(value_loss(self.critic, part, ppo=ppo, total=total, means=means))
         self.update(means)
 
-    def _after_rollout(
-        self, experience: Experience, means: WeightedMeans, stopwatch: Stopwatch
-    ) -> None:
+    def _after_rollout(self, experience: Experience, means: WeightedMeans, stopwatch: Stopwatch) -> None:
         """Adapt the KL coefficient, and log."""
         values = self.mean_over_ranks(means)
         self.episodes += self.trainer.world_size * len(experience)
@@ -211,10 +200,7 @@ class MAPPO(TrainingModule):
             values
             | self.skipped.metrics()
             | {f"timing_s/{part}": seconds for part, seconds in stopwatch.seconds.items()}
-            | {
-                "episode": self.episodes.item(),
-                "perf/throughput": tokens / sum(stopwatch.seconds.values()),
-            }
+            | {"episode": self.episodes.item(), "perf/throughput": tokens / sum(stopwatch.seconds.values())}
         )
 
     # Held-out prompts
@@ -262,9 +248,7 @@ class MAPPO(TrainingModule):
             raise ScoringError(
                 f"{error}; {in_a_row} rollouts in a row have no scores (retry_policy.max_skips_in_a_row)"
             ) from error
-        rank_zero_warn(
-            f"update {self.global_step + 1}: {error}; the rollout is skipped ({in_a_row} in a row)"
-        )
+        rank_zero_warn(f"update {self.global_step + 1}: {error}; the rollout is skipped ({in_a_row} in a row)")
 
     def _skip_rollout(self, error: ScoringError) -> None:
         """Let the updates of a rollout without scores pass without a change."""
@@ -272,9 +256,7 @@ class MAPPO(TrainingModule):
         self.skipped.steps += self.updates_per_batch
         for _ in range(self.updates_per_batch):
             rates = self.step_optimizer()
-        self.log_metrics(
-            {name: rate.item() for name, rate in rates.items()} | self.skipped.metrics()
-        )
+        self.log_metrics({name: rate.item() for name, rate in rates.items()} | self.skipped.metrics())
 
     # Networks and scorers
 
@@ -354,17 +336,13 @@ class MAPPO(TrainingModule):
             reference = WithoutAdapter(self.policy)
         else:
             options: dict[str, Any] = {"dtype": self.load_dtype, "seed": self.seed}
-            reference = factory.build(
-                Policy, self.reference_source, self.tokenizer, learns=False, **options
-            )
+            reference = factory.build(Policy, self.reference_source, self.tokenizer, learns=False, **options)
         self.actors = Actors(
             policy=self.policy,
             reference=reference,
             critic=self.critic,
             scorer=RetryingScorer(self.scorer, self.retry_policy),
-            auxiliary_scorers=[
-                RetryingScorer(each, self.retry_policy) for each in self.auxiliary_scorers
-            ],
+            auxiliary_scorers=[RetryingScorer(each, self.retry_policy) for each in self.auxiliary_scorers],
             termination=self.termination,
             tokenizer=self.tokenizer,
         )
@@ -374,9 +352,7 @@ class MAPPO(TrainingModule):
         for scorer in (self.scorer, *self.auxiliary_scorers):
             scorer.close()
 
-    def export(
-        self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None
-    ) -> None:
+    def export(self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None) -> None:
         """Write the policy as a Hugging Face folder."""
         self.write_export(self.policy.lm, "policy.lm.", folder, card=card, weights=weights)
 

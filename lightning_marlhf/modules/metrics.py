@@ -65,9 +65,7 @@ class WeightedMeans:
             return {}
         names = list(self._sums)
         totals = all_reduce_sum(torch.stack([self._sums[name] for name in names])).tolist()
-        return {
-            name: total / count for name, (total, count) in zip(names, totals, strict=True) if count
-        }
+        return {name: total / count for name, (total, count) in zip(names, totals, strict=True) if count}
 
 
 def add_evaluation(means: WeightedMeans, experience: Experience) -> None:
@@ -116,9 +114,7 @@ def variance_metrics(experience: Experience, *, all_reduce_sum: AllReduce) -> di
     advantages = experience.macro_returns - experience.macro_values
     return {
         "critic/vf_explained_var": (1 - left / there.clamp(min=1e-8)).item(),
-        "macro/advantage_var": spread_of(
-            advantages, experience.macro_mask, all_reduce_sum=all_reduce_sum
-        ).item(),
+        "macro/advantage_var": spread_of(advantages, experience.macro_mask, all_reduce_sum=all_reduce_sum).item(),
     }
 
 
@@ -135,9 +131,7 @@ def extremes(experience: Experience, *, gather: Gather) -> dict[str, float]:
     }
 
 
-def add_policy_update(
-    means: WeightedMeans, output: TokenLogprobs, experience: Experience
-) -> Tensor:
+def add_policy_update(means: WeightedMeans, output: TokenLogprobs, experience: Experience) -> Tensor:
     """Count how far an update's policy is from the one that sampled: policy/*, val/ratio.
 
     Returns:
@@ -162,9 +156,7 @@ def add_policy_clipping(
     means.add("policy/clipfrac_avg", gained > clip_range, mask)
 
 
-def add_value_update(
-    means: WeightedMeans, values: Tensor, experience: Experience, *, clip_range: float | None
-) -> None:
+def add_value_update(means: WeightedMeans, values: Tensor, experience: Experience, *, clip_range: float | None) -> None:
     """Count where the clipped value loss was the larger one: val/clipfrac_avg (as TRL counts)."""
     limit = float("inf") if clip_range is None else clip_range
     old = experience.old_values
@@ -184,12 +176,6 @@ def _add_scores(means: WeightedMeans, experience: Experience, *, prefix: str) ->
         means.add(f"{prefix}/{name}_invalid", values.isnan(), valid)
 
 
-def without_zero_shares(
-    metrics: Mapping[str, float], *, known: Collection[str]
-) -> dict[str, float]:
+def without_zero_shares(metrics: Mapping[str, float], *, known: Collection[str]) -> dict[str, float]:
     """Leave out what says that every response has its number, as long as that was always so."""
-    return {
-        name: value
-        for name, value in metrics.items()
-        if value or name in known or not name.endswith("_invalid")
-    }
+    return {name: value for name, value in metrics.items() if value or name in known or not name.endswith("_invalid")}

@@ -128,9 +128,7 @@ class MasterAdamW(AdamW):
             if weight.dtype in _HALF:
                 saved = state_dict["state"].get(name, {})
                 floats = {key: x for key, x in saved.items() if torch.is_tensor(x)}
-                self.state[weight] |= {
-                    key: x.to(weight.device, torch.float32) for key, x in floats.items()
-                }
+                self.state[weight] |= {key: x.to(weight.device, torch.float32) for key, x in floats.items()}
 
     def _take_masters(self) -> dict[Tensor, Tensor]:
         """Hand the state and the gradient of each half-precision weight over to its copy, made in the first step."""
@@ -169,16 +167,11 @@ def build_optimizer(networks: Mapping[str, nn.Module], settings: Optimization) -
         groups.append({"name": name, "params": matrices, "lr": lr, "weight_decay": decay})
         groups.append({"name": name + _VECTORS, "params": vectors, "lr": lr, "weight_decay": 0.0})
     return MasterAdamW(
-        [group for group in groups if group["params"]],
-        betas=settings.betas,
-        eps=settings.eps,
-        fused=True,
+        [group for group in groups if group["params"]], betas=settings.betas, eps=settings.eps, fused=True
     )
 
 
-def build_schedule(
-    optimizer: AdamW, settings: Optimization, *, updates: int, starts: Mapping[str, int]
-) -> LambdaLR:
+def build_schedule(optimizer: AdamW, settings: Optimization, *, updates: int, starts: Mapping[str, int]) -> LambdaLR:
     """Make the learning-rate schedules of a run; one step of them is one update.
 
     Args:
@@ -199,9 +192,7 @@ def network_of(group: Mapping[str, Any]) -> str:
     return str(group["name"].removesuffix(_VECTORS))
 
 
-def learning_rate_factor(
-    settings: Optimization, *, updates: int, start: int = 0
-) -> Callable[[int], float]:
+def learning_rate_factor(settings: Optimization, *, updates: int, start: int = 0) -> Callable[[int], float]:
     """Give the factor of the peak learning rate as a function of the updates done: 0 before ``start``.
 
     Args:
@@ -218,11 +209,7 @@ def learning_rate_factor(
         if step < warmup:
             return (step + 1) / (warmup + 1)
         done = min(1.0, (step - warmup) / max(1, updates - warmup))
-        shapes = {
-            "constant": 1.0,
-            "linear": 1.0 - done,
-            "cosine": 0.5 * (1 + math.cos(math.pi * done)),
-        }
+        shapes = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}
         return shapes[settings.schedule]
 
     return factor

@@ -60,13 +60,7 @@ class PPO:
 
 
 def policy_loss(
-    policy: Policy,
-    part: Experience,
-    *,
-    ppo: PPO,
-    temperature: float,
-    total: Tensor,
-    means: WeightedMeans,
+    policy: Policy, part: Experience, *, ppo: PPO, temperature: float, total: Tensor, means: WeightedMeans
 ) -> Tensor:
     """Compute the clipped policy loss of a micro-batch.
 
@@ -80,10 +74,7 @@ def policy_loss(
     """
     rollout, clip = part.rollout, ppo.clip_range
     output = policy(
-        rollout.input_ids,
-        rollout.attention_mask,
-        num_targets=rollout.response_ids.shape[1],
-        temperature=temperature,
+        rollout.input_ids, rollout.attention_mask, num_targets=rollout.response_ids.shape[1], temperature=temperature
     )
     log_ratio = metrics.add_policy_update(means, output, part)
     if ppo.ratio_level == "token":
@@ -100,16 +91,10 @@ def policy_loss(
     return masking.reduce_mean(terms, mask, reduction=ppo.loss_reduction, total=total)
 
 
-def value_loss(
-    critic: Critic, part: Experience, *, ppo: PPO, total: Tensor, means: WeightedMeans
-) -> Tensor:
+def value_loss(critic: Critic, part: Experience, *, ppo: PPO, total: Tensor, means: WeightedMeans) -> Tensor:
     """Compute the clipped value loss of a micro-batch; arguments as those of `policy_loss`."""
     rollout, clip = part.rollout, ppo.value_clip_range
-    values = critic(
-        rollout.input_ids,
-        rollout.attention_mask,
-        num_targets=rollout.response_ids.shape[1],
-    )
+    values = critic(rollout.input_ids, rollout.attention_mask, num_targets=rollout.response_ids.shape[1])
     metrics.add_value_update(means, values, part, clip_range=clip)
     terms = losses.value_terms(values, part.old_values, part.returns, clip_range=clip)
     mask = part.token_mask

@@ -28,6 +28,5 @@ def check_precision(precision: Any) -> None:
     if _OTHER_NAMES.get(precision, precision) not in SUPPORTED:
         hint = _INSTEAD.get(str(precision))
         raise ValueError(
-            f"trainer.precision: expected {' or '.join(SUPPORTED)}, got {precision}"
-            + (f" ({hint})" if hint else "")
+            f"trainer.precision: expected {' or '.join(SUPPORTED)}, got {precision}" + (f" ({hint})" if hint else "")
         )

@@ -52,12 +52,7 @@ class RewardModel(TrainingModule):
     def build_networks(self, network_factory: NetworkFactory) -> None:
         """Build the classifier."""
         self.network = network_factory.build(
-            RewardNetwork,
-            self.starts_from,
-            self.tokenizer,
-            dtype=self.load_dtype,
-            seed=self.seed,
-            lora=self.lora,
+            RewardNetwork, self.starts_from, self.tokenizer, dtype=self.load_dtype, seed=self.seed, lora=self.lora
         )
 
     def networks(self) -> dict[str, nn.Module]:
@@ -110,9 +105,7 @@ class RewardModel(TrainingModule):
         """Centring needs the network."""
         return super().streams_export and not self.center_rows
 
-    def export(
-        self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None
-    ) -> None:
+    def export(self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None) -> None:
         """Centre the scores, and write the classifier as a Hugging Face folder that tells what it was shown."""
         self.center()
         model = self.network.classifier
@@ -140,12 +133,7 @@ class RewardModel(TrainingModule):
             return losses.reward_ranking_terms(chosen, rejected), chosen - rejected
         chosen, rejected = self.network.token_rewards(ids, mask).chunk(2)
         terms = losses.reward_ranking_token_terms(
-            chosen,
-            rejected,
-            pairs.chosen_ids,
-            pairs.rejected_ids,
-            pairs.chosen_mask,
-            pairs.rejected_mask,
+            chosen, rejected, pairs.chosen_ids, pairs.rejected_ids, pairs.chosen_mask, pairs.rejected_mask
         )
         last = (_last(chosen, pairs.chosen_mask), _last(rejected, pairs.rejected_mask))
         return terms, last[0] - last[1]

@@ -37,12 +37,7 @@ class SFT(TrainingModule):
     stages = ("sft",)
 
     def __init__(
-        self,
-        *,
-        model: ModelSource,
-        prompt_weight: NonNegative = 0.0,
-        padding_weight: NonNegative = 0.0,
-        **shared: Any,
+        self, *, model: ModelSource, prompt_weight: NonNegative = 0.0, padding_weight: NonNegative = 0.0, **shared: Any
     ) -> None:
         super().__init__(**shared)
         self.starts_from = model
@@ -52,12 +47,7 @@ class SFT(TrainingModule):
     def build_networks(self, network_factory: NetworkFactory) -> None:
         """Build the language model."""
         self.policy = network_factory.build(
-            Policy,
-            self.starts_from,
-            self.tokenizer,
-            dtype=self.load_dtype,
-            seed=self.seed,
-            lora=self.lora,
+            Policy, self.starts_from, self.tokenizer, dtype=self.load_dtype, seed=self.seed, lora=self.lora
         )
 
     def networks(self) -> dict[str, nn.Module]:
@@ -72,9 +62,7 @@ class SFT(TrainingModule):
             part = part if self.padding_weight else part.trimmed()
             weights = self._weights(part)
             terms = self._terms(part, weights)
-            self.manual_backward(
-                masking.reduce_mean(terms, weights > 0, reduction="token", total=total)
-            )
+            self.manual_backward(masking.reduce_mean(terms, weights > 0, reduction="token", total=total))
             means.add("loss/sft", terms, part.response_mask[:, 1:])
         self.update(means)
         self.log_metrics(self.mean_over_ranks(means) | self.skipped.metrics())
@@ -94,19 +82,14 @@ class SFT(TrainingModule):
         perplexity = math.inf if loss > _LARGEST_EXPONENT else math.exp(loss)
         self.log_metrics(metrics | {"eval/perplexity": perplexity})
 
-    def export(
-        self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None
-    ) -> None:
+    def export(self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None) -> None:
         """Write the language model as a Hugging Face folder."""
         self.write_export(self.policy.lm, "policy.lm.", folder, card=card, weights=weights)
 
     def dry_run_loss(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Compute the loss of one pass of the largest shape."""
         batch = SupervisedBatch(
-            input_ids=input_ids,
-            attention_mask=mask,
-            response_mask=mask,
-            lengths=(mask.shape[1],) * len(mask),
+            input_ids=input_ids, attention_mask=mask, response_mask=mask, lengths=(mask.shape[1],) * len(mask)
         )
         return self._terms(batch, mask[:, 1:].float()).sum()
 

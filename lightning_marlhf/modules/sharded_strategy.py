@@ -19,14 +19,7 @@ from torch.distributed.checkpoint.state_dict import (
 from lightning_marlhf.models.checkpoint_data import write_data
 from lightning_marlhf.models.configs import torch_dtype
 from lightning_marlhf.models.fsdp import Gathering, Sharding
-from lightning_marlhf.models.sharded_checkpoint import (
-    REST_FILE,
-    Writer,
-    first_failure,
-    load,
-    read_index,
-    read_rest,
-)
+from lightning_marlhf.models.sharded_checkpoint import REST_FILE, Writer, first_failure, load, read_index, read_rest
 
 
 class ShardedStrategy(ModelParallelStrategy):
@@ -74,10 +67,7 @@ class ShardedStrategy(ModelParallelStrategy):
         self._writers = torch.distributed.new_group(backend="gloo")
 
     def save_checkpoint(
-        self,
-        checkpoint: dict[str, Any],
-        filepath: str | Path,
-        storage_options: Callable[[], None] | None = None,
+        self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Callable[[], None] | None = None
     ) -> None:
         """Write a checkpoint, each process its share.
 
@@ -119,13 +109,9 @@ class ShardedStrategy(ModelParallelStrategy):
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """Give the shards of what learns, on the CPU."""
         assert self.model is not None
-        return get_model_state_dict(
-            self.model, options=StateDictOptions(cpu_offload=True, ignore_frozen_params=True)
-        )
+        return get_model_state_dict(self.model, options=StateDictOptions(cpu_offload=True, ignore_frozen_params=True))
 
-    def load_checkpoint(
-        self, checkpoint_path: str | Path, weights_only: bool | None = None
-    ) -> dict[str, Any]:
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
         """Load a checkpoint that any number of processes wrote under this strategy.
 
         Raises:

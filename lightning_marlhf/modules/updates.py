@@ -86,9 +86,7 @@ class UpdatingModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Make one optimizer over all networks and its schedule."""
-        learning = (
-            weight for network in self.networks().values() for weight in network.parameters()
-        )
+        learning = (weight for network in self.networks().values() for weight in network.parameters())
         if any(weight.requires_grad and weight.dtype == torch.float16 for weight in learning):
             rank_zero_warn(
                 "what learns is in float16, in which gradients below 6e-8 are 0: expected model.init_args.dtype "
@@ -96,9 +94,7 @@ class UpdatingModule(LightningModule):
             )
         optimizer = build_optimizer(self.networks(), self.optimization)
         starts = {name: self.first_update(name) for name in self.networks()}
-        schedule = build_schedule(
-            optimizer, self.optimization, updates=self.total_updates, starts=starts
-        )
+        schedule = build_schedule(optimizer, self.optimization, updates=self.total_updates, starts=starts)
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_train_start(self) -> None:
@@ -162,8 +158,7 @@ class UpdatingModule(LightningModule):
         assert isinstance(optimizer, LightningOptimizer)
         assert isinstance(schedule, LambdaLR)
         rates = {
-            group["name"]: torch.tensor(group["lr"], device=self.device)
-            for group in optimizer.optimizer.param_groups
+            group["name"]: torch.tensor(group["lr"], device=self.device) for group in optimizer.optimizer.param_groups
         }
         optimizer.step()
         optimizer.zero_grad()
@@ -185,9 +180,7 @@ class UpdatingModule(LightningModule):
             raise NonFiniteError(f"update {update}: weight {broken} is NaN or infinite; {resume}")
         what = f"update {update}: the gradient of {culprit} is NaN or infinite"
         if in_a_row > self.optimization.max_skips_in_a_row:
-            raise NonFiniteError(
-                f"{what}, {in_a_row} updates in a row (optimization.max_skips_in_a_row); {resume}"
-            )
+            raise NonFiniteError(f"{what}, {in_a_row} updates in a row (optimization.max_skips_in_a_row); {resume}")
         rank_zero_warn(f"{what}; it is skipped, no weight was changed")
         self.zero_grad()
 
@@ -223,9 +216,7 @@ class UpdatingModule(LightningModule):
         """Log against the number of updates, and make the values known to callbacks."""
         for logger in self.loggers:
             logger.log_metrics(dict(metrics), step=self.global_step)
-        self.trainer.callback_metrics.update(
-            {name: torch.tensor(value) for name, value in metrics.items()}
-        )
+        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
 
     def describe_schedules(self) -> Iterator[str]:
         """Say in words how the learning rates go, once where they go alike."""
@@ -241,9 +232,7 @@ class UpdatingModule(LightningModule):
             yield from (f"{name} {each}" for name, each in words.items())
 
 
-def count_updates(
-    *, max_steps: int, max_epochs: int | None, batches: Callable[[], int], updates_per_batch: int
-) -> int:
+def count_updates(*, max_steps: int, max_epochs: int | None, batches: Callable[[], int], updates_per_batch: int) -> int:
     """Count the updates of a run; steps are updates, and whichever of the two limits comes first ends it.
 
     Args:

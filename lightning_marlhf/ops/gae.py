@@ -66,9 +66,7 @@ def advantages_and_returns(
     return AdvantagesAndReturns(advantages, advantages + values)
 
 
-def semi_markov_discounts(
-    macro_actions: MacroActions, *, gamma: float
-) -> Float[Tensor, "batch macro"]:
+def semi_markov_discounts(macro_actions: MacroActions, *, gamma: float) -> Float[Tensor, "batch macro"]:
     """Discount per token instead of per macro action: gamma^|omega| for each macro action omega.
 
     To be used with rewards pooled by ``pool_tokens(..., weights="sum", discount=gamma)``, so that a

@@ -22,10 +22,7 @@ MAX_LOG_RATIO = 20.0
 
 
 def estimate(
-    logprobs: Float[Tensor, "batch response"],
-    ref_logprobs: Float[Tensor, "batch response"],
-    *,
-    estimator: Estimator,
+    logprobs: Float[Tensor, "batch response"], ref_logprobs: Float[Tensor, "batch response"], *, estimator: Estimator
 ) -> Float[Tensor, "batch response"]:
     """Estimate KL(policy || reference) in nats from the sampled tokens alone.
 

@@ -81,12 +81,7 @@ class _HeadLogprobs(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        targets: Tensor,
-        options: _Options,
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, options: _Options
     ) -> tuple[Tensor, Tensor]:
         logprobs = hidden.new_empty(targets.shape, dtype=_result_dtype(hidden))
         entropy = torch.zeros_like(logprobs)
@@ -149,9 +144,7 @@ def _gradients(
     return to_hidden, to_weight, to_bias
 
 
-def _factors(
-    scores: Tensor, entropy: Tensor, to_logprobs: Tensor, to_entropy: Tensor | None, rows: slice
-) -> Tensor:
+def _factors(scores: Tensor, entropy: Tensor, to_logprobs: Tensor, to_entropy: Tensor | None, rows: slice) -> Tensor:
     """Give what -p is multiplied by in the gradient of the final logits z.
 
     With p = softmax(z), y the target and H the entropy, the gradients g of log p_y and h of H give

@@ -64,9 +64,7 @@ def reward_ranking_terms(
     >>> reward_ranking_terms(torch.tensor([2.0]), torch.tensor([2.0])).item()  # log 2
     0.6931471824645996
     """
-    return _negative_log_sigmoid(
-        at_least_float32(chosen_rewards) - at_least_float32(rejected_rewards)
-    )
+    return _negative_log_sigmoid(at_least_float32(chosen_rewards) - at_least_float32(rejected_rewards))
 
 
 def reward_ranking_token_terms(

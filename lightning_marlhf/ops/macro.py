@@ -56,9 +56,7 @@ def pool_tokens(
     if weights not in get_args(Weights):
         raise ValueError(f"weights: expected one of {get_args(Weights)}, got {weights!r}")
     if discount != 1.0 and weights != "sum":
-        raise ValueError(
-            f'discount: expected 1.0 with weights={weights!r} (only "sum" can), got {discount}'
-        )
+        raise ValueError(f'discount: expected 1.0 with weights={weights!r} (only "sum" can), got {discount}')
     x = at_least_float32(token_values)
     if weights == "equal":
         return _sum(x, macro_actions) / lengths(macro_actions).clamp(min=1)

@@ -30,9 +30,7 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def zero_padding(
-    x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]
-) -> Float[Tensor, "*shape"]:
+def zero_padding(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Put 0 where ``mask`` is False, in float32 or better.
 
     >>> zero_padding(torch.tensor([1.0, float("nan")]), torch.tensor([True, False])).tolist()
@@ -70,11 +68,7 @@ def masked_var(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Floa
 
 
 def whiten(
-    x: Float[Tensor, "*shape"],
-    mask: Bool[Tensor, "*shape"],
-    *,
-    mean: Float[Tensor, ""],
-    var: Float[Tensor, ""],
+    x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"], *, mean: Float[Tensor, ""], var: Float[Tensor, ""]
 ) -> Float[Tensor, "*shape"]:
     """Scale to variance 1 and move to mean 0.
 

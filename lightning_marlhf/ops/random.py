@@ -24,9 +24,7 @@ def bits(seeds: Int[Tensor, "*shape"], counters: Int[Tensor, "*shape"]) -> Int[T
     return _mix(_mix(seeds) + (counters + 1) * _GOLDEN_GAMMA)
 
 
-def uniform(
-    seeds: Int[Tensor, "*shape"], counters: Int[Tensor, "*shape"]
-) -> Float[Tensor, "*shape"]:
+def uniform(seeds: Int[Tensor, "*shape"], counters: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Give uniform float64 numbers in [0, 1), from the upper 53 bits.
 
     >>> 0.0 <= uniform(torch.tensor([7]), torch.tensor([0])).item() < 1.0

@@ -47,9 +47,7 @@ def fixed_ngram(response_mask: Bool[Tensor, "batch response"], *, n: int | None)
     return _macro_actions(index, response_mask)
 
 
-def ngrams(
-    response_mask: Bool[Tensor, "batch response"], *, lengths: Int[Tensor, "batch draws"]
-) -> MacroActions:
+def ngrams(response_mask: Bool[Tensor, "batch response"], *, lengths: Int[Tensor, "batch draws"]) -> MacroActions:
     """End macro actions after given numbers of tokens; what is left over is one last macro action.
 
     Args:
@@ -93,9 +91,7 @@ def draw_lengths(
     [[2, 2, 5, 5], [2, 2, 5, 5]]
     """
     if not lengths or min(lengths) < 1:
-        raise ValueError(
-            f"lengths: expected one or more lengths of at least 1, got {list(lengths)}"
-        )
+        raise ValueError(f"lengths: expected one or more lengths of at least 1, got {list(lengths)}")
     if repeat_times < 1:
         raise ValueError(f"repeat_times: expected at least 1, got {repeat_times}")
     multiset = torch.tensor(list(lengths) * repeat_times, device=seeds.device)
@@ -106,10 +102,7 @@ def draw_lengths(
 
 
 def perplexity(
-    response_mask: Bool[Tensor, "batch response"],
-    *,
-    logprobs: Float[Tensor, "batch response"],
-    boundary: Boundary,
+    response_mask: Bool[Tensor, "batch response"], *, logprobs: Float[Tensor, "batch response"], boundary: Boundary
 ) -> MacroActions:
     """Start a macro action where the perplexity rises, so that it falls inside each.
 
@@ -160,14 +153,10 @@ def from_starts(
     [[0, 0, 1, -1]]
     """
     first = _rank(response_mask) == 0
-    return _macro_actions(
-        (starts | first).logical_and(response_mask).cumsum(dim=1) - 1, response_mask
-    )
+    return _macro_actions((starts | first).logical_and(response_mask).cumsum(dim=1) - 1, response_mask)
 
 
-def isolate_last_token(
-    response_mask: Bool[Tensor, "batch response"], macro_actions: MacroActions
-) -> MacroActions:
+def isolate_last_token(response_mask: Bool[Tensor, "batch response"], macro_actions: MacroActions) -> MacroActions:
     """Make the last response token of each row its own macro action, as the released code does.
 
     There it keeps the mean over a macro action from diluting the score. Where the last token
@@ -192,9 +181,7 @@ def isolate_last_token(
     return replace(isolated, fell_back=macro_actions.fell_back)
 
 
-def _macro_actions(
-    index: Int[Tensor, "batch response"], response_mask: Bool[Tensor, "batch response"]
-) -> MacroActions:
+def _macro_actions(index: Int[Tensor, "batch response"], response_mask: Bool[Tensor, "batch response"]) -> MacroActions:
     """Finish: -1 on padding, and the counts, which are known from the largest index of each row."""
     index = index.masked_fill(~response_mask, -1)
     if index.numel() == 0:

@@ -28,14 +28,7 @@ autocast leaves at r bytes, and kd values of c bytes; sliding windows count as f
 
 from dataclasses import replace
 
-from lightning_marlhf.planning.planned_run import (
-    Network,
-    Pass,
-    PlannedRun,
-    Precision,
-    Shape,
-    is_scorer,
-)
+from lightning_marlhf.planning.planned_run import Network, Pass, PlannedRun, Precision, Shape, is_scorer
 
 Items = dict[str, float]
 
@@ -48,9 +41,7 @@ def network_memory(run: PlannedRun) -> dict[str, Items]:
     shards = run.processes if run.sharded else 1
     items = {}
     for name, network in run.networks.items():
-        there = static_memory(
-            network.shape, network.precision, shards=shards, learning=network.learning
-        )
+        there = static_memory(network.shape, network.precision, shards=shards, learning=network.learning)
         frozen = {} if run.offloads else {"weights": there["weights"]}
         items[name] = there if network.learns else frozen
     return items
@@ -104,10 +95,7 @@ def _update(run: PlannedRun, network: Network) -> Items:
 
 def _forward(run: PlannedRun, network: Network) -> Items:
     largest = replace(run.update, rows=min(network.micro_batch_size, run.rows))
-    work = max(
-        workspace(network.shape, largest, network.precision),
-        head(network.shape, largest, training=False),
-    )
+    work = max(workspace(network.shape, largest, network.precision), head(network.shape, largest, training=False))
     return {"work": work, "gathered": _gathered(run, network, whole=False)}
 
 
@@ -126,9 +114,7 @@ def _gathered(run: PlannedRun, network: Network, *, whole: bool) -> float:
     return gathered(network.shape, network.precision, whole=whole) if run.sharded else 0.0
 
 
-def static_memory(
-    shape: Shape, precision: Precision, *, shards: int, learning: int | None = None
-) -> dict[str, float]:
+def static_memory(shape: Shape, precision: Precision, *, shards: int, learning: int | None = None) -> dict[str, float]:
     """Bytes of a network that learns: its weights, and gradients and optimizer state of ``learning`` weights (all).
 
     AdamW's moments are in fp32 or better; for weights in half precision it has a copy in fp32, too.

@@ -59,9 +59,7 @@ def read_run(arguments: Sequence[str], *, config_files: Sequence[Path], build: B
     sharded = str(look_up(trainer, "strategy.class_path")).endswith(_SHARDED)
     processes = _count(trainer["devices"]) * trainer["num_nodes"]
     if data.batch_size % processes:
-        raise ValueError(
-            f"a batch of {data.batch_size} rows cannot be shared by {processes} processes evenly"
-        )
+        raise ValueError(f"a batch of {data.batch_size} rows cannot be shared by {processes} processes evenly")
     response = module.sampling.max_new_tokens if isinstance(module, MAPPO) else 0
     ppo = module.ppo if isinstance(module, MAPPO) else None
     train_rows = data.planned_train_rows()
@@ -123,15 +121,11 @@ def _update_pass(module: Any, data: RLHFDataModule, processes: int, response: in
     )
 
 
-def _networks(
-    parts: RunParts, sharded: bool, files: Sequence[Path], build: Build
-) -> Iterator[tuple[str, Network]]:
+def _networks(parts: RunParts, sharded: bool, files: Sequence[Path], build: Build) -> Iterator[tuple[str, Network]]:
     """Give the networks of a run by name; the sources of their weights are looked up, not loaded."""
     module = cast(Any, parts.module)
 
-    def network(
-        source: ModelSource, *, scalar: bool, learns: bool = True, scorer: Any = None
-    ) -> Network:
+    def network(source: ModelSource, *, scalar: bool, learns: bool = True, scorer: Any = None) -> Network:
         model = _model(source, parts.data, files, build, scalar=scalar)
         shape, learning = shape_of(model, scalar=scalar), None
         if learns and module.lora is not None:
@@ -140,9 +134,7 @@ def _networks(
         return Network(
             shape=shape,
             learning=learning,
-            precision=precision_of(
-                scorer.dtype if scorer else module.load_dtype, parts.trainer["precision"], sharded
-            ),
+            precision=precision_of(scorer.dtype if scorer else module.load_dtype, parts.trainer["precision"], sharded),
             learns=learns,
             micro_batch_size=scorer.batch_size if scorer else module.micro_batch_size,
         )
@@ -158,10 +150,7 @@ def _networks(
             yield "reference", network(module.reference_source, scalar=False, learns=False)
         for scorer in (module.scorer, *module.auxiliary_scorers):
             if isinstance(scorer, RewardModelScorer):
-                yield (
-                    f"scorer {scorer.name}",
-                    network(scorer.model, scalar=True, learns=False, scorer=scorer),
-                )
+                yield (f"scorer {scorer.name}", network(scorer.model, scalar=True, learns=False, scorer=scorer))
 
 
 def _model(
@@ -185,9 +174,7 @@ def _exporter(source: str, files: Sequence[Path]) -> Path | None:
         return None
     neighbours = (path for file in files for path in sorted(file.parent.glob("*.yaml")))
     wanted = str(folder.parent)
-    return next(
-        (p for p in neighbours if look_up(read_yaml(p), "trainer.default_root_dir") == wanted), None
-    )
+    return next((p for p in neighbours if look_up(read_yaml(p), "trainer.default_root_dir") == wanted), None)
 
 
 def precision_of(dtype: str, trainer_precision: Any, sharded: bool) -> Precision:
@@ -229,8 +216,7 @@ def shape_of(model: PreTrainedModel, *, scalar: bool) -> Shape:
         intermediate=config.intermediate_size,
         heads=config.num_attention_heads,
         key_value_heads=config.num_key_value_heads,
-        head_dim=getattr(config, "head_dim", None)
-        or config.hidden_size // config.num_attention_heads,
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
         norms=norms,
         soft_capped=getattr(config, "attn_logit_softcapping", None) is not None,
         final_soft_capped=getattr(config, "final_logit_softcapping", None) is not None,

@@ -10,14 +10,10 @@ from rich.text import Text
 from lightning_marlhf.planning import flops, memory
 from lightning_marlhf.planning.planned_run import PlannedRun
 
-GB = (
-    1e9  # less than the 2**30 bytes by which GPUs are sold: 7 % are left for CUDA and the allocator
-)
+GB = 1e9  # less than the 2**30 bytes by which GPUs are sold: 7 % are left for CUDA and the allocator
 
 
-def facts(
-    run: PlannedRun, machine: flops.Machine, *, capacity: float | None, mean_length: float
-) -> dict[str, Any]:
+def facts(run: PlannedRun, machine: flops.Machine, *, capacity: float | None, mean_length: float) -> dict[str, Any]:
     """Collect what is shown.
 
     Args:

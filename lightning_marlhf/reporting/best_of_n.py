@@ -154,9 +154,7 @@ def _runs_picture(found: Results, system: System) -> Picture:
     with in_style():
         size = (_PANEL[0] * max(2, len(temperatures)), _PANEL[1] * len(names))
         figure = Figure(figsize=size, layout="constrained")
-        panels = figure.subplots(
-            len(names), len(temperatures), squeeze=False, sharex=True, sharey="row"
-        )
+        panels = figure.subplots(len(names), len(temperatures), squeeze=False, sharex=True, sharey="row")
         for name, line in zip(names, panels, strict=True):
             line[0].set_ylabel(f"{_label(name, system)} of the best")
             for temperature, axes in zip(temperatures, line, strict=True):
@@ -215,9 +213,7 @@ def _places(found: BestOfN) -> list[tuple[float, int]]:
 
 
 def _title(found: BestOfN, name: str) -> str:
-    return (
-        f"{name} of the best" if name == found.chooser else f"{name} of the best by {found.chooser}"
-    )
+    return f"{name} of the best" if name == found.chooser else f"{name} of the best by {found.chooser}"
 
 
 def _label(name: str, system: System) -> str:

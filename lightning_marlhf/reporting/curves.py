@@ -25,12 +25,7 @@ from lightning_marlhf.reporting.layout import (
     to_picture,
 )
 from lightning_marlhf.reporting.load import Run, System
-from lightning_marlhf.reporting.statistics import (
-    KL,
-    Measure,
-    score_measures,
-    seed_means,
-)
+from lightning_marlhf.reporting.statistics import KL, Measure, score_measures, seed_means
 
 KL_METRIC = "objective/kl"
 TRAINED_SCORE_METRIC = "objective/scores"
@@ -94,8 +89,7 @@ def seed_curves(runs: Sequence[Run], metric: str) -> SeedCurves | None:
     if not curves:
         return None
     return SeedCurves(
-        raw=tuple(curves.values()),
-        smooth=pd.DataFrame({seed: smooth(curve) for seed, curve in curves.items()}),
+        raw=tuple(curves.values()), smooth=pd.DataFrame({seed: smooth(curve) for seed, curve in curves.items()})
     )
 
 
@@ -166,9 +160,7 @@ def _last_cell(runs: Sequence[Run], name: str) -> Cell:
         return Cell("")
     updates = sorted({int(curve.index[-1]) for curve in logged})
     mean = sum(float(curve.iloc[-1]) for curve in logged) / len(logged)
-    return Cell(
-        f"{mean:.4g}", f"({' to '.join(map(str, dict.fromkeys((updates[0], updates[-1]))))})"
-    )
+    return Cell(f"{mean:.4g}", f"({' to '.join(map(str, dict.fromkeys((updates[0], updates[-1]))))})")
 
 
 def curve_pictures(system: System) -> tuple[Picture, ...]:
@@ -204,9 +196,7 @@ def row_curves(system: System, metric: str) -> dict[str, SeedCurves]:
     return {stage: curves for stage, curves in found.items() if curves is not None}
 
 
-def draw_curves(
-    axes: Axes, curves: Mapping[str, SeedCurves], styles: Mapping[str, RowStyle]
-) -> None:
+def draw_curves(axes: Axes, curves: Mapping[str, SeedCurves], styles: Mapping[str, RowStyle]) -> None:
     """Draw each row's smoothed mean over seeds, the seeds' range as a band, raw values faint."""
     for stage, row in curves.items():
         for raw in row.raw:
@@ -229,9 +219,7 @@ def _draw_baseline_level(axes: Axes, system: System, measure: Measure) -> None:
     level = seed_means(system.tested(system.spec.baseline), measure).mean
     if system.spec.baseline is not None and isfinite(level):
         style = row_styles(system.spec)[system.spec.baseline]
-        axes.axhline(
-            level, color=style.color, linestyle=style.line, linewidth=1.3, label=style.label
-        )
+        axes.axhline(level, color=style.color, linestyle=style.line, linewidth=1.3, label=style.label)
 
 
 def small_multiples(system: System, titles: Mapping[str, str], *, name: str) -> list[Picture]:
@@ -248,9 +236,7 @@ def small_multiples(system: System, titles: Mapping[str, str], *, name: str) -> 
         return []
     num_lines = (len(logged) + 1) // 2
     with in_style():
-        figure = Figure(
-            figsize=(8.6, 2.6 * num_lines + 0.5), layout=ConstrainedLayoutEngine(h_pad=0.09)
-        )
+        figure = Figure(figsize=(8.6, 2.6 * num_lines + 0.5), layout=ConstrainedLayoutEngine(h_pad=0.09))
         panels = figure.subplots(num_lines, 2, squeeze=False).flatten()
         for axes, metric in zip(panels, logged, strict=False):
             axes.set_title(titles[metric], fontsize=10.5)
@@ -263,7 +249,5 @@ def small_multiples(system: System, titles: Mapping[str, str], *, name: str) -> 
             panels[-1].legend(*legend_entries(panels), loc="center left")
         else:
             add_legend(figure, *panels)
-        alt = f"{name.capitalize()} against policy updates: " + ", ".join(
-            titles[metric] for metric in logged
-        )
+        alt = f"{name.capitalize()} against policy updates: " + ", ".join(titles[metric] for metric in logged)
         return [to_picture(figure, name=name, alt=alt, wide=True)]

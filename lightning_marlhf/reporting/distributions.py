@@ -66,12 +66,7 @@ def density_pictures(system: System) -> list[Picture]:
 def _scores(system: System, key: str) -> dict[str, np.ndarray]:
     """Return the scores of each row's responses, of all seeds together."""
     found = {
-        row.stage: [
-            c.scores[key]
-            for r in system.runs_of(row.stage)
-            for c in r.completions
-            if key in c.scores
-        ]
+        row.stage: [c.scores[key] for r in system.runs_of(row.stage) for c in r.completions if key in c.scores]
         for row in system.spec.rows
     }
     return {stage: np.asarray(values) for stage, values in found.items() if values}
@@ -83,15 +78,11 @@ def _span(rows: list[np.ndarray]) -> tuple[float, float]:
     return float(every.min()) - margin, float(every.max()) + margin
 
 
-def _draw_density(
-    axes: Axes, values: np.ndarray, style: RowStyle, *, span: tuple[float, float]
-) -> None:
+def _draw_density(axes: Axes, values: np.ndarray, style: RowStyle, *, span: tuple[float, float]) -> None:
     if np.ptp(values) > 0:  # a density needs two different values
         places = np.linspace(*span, _POINTS)
         density = stats.gaussian_kde(values)(places)
-        axes.plot(
-            places, density, color=style.color, linestyle=style.line, linewidth=2, label=style.label
-        )
+        axes.plot(places, density, color=style.color, linestyle=style.line, linewidth=2, label=style.label)
         axes.fill_between(places, density, color=style.color, alpha=0.1, linewidth=0)
     axes.axvline(float(values.mean()), color=style.color, linestyle=":", linewidth=1.4)
 
@@ -99,9 +90,7 @@ def _draw_density(
 def rm_score_table(found: RMScores) -> Table:
     """Return a line for each policy and scorer."""
     quantiles = list(next(iter(found.policies[0].scores.values())).quantiles)
-    rows = tuple(
-        _row(policy, name, quantiles) for name in found.scorers for policy in found.policies
-    )
+    rows = tuple(_row(policy, name, quantiles) for name in found.scorers for policy in found.policies)
     header = (
         *("Policy", "Score", "Mean", "Difference to the first", "Standard deviation"),
         *(f"{100 * float(each):g} %" for each in quantiles),
@@ -144,10 +133,7 @@ def histogram_pictures(scores: Mapping[str, Mapping[str, Sequence[float]]]) -> P
             _draw_histogram(axes, by_policy)
         add_legend(figure, *panels)
         picture = to_picture(
-            figure,
-            name="rm_score",
-            alt="Histograms of the responses' scores, a line per policy",
-            wide=len(scores) > 1,
+            figure, name="rm_score", alt="Histograms of the responses' scores, a line per policy", wide=len(scores) > 1
         )
     return Pictures((picture,), "Vertical lines: means of the responses.", folder="")
 

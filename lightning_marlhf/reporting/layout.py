@@ -30,9 +30,7 @@ _LEGEND_CHARACTERS = 72  # of labels that fit side by side below a picture of `S
 Line = tuple[System, dict[str, Cell]]  # title of a column -> cell
 
 
-def make_table(
-    lines: Sequence[Line], caption: str, *, num_left: int = 1, name: str = ""
-) -> Table | None:
+def make_table(lines: Sequence[Line], caption: str, *, num_left: int = 1, name: str = "") -> Table | None:
     """Return lines as a table, each below its system's label where systems have one; None where there are no lines.
 
     Columns without any text are left out, such as those of the paper's numbers where it has none of the systems.
@@ -62,9 +60,7 @@ def paper_cell(system: System, measure: str, run: str, *, decimals: int, unit: s
     if found is None:
         return Cell(NOT_FOUND)
     values = found.value if isinstance(found.value, Sequence) else [found.value]
-    return Cell(
-        f"{' to '.join(number(v, decimals) for v in values)}{unit}", f"({found.confidence})"
-    )
+    return Cell(f"{' to '.join(number(v, decimals) for v in values)}{unit}", f"({found.confidence})")
 
 
 def paper_value(system: System, measure: str, run: str) -> float | None:
@@ -74,11 +70,7 @@ def paper_value(system: System, measure: str, run: str) -> float | None:
 
 
 def pictures_of_each(
-    systems: Sequence[System],
-    make: Callable[[System], Sequence[Picture]],
-    *,
-    caption: str,
-    missing: str,
+    systems: Sequence[System], make: Callable[[System], Sequence[Picture]], *, caption: str, missing: str
 ) -> list[Block]:
     """Return each system's pictures, named after it; or a note that says what is missing.
 

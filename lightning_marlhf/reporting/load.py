@@ -13,13 +13,7 @@ import pandas as pd
 from lightning_marlhf.files import read_json
 from lightning_marlhf.records import Completion, RunSummary, read_completions
 from lightning_marlhf.reporting.spec import SystemReport
-from lightning_marlhf.run_folder import (
-    DONE_FILE,
-    ENVIRONMENT_FILE,
-    METRICS_FILE,
-    PROGRESS_FILE,
-    TEST_COMPLETIONS,
-)
+from lightning_marlhf.run_folder import DONE_FILE, ENVIRONMENT_FILE, METRICS_FILE, PROGRESS_FILE, TEST_COMPLETIONS
 
 Result = TypeVar("Result")
 _METRIC_COLUMNS = ["step", "name", "value"]
@@ -86,9 +80,7 @@ class System:
         runs = [run for row in self.spec.rows for run in self.runs_of(row.stage)]
         return frozenset(name for run in runs for name in run.metrics["name"].unique())
 
-    def evaluations(
-        self, name: str, read: Callable[[Mapping[str, Any]], Result]
-    ) -> dict[str, list[Result]]:
+    def evaluations(self, name: str, read: Callable[[Mapping[str, Any]], Result]) -> dict[str, list[Result]]:
         """Return what evaluations left in the file ``name``: stage -> one result for each seed that has it.
 
         Args:

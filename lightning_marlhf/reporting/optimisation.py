@@ -10,13 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lightning_marlhf.display.blocks import Block, Picture
-from lightning_marlhf.reporting.curves import (
-    KL_METRIC,
-    SeedCurves,
-    draw_mean,
-    score_metric,
-    seed_curves,
-)
+from lightning_marlhf.reporting.curves import KL_METRIC, SeedCurves, draw_mean, score_metric, seed_curves
 from lightning_marlhf.reporting.layout import (
     SIZE,
     UPDATES,
@@ -29,14 +23,7 @@ from lightning_marlhf.reporting.layout import (
     to_picture,
 )
 from lightning_marlhf.reporting.load import System
-from lightning_marlhf.reporting.statistics import (
-    KL,
-    Estimate,
-    Measure,
-    prompt_values,
-    score_measures,
-    t_interval,
-)
+from lightning_marlhf.reporting.statistics import KL, Estimate, Measure, prompt_values, score_measures, t_interval
 
 _KL_LABEL = "KL to the reference policy (nats per response)"
 _PANEL = (4.2, 3.7)

@@ -35,11 +35,7 @@ _ESCAPES = {
 def render_html(title: str, sections: Sequence[Section]) -> str:
     """Return the whole page as one text."""
     environment = Environment(
-        autoescape=True,
-        finalize=_printable,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
+        autoescape=True, finalize=_printable, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
     environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))

@@ -32,11 +32,7 @@ _MAX_NAME = 100  # characters of a file's name
 
 def details(systems: Sequence[System]) -> list[Block]:
     """Return the reward model, diagnostics and a few samples in one section."""
-    return [
-        *reward_model(systems),
-        *diagnostics(systems),
-        *samples(systems, count=_FEW_SAMPLES),
-    ]
+    return [*reward_model(systems), *diagnostics(systems), *samples(systems, count=_FEW_SAMPLES)]
 
 
 # A section: its headline, and what stands below it. One in which no system has anything to show gives no blocks.
@@ -80,9 +76,7 @@ class Report:
         return lines
 
 
-def build_report(
-    spec: ReportSpec, *, title: str, output: Path, seeds: Sequence[int], folder: Path
-) -> Report:
+def build_report(spec: ReportSpec, *, title: str, output: Path, seeds: Sequence[int], folder: Path) -> Report:
     """Write ``report.md``, ``report.html`` and ``report/*.{tex,png,svg}``.
 
     What is missing (an unfinished stage, no trace, one seed) becomes a note in the report.
@@ -104,12 +98,7 @@ def build_report(
 
 
 def write_report(
-    systems: Sequence[System],
-    names: Sequence[SectionName],
-    *,
-    title: str,
-    folder: Path,
-    note: str = "",
+    systems: Sequence[System], names: Sequence[SectionName], *, title: str, folder: Path, note: str = ""
 ) -> Report:
     """Write the report of runs that are loaded; see `build_report`."""
     sections, empty = [], []
@@ -117,9 +106,7 @@ def write_report(
         headline, make = SECTIONS[name]
         blocks = tuple(make(systems))
         if number and all(isinstance(block, Note) for block in blocks):
-            empty += [
-                Note(f"{headline}: {block.text}") for block in blocks if isinstance(block, Note)
-            ]
+            empty += [Note(f"{headline}: {block.text}") for block in blocks if isinstance(block, Note)]
         else:
             sections.append(Section(headline, blocks))
     missing = missing_notes(systems)
@@ -153,9 +140,7 @@ def name_pictures(sections: Sequence[Section]) -> list[Section]:
         replace(
             section,
             blocks=tuple(
-                replace(block, pictures=tuple(map(rename, block.pictures)))
-                if isinstance(block, Pictures)
-                else block
+                replace(block, pictures=tuple(map(rename, block.pictures))) if isinstance(block, Pictures) else block
                 for block in section.blocks
             ),
         )
@@ -175,9 +160,7 @@ def _write_files(report: Report, folder: Path) -> None:
     write_text(folder / "report.md", render_markdown(report.title, report.sections))
 
 
-def write_table_and_figure(
-    folder: Path, name: str, *, title: str, table: Table, pictures: Pictures
-) -> None:
+def write_table_and_figure(folder: Path, name: str, *, title: str, table: Table, pictures: Pictures) -> None:
     """Write ``name.md`` and its pictures into ``folder``, as one command leaves them."""
     _write_pictures(pictures, folder)
     section = Section("Results", (table, pictures))

@@ -53,9 +53,7 @@ def _side_by_side(
             prompt=prompt,
             reference=reference_text(first[prompt].reference),
             responses=tuple(
-                Response(
-                    label, row[prompt].response, _sample_facts(row[prompt], system.spec.scores)
-                )
+                Response(label, row[prompt].response, _sample_facts(row[prompt], system.spec.scores))
                 for label, row in tested.items()
             ),
         )
@@ -135,12 +133,8 @@ def find_traces(system: System) -> dict[str, KeptResponse]:
     All rows show the same prompt where they can: the one that most rows have kept (of equals, the first in the first
     row's file).
     """
-    kept = {
-        row.stage: _kept_responses(system.runs_of(row.stage)) for row in system.spec.trained_rows
-    }
-    counts = Counter(
-        sample_id for responses in kept.values() for sample_id in {_key(r) for r in responses}
-    )
+    kept = {row.stage: _kept_responses(system.runs_of(row.stage)) for row in system.spec.trained_rows}
+    counts = Counter(sample_id for responses in kept.values() for sample_id in {_key(r) for r in responses})
     chosen = {}
     for stage, responses in kept.items():
         if responses:

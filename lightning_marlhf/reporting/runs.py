@@ -9,13 +9,7 @@ from lightning_marlhf.reporting.curves import TRAINED_SCORE_METRIC
 from lightning_marlhf.reporting.load import Run, System, load_run
 from lightning_marlhf.reporting.report import Report, write_report
 from lightning_marlhf.reporting.spec import ReportRow, SectionName, SystemReport
-from lightning_marlhf.run_folder import (
-    COMPLETIONS,
-    CONFIG_FILE,
-    DONE_FILE,
-    METRICS_FILE,
-    PROGRESS_FILE,
-)
+from lightning_marlhf.run_folder import COMPLETIONS, CONFIG_FILE, DONE_FILE, METRICS_FILE, PROGRESS_FILE
 
 _SECTIONS: tuple[SectionName, ...] = (
     "scores",
@@ -35,14 +29,10 @@ _SEED = re.compile(r"seed-(\d+)")
 _ONE_SEED = 1  # of a run whose folder names none
 _TRAINED_ON = ("rm", "score", "code")  # names that are shown first
 _PROGRAMS = re.compile(r"objective/(\w+)_compile")
-_SCORE = re.compile(
-    r"objective/(?!(?:kl|kl_coefficient|entropy|non_score_reward|rlhf_reward|scores)$)(\w+)"
-)
+_SCORE = re.compile(r"objective/(?!(?:kl|kl_coefficient|entropy|non_score_reward|rlhf_reward|scores)$)(\w+)")
 
 
-def report_runs(
-    rows: Mapping[str, Mapping[int, Path]], *, title: str, folder: Path, shown_from: Path
-) -> Report:
+def report_runs(rows: Mapping[str, Mapping[int, Path]], *, title: str, folder: Path, shown_from: Path) -> Report:
     """Write the report of some runs into ``folder``.
 
     Args:
@@ -90,9 +80,7 @@ def _runs_of(folder: Path) -> list[tuple[Path, int, Path]]:
     if _is_run(folder):
         return [(folder.parent, int(name[1]), folder) if name else (folder, _ONE_SEED, folder)]
     seeds = {
-        int(match[1]): path
-        for path in folder.iterdir()
-        if (match := _SEED.fullmatch(path.name)) and _is_run(path)
+        int(match[1]): path for path in folder.iterdir() if (match := _SEED.fullmatch(path.name)) and _is_run(path)
     }
     if not seeds:
         expected = f"expected {DONE_FILE}, {METRICS_FILE} or completions/ in it, or seed-* below"

@@ -7,16 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightning_marlhf.display.blocks import (
-    Block,
-    Bullets,
-    Cell,
-    Note,
-    Pictures,
-    Table,
-    Text,
-    cells,
-)
+from lightning_marlhf.display.blocks import Block, Bullets, Cell, Note, Pictures, Table, Text, cells
 from lightning_marlhf.display.text import MISSING, number
 from lightning_marlhf.reporting.layout import (
     INTERVALS,
@@ -52,8 +43,7 @@ _NOT_TESTED = (
     " comes from training."
 )
 _ONE_SEED = (
-    "One seed: the intervals are over prompts and say nothing about training again. Run with several seeds"
-    " for that."
+    "One seed: the intervals are over prompts and say nothing about training again. Run with several seeds for that."
 )
 
 
@@ -76,9 +66,7 @@ def scores(systems: Sequence[System]) -> list[Block]:
 
 def score_table(systems: Sequence[System]) -> Table | None:
     """Return a line for each row: its scores, KL and length, beside the paper's numbers where there are any."""
-    lines: list[Line] = [
-        (system, _score_line(system, row)) for system in systems for row in system.spec.rows
-    ]
+    lines: list[Line] = [(system, _score_line(system, row)) for system in systems for row in system.spec.rows]
     first = systems[0].spec
     if first.label and first.scores:
         score, *_ = first.scores.values()
@@ -105,9 +93,7 @@ def _score_line(system: System, row: ReportRow) -> dict[str, Cell]:
     for n, measure in enumerate(measures(system.spec.scores)):
         compared = n == 0 and trained_on is not None and bool(system.spec.label)
         if compared:
-            line[f"Paper: {measure.label}"] = paper_cell(
-                system, str(trained_on), row.stage, decimals=measure.decimals
-            )
+            line[f"Paper: {measure.label}"] = paper_cell(system, str(trained_on), row.stage, decimals=measure.decimals)
         line[measure.label] = _value(system, runs, measure)
         if compared:
             line |= _gain(system, row.stage, measure)
@@ -162,8 +148,7 @@ def findings(system: System) -> list[str]:
             f"{found.cell(measure.decimals, signed=True).value} against {system.spec.label_of(other)}"
             f" ({_certainty(found, measure, several=len(system.tested(row.stage)) > 1)})"
             for other in others
-            if other not in (None, row.stage)
-            and (found := difference(system, row.stage, str(other), measure)).count
+            if other not in (None, row.stage) and (found := difference(system, row.stage, str(other), measure)).count
         ]
         if parts:
             name = f"{system.spec.label}, {row.label}" if system.spec.label else row.label
@@ -196,10 +181,7 @@ def _blocks(system: System, other: str) -> list[Block]:
     title = f"{system.spec.label}: difference to {label}" if system.spec.label else ""
     if not system.tested(other):
         return [Note(f"{label} has no responses to held-out prompts.")]
-    found: list[Block] = [
-        Text(f"{title or f'Difference to {label}'}:"),
-        difference_table(system, other),
-    ]
+    found: list[Block] = [Text(f"{title or f'Difference to {label}'}:"), difference_table(system, other)]
     return [*found, seed_difference_table(system, other)] if len(system.seeds) > 1 else found
 
 
@@ -227,8 +209,7 @@ def _by_seed(system: System, stage: str, other: str, measure: Measure) -> dict[i
     theirs = {run.seed: run for run in system.tested(other)}
     pairs = {
         run.seed: paired_differences(
-            prompt_values(run.completions, measure),
-            prompt_values(theirs[run.seed].completions, measure),
+            prompt_values(run.completions, measure), prompt_values(theirs[run.seed].completions, measure)
         )
         for run in system.tested(stage)
         if run.seed in theirs
@@ -261,10 +242,7 @@ def seed_difference_table(system: System, other: str) -> Table:
         for row in _others(system, other):
             by_seed = _by_seed(system, row.stage, other, measure)
             estimate = difference_over_seeds(system, row.stage, other, measure)
-            single = [
-                Cell(number(by_seed[s].mean() if s in by_seed else None, 2, signed=True))
-                for s in system.seeds
-            ]
+            single = [Cell(number(by_seed[s].mean() if s in by_seed else None, 2, signed=True)) for s in system.seeds]
             mean = estimate.spread_cell(measure.decimals, signed=True)
             bounds = Cell(estimate.bounds(measure.decimals) or MISSING)
             rows.append((*cells(measure.label, row.label), mean, bounds, *single))
@@ -313,9 +291,7 @@ def _draw_points(
         found = over_seeds(system.tested(row.stage), measure)
         if found.count:
             half = 0.0 if math.isnan(found.low) else found.mean - found.low
-            axes.errorbar(
-                found.mean, height, xerr=half, fmt=style.marker, color=style.color, markersize=7
-            )
+            axes.errorbar(found.mean, height, xerr=half, fmt=style.marker, color=style.color, markersize=7)
         paper = None if reported is None else paper_value(system, reported, row.stage)
         if paper is not None:
             axes.plot(paper, height, marker="D", color="#222222", fillstyle="none", markersize=8)

@@ -122,9 +122,7 @@ class SystemReport:
         for key in ("baseline", "reference_run"):
             stage = getattr(self, key)
             if stage is not None and stage not in stages:
-                raise ValueError(
-                    f"{key}: expected the stage of a row, one of {', '.join(stages)}; got {stage!r}"
-                )
+                raise ValueError(f"{key}: expected the stage of a row, one of {', '.join(stages)}; got {stage!r}")
 
     def label_of(self, stage: str) -> str:
         """Return the label of a stage's row, or the stage itself where it has no row."""

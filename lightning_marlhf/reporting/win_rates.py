@@ -110,10 +110,7 @@ def _agreement_lines(system: System) -> Iterable[dict[str, Cell]]:
 
 def _paper_agreement(system: System, pair: Sequence[str]) -> Cell:
     judges = [_PAPER_JUDGES.get(judge.partition(":")[0], judge) for judge in pair]
-    there = [
-        paper_cell(system, "agreement", f"{a} and {b}", decimals=0)
-        for a, b in (judges, judges[::-1])
-    ]
+    there = [paper_cell(system, "agreement", f"{a} and {b}", decimals=0) for a, b in (judges, judges[::-1])]
     return next((cell for cell in there if cell.value != NOT_FOUND), there[0])
 
 

@@ -73,9 +73,7 @@ class CodeTestScorer(Scorer):
         self.unsafe = unsafe
         self._sandbox: Sandbox | None = None
 
-    def prepare(
-        self, *, tokenizer: PreTrainedTokenizerBase, network_factory: NetworkFactory
-    ) -> None:
+    def prepare(self, *, tokenizer: PreTrainedTokenizerBase, network_factory: NetworkFactory) -> None:
         """Start the sandbox, so that a machine without one is found out before the first rollout."""
         self._open()
 
@@ -154,11 +152,7 @@ class _Running:
         if report is None:
             return dict.fromkeys((self.name, f"{self.name}_tests", *self._kinds()), math.nan)
         kind = _KINDS.get(next(iter(report.errors), report.verdict), _OTHER_KIND)
-        return {
-            self.name: reward,
-            f"{self.name}_tests": report.passed / len(report.results),
-            **self._kinds(kind),
-        }
+        return {self.name: reward, f"{self.name}_tests": report.passed / len(report.results), **self._kinds(kind)}
 
     def _kinds(self, kind: str = "") -> dict[str, float]:
         return {f"{self.name}_{each}": float(each == kind) for each in KINDS}

@@ -85,9 +85,7 @@ def collect_experience(
     time, all_reduce_sum = execution.stopwatch, execution.all_reduce_sum
     # 2. The policy samples responses. Termination condition and scorers start; slow ones work while the models run.
     with time("generation"):
-        rollout = generate(
-            actors.policy, prompts, tokenizer=actors.tokenizer, settings=sampling, seeds=seeds
-        )
+        rollout = generate(actors.policy, prompts, tokenizer=actors.tokenizer, settings=sampling, seeds=seeds)
     micro_batches = list(rollout.micro_batches(execution.micro_batch_size))
     if actors.termination.needs_logprobs:
         with time("logprobs"):
@@ -108,14 +106,10 @@ def collect_experience(
 
     # 4. One score per response.
     with time("scoring"):
-        scores, *auxiliary = wait_for_all(
-            pending, all_reduce_sum=all_reduce_sum, device=seeds.device
-        )
+        scores, *auxiliary = wait_for_all(pending, all_reduce_sum=all_reduce_sum, device=seeds.device)
         if not execution.evaluating:
             require_scores(scores, all_reduce_sum=all_reduce_sum)
-    final_scores, clamped = shape_scores(
-        scores, rollout.ended, shaping=shaping, normalize=execution.normalize_scores
-    )
+    final_scores, clamped = shape_scores(scores, rollout.ended, shaping=shaping, normalize=execution.normalize_scores)
 
     # 5. Token rewards: -beta * KL on every token, the score on the last.
     mask = rollout.response_mask
@@ -183,9 +177,7 @@ def policy_logprobs(
     return torch.cat(parts)
 
 
-def state_values(
-    critic: Critic, micro_batches: Sequence[Rollout]
-) -> Float[Tensor, "batch response"]:
+def state_values(critic: Critic, micro_batches: Sequence[Rollout]) -> Float[Tensor, "batch response"]:
     """Estimate the value of the state before each sampled token, one forward pass per micro-batch; 0 on padding."""
     parts = []
     for part in micro_batches:

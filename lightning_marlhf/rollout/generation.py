@@ -19,13 +19,7 @@ from typing import Annotated, Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    StoppingCriteria,
-)
+from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from lightning_marlhf.hub import vocabulary
@@ -64,13 +58,9 @@ class SamplingSettings:
 
     def __post_init__(self) -> None:
         if 0 < self.temperature < LEAST_TEMPERATURE:
-            raise ValueError(
-                f"temperature: expected 0 or at least {LEAST_TEMPERATURE:g}, got {self.temperature}"
-            )
+            raise ValueError(f"temperature: expected 0 or at least {LEAST_TEMPERATURE:g}, got {self.temperature}")
         if isinstance(self.stop, str) or "" in self.stop:
-            raise ValueError(
-                f"stop: expected a list of texts, none of them empty, got {self.stop!r}"
-            )
+            raise ValueError(f"stop: expected a list of texts, none of them empty, got {self.stop!r}")
 
 
 def generate(
@@ -138,9 +128,7 @@ class InverseCdf(LogitsProcessor):  # type: ignore[misc]
         prompt_width: columns before the first response token.
     """
 
-    def __init__(
-        self, seeds: Int[Tensor, " batch"], settings: SamplingSettings, *, prompt_width: int
-    ) -> None:
+    def __init__(self, seeds: Int[Tensor, " batch"], settings: SamplingSettings, *, prompt_width: int) -> None:
         self.settings = settings
         self.prompt_width = prompt_width
         self.uniforms = uniforms(seeds, settings.max_new_tokens)
@@ -210,9 +198,7 @@ class _StopStrings(StoppingCriteria):  # type: ignore[misc]
         ends: the column of that token in the response, by row.
     """
 
-    def __init__(
-        self, strings: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, prompt_width: int
-    ) -> None:
+    def __init__(self, strings: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, prompt_width: int) -> None:
         self.strings = strings
         self.tokenizer = tokenizer
         self.prompt_width = prompt_width
@@ -223,9 +209,7 @@ class _StopStrings(StoppingCriteria):  # type: ignore[misc]
         """Tell which rows [batch] are to end, from the text of the last tokens of each."""
         rows, step = input_ids.tolist(), input_ids.shape[1] - self.prompt_width
         start = max(self.prompt_width, input_ids.shape[1] - self.reach)
-        texts = decode_responses(
-            self.tokenizer, [row[:start] for row in rows], [row[start:] for row in rows]
-        )
+        texts = decode_responses(self.tokenizer, [row[:start] for row in rows], [row[start:] for row in rows])
         for row, text in enumerate(texts):
             if any(string in text for string in self.strings):
                 self.ends.setdefault(row, step - 1)
@@ -248,21 +232,13 @@ def _to_rollout(
     responses = responses[:, :longest].masked_fill(~mask, tokenizer.pad_token_id)
     spoken = mask & ~torch.isin(responses, torch.tensor(ends, device=responses.device))
     texts = decode_responses(
-        tokenizer,
-        unpadded(prompts.input_ids, prompts.attention_mask),
-        unpadded(responses, spoken),
+        tokenizer, unpadded(prompts.input_ids, prompts.attention_mask), unpadded(responses, spoken)
     )
     return Rollout(
-        prompts=prompts,
-        response_ids=responses,
-        response_mask=mask,
-        texts=tuple(texts),
-        ended=is_end.any(dim=1),
+        prompts=prompts, response_ids=responses, response_mask=mask, texts=tuple(texts), ended=is_end.any(dim=1)
     )
 
 
-def unpadded(
-    ids: Int[Tensor, "batch sequence"], mask: Bool[Tensor, "batch sequence"]
-) -> list[list[int]]:
+def unpadded(ids: Int[Tensor, "batch sequence"], mask: Bool[Tensor, "batch sequence"]) -> list[list[int]]:
     """Take each row's tokens where the mask is True."""
     return [row[kept].tolist() for row, kept in zip(ids.cpu(), mask.cpu(), strict=True)]

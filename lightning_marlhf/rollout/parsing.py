@@ -109,9 +109,7 @@ class TinyTLDRGrammar(Parser):
         try:
             from lightning_marlhf.tasks import tiny_tldr_grammar
         except ModuleNotFoundError as error:
-            raise ValueError(
-                f"TinyTLDRGrammar: no package {error.name!r} here; run: {_INSTALL}"
-            ) from None
+            raise ValueError(f"TinyTLDRGrammar: no package {error.name!r} here; run: {_INSTALL}") from None
         self._grammar = tiny_tldr_grammar
 
     def __call__(self, text: str) -> Sequence[Sentence]:
@@ -145,9 +143,7 @@ def place(tree: "Tree", text: str, *, start: int) -> Sentence:
     return Sentence(tree, tuple(ends))
 
 
-def phrase_starts(
-    sentences: Sequence[Sentence], token_ends: Sequence[int], *, cutoff: int
-) -> list[int]:
+def phrase_starts(sentences: Sequence[Sentence], token_ends: Sequence[int], *, cutoff: int) -> list[int]:
     """Find the tokens at which macro actions start.
 
     A token belongs to the leaf in which it ends, so to the later one of two that it straddles.

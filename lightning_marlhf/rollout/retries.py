@@ -20,14 +20,7 @@ from lightning_marlhf.rollout.pending import Pending
 from lightning_marlhf.rollout.scoring import Scorer, Scores
 from lightning_marlhf.types import Rollout
 
-RESERVED_NAMES = {
-    "scores",
-    "scores_invalid",
-    "scores_clamped",
-    "kl",
-    "kl_coefficient",
-    "entropy",
-} | {
+RESERVED_NAMES = {"scores", "scores_invalid", "scores_clamped", "kl", "kl_coefficient", "entropy"} | {
     "non_score_reward",
     "rlhf_reward",
     "response_length",
@@ -124,9 +117,7 @@ class _Attempts:
                 return self._without_non_finite(outcome)
             if isinstance(outcome, ValueError) and not asker.replied:
                 raise ValueError(f"scorer {asker.name}: {outcome}") from outcome
-            failed = (
-                f"scorer {asker.name} failed in attempt {attempt} of {policy.attempts}: {outcome!r}"
-            )
+            failed = f"scorer {asker.name} failed in attempt {attempt} of {policy.attempts}: {outcome!r}"
             if attempt == policy.attempts:
                 raise ScoringError(failed, final=not asker.replied) from outcome
             warnings.warn(failed, stacklevel=2)
@@ -178,8 +169,7 @@ def in_one_form(scores: Scores, rollout: Rollout) -> Scores:
         values = at_least_float32(torch.as_tensor(scores.values, device=device).detach())
         valid = torch.as_tensor(scores.valid, device=device)
         details = tuple(
-            {name: float(x) if math.isfinite(x) else math.nan for name, x in row.items()}
-            for row in scores.details
+            {name: float(x) if math.isfinite(x) else math.nan for name, x in row.items()} for row in scores.details
         )
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"expected numbers and details of numbers by name: {error}") from error
@@ -189,19 +179,14 @@ def in_one_form(scores: Scores, rollout: Rollout) -> Scores:
         raise ValueError(f"details are called {sorted(taken)}, as other metrics are: rename them")
     if values.shape != (size,) or valid.shape != (size,) or len(details) != size:
         shapes = f"{list(values.shape)}, {list(valid.shape)} and {len(details)}"
-        raise ValueError(
-            f"expected values, valid and details for each of {size} responses, got {shapes}"
-        )
+        raise ValueError(f"expected values, valid and details for each of {size} responses, got {shapes}")
     if valid.dtype != torch.bool:
         raise ValueError(f"expected valid to be bool, got {valid.dtype}")
     return Scores(values, valid, details)
 
 
 def wait_for_all(
-    pending: Sequence[Pending[Scores]],
-    *,
-    all_reduce_sum: Callable[[Tensor], Tensor],
-    device: torch.device,
+    pending: Sequence[Pending[Scores]], *, all_reduce_sum: Callable[[Tensor], Tensor], device: torch.device
 ) -> list[Scores]:
     """Wait for the scores of all scorers, on all ranks.
 

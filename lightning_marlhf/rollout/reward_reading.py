@@ -123,9 +123,7 @@ class RewardReader:
                 if row.ids is not None and self.renders(row.messages) == rendered
             }
             texts = list(asked.values())
-            own = (
-                encode_prompts(self.tokenizer, texts, special_tokens=not rendered) if texts else []
-            )
+            own = encode_prompts(self.tokenizer, texts, special_tokens=not rendered) if texts else []
             for number, tokens in zip(asked, own, strict=True):
                 row = rows[number]
                 prompt, response = map(list, row.ids or ((), ()))

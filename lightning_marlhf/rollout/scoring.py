@@ -24,12 +24,7 @@ from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.rollout.generation import unpadded
 from lightning_marlhf.rollout.pending import Pending, Ready
-from lightning_marlhf.rollout.reward_reading import (
-    Answered,
-    RewardReader,
-    TokenIds,
-    same_vocabulary,
-)
+from lightning_marlhf.rollout.reward_reading import Answered, RewardReader, TokenIds, same_vocabulary
 from lightning_marlhf.tasks import tiny_tldr
 from lightning_marlhf.types import Messages, Rollout, TensorBatch
 
@@ -120,9 +115,7 @@ class RewardModelScorer(Scorer):
         self.chat_template = chat_template
         self.label = label
 
-    def prepare(
-        self, *, tokenizer: PreTrainedTokenizerBase, network_factory: NetworkFactory
-    ) -> None:
+    def prepare(self, *, tokenizer: PreTrainedTokenizerBase, network_factory: NetworkFactory) -> None:
         """Load the reward model and compare its tokenizer with the policy's."""
         self.load(network_factory)
         self.same_tokenizer = same_vocabulary(self.tokenizer, tokenizer)
@@ -134,9 +127,7 @@ class RewardModelScorer(Scorer):
         self.tokenizer = load_tokenizer(self.model, for_training=False, for_generation=False)
         if self.chat_template:
             chat.require_template(self.tokenizer)
-        self.network = network_factory.scoring_network(
-            self.model, self.tokenizer, dtype=self.dtype, label=self.label
-        )
+        self.network = network_factory.scoring_network(self.model, self.tokenizer, dtype=self.dtype, label=self.label)
         config = self.network.classifier.config
         self.reader = RewardReader(
             self.tokenizer,
@@ -213,23 +204,16 @@ class RewardModelScorer(Scorer):
             strict=True,
         )
         rows = list(map(Answered, prompts.texts, rollout.texts, ended, prompts.messages, kept))
-        read = [
-            not shared and not self.reader.refuses(row)
-            for shared, row in zip(by_ids, rows, strict=True)
-        ]
+        read = [not shared and not self.reader.refuses(row) for shared, row in zip(by_ids, rows, strict=True)]
         anew = iter(self.reader.read(list(compress(rows, read))))
         return [
             ids[mask].tolist() if shared else next(anew) if readable else []
-            for ids, mask, shared, readable in zip(
-                rollout.input_ids, rollout.attention_mask, by_ids, read, strict=True
-            )
+            for ids, mask, shared, readable in zip(rollout.input_ids, rollout.attention_mask, by_ids, read, strict=True)
         ]
 
     def _shares_ids(self, messages: Messages | None) -> bool:
         """Tell whether the reward model can be shown the policy's ids of a prompt and its response."""
-        same_format = not self.reader.renders(messages) or (
-            messages is not None and self.same_template
-        )
+        same_format = not self.reader.renders(messages) or (messages is not None and self.same_template)
         return self.same_tokenizer and same_format
 
     def _pad(self, rows: Sequence[Tokens]) -> tuple[Tensor, Tensor]:

@@ -55,9 +55,7 @@ class Termination(ABC):
 
     def __repr__(self) -> str:
         """Name the condition and its settings."""
-        settings = ", ".join(
-            f"{name}={value}" for name, value in vars(self).items() if name[0] != "_"
-        )
+        settings = ", ".join(f"{name}={value}" for name, value in vars(self).items() if name[0] != "_")
         return f"{type(self).__name__}({settings})"
 
 
@@ -103,9 +101,7 @@ class RandomizedNGram(Termination):
         mask, deals = rollout.response_mask, 1
         if self.repeat_times is None:
             deals = max(1, -(-mask.shape[1] // sum(self.lengths)))
-        drawn = segmentation.draw_lengths(
-            self.lengths, repeat_times=self.repeat_times or 1, deals=deals, seeds=seeds
-        )
+        drawn = segmentation.draw_lengths(self.lengths, repeat_times=self.repeat_times or 1, deals=deals, seeds=seeds)
         return segmentation.ngrams(mask, lengths=drawn)
 
 
@@ -147,11 +143,7 @@ class Parsing(Termination):
     """
 
     def __init__(
-        self,
-        parser: Parser,
-        cutoff: PositiveInt = 5,
-        fallback_n: PositiveInt = 5,
-        num_processes: NonNegativeInt = 1,
+        self, parser: Parser, cutoff: PositiveInt = 5, fallback_n: PositiveInt = 5, num_processes: NonNegativeInt = 1
     ) -> None:
         self.parser = parser
         self.cutoff = cutoff

@@ -21,13 +21,9 @@ def token_ends(rollout: Rollout, tokenizer: PreTrainedTokenizerBase) -> list[lis
     alone = decode_responses(tokenizer, [[]] * len(distinct), [[token] for token in distinct])
     pieces = dict(zip(distinct, alone, strict=True))
     ends = []
-    for prompt, ids, text, ended in zip(
-        prompts, rows, rollout.texts, rollout.ended.tolist(), strict=True
-    ):
+    for prompt, ids, text, ended in zip(prompts, rows, rollout.texts, rollout.ended.tolist(), strict=True):
         row = ids[:-1] if ended and not _is_written(pieces[ids[-1]], text) else ids
-        ends.append(
-            ends_of_pieces(_split(prompt, row, text, [pieces[token] for token in row], tokenizer))
-        )
+        ends.append(ends_of_pieces(_split(prompt, row, text, [pieces[token] for token in row], tokenizer)))
     return ends
 
 
@@ -50,11 +46,7 @@ def ends_of_pieces(pieces: Sequence[str]) -> list[int]:
 
 
 def _split(
-    prompt: list[int],
-    ids: list[int],
-    text: str,
-    pieces: list[str],
-    tokenizer: PreTrainedTokenizerBase,
+    prompt: list[int], ids: list[int], text: str, pieces: list[str], tokenizer: PreTrainedTokenizerBase
 ) -> list[str]:
     """Give the part of ``text`` that each token wrote: its own text where those join to the whole.
 

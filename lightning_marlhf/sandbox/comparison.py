@@ -27,9 +27,7 @@ _LONGEST_INT = 4_300  # digits that Python's `int` reads
 _UNREADABLE = object()  # equal to nothing
 
 # "1.50", ".5", "1.5e5" or "1e-05", which Python and C print; "1e5" alone may as well be a name
-_DECIMAL = re.compile(
-    r"[+-]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[0-9]+[eE][+-][0-9]+)"
-)
+_DECIMAL = re.compile(r"[+-]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[0-9]+[eE][+-][0-9]+)")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 _Same = Callable[[Any, Any], bool]
@@ -192,9 +190,7 @@ def _all_close(lines: list[str], wanted: list[str]) -> bool:
         pairs = list(zip(map(float, lines), map(float, wanted), strict=True))
     except ValueError:  # no number, or not as many
         return False
-    return all(
-        x == y or (math.isfinite(y) and abs(x - y) <= 1e-8 + 1e-5 * abs(y)) for x, y in pairs
-    )
+    return all(x == y or (math.isfinite(y) and abs(x - y) <= 1e-8 + 1e-5 * abs(y)) for x, y in pairs)
 
 
 def _same_sets(lines: list[str], wanted: list[str], read: Callable[[str], Any]) -> bool:
@@ -235,11 +231,5 @@ def _same_in_python(value: Any, wanted: Any) -> bool:
     return bool(value == wanted)
 
 
-_PRINTED: dict[Match, Callable[[str, str], bool]] = {
-    "strict": _strictly_printed,
-    "apps": _officially_printed,
-}
-_RETURNED: dict[Match, _Same] = {
-    "strict": _strictly_returned,
-    "apps": _officially_returned,
-}
+_PRINTED: dict[Match, Callable[[str, str], bool]] = {"strict": _strictly_printed, "apps": _officially_printed}
+_RETURNED: dict[Match, _Same] = {"strict": _strictly_returned, "apps": _officially_returned}

@@ -16,12 +16,7 @@ class Late(Exception):  # noqa: N818 - says what happened
     """The other side did not read or write in time."""
 
 
-def send(
-    descriptor: int,
-    header: Any,
-    *payload: bytes | memoryview,
-    deadline: float | None = None,
-) -> None:
+def send(descriptor: int, header: Any, *payload: bytes | memoryview, deadline: float | None = None) -> None:
     """Write one message.
 
     Args:

@@ -10,14 +10,7 @@ from lightning_marlhf.sandbox import probe
 from lightning_marlhf.sandbox.comparison import printed_matches, returned_matches
 from lightning_marlhf.sandbox.levels import EXPLANATIONS
 from lightning_marlhf.sandbox.report import Ending
-from lightning_marlhf.sandbox.verdicts import (
-    Limits,
-    Match,
-    ProgramVerdict,
-    Report,
-    SandboxError,
-    Tests,
-)
+from lightning_marlhf.sandbox.verdicts import Limits, Match, ProgramVerdict, Report, SandboxError, Tests
 from lightning_marlhf.sandbox.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -132,9 +125,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
             self._idle.put(worker)
         return Report(tuple(results), self.isolation, self.match, message)
 
-    def _run(
-        self, worker: Worker, program: str, tests: Tests, stop_at_error: bool
-    ) -> tuple[list[ProgramVerdict], str]:
+    def _run(self, worker: Worker, program: str, tests: Tests, stop_at_error: bool) -> tuple[list[ProgramVerdict], str]:
         results: list[ProgramVerdict] = []
         message = ""
         for given, expected in zip(tests.texts, tests.outputs, strict=True):

@@ -55,9 +55,7 @@ class Limits:
         }
         for name, (least, most) in bounds.items():
             if not least <= getattr(self, name) <= most:
-                raise ValueError(
-                    f"{name}: expected at least {least:,} and at most {most:,}, got {getattr(self, name)}"
-                )
+                raise ValueError(f"{name}: expected at least {least:,} and at most {most:,}, got {getattr(self, name)}")
 
     @property
     def wall_s(self) -> float:
@@ -93,9 +91,7 @@ class Tests:
         """What a program gets: standard inputs as texts, or the arguments of calls."""
         if self.fn_name is not None:
             return list(self.inputs)
-        return [
-            "\n".join(map(str, each)) if isinstance(each, list) else each for each in self.inputs
-        ]
+        return ["\n".join(map(str, each)) if isinstance(each, list) else each for each in self.inputs]
 
 
 @dataclass(frozen=True)
@@ -133,7 +129,4 @@ class Report:
     @property
     def verdict(self) -> ProgramVerdict:
         """The first thing that went wrong; PASSED where nothing did."""
-        return next(
-            (each for each in self.results if each is not ProgramVerdict.PASSED),
-            ProgramVerdict.PASSED,
-        )
+        return next((each for each in self.results if each is not ProgramVerdict.PASSED), ProgramVerdict.PASSED)

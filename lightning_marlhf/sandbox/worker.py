@@ -140,8 +140,5 @@ class Worker:
 def _observed(header: dict[str, Any], payload: bytes) -> Observation:
     stdout, stderr, _ = header.pop("sizes")
     return Observation(
-        **header,
-        stdout=payload[:stdout],
-        stderr=payload[stdout : stdout + stderr],
-        report=payload[stdout + stderr :],
+        **header, stdout=payload[:stdout], stderr=payload[stdout : stdout + stderr], report=payload[stdout + stderr :]
     )

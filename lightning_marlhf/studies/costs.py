@@ -40,15 +40,11 @@ class Cost:
 
 _MOST_PROCESSES = 4  # each imports Lightning
 
-Check = Callable[
-    [Sequence[str]], None
-]  # refuses a wrong command line, such as ["fit", "--config", "x.yaml"]
+Check = Callable[[Sequence[str]], None]  # refuses a wrong command line, such as ["fit", "--config", "x.yaml"]
 Estimate = Callable[[Sequence[str]], Cost]  # what `fit` with this command line takes
 
 
-def check_runs(
-    plan: Plan, jobs: Collection[Job], *, check: Check, estimate: Estimate
-) -> dict[str, Cost]:
+def check_runs(plan: Plan, jobs: Collection[Job], *, check: Check, estimate: Estimate) -> dict[str, Cost]:
     """Check the runs among some jobs, and estimate those on hardware of their own, one seed of each stage.
 
     Args:

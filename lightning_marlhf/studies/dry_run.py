@@ -11,9 +11,7 @@ from lightning_marlhf.studies.plan import Plan
 _STALE = (State.STALE, State.INTERRUPTED_STALE)
 
 
-def jobs_to_run(
-    jobs: Sequence[Job], *, force: Collection[Job], overwrite: bool
-) -> dict[Job, State]:
+def jobs_to_run(jobs: Sequence[Job], *, force: Collection[Job], overwrite: bool) -> dict[Job, State]:
     """Return the jobs that would be run, with what is there of them now."""
     found: dict[Job, State] = {}
     for job in jobs:

@@ -15,13 +15,7 @@ from typing import Any
 from lightning_marlhf.config.yaml_files import read_yaml
 from lightning_marlhf.files import read_json_or_empty, write_json
 from lightning_marlhf.records import RunSummary
-from lightning_marlhf.run_folder import (
-    DONE_FILE,
-    LAST_CHECKPOINT,
-    LOG_FILE,
-    PROGRESS_FILE,
-    STAGE_FILE,
-)
+from lightning_marlhf.run_folder import DONE_FILE, LAST_CHECKPOINT, LOG_FILE, PROGRESS_FILE, STAGE_FILE
 from lightning_marlhf.studies.plan import Plan
 from lightning_marlhf.studies.stages import EVALUATIONS, Folders, Stage
 
@@ -79,9 +73,7 @@ class Running:
     threads: int
 
 
-def make_jobs(
-    plan: Plan, *, program: Sequence[str] = (sys.executable, "-m", "lightning_marlhf")
-) -> list[Job]:
+def make_jobs(plan: Plan, *, program: Sequence[str] = (sys.executable, "-m", "lightning_marlhf")) -> list[Job]:
     """List the plan's jobs, every job after those that it needs."""
     jobs: dict[tuple[str, int], Job] = {}
     read = functools.cache(read_yaml)

@@ -9,13 +9,7 @@ from typing import Any
 from lightning_marlhf.config.suggest import did_you_mean
 from lightning_marlhf.config.typed_yaml import parse_tree
 from lightning_marlhf.config.yaml_files import ConfigError, Tree, read_yaml
-from lightning_marlhf.reporting.spec import (
-    SMOKE_RUN,
-    ReportedNumber,
-    ReportRow,
-    ReportSpec,
-    SystemReport,
-)
+from lightning_marlhf.reporting.spec import SMOKE_RUN, ReportedNumber, ReportRow, ReportSpec, SystemReport
 from lightning_marlhf.studies.plan_file import Pipeline, PlanFile, PlanReport, Quick, Row, System
 from lightning_marlhf.studies.stages import TASK, Stage, check_stage, find_file
 
@@ -115,10 +109,7 @@ def _own_report(report: PlanReport, stages: Sequence[Stage]) -> SystemReport:
     named |= {key: stage for key in _COMPARED if (stage := getattr(report, key)) is not None}
     for key, stage in named.items():
         check_name(stage, labels, where=f"report.{key}", what="stage")
-    rows = [
-        replace(row, label=row.label if row.label != row.stage else labels[row.stage])
-        for row in report.rows
-    ]
+    rows = [replace(row, label=row.label if row.label != row.stage else labels[row.stage]) for row in report.rows]
     try:
         return SystemReport(**{**vars(report), "rows": rows})
     except ValueError as mistake:
@@ -127,10 +118,7 @@ def _own_report(report: PlanReport, stages: Sequence[Stage]) -> SystemReport:
 
 def _with_rows(file: PlanFile, folder: Path, *, quick: bool) -> dict[str, Any]:
     """Return the stages that the rows of a plan need, their report, and which systems are left out."""
-    stages = {
-        name: _stages_of(name, system, file, folder, quick=quick)
-        for name, system in file.systems.items()
-    }
+    stages = {name: _stages_of(name, system, file, folder, quick=quick) for name, system in file.systems.items()}
     reported = _read_reported(file, folder)
     reports: dict[str, SystemReport] = {}
     left_out = []
@@ -140,9 +128,7 @@ def _with_rows(file: PlanFile, folder: Path, *, quick: bool) -> dict[str, Any]:
         if name is None:
             left_out.append(row.system)
         elif name not in reports:
-            reports[name] = _system_report(
-                file, row, name, stages[name], reported.get(name), where=where
-            )
+            reports[name] = _system_report(file, row, name, stages[name], reported.get(name), where=where)
     if not reports:
         raise ConfigError(f"rows: no system substitutes {', '.join(left_out)}")
     needed = {name: _all_needs(report, stages[name]) for name, report in reports.items()}
@@ -184,15 +170,12 @@ def _read_stages(
     return [*stages.values()]
 
 
-def _stages_of(
-    name: str, system: System, file: PlanFile, folder: Path, *, quick: bool
-) -> list[Stage]:
+def _stages_of(name: str, system: System, file: PlanFile, folder: Path, *, quick: bool) -> list[Stage]:
     """Return all stages of a system, under their full names."""
     where = f"systems.{name}"
     kind = check_name(system.pipeline, file.pipelines, where=f"{where}.pipeline", what="pipeline")
     hardware = {
-        config: find_file(folder / overlay, f"{where}.hardware.{config}")
-        for config, overlay in system.hardware.items()
+        config: find_file(folder / overlay, f"{where}.hardware.{config}") for config, overlay in system.hardware.items()
     }
     pipeline, where = file.pipelines[kind], f"pipelines.{kind}"
     tasks = [replace(s, arguments=s.arguments.replace(TASK, system.task)) for s in pipeline.stages]

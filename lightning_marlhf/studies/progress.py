@@ -9,14 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from lightning_marlhf.display.text import duration, printable
-from lightning_marlhf.studies.jobs import (
-    Job,
-    Outcome,
-    Running,
-    State,
-    read_progress,
-    read_summary,
-)
+from lightning_marlhf.studies.jobs import Job, Outcome, Running, State, read_progress, read_summary
 
 PLAIN_EVERY_S = 15.0
 _LAST_LINES = 15
@@ -36,11 +29,7 @@ class Monitor:
         self._total = total
         self._settled = 0
         self._console = console
-        self._live = (
-            Live(console=console, auto_refresh=False, transient=True)
-            if console.is_terminal
-            else None
-        )
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._next_line: dict[Job, float] = {}
         self.stale: list[Job] = []
 
@@ -66,14 +55,9 @@ class Monitor:
 
     def started(self, running: Running, state: State) -> None:
         """Say that a job begins."""
-        how = {
-            State.INTERRUPTED: "resumes from its last checkpoint",
-            State.STALE: "starts from scratch",
-        }
+        how = {State.INTERRUPTED: "resumes from its last checkpoint", State.STALE: "starts from scratch"}
         threads = f"{running.threads} thread{'s' if running.threads > 1 else ''}"
-        self._say(
-            f"{running.job.name}: {how.get(state, 'starts')}, {threads}, log {running.job.log}"
-        )
+        self._say(f"{running.job.name}: {how.get(state, 'starts')}, {threads}, log {running.job.log}")
         self._next_line[running.job] = time.monotonic() + PLAIN_EVERY_S
 
     def ended(self, running: Running, outcome: Outcome) -> None:
@@ -103,9 +87,7 @@ class Monitor:
     def tick(self, running: Sequence[Running]) -> None:
         """Refresh the live lines, or write the plain ones that are due."""
         if self._live:
-            self._live.update(
-                Group(*(Text(progress_line(r), style="cyan") for r in running)), refresh=True
-            )
+            self._live.update(Group(*(Text(progress_line(r), style="cyan") for r in running)), refresh=True)
             return
         now = time.monotonic()
         for one in running:
@@ -116,10 +98,7 @@ class Monitor:
     def stopping(self, running: Sequence[Running]) -> None:
         """Say that the checkpoints are waited for."""
         names = ", ".join(r.job.name for r in running)
-        self._say(
-            f"stopping {names}: waiting for the checkpoint (Ctrl-C again to give it up)",
-            style="yellow",
-        )
+        self._say(f"stopping {names}: waiting for the checkpoint (Ctrl-C again to give it up)", style="yellow")
 
     def _settle(self, job: Job, text: str, *, style: str = "") -> None:
         self._settled += 1

@@ -12,16 +12,7 @@ from types import FrameType
 
 from lightning_marlhf.run_folder import DONE_FILE
 from lightning_marlhf.run_lock import VARIABLE, InUseError, holder, say_who, take
-from lightning_marlhf.studies.jobs import (
-    Job,
-    Outcome,
-    Running,
-    State,
-    inspect_job,
-    note_end,
-    note_start,
-    start_command,
-)
+from lightning_marlhf.studies.jobs import Job, Outcome, Running, State, inspect_job, note_end, note_start, start_command
 from lightning_marlhf.studies.progress import Monitor
 
 _POLL_S = 0.2
@@ -57,18 +48,12 @@ class Runner:
         self._monitor = monitor
         self._held: set[Job] = set()  # others run them
         self._signals = 0
-        self._cores = (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
+        self._cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.outcomes: dict[Job, Outcome] = {}
 
     def run(self) -> dict[Job, Outcome]:
         """Run until every job is done, has failed or cannot run; return what became of each."""
-        graph = TopologicalSorter(
-            {job: [need for need in job.needs if need in self._order] for job in self._order}
-        )
+        graph = TopologicalSorter({job: [need for need in job.needs if need in self._order] for job in self._order})
         graph.prepare()
         ready: list[Job] = []
         with _on_signal(self._stop), ThreadPoolExecutor(self._workers) as pool:

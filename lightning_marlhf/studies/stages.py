@@ -126,19 +126,14 @@ class Stage:
         own = [find_file(folder / path, f"hardware.{i}") for i, path in enumerate(self.hardware)]
         given = [hardware[self.config.name]] if self.config.name in hardware else []
         return replace(
-            self,
-            config=find_file(configs / self.config, "config"),
-            overlays=tuple(files),
-            hardware=(*own, *given),
+            self, config=find_file(configs / self.config, "config"), overlays=tuple(files), hardware=(*own, *given)
         )
 
     def within(self, system: str) -> "Stage":
         """Return the stage in the folder ``system``, as are the stages that it refers to."""
 
         def move(text: str) -> str:
-            return _REFERENCE.sub(
-                lambda match: match[0] if match[1] == SELF else f"{{{system}/{match[1]}}}", text
-            )
+            return _REFERENCE.sub(lambda match: match[0] if match[1] == SELF else f"{{{system}/{match[1]}}}", text)
 
         return replace(
             self,

@@ -37,9 +37,7 @@ class Problem:
     group: str  # `fingerprint` of the question
     solutions: tuple[str, ...]  # programs that people wrote; empty where none is known
     tests: Mapping[str, Any] | None  # "inputs", "outputs" and perhaps "fn_name"; None where unknown
-    fn_name: (
-        str | None
-    )  # the function that the tests call; None: they use standard input and output
+    fn_name: str | None  # the function that the tests call; None: they use standard input and output
     difficulty: str
     malformed: tuple[str, ...] = ()  # columns whose JSON cannot be read; what they hold is unknown
 
@@ -62,9 +60,7 @@ def problem(row: Row) -> Problem:
         fn_name=fn_name,
         difficulty=text(row, "difficulty"),
         malformed=tuple(
-            column
-            for column, parsed in {"solutions": solutions, "input_output": tests}.items()
-            if parsed is None
+            column for column, parsed in {"solutions": solutions, "input_output": tests}.items() if parsed is None
         ),
     )
 

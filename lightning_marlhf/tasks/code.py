@@ -14,15 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from typing import NamedTuple
 
-_MOST_TRIES = (
-    16  # ends of a program that are tried; bounds the time that a hostile completion takes
-)
+_MOST_TRIES = 16  # ends of a program that are tried; bounds the time that a hostile completion takes
 
 _BYTE_ORDER_MARK = "\ufeff"
 _THOUGHT = "</think>"
-_OPENING_TAG = re.compile(
-    r"^[ \t]*\[PYTHON\][ \t]*\n?", re.MULTILINE
-)  # as Code Llama marks its programs
+_OPENING_TAG = re.compile(r"^[ \t]*\[PYTHON\][ \t]*\n?", re.MULTILINE)  # as Code Llama marks its programs
 _CLOSING_TAG = re.compile(r"\n?[ \t]*\[/PYTHON\]")
 _SPECIAL_TOKEN = re.compile(  # at the end of a text with which it was decoded
     r"(?:<\|[\w./-]+\|>|<\uff5c[^\uff5c\n]+\uff5c>|</?\w+>|\[/INST\])\Z"
@@ -39,9 +35,7 @@ _PYTHON = re.compile(r"[{.]*py(thon)?[\d.]*\b", re.IGNORECASE)
 
 # A rule, something bold, or, perhaps in a list, two words that no statement has side by side, or one word as a heading
 _WORD = r"[A-Za-z'\u2019]+"
-_PROSE = re.compile(
-    rf"-{{3,}}$|\*\*\w|[-*>\d.) ]*(?:{_WORD}[,!] )?(?P<first>{_WORD})(?: (?P<second>{_WORD})|[:.!]+$)"
-)
+_PROSE = re.compile(rf"-{{3,}}$|\*\*\w|[-*>\d.) ]*(?:{_WORD}[,!] )?(?P<first>{_WORD})(?: (?P<second>{_WORD})|[:.!]+$)")
 _FIRST_WORDS_OF_CODE = {*keyword.kwlist, *keyword.softkwlist, "print", "exec"}  # two of Python 2
 _SECOND_WORDS_OF_CODE = {"and", "or", "if"}
 
@@ -123,8 +117,7 @@ def does_nothing(program: str) -> bool:
     """
     statements = _statements(program)
     return statements is not None and all(
-        isinstance(each, ast.Pass)
-        or (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))
+        isinstance(each, ast.Pass) or (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))
         for each in statements
     )
 
@@ -213,8 +206,7 @@ def _fences(lines: list[str]) -> list[_Fence]:
     return [
         _Fence(number, len(fence["indent"]), fence["label"].strip())
         for number, line in enumerate(lines)
-        if (fence := _FENCE.fullmatch(line))
-        and (len(fence["indent"]) <= _DEEPEST_FENCE or number < strings)
+        if (fence := _FENCE.fullmatch(line)) and (len(fence["indent"]) <= _DEEPEST_FENCE or number < strings)
     ]
 
 
@@ -272,9 +264,7 @@ def _fits_calls(function: str) -> Callable[[str], bool]:
 
 def _fits_scripts(blocks: Sequence[str]) -> Callable[[str], bool]:
     """Tell which programs need no function or class that is defined in other blocks alone."""
-    definitions = {
-        name for block in blocks for each in _statements(block) or () for name in _callables(each)
-    }
+    definitions = {name for block in blocks for each in _statements(block) or () for name in _callables(each)}
 
     def fits(program: str) -> bool:
         defined, used = _names(program)

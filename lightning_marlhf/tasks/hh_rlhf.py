@@ -8,14 +8,7 @@ those of anthropics/hh-rlhf @ 354e5c3.
 from collections.abc import Mapping
 
 from lightning_marlhf.tasks import dialogue
-from lightning_marlhf.tasks.rows import (
-    PreferenceText,
-    Row,
-    UnusableRow,
-    fingerprint,
-    require_prompt,
-    text,
-)
+from lightning_marlhf.tasks.rows import PreferenceText, Row, UnusableRow, fingerprint, require_prompt, text
 
 HUB_ID = "Dahoas/full-hh-rlhf"
 HUB_ROWS: Mapping[str, int] = {"train": 112_052, "test": 12_451}
@@ -43,11 +36,7 @@ def preference(row: Row) -> PreferenceText:
 
 def row_of(text: str) -> Row:
     """Make a stored row that holds nothing but ``text``, so that it is framed as the data's own rows are."""
-    return {
-        "prompt": dialogue.to_text([{"role": "user", "content": text}]),
-        "chosen": "",
-        "rejected": "",
-    }
+    return {"prompt": dialogue.to_text([{"role": "user", "content": text}]), "chosen": "", "rejected": ""}
 
 
 def split(transcript: str) -> tuple[str, str]:

@@ -36,21 +36,15 @@ def read_messages(found: Any, column: str) -> list[Turn]:
         UnusableRow: it holds something else, or a message that is no text of the system, a user or an assistant.
     """
     if isinstance(found, Mapping) and all(isinstance(each, list) for each in found.values()):
-        found = [
-            dict(zip(found, each, strict=False)) for each in zip(*found.values(), strict=False)
-        ]
+        found = [dict(zip(found, each, strict=False)) for each in zip(*found.values(), strict=False)]
     if not isinstance(found, Sequence) or isinstance(found, str):
-        raise UnusableRow(
-            f"column {column} is {_kind(found)}: expected a text or a list of messages"
-        )
+        raise UnusableRow(f"column {column} is {_kind(found)}: expected a text or a list of messages")
     if not found:
         raise UnusableRow(f"column {column} holds no messages")
     return [_read_turn(message) for message in found]
 
 
-def split_dialogue(
-    row: Row, *, prompt: str, chosen: str, responses: Sequence[str]
-) -> tuple[list[Turn], list[str]]:
+def split_dialogue(row: Row, *, prompt: str, chosen: str, responses: Sequence[str]) -> tuple[list[Turn], list[str]]:
     """Find what is asked in a row, and the responses to it.
 
     The prompt is a column of its own (or ``messages``), or what stands before the responses where these are whole
@@ -152,9 +146,7 @@ def _first(message: Mapping[str, Any], keys: Sequence[str]) -> Any:
     known = [message[key] for key in keys if key in message]
     if not known:
         found = ", ".join(map(str, message))[:_LONGEST_NAME] or "nothing"
-        raise UnusableRow(
-            f"a message has {found}: expected role and content, or from and value (rename them)"
-        )
+        raise UnusableRow(f"a message has {found}: expected role and content, or from and value (rename them)")
     return next((each for each in known if each is not None), None)
 
 

@@ -113,9 +113,7 @@ class Problem:
         """The inputs of the tests, the first two of them edge cases; they belong to the question."""
         random = Random(self.question)  # noqa: S311
         for _ in range(_MOST_TRIES):
-            drawn = tuple(
-                _draw_input(self.takes, test, random) for test in range(TESTS_PER_PROBLEM)
-            )
+            drawn = tuple(_draw_input(self.takes, test, random) for test in range(TESTS_PER_PROBLEM))
             if self._distinguish(drawn):
                 return drawn
         raise ValueError(f"no tests that tell programs apart: {self.question}")
@@ -198,9 +196,7 @@ def prompt_pieces() -> tuple[str, ...]:
     """List what prompts are made of beside constants and marks: words with the space before them, and the frames."""
     questions = {problem.question for problem in every_problem()}
     words = {word for question in questions for word in re.findall(r" ?[A-Za-z]{2,}", question)}
-    frames = {
-        part for problem in every_problem() for part in problem.prompt.split(problem.question)
-    }
+    frames = {part for problem in every_problem() for part in problem.prompt.split(problem.question)}
     return tuple(sorted(frames | words))
 
 

@@ -46,10 +46,7 @@ FIRST: Mapping[tuple[Kind, Kind], Sequence[Step]] = {
         Step("the total of the squares", "sum(x*x for x in a)", lambda a, k: sum(x**2 for x in a)),
         Step("the count of odd numbers", "sum(x%2 for x in a)", lambda a, k: sum(x & 1 for x in a)),
         Step(
-            "the count of numbers above {k}",
-            "sum(x>{k} for x in a)",
-            lambda a, k: len([x for x in a if x > k]),
-            _ANY,
+            "the count of numbers above {k}", "sum(x>{k} for x in a)", lambda a, k: len([x for x in a if x > k]), _ANY
         ),
     ),
     ("numbers", "list"): (

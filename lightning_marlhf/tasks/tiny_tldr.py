@@ -51,9 +51,7 @@ _SUMMARY_SENTENCE: Mapping[str, str] = {
     "ask": "should i {}?",
 }
 _FACT_OF_SENTENCE = {
-    template.format(value)[:-1]: (fact, value)
-    for fact, template in _SUMMARY_SENTENCE.items()
-    for value in FACTS[fact]
+    template.format(value)[:-1]: (fact, value) for fact, template in _SUMMARY_SENTENCE.items() for value in FACTS[fact]
 }
 _EVENTS = ("my {who} {did} on {when}.", "on {when} my {who} {did}.")
 _FEELINGS = ("i feel {feel}.", "now i am {feel}.", "it makes me {feel}.")
@@ -107,18 +105,13 @@ def make_post(random: Random) -> Post:
 def longest_prompt() -> int:
     """Count the characters of the longest prompt there is."""
     longest = {fact: max(values, key=len) for fact, values in FACTS.items()}
-    sentences = [
-        max((form.format(**longest) for form in forms), key=len)
-        for forms in (_EVENTS, _FEELINGS, _QUESTIONS)
-    ]
+    sentences = [max((form.format(**longest) for form in forms), key=len) for forms in (_EVENTS, _FEELINGS, _QUESTIONS)]
     return len(" ".join([*sentences, max(DISTRACTORS, key=len) + "."]) + PROMPT_SUFFIX)
 
 
 def longest_summary() -> int:
     """Count the characters of the longest summary that `summarise` writes, every fact repeated."""
-    sentences = [
-        _SUMMARY_SENTENCE[fact].format(max(values, key=len)) for fact, values in FACTS.items()
-    ]
+    sentences = [_SUMMARY_SENTENCE[fact].format(max(values, key=len)) for fact, values in FACTS.items()]
     return len(" ".join([*sentences, *sentences, max(DISTRACTORS, key=len) + "."]))
 
 

@@ -28,8 +28,7 @@ _WORDS = {
     "PRP": "i it we me",
     "PRPS": "my",
     "DT": "the a no",
-    "NN": "car cake window money mail rice lie night year lot bus soup dog tv one hat "
-    + " ".join(FACTS["who"]),
+    "NN": "car cake window money mail rice lie night year lot bus soup dog tv one hat " + " ".join(FACTS["who"]),
     "NNS": "keys",
     "NNP": "monday tuesday friday sunday easter",
     "JJ": "new late " + " ".join(FACTS["feel"]),

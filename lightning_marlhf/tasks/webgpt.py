@@ -9,15 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-from lightning_marlhf.tasks.rows import (
-    PreferenceText,
-    Row,
-    fingerprint,
-    require_prompt,
-    text,
-    value,
-    wrong,
-)
+from lightning_marlhf.tasks.rows import PreferenceText, Row, fingerprint, require_prompt, text, value, wrong
 
 HUB_ID = "openai/webgpt_comparisons"
 HUB_ROWS: Mapping[str, int] = {"train": 19_578}
@@ -57,13 +49,7 @@ def preference(row: Row, *, brackets: Brackets = "citations") -> PreferenceText:
 
 def row_of(text: str) -> Row:
     """Make a stored row that holds nothing but ``text``, so that it is framed as the data's own rows are."""
-    return {
-        "question": {"full_text": text},
-        "answer_0": "",
-        "answer_1": "",
-        "score_0": 0,
-        "score_1": 0,
-    }
+    return {"question": {"full_text": text}, "answer_0": "", "answer_1": "", "score_0": 0, "score_1": 0}
 
 
 def _score(row: Row, column: str) -> float:

@@ -25,16 +25,10 @@ class Page:
         app = Server(session, CRITERIA["tldr"], annotator).app()
         self.client = TestClient(app, base_url=HERE)
         self.session = self.client.get("/session").json()
-        self.headers = {
-            "origin": HERE,
-            "sec-fetch-site": "same-origin",
-            TOKEN_HEADER: self.session["token"],
-        }
+        self.headers = {"origin": HERE, "sec-fetch-site": "same-origin", TOKEN_HEADER: self.session["token"]}
 
     def post(self, action, **body):
-        return self.client.post(
-            f"/{action}", json={"annotator": "ada"} | body, headers=self.headers
-        )
+        return self.client.post(f"/{action}", json={"annotator": "ada"} | body, headers=self.headers)
 
     def answer(self, view, winner="left", note=""):
         return self.post("answer", pair=view["pair"]["id"], winner=winner, note=note)
@@ -93,9 +87,7 @@ def test_texts_travel_as_json_and_no_page_holds_them(make_session):
 
 def test_the_page_s_script_sets_texts_as_text_alone():
     script = (Path(server.__file__).parent / "page.js").read_text()
-    assert not re.search(
-        r"innerHTML|outerHTML|insertAdjacent|document\.write|eval|DOMParser", script
-    )
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval|DOMParser", script)
 
 
 def test_no_script_or_style_stands_in_the_page_and_nothing_comes_from_elsewhere(page):
@@ -142,9 +134,7 @@ def test_another_site_does_not_get_the_token(page, site):
     assert "access-control-allow-origin" not in page.client.get("/session").headers
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8420", "127.0.0.1.evil.example", ""]
-)
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8420", "127.0.0.1.evil.example", ""])
 @pytest.mark.parametrize("path", ["/", "/session", "/page.js"])
 def test_a_name_that_only_points_to_this_machine_is_refused(page, host, path):
     reply = page.client.get(path, headers={"host": host})
@@ -162,16 +152,7 @@ def test_this_machine_s_names_are_accepted_on_any_port(page, host):
 
 @pytest.mark.parametrize(
     "body",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b"[" * 90_000,
-        b'{"a":' * 15_000,
-        b'{"annotator": 3}',
-        b'{"annotator": ""}',
-        b"\xff",
-    ]
+    [b"", b"{", b"[]", b"[" * 90_000, b'{"a":' * 15_000, b'{"annotator": 3}', b'{"annotator": ""}', b"\xff"]
     + [json.dumps({"annotator": "ada", "pair": "id0", "winner": w}).encode() for w in ("a", 1)],
 )
 def test_a_body_that_makes_no_sense_is_one_sentence(page, body):
@@ -183,10 +164,7 @@ def test_a_body_that_makes_no_sense_is_one_sentence(page, body):
 def test_a_huge_body_is_refused(page):
     view = page.post("next").json()
     reply = page.answer(view, note="x" * 200_000)
-    assert (reply.status_code, reply.json()["error"]) == (
-        400,
-        "the request is too large: shorten the note",
-    )
+    assert (reply.status_code, reply.json()["error"]) == (400, "the request is too large: shorten the note")
 
 
 def test_a_pair_judged_in_another_window_is_told_apart(page):

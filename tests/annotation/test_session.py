@@ -170,11 +170,7 @@ def test_a_verdict_sent_twice_is_kept_once(make_session, tmp_path):
 def test_what_is_no_verdict_is_refused(make_session, tmp_path):
     session = make_session(1)
     person = session.annotator("ada")
-    for pair_id, winner, note in (
-        ("id9", "left", ""),
-        ("id0", "a", ""),
-        ("id0", "tie", "x" * 10_001),
-    ):
+    for pair_id, winner, note in (("id9", "left", ""), ("id0", "a", ""), ("id0", "tie", "x" * 10_001)):
         with pytest.raises(ValueError, match=r"no pair|expected one of|too long"):
             session.answer(person, pair_id, winner=winner, note=note)
     assert not (tmp_path / "v.jsonl").exists()
@@ -282,14 +278,11 @@ def test_a_seed_draws_pairs_and_their_order_whatever_the_order_of_the_file():
     assert drawn == ids(select(pairs, num_prompts=20, overlap=0.2, seed=1))[:10]
     assert drawn != ids(select(pairs, num_prompts=10, overlap=0.2, seed=2))
     assert set(drawn) == {pair.pair_id for pair in draw(pairs, 10, seed=1, by_subreddit=False)}
-    assert sorted(ids(select(pairs, num_prompts=None, overlap=0, seed=1))) == sorted(
-        pair.pair_id for pair in pairs
-    )
+    assert sorted(ids(select(pairs, num_prompts=None, overlap=0, seed=1))) == sorted(pair.pair_id for pair in pairs)
 
 
 @pytest.mark.parametrize(
-    ("count", "overlap", "shared"),
-    [(10, 0, 0), (10, 1, 10), (100, 0.07, 7), (11, 0.2, 3), (3, 0.1, 1)],
+    ("count", "overlap", "shared"), [(10, 0, 0), (10, 1, 10), (100, 0.07, 7), (11, 0.2, 3), (3, 0.1, 1)]
 )
 def test_the_share_for_everybody_is_rounded_up_to_whole_pairs(count, overlap, shared):
     assert select(make_pairs(count), num_prompts=None, overlap=overlap, seed=1).num_shared == shared

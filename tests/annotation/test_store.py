@@ -39,12 +39,7 @@ def test_a_withdrawn_verdict_is_in_the_file_no_more_and_others_stay_in_order(ver
         verdicts.add(row)
     assert verdicts.withdraw("human:ada", "2") == verdict("2")
     verdicts.add(verdict("2", winner="b"))
-    assert read_verdicts(path) == [
-        verdict("1"),
-        verdict("2", "human:bob"),
-        verdict("3"),
-        verdict("2", winner="b"),
-    ]
+    assert read_verdicts(path) == [verdict("1"), verdict("2", "human:bob"), verdict("3"), verdict("2", winner="b")]
 
 
 def test_a_kill_while_a_verdict_is_withdrawn_leaves_the_old_file(verdicts, path, monkeypatch):
@@ -92,9 +87,7 @@ def test_a_file_has_one_writer(verdicts, path):
         AnnotationFile(path)
 
 
-@pytest.mark.parametrize(
-    "line", ['{"prompt": "p", "response": "r"}', '{"judge": 3}', "[1]", "no JSON"]
-)
+@pytest.mark.parametrize("line", ['{"prompt": "p", "response": "r"}', '{"judge": 3}', "[1]", "no JSON"])
 def test_a_file_of_something_else_is_refused(path, line):
     path.parent.mkdir()
     path.write_text(line + "\n")
@@ -140,9 +133,5 @@ def test_agreement_is_on_responses_not_on_sides(make_session):
         person = session.annotator(name)
         for _ in range(30):
             pair = session.view(person)["pair"]
-            session.answer(
-                person, pair["id"], winner="left" if "from a" in pair["left"] else "right"
-            )
-    assert "  ada and bob agree on 30 of 30 pairs (100%)" in summarize(
-        session.selection.pairs, session.verdicts
-    )
+            session.answer(person, pair["id"], winner="left" if "from a" in pair["left"] else "right")
+    assert "  ada and bob agree on 30 of 30 pairs (100%)" in summarize(session.selection.pairs, session.verdicts)

@@ -6,9 +6,7 @@ import pytest
 
 from benchmarks import gpu, gpu_table
 
-TINY = gpu_table.Case(
-    "sft", 2, gpu.TINY, batch_size=4, prompt=8, response=6, steps=2, dtype="float32"
-)
+TINY = gpu_table.Case("sft", 2, gpu.TINY, batch_size=4, prompt=8, response=6, steps=2, dtype="float32")
 
 
 @pytest.mark.parametrize("stage", gpu.STAGES)
@@ -32,9 +30,7 @@ def test_what_does_not_fit_by_plan_is_not_tried(tmp_path):
 
 
 def test_speeds_count_the_tokens_of_all_rows():
-    result = gpu_table.Result(
-        replace(TINY, stage="ppo"), {}, seconds={"generation": 2.0, "update": 7.0}, response=6.0
-    )
+    result = gpu_table.Result(replace(TINY, stage="ppo"), {}, seconds={"generation": 2.0, "update": 7.0}, response=6.0)
     assert result.generated_per_s == 4 * 6 / 2
     assert result.trained_per_s == 4 * (8 + 6) / 7
     pairs = replace(result, case=replace(TINY, stage="reward_model"))
@@ -50,9 +46,7 @@ def test_a_phase_that_comes_twice_in_a_step_counts_twice():
 def test_the_table_replaces_its_section_and_nothing_else(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("# Benchmarks\n\nfirst\n\n## The last\n\nmore\n")
-    text = gpu_table.section(
-        [gpu_table.Result(TINY, {"update": 1e9}, failure="no")], "command", "a card"
-    )
+    text = gpu_table.section([gpu_table.Result(TINY, {"update": 1e9}, failure="no")], "command", "a card")
     gpu_table.put(text, readme)
     gpu_table.put(text.replace("a card", "another card"), readme)
     said = readme.read_text()

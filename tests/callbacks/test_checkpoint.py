@@ -34,9 +34,7 @@ class Saves(Callback):
 
 def test_last_is_saved_once_enough_updates_passed_though_steps_jump(tmp_path):
     saves = Saves(tmp_path)
-    trainer = build_trainer(
-        tmp_path, saves, Checkpoint(every_n_train_steps=6), enable_checkpointing=True
-    )
+    trainer = build_trainer(tmp_path, saves, Checkpoint(every_n_train_steps=6), enable_checkpointing=True)
     trainer.fit(TinyModule(), datamodule=TinyData())
     # batches end at 4, 8, 12, ...: 6 updates have passed at 8, then again at 16
     assert saves.seen == [(8, 8), (12, 8), (16, 16), (20, 16)]
@@ -45,13 +43,11 @@ def test_last_is_saved_once_enough_updates_passed_though_steps_jump(tmp_path):
 
 
 def test_a_resumed_run_counts_from_its_checkpoint(tmp_path):
-    build_trainer(
-        tmp_path, Checkpoint(every_n_train_steps=100), enable_checkpointing=True, max_steps=8
-    ).fit(TinyModule(), datamodule=TinyData())
-    saves = Saves(tmp_path)
-    again = build_trainer(
-        tmp_path, saves, Checkpoint(every_n_train_steps=8), enable_checkpointing=True
+    build_trainer(tmp_path, Checkpoint(every_n_train_steps=100), enable_checkpointing=True, max_steps=8).fit(
+        TinyModule(), datamodule=TinyData()
     )
+    saves = Saves(tmp_path)
+    again = build_trainer(tmp_path, saves, Checkpoint(every_n_train_steps=8), enable_checkpointing=True)
     again.fit(TinyModule(), datamodule=TinyData(), ckpt_path="last")
     assert saves.seen == [(8, 8), (12, 8), (16, 16), (20, 16)]
 
@@ -124,9 +120,7 @@ saver.save_last_checkpoint(trainer)
 
 def test_a_kill_in_the_middle_of_a_save_leaves_the_one_before(tmp_path):
     command = [sys.executable, "-c", KILLED_WHILE_SAVING, str(tmp_path)]
-    ended = subprocess.run(
-        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False, capture_output=True
-    )
+    ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False, capture_output=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
     assert step_of(tmp_path / "last.ckpt") == 0
 

@@ -15,9 +15,7 @@ def test_a_fit_leaves_an_export_with_metrics_and_configuration(tmp_path):
 
 def test_a_run_cut_off_after_its_last_update_exports_when_resumed(tmp_path):
     saver = Checkpoint()
-    build_trainer(tmp_path, saver, enable_checkpointing=True).fit(
-        TinyModule(), datamodule=TinyData()
-    )
+    build_trainer(tmp_path, saver, enable_checkpointing=True).fit(TinyModule(), datamodule=TinyData())
     again = build_trainer(tmp_path, ExportHF(), Checkpoint(), enable_checkpointing=True)
     again.fit(TinyModule(), datamodule=TinyData(), ckpt_path="last")
     assert (tmp_path / "export" / "card.txt").exists()

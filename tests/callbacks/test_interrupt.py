@@ -58,8 +58,7 @@ def start(tmp_path: Path, slow: float) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize(
-    ("number", "status"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGHUP, 75)],
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGHUP, 75)]
 )
 def test_the_first_signal_finishes_the_batch_saves_and_says_how_to_resume(tmp_path, number, status):
     process = start(tmp_path, slow=0.3)
@@ -80,16 +79,7 @@ def test_a_run_whose_terminal_is_closed_is_saved(tmp_path):
     takes_terminal = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
     tiny = str(Path(__file__).with_name("tiny.py"))
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-W",
-            "ignore",
-            "-c",
-            takes_terminal + RUN,
-            tiny,
-            str(tmp_path),
-            "0.3",
-        ],
+        [sys.executable, "-W", "ignore", "-c", takes_terminal + RUN, tiny, str(tmp_path), "0.3"],
         stdin=its,
         stdout=its,
         stderr=its,

@@ -23,11 +23,7 @@ def test_one_line_per_value_and_new_metrics_need_no_new_header(tmp_path):
     logger = MetricsCSV(tmp_path / "run")
     logger.log_metrics({"loss/train": 0.5}, step=4)
     logger.log_metrics({"loss/train": 0.25, "odd, name": 1e-7}, step=8)
-    assert rows(tmp_path / "run") == [
-        (4, "loss/train", 0.5),
-        (8, "loss/train", 0.25),
-        (8, "odd, name", 1e-7),
-    ]
+    assert rows(tmp_path / "run") == [(4, "loss/train", 0.5), (8, "loss/train", 0.25), (8, "odd, name", 1e-7)]
     assert (tmp_path / "run" / "metrics.csv").read_text().startswith(HEADER)
 
 
@@ -64,14 +60,10 @@ def test_seconds_go_on_where_the_kept_rows_end(tmp_path):
 def test_a_run_that_is_resumed_has_each_step_once(tmp_path):
     straight = build_trainer(tmp_path / "a", ContinueLogs(), logger=MetricsCSV(tmp_path / "a"))
     straight.fit(TinyModule(), datamodule=TinyData())
-    first = build_trainer(
-        tmp_path / "b", ContinueLogs(), logger=MetricsCSV(tmp_path / "b"), max_steps=8
-    )
+    first = build_trainer(tmp_path / "b", ContinueLogs(), logger=MetricsCSV(tmp_path / "b"), max_steps=8)
     first.fit(TinyModule(), datamodule=TinyData())
     first.save_checkpoint(tmp_path / "at8.ckpt")
-    MetricsCSV(tmp_path / "b").log_metrics(
-        {"objective/scores": 99.0}, step=12
-    )  # then it was killed
+    MetricsCSV(tmp_path / "b").log_metrics({"objective/scores": 99.0}, step=12)  # then it was killed
     second = build_trainer(tmp_path / "b", ContinueLogs(), logger=MetricsCSV(tmp_path / "b"))
     second.fit(TinyModule(), datamodule=TinyData(), ckpt_path=tmp_path / "at8.ckpt")
     scores = [row for row in rows(tmp_path / "b") if row[1] == "objective/scores"]

@@ -41,21 +41,16 @@ def programs(*rows, first=0):
     """Make an experience of programs, each given by its problem, its share of tests, and its kind."""
     made = build_experience(("ab",) * len(rows), first=first)
     references = tuple(
-        {"problem_id": problem, "difficulty": "interview", "input_output": TESTS}
-        for problem, _, _ in rows
+        {"problem_id": problem, "difficulty": "interview", "input_output": TESTS} for problem, _, _ in rows
     )
-    details = tuple(
-        {"code": 0.0, "code_tests": share, f"code_{kind}": 1.0} for _, share, kind in rows
-    )
+    details = tuple({"code": 0.0, "code_tests": share, f"code_{kind}": 1.0} for _, share, kind in rows)
     prompts = replace(made.rollout.prompts, references=references)
     return replace(made, rollout=replace(made.rollout, prompts=prompts), details=details)
 
 
 def run(callback, *experiences):
     module, texts = Module(), []
-    trainer = SimpleNamespace(
-        sanity_checking=False, is_global_zero=True, loggers=[Board(texts)], global_step=4
-    )
+    trainer = SimpleNamespace(sanity_checking=False, is_global_zero=True, loggers=[Board(texts)], global_step=4)
     callback.on_validation_start(trainer, module)
     for number, experience in enumerate(experiences):
         callback.on_validation_batch_end(trainer, module, {"experience": experience}, None, number)

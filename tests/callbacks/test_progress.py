@@ -71,15 +71,7 @@ def test_lines_come_at_the_pace_asked_for(tmp_path, screen):
     bar = progress.UpdateProgress(line_every_s=0.0)
     fit(tmp_path, bar, enable_progress_bar=True)
     lines = text.getvalue().splitlines()
-    assert [line.split()[1] for line in lines] == [
-        "4/24",
-        "8/24",
-        "12/24",
-        "16/24",
-        "20/24",
-        "24/24",
-        "24/24",
-    ]
+    assert [line.split()[1] for line in lines] == ["4/24", "8/24", "12/24", "16/24", "20/24", "24/24", "24/24"]
     assert "left" in lines[0]
 
 
@@ -95,12 +87,7 @@ def test_the_banner_says_what_will_happen_and_how_long_it_takes(tmp_path, screen
     saver = Checkpoint(every_n_train_steps=6, monitor="eval/gold")
     fit(tmp_path, banner.StartBanner(), saver, enable_checkpointing=True)
     shown = text.getvalue()
-    for expected in (
-        "12 rows",
-        "6 of 2 prompts",
-        "every 6 updates, best 1 by eval/gold",
-        "1 x cpu",
-    ):
+    for expected in ("12 rows", "6 of 2 prompts", "every 6 updates, best 1 by eval/gold", "1 x cpu"):
         assert expected in shown
     assert re.search(r"^updates +24 *$", shown, flags=re.MULTILINE)
     assert "resumed" not in shown
@@ -114,9 +101,7 @@ def test_memory_counts_each_weight_once_and_frozen_networks_too():
     module = torch.nn.Sequential(
         torch.nn.Linear(999, 1)
     )  # 1,000 weights of 4 bytes: weights, gradients and two moments are 16 kB
-    module.hidden = {
-        "reference": [torch.nn.Linear(999, 1), module[0]]
-    }  # and 4 kB that do not learn
+    module.hidden = {"reference": [torch.nn.Linear(999, 1), module[0]]}  # and 4 kB that do not learn
     assert banner.memory_estimate(module) == (
         "20 kB for weights, gradients and AdamW (0.001 M weights learn, 0.001 M are frozen); activations come on top"
     )
@@ -146,7 +131,4 @@ def test_the_banner_names_the_models_and_scorers():
     assert "gold" in named["auxiliary scorers"]
     assert "reference" not in named  # the policy before training
     inline = SimpleNamespace(config={"model_type": "gemma"})
-    assert (
-        "gemma"
-        in banner.models(SimpleNamespace(**vars(module) | {"starts_from": inline}))["policy"]
-    )
+    assert "gemma" in banner.models(SimpleNamespace(**vars(module) | {"starts_from": inline}))["policy"]

@@ -33,9 +33,7 @@ def test_a_process_that_is_alone_has_no_rank(monkeypatch):
     assert prefix_of(trainer(0, 1)) == ""
 
 
-CLOSED = RuntimeError(
-    "[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.2]:8"
-)
+CLOSED = RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.2]:8")
 
 
 @pytest.fixture
@@ -65,9 +63,7 @@ def test_a_rank_of_this_host_that_is_gone_is_named(called, dead):
 
 def test_where_all_of_this_host_are_there_those_of_other_hosts_are_named(called):
     called._processes += [("there", 7)]
-    assert "rank 2 (there, process 7) is gone, or out of reach of here" in str(
-        called.explain(CLOSED)
-    )
+    assert "rank 2 (there, process 7) is gone, or out of reach of here" in str(called.explain(CLOSED))
 
 
 def test_other_errors_are_not_explained(called, dead):

@@ -5,12 +5,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule
 
-from lightning_marlhf.callbacks.reward_model_pr_curve import (
-    TAG,
-    RewardModelPRCurve,
-    explain,
-    in_both_orders,
-)
+from lightning_marlhf.callbacks.reward_model_pr_curve import TAG, RewardModelPRCurve, explain, in_both_orders
 from lightning_marlhf.callbacks.tensorboard import TensorBoard
 from tests.callbacks.events import events, texts
 from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
@@ -44,9 +39,7 @@ def curve(folder):
     """The rows of TensorBoard's tensor: true and false positives, true and false negatives, precision, recall."""
     (event,) = events(folder).Tensors(f"{TAG}/validate")
     shape = [dimension.size for dimension in event.tensor_proto.tensor_shape.dim]
-    numbers = event.tensor_proto.float_val or np.frombuffer(
-        event.tensor_proto.tensor_content, dtype=np.float32
-    )
+    numbers = event.tensor_proto.float_val or np.frombuffer(event.tensor_proto.tensor_content, dtype=np.float32)
     return np.array(numbers).reshape(shape)
 
 

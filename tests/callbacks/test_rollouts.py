@@ -13,23 +13,13 @@ from tests.callbacks.tiny import TinyData, TinyModule, build_experience, build_t
 def test_an_experience_becomes_one_record_per_row():
     tokenizer = character_tokenizer("abcd ")
     options = {"model": "runs/x", "seed": 7, "step": 40, "settings": {"temperature": 1.0}}
-    first, second = experience_to_completions(
-        build_experience(), tokenizer, num_traces=1, **options
-    )
+    first, second = experience_to_completions(build_experience(), tokenizer, num_traces=1, **options)
     assert (first.sample_id, first.prompt, first.response) == ("s0", "a prompt", "ab cd")
-    assert (first.model, first.seed, first.step, first.settings) == (
-        "runs/x",
-        7,
-        40,
-        {"temperature": 1.0},
-    )
+    assert (first.model, first.seed, first.step, first.settings) == ("runs/x", 7, 40, {"temperature": 1.0})
     assert (second.prompt_ids, second.response_ids) == ([1, 1], [4, 5, 6, 1])
     assert first.messages is None
     assert (first.num_tokens, first.ended, first.reference) == (6, True, {"facts": 2})
-    assert (second.num_tokens, second.kl) == (
-        4,
-        2.0,
-    )  # 4 real tokens of 0.5 nats; padding counts nothing
+    assert (second.num_tokens, second.kl) == (4, 2.0)  # 4 real tokens of 0.5 nats; padding counts nothing
     assert (first.scores, second.scores) == ({"gold": 0.0}, {"gold": 1.0})
     assert second.trace is None
     trace = TokenTrace(**first.trace)
@@ -44,9 +34,7 @@ def test_a_record_keeps_the_messages_that_the_template_wrote():
     asked = [{"role": "user", "content": "why?"}]
     prompts = replace(experience.rollout.prompts, messages=(asked, None))
     experience = replace(experience, rollout=replace(experience.rollout, prompts=prompts))
-    rows = experience_to_completions(
-        experience, character_tokenizer("abcd "), model="m", seed=1, step=0
-    )
+    rows = experience_to_completions(experience, character_tokenizer("abcd "), model="m", seed=1, step=0)
     assert [row.messages for row in rows] == [asked, None]
     assert [Completion.from_dict(json.loads(json.dumps(row.to_dict()))) for row in rows] == rows
 
@@ -67,17 +55,11 @@ def test_an_id_that_is_no_token_has_a_piece_and_a_name():
     assert token_pieces(tokenizer, [4, 99, 5]) == ["a", "<id 99>", "b"]
 
 
-@pytest.mark.parametrize(
-    ("every", "expected"), [(8, [4, 8, 16, 24]), (6, [4, 8, 12, 20, 24]), (100, [4]), (0, [])]
-)
-def test_rollouts_are_written_when_a_multiple_is_reached_and_at_the_first(
-    tmp_path, every, expected
-):
+@pytest.mark.parametrize(("every", "expected"), [(8, [4, 8, 16, 24]), (6, [4, 8, 12, 20, 24]), (100, [4]), (0, [])])
+def test_rollouts_are_written_when_a_multiple_is_reached_and_at_the_first(tmp_path, every, expected):
     writer = RolloutWriter(every_n_steps=every, num_rows=1)
     build_trainer(tmp_path, writer).fit(TinyModule(), datamodule=TinyData())
-    files = (
-        sorted((tmp_path / "completions").glob("*")) if (tmp_path / "completions").exists() else []
-    )
+    files = sorted((tmp_path / "completions").glob("*")) if (tmp_path / "completions").exists() else []
     assert [path.name for path in files] == [f"rollouts-{step:06d}.jsonl" for step in expected]
     for step, path in zip(expected, files, strict=True):
         (row,) = read_completions(path)

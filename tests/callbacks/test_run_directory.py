@@ -26,24 +26,12 @@ def read(path):
 def test_a_finished_fit_leaves_summary_progress_and_environment(tmp_path):
     trainer = build_trainer(tmp_path, RunDirectory(), ExportHF())
     trainer.fit(TinyModule(), datamodule=TinyData())
-    done, progress, environment = (
-        read(tmp_path / f"{n}.json") for n in ("done", "progress", "environment")
-    )
+    done, progress, environment = (read(tmp_path / f"{n}.json") for n in ("done", "progress", "environment"))
     assert (done["command"], done["step"], done["export"]) == ("fit", 24, "export")
     assert done["metrics"]["objective/scores"] == 24.0
     assert done["seconds"] > 0
     assert set(progress) == {
-        *(
-            "command",
-            "step",
-            "max_steps",
-            "seconds",
-            "eta_s",
-            "metric",
-            "value",
-            "status",
-            "updated",
-        )
+        *("command", "step", "max_steps", "seconds", "eta_s", "metric", "value", "status", "updated")
     }
     assert (progress["status"], progress["step"], progress["max_steps"]) == ("done", 24, 24)
     assert (progress["metric"], progress["value"]) == ("objective/scores", 24.0)
@@ -107,9 +95,7 @@ def test_a_later_test_adds_to_the_summary_of_the_fit(tmp_path):
 def test_a_new_run_over_another_is_refused(tmp_path, left):
     (tmp_path / left).parent.mkdir(exist_ok=True)
     (tmp_path / left).write_text("{}")
-    with pytest.raises(
-        RunExistsError, match=r"already holds a run .*--ckpt_path last.*--overwrite"
-    ):
+    with pytest.raises(RunExistsError, match=r"already holds a run .*--ckpt_path last.*--overwrite"):
         build_trainer(tmp_path, RunDirectory()).fit(TinyModule(), datamodule=TinyData())
     assert (tmp_path / left).read_text() == "{}"
     assert not (tmp_path / "progress.json").exists()
@@ -118,9 +104,7 @@ def test_a_new_run_over_another_is_refused(tmp_path, left):
 def test_overwrite_removes_the_old_run_but_not_what_others_put_there(tmp_path):
     def fit(callback):
         loggers = [MetricsCSV(tmp_path), TensorBoard(tmp_path)]
-        trainer = build_trainer(
-            tmp_path, callback, Checkpoint(), logger=loggers, max_steps=8, **SAVING
-        )
+        trainer = build_trainer(tmp_path, callback, Checkpoint(), logger=loggers, max_steps=8, **SAVING)
         trainer.fit(TinyModule(), datamodule=TinyData())
 
     fit(RunDirectory())
@@ -150,11 +134,7 @@ def test_loggers_that_have_opened_their_files_begin_anew(tmp_path):
         TinyModule(), datamodule=TinyData()
     )
     assert logger.restarts == 1
-    assert (
-        (tmp_path / "metrics.csv")
-        .read_text()
-        .startswith("step,name,value,seconds\n4,objective/scores,4,")
-    )
+    assert (tmp_path / "metrics.csv").read_text().startswith("step,name,value,seconds\n4,objective/scores,4,")
 
 
 def test_resuming_is_no_new_run_and_its_seconds_add_up(tmp_path):
@@ -163,9 +143,7 @@ def test_resuming_is_no_new_run_and_its_seconds_add_up(tmp_path):
     progress = read(tmp_path / "progress.json")
     (tmp_path / "progress.json").write_text(json.dumps({**progress, "seconds": 1000.0}))
     module = TinyModule()
-    module.hook = lambda step: (
-        (tmp_path / "done.json").exists() and pytest.fail("the run is not done")
-    )
+    module.hook = lambda step: (tmp_path / "done.json").exists() and pytest.fail("the run is not done")
     second = build_trainer(tmp_path, RunDirectory(resuming=True), Checkpoint(), **SAVING)
     second.fit(module, datamodule=TinyData(), ckpt_path="last")
     done = read(tmp_path / "done.json")
@@ -189,9 +167,7 @@ def test_a_run_that_fails_says_so(tmp_path):
 def git(folder, *arguments):
     identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
     command = ["git", *identity, *arguments]
-    return subprocess.run(
-        command, cwd=folder, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def test_the_commit_is_read_from_loose_and_packed_references_and_worktrees(tmp_path):

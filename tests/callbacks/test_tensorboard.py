@@ -17,9 +17,7 @@ def test_events_lie_in_the_run_directory_itself_and_nothing_else_does(tmp_path):
     logger.finalize("success")
     (file,) = (tmp_path / "run").iterdir()
     assert file.name.startswith("events.out.tfevents.")
-    assert [(e.step, e.value) for e in events(tmp_path / "run").Scalars("objective/kl")] == [
-        (4, 2.0)
-    ]
+    assert [(e.step, e.value) for e in events(tmp_path / "run").Scalars("objective/kl")] == [(4, 2.0)]
 
 
 def test_the_dashboards_are_grouped_by_subject(tmp_path):
@@ -28,13 +26,7 @@ def test_the_dashboards_are_grouped_by_subject(tmp_path):
     logger.finalize("success")
     (summary,) = events(tmp_path).Tensors("custom_scalars__config__")
     layout = layout_pb2.Layout.FromString(summary.tensor_proto.string_val[0])
-    assert [c.title for c in layout.category] == [
-        "objective",
-        "policy",
-        "critic",
-        "macro actions",
-        "timing",
-    ]
+    assert [c.title for c in layout.category] == ["objective", "policy", "critic", "macro actions", "timing"]
 
 
 def test_a_restarted_log_is_whole_again(tmp_path):

@@ -107,9 +107,7 @@ def test_scores_of_held_out_prompts_have_a_histogram_at_each_validation(fit):
 def test_lengths_and_advantages_of_macro_actions_stand_in_the_same_order():
     # rows of 6 and 4 tokens, cut into 1, 3, 2 and 4 tokens; -1 is padding
     experience = cut(
-        build_experience(),
-        [[0, 1, 1, 1, 2, 2], [0, 0, 0, 0, -1, -1]],
-        [[10.0, 20.0, 30.0], [40.0, 99.0, 99.0]],
+        build_experience(), [[0, 1, 1, 1, 2, 2], [0, 0, 0, 0, -1, -1]], [[10.0, 20.0, 30.0], [40.0, 99.0, 99.0]]
     )
     lengths, advantages = macro_lengths_and_advantages(experience)
     assert lengths.tolist() == [1, 3, 2, 4]
@@ -123,9 +121,7 @@ def test_rows_of_one_macro_action_each_are_not_taken_for_one():
 
 
 def test_the_points_of_the_picture_are_the_variances():
-    experience = cut(
-        build_experience(), [[0, 0, 0, 1, 1, 1], [0, 0, 0, 1, -1, -1]], [[10.0, 20.0], [30.0, 40.0]]
-    )
+    experience = cut(build_experience(), [[0, 0, 0, 1, 1, 1], [0, 0, 0, 1, -1, -1]], [[10.0, 20.0], [30.0, 40.0]])
     axes = draw_rollout(experience, [])["macro/advantage_var_by_length"].axes[0]
     # 3 tokens: 10, 20 and 30, mean 20, so (100 + 0 + 100) / 2; 1 token: 40 alone has no variance
     assert axes.collections[0].get_offsets().tolist() == [[3.0, 100.0]]
@@ -210,9 +206,7 @@ def test_text_from_a_model_stays_text_in_markdown(nasty):
 @pytest.mark.parametrize("nasty", NASTY)
 def test_in_tensorboard_only_our_own_elements_are_html(nasty):
     """TensorBoard's renderer gives two code blocks that hold what the model said, and no element of the model's."""
-    html = str(
-        text_array_to_html(np.array(sample_text(record(prompt=nasty, response=nasty))), True)
-    )
+    html = str(text_array_to_html(np.array(sample_text(record(prompt=nasty, response=nasty))), True))
     assert html.count("<pre><code>") == 2
     for _, block in zip(range(2), html.split("<pre><code>")[1:], strict=True):
         assert "<" not in block.split("</code></pre>")[0]
@@ -221,8 +215,7 @@ def test_in_tensorboard_only_our_own_elements_are_html(nasty):
 
 
 @pytest.mark.parametrize(
-    ("index", "expected"),
-    [([0, 0, 1], "ab│c"), ([0, 1, 1], "a│bc"), ([0, 1, 2], "abc"), ([0, 0, 0], "abc"), ([], "")],
+    ("index", "expected"), [([0, 0, 1], "ab│c"), ([0, 1, 1], "a│bc"), ([0, 1, 2], "abc"), ([0, 0, 0], "abc"), ([], "")]
 )
 def test_bars_stand_between_macro_actions(index, expected):
     assert macro_text(record(trace=traced(*"abc"[: len(index)], index=index))) == expected

@@ -8,13 +8,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_marlhf.callbacks.completions import gather_rows
 from lightning_marlhf.callbacks.win_rate import WinRateCallback
-from lightning_marlhf.records import (
-    Completion,
-    Verdict,
-    read_completions,
-    read_verdicts,
-    write_jsonl,
-)
+from lightning_marlhf.records import Completion, Verdict, read_completions, read_verdicts, write_jsonl
 from tests.callbacks.tiny import TinyData, TinyModule, build_experience, build_trainer
 
 QUIET = {"limit_val_batches": 1.0, "val_check_interval": 1}
@@ -72,25 +66,14 @@ def winner(difference):
 
 
 def completions(*responses):
-    return [
-        Completion(f"s{n}", f"prompt {n}", text, "m", 1, 0, len(text), True)
-        for n, text in enumerate(responses)
-    ]
+    return [Completion(f"s{n}", f"prompt {n}", text, "m", 1, 0, len(text), True) for n, text in enumerate(responses)]
 
 
 @pytest.fixture
 def run(tmp_path):
     """Train the tiny module, whose response to prompt n is ``response(step, n)``: run(callback, response)."""
 
-    def train(
-        callback,
-        response=lambda step, n: "ab",
-        *,
-        steps=8,
-        ckpt_path=None,
-        loggers=False,
-        end=lambda t: None,
-    ):
+    def train(callback, response=lambda step, n: "ab", *, steps=8, ckpt_path=None, loggers=False, end=lambda t: None):
         class Module(TinyModule):
             sampling = None
 
@@ -120,9 +103,7 @@ def test_responses_are_compared_with_those_before_the_first_update(run, tmp_path
     judge = Longer()
     logged = run(WinRateCallback(judge=judge), lambda step, n: "abc" if step and n else "ab")
     baseline = read_completions(tmp_path / "completions/baseline.jsonl")
-    assert [(row.prompt, row.response, row.step) for row in baseline] == [
-        (f"prompt {n}", "ab", 0) for n in range(4)
-    ]
+    assert [(row.prompt, row.response, row.step) for row in baseline] == [(f"prompt {n}", "ab", 0) for n in range(4)]
     assert list(logged) == [4, 8]  # validations; none is logged at update 0
     # three of four are longer, one as long
     assert logged[8]["eval/win_rate"] == pytest.approx(3.5 / 4)
@@ -167,9 +148,7 @@ def test_what_cannot_be_read_counts_nowhere_else(run):
 
 def test_a_judge_that_fails_costs_a_warning_an_evaluation_and_nothing_else(run, tmp_path):
     ended = []
-    with pytest.warns(
-        UserWarning, match=r"the judge failed \(RuntimeError: no server at all\)"
-    ) as said:
+    with pytest.warns(UserWarning, match=r"the judge failed \(RuntimeError: no server at all\)") as said:
         logged = run(WinRateCallback(judge=Broken()), end=lambda t: ended.append(t.global_step))
     assert ended == [8]
     ours = [str(each.message) for each in said if "win rate" in str(each.message)]
@@ -185,9 +164,7 @@ def test_the_baseline_is_made_once_and_is_there_after_a_resume(run, tmp_path):
     path = tmp_path / "completions/baseline.jsonl"
     before = path.read_text()
     path.unlink()  # the checkpoint has it, too
-    logged = run(
-        WinRateCallback(judge=judge), lambda step, n: f"after {step}", steps=8, ckpt_path=checkpoint
-    )
+    logged = run(WinRateCallback(judge=judge), lambda step, n: f"after {step}", steps=8, ckpt_path=checkpoint)
     assert path.read_text() == before
     assert list(logged) == [8]
     assert [pair.b for pair in judge.seen[-1]] == [f"{'a' * n} before 0" for n in range(4)]
@@ -218,8 +195,7 @@ def test_examples_are_text_that_is_no_markup(run, tmp_path):
     ((tag, text, step),) = [each for each in texts if each[0].startswith("win_rate")]
     assert (tag, step) == ("win_rate/examples", 4)
     assert text == (
-        "**the policy wins**\n\nPrompt\n\n    prompt 0\n\nPolicy\n\n    <b>x</b>\n    # y\n\n"
-        "Baseline\n\n    a"
+        "**the policy wins**\n\nPrompt\n\n    prompt 0\n\nPolicy\n\n    <b>x</b>\n    # y\n\nBaseline\n\n    a"
     )
 
 

@@ -17,10 +17,7 @@ UPDATES = 4  # per batch
 def build_experience(texts: tuple[str, ...] = ("ab cd", "abc"), first: int = 0) -> Experience:
     """Rows whose tokens are characters, in macro actions of two tokens; the numbers tell what they are."""
     tokenizer = character_tokenizer("abcd ")
-    ids = [
-        tokenizer(text, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
-        for text in texts
-    ]
+    ids = [tokenizer(text, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] for text in texts]
     width = max(map(len, ids))
     mask = torch.tensor([[t < len(row) for t in range(width)] for row in ids])
     padded = torch.tensor([row + [tokenizer.pad_token_id] * (width - len(row)) for row in ids])
@@ -71,9 +68,7 @@ class TinyModule(LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.layer = torch.nn.Linear(2, 1)
-        self.metrics = metrics or (
-            lambda step: {"objective/scores": float(step), "objective/kl": 0.5 * step}
-        )
+        self.metrics = metrics or (lambda step: {"objective/scores": float(step), "objective/kl": 0.5 * step})
         self.hook: Callable[[int], None] = lambda step: None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -134,9 +129,7 @@ class TinyData(LightningDataModule):
     test_dataloader = val_dataloader
 
 
-def build_trainer(
-    folder: Path, *callbacks: Callback, max_steps: int = 24, **options: Any
-) -> Trainer:
+def build_trainer(folder: Path, *callbacks: Callback, max_steps: int = 24, **options: Any) -> Trainer:
     defaults: dict[str, Any] = {
         "logger": False,
         "limit_val_batches": 0,

@@ -31,9 +31,7 @@ def scores_of(model, rows):
     scorer = RewardModelScorer(str(model))
     scorer.load(NetworkFactory(torch.device("cpu")))
     columns = zip(*((row["prompt"], row["response"], row["ended"]) for row in rows), strict=True)
-    ids = [
-        (row["prompt_ids"], row["response_ids"]) if row.get("prompt_ids") else None for row in rows
-    ]
+    ids = [(row["prompt_ids"], row["response_ids"]) if row.get("prompt_ids") else None for row in rows]
     return scorer.score_texts(*columns, ids=ids).tolist()
 
 
@@ -42,8 +40,6 @@ def opposite(model, folder):
     shutil.copytree(model, folder)
     for file in folder.glob("*.safetensors"):
         weights = load_file(file)
-        signs = {
-            name: -weight if name == "score.weight" else weight for name, weight in weights.items()
-        }
+        signs = {name: -weight if name == "score.weight" else weight for name, weight in weights.items()}
         save_file(signs, file, metadata={"format": "pt"})
     return folder

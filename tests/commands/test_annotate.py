@@ -27,9 +27,7 @@ HOSTILE = '<script>document.title="stolen"</script><img src=x onerror="document.
 
 @pytest.fixture
 def files(tmp_path):
-    files = SimpleNamespace(
-        a=tmp_path / "a.jsonl", b=tmp_path / "b.jsonl", out=tmp_path / "v.jsonl"
-    )
+    files = SimpleNamespace(a=tmp_path / "a.jsonl", b=tmp_path / "b.jsonl", out=tmp_path / "v.jsonl")
     write(files.a, *((f"prompt {n}", f"from a, {n}") for n in range(4)))
     write(files.b, *((f"prompt {n}", f"from b, {n}") for n in range(4)))
     return files
@@ -41,9 +39,7 @@ def write(path: Path, *rows):
 
 
 def words(files, *more):
-    given = [
-        word for name in ("a", "b", "out") for word in (f"--{name}", str(getattr(files, name)))
-    ]
+    given = [word for name in ("a", "b", "out") for word in (f"--{name}", str(getattr(files, name)))]
     return ["annotate", *given, *more]
 
 

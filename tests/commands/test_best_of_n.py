@@ -40,11 +40,7 @@ def sample(models, tmp_path):
 def scored(tmp_path):
     """A file of completions that have scores."""
     rows = [
-        completion(
-            prompt,
-            str(n),
-            scores={"rm": rm, "gold": -rm, "odd": 1.0} if n else {"rm": rm, "gold": -rm},
-        )
+        completion(prompt, str(n), scores={"rm": rm, "gold": -rm, "odd": 1.0} if n else {"rm": rm, "gold": -rm})
         for prompt, numbers in NUMBERS.items()
         for n, rm in enumerate(numbers)
     ]
@@ -63,15 +59,9 @@ def test_pools_are_sampled_scored_and_estimated(sample, models, tmp_path, capsys
     assert sample("--n", 1, 2, 3) == 0
     out = tmp_path / "out"
     found = result(out)
-    assert (found.model, found.chooser, found.scorers) == (
-        str(models[0]),
-        "rm",
-        {"rm": str(models[1])},
-    )
+    assert (found.model, found.chooser, found.scorers) == (str(models[0]), "rm", {"rm": str(models[1])})
     assert (found.num_prompts, found.num_samples) == (2, 3)
-    assert [(p.temperature, p.n) for p in found.points] == [
-        (t, n) for t in (0.5, 1.5) for n in (1, 2, 3)
-    ]
+    assert [(p.temperature, p.n) for p in found.points] == [(t, n) for t in (0.5, 1.5) for n in (1, 2, 3)]
     for temperature in (0.5, 1.5):
         rows = read(out / f"completions/temperature-{temperature}.jsonl")
         assert [row["sample_id"] for row in rows] == ["0/0", "0/1", "0/2", "1/0", "1/1", "1/2"]
@@ -97,10 +87,7 @@ def test_an_interrupted_command_goes_on_and_ends_the_same(sample, tmp_path, caps
     out = tmp_path / "out"
     whole = {path.name: path.read_bytes() for path in out.rglob("*.json*")}
     out.rename(tmp_path / "whole")
-    for module, calls in (
-        (completions, 3),
-        (scored_folder, 2),
-    ):  # in the second pool; among the scores
+    for module, calls in ((completions, 3), (scored_folder, 2)):  # in the second pool; among the scores
         written = itertools.count(1)
 
         def append(path, rows, written=written, calls=calls):
@@ -140,9 +127,7 @@ def test_other_responses_are_kept_unless_told_otherwise(sample, tmp_path, capsys
     assert "holds other completions" in capsys.readouterr().err
     assert (tmp_path / "out/completions/temperature-0.5.jsonl").read_text() == before
     assert sample("--n", 2, "--seed", 2, "--overwrite") == 0
-    assert {
-        row.seed for row in read_completions(tmp_path / "out/completions/temperature-1.5.jsonl")
-    } == {2}
+    assert {row.seed for row in read_completions(tmp_path / "out/completions/temperature-1.5.jsonl")} == {2}
 
 
 def test_scores_that_completions_have_are_enough(scored, tmp_path, capsys):
@@ -170,11 +155,7 @@ def test_the_second_reward_model_and_gold_see_what_the_first_has_chosen(models, 
     assert point.scores["rm"].mean == pytest.approx(first[best], abs=1e-5)
     assert point.scores["held_out"].mean == pytest.approx(-first[best], abs=1e-5)
     assert point.scores["gold"].mean == (1.0, 1.0, -0.5)[best]
-    assert found.scorers == {
-        "rm": str(models[1]),
-        "held_out": str(other),
-        "gold": "exact score of tiny TL;DR",
-    }
+    assert found.scorers == {"rm": str(models[1]), "held_out": str(other), "gold": "exact score of tiny TL;DR"}
 
 
 def test_another_score_may_choose(scored, tmp_path):

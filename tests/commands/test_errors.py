@@ -33,9 +33,7 @@ def test_what_the_system_says_of_a_file_is_one_line(number, capsys):
     [
         OSError(errno.ENOSPC, "No space left on device"),
         OSError(errno.EDQUOT, "Disk quota exceeded", "runs/x"),
-        SafetensorError(
-            "Error while serializing: I/O error: No space left on device (os error 28)"
-        ),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
     ],
 )
 def test_a_full_disk_is_one_line_whoever_says_it(error, capsys):

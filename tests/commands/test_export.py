@@ -55,9 +55,7 @@ def test_mistakes_are_one_line(run_dir, tmp_path, capsys):
     assert export.main(["export", str(run_dir), "--out", str(tmp_path / "out"), "--overwrite"]) == 0
 
 
-def test_code_that_hides_in_a_checkpoint_is_not_run_by_any_command(
-    run_dir, toy_yaml, tmp_path, capsys
-):
+def test_code_that_hides_in_a_checkpoint_is_not_run_by_any_command(run_dir, toy_yaml, tmp_path, capsys):
     last, marker = run_dir / "checkpoints/last.ckpt", tmp_path / "marker"
     torch.save(torch.load(last, weights_only=True) | {"callbacks": {"x": Payload(marker)}}, last)
     resume = ["--config", str(toy_yaml), "--ckpt_path", "last", "--trainer.max_steps=8"]
@@ -85,9 +83,7 @@ def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys):
 def hub(monkeypatch):
     asked = []
     monkeypatch.setattr(HfApi, "create_repo", lambda self, name, **more: asked.append((name, more)))
-    monkeypatch.setattr(
-        HfApi, "upload_folder", lambda self, **more: asked.append(more["folder_path"])
-    )
+    monkeypatch.setattr(HfApi, "upload_folder", lambda self, **more: asked.append(more["folder_path"]))
     return asked
 
 

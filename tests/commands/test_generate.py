@@ -1,13 +1,7 @@
 import json
 
 import pytest
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GenerationConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from lightning_marlhf.commands import generate, grade
 from lightning_marlhf.files import read_jsonl, write_json
@@ -58,12 +52,7 @@ def test_the_seed_decides_whatever_the_batch(run_dir, capsys):
 
 
 def test_text_output_shows_the_prompt_only_where_there_are_several(run_dir, capsys):
-    assert (
-        generate.main(
-            ["generate", str(run_dir), "abc", "--max-new-tokens", "2", "--temperature", "0"]
-        )
-        == 0
-    )
+    assert generate.main(["generate", str(run_dir), "abc", "--max-new-tokens", "2", "--temperature", "0"]) == 0
     assert "> abc" not in capsys.readouterr().out
     assert generate.main(["generate", str(run_dir), "abc", "x", "--max-new-tokens", "2"]) == 0
     assert "> abc\n" in capsys.readouterr().out
@@ -193,9 +182,7 @@ def test_dialogues_that_the_template_refuses_are_left_out_and_counted(tmp_path, 
 
 
 @pytest.mark.parametrize("pad", ["<eos>", None])
-def test_a_model_whose_padding_looks_like_its_end_responds_alike_in_any_batch(
-    tmp_path, capsys, pad
-):
+def test_a_model_whose_padding_looks_like_its_end_responds_alike_in_any_batch(tmp_path, capsys, pad):
     folder = publish(tmp_path / "published", pad=pad)
     together = responses(capsys, folder, "it", "what is it?", "--dtype", "float32")
     alone = responses(capsys, folder, "it", "what is it?", "--batch-size", 1)
@@ -222,9 +209,7 @@ def test_a_file_of_completions_says_how_they_were_made(run_dir, tmp_path, capsys
     assert rows[0].num_tokens == len(rows[0].response_ids)
 
 
-def test_an_interrupted_run_keeps_what_it_made_and_is_resumed(
-    published, tmp_path, capsys, monkeypatch
-):
+def test_an_interrupted_run_keeps_what_it_made_and_is_resumed(published, tmp_path, capsys, monkeypatch):
     assert run_into(tmp_path / "whole.jsonl", published) == 0
     out, written = tmp_path / "c.jsonl", []
 
@@ -277,24 +262,10 @@ def test_an_older_file_is_kept_until_there_is_something_to_replace_it(tmp_path, 
 
 def test_responses_to_problems_keep_what_grade_needs(run_dir, tmp_path, capsys):
     tests = json.dumps({"inputs": ["1\n"], "outputs": ["2\n"]})
-    problem = {
-        "problem_id": 7,
-        "question": "Double.",
-        "starter_code": "",
-        "difficulty": "interview",
-    }
+    problem = {"problem_id": 7, "question": "Double.", "starter_code": "", "difficulty": "interview"}
     problems, out = tmp_path / "p.jsonl", tmp_path / "c.jsonl"
     problems.write_text(json.dumps({**problem, "solutions": "", "input_output": tests}) + "\n")
-    arguments = [
-        "--prompts",
-        problems,
-        "--format",
-        "apps",
-        "--max-new-tokens",
-        3,
-        "--num-samples",
-        2,
-    ]
+    arguments = ["--prompts", problems, "--format", "apps", "--max-new-tokens", 3, "--num-samples", 2]
     assert generate.main(["generate", *map(str, [run_dir, *arguments, "--out", out])]) == 0
     for row in read_completions(out):
         expected = {"problem_id": 7, "difficulty": "interview", "input_output": tests}

@@ -40,9 +40,7 @@ def problem(problem_id, tests, difficulty="introductory"):
 
 PROBLEMS = [
     problem(DOUBLE, {"inputs": ["1\n", "2\n", "0\n"], "outputs": ["2\n", "4\n", "0\n"]}),
-    problem(
-        ADD, {"inputs": [[1, 2], [3, 4]], "outputs": [[3], [7]], "fn_name": "add"}, "interview"
-    ),
+    problem(ADD, {"inputs": [[1, 2], [3, 4]], "outputs": [[3], [7]], "fn_name": "add"}, "interview"),
     problem(UNTESTED, ""),
     problem(BROKEN, '{"inputs": ['),
     problem(UNEVEN, {"inputs": ["1", "2"], "outputs": ["1"]}),
@@ -55,10 +53,7 @@ def files(tmp_path):
     """Where a test's problems, completions and results are."""
     write(tmp_path / "p.jsonl", PROBLEMS)
     return SimpleNamespace(
-        problems=tmp_path / "p.jsonl",
-        completions=tmp_path / "c.jsonl",
-        out=tmp_path / "g.jsonl",
-        folder=tmp_path,
+        problems=tmp_path / "p.jsonl", completions=tmp_path / "c.jsonl", out=tmp_path / "g.jsonl", folder=tmp_path
     )
 
 
@@ -135,10 +130,7 @@ def test_blank_lines_between_rows_do_not_count(files):
     files.problems.write_text("\n" + "\n \n".join(map(json.dumps, PROBLEMS)))
     files.completions.write_text("\n\n".join(map(json.dumps, completions((ADD, SUM), (ADD, "")))))
     assert run(files) == 0
-    assert [(row["row"], row["verdict"]) for row in results(files)] == [
-        (1, "passed"),
-        (2, "runtime_error"),
-    ]
+    assert [(row["row"], row["verdict"]) for row in results(files)] == [(1, "passed"), (2, "runtime_error")]
 
 
 def test_a_program_is_looked_for_in_prose_unless_completions_are_raw(files):
@@ -180,20 +172,13 @@ def test_completions_of_our_runs_are_read_too(files):
 
 
 def test_problems_without_sound_tests_are_left_out_and_counted(files, capsys):
-    rows = completions(
-        (UNTESTED, "pass"), (ADD, SUM), (BROKEN, "pass"), (UNTESTED, ""), (UNEVEN, ""), (ODD, "")
-    )
+    rows = completions((UNTESTED, "pass"), (ADD, SUM), (BROKEN, "pass"), (UNTESTED, ""), (UNEVEN, ""), (ODD, ""))
     write(files.completions, rows)
     assert run(files) == 0
     assert [(row["row"], row["problem_id"]) for row in results(files)] == [(2, ADD)]
     out, error = capsys.readouterr()
-    assert (
-        f"completions left out: 2, of 1 problems (no tests; the first is problem {UNTESTED})\n"
-        in error
-    )
-    assert (
-        f"1, of 1 problems (input_output cannot be parsed; the first is problem {BROKEN})" in error
-    )
+    assert f"completions left out: 2, of 1 problems (no tests; the first is problem {UNTESTED})\n" in error
+    assert f"1, of 1 problems (input_output cannot be parsed; the first is problem {BROKEN})" in error
     assert f"(not as many outputs as inputs; the first is problem {UNEVEN})" in error
     assert f"(tests that are neither texts nor calls; the first is problem {ODD})" in error
     assert "problems without completions, not counted: 1\n" in error  # DOUBLE
@@ -265,26 +250,14 @@ def test_completions_that_were_added_since_are_graded(files):
     write(files.completions, FOUR)
     assert run(files) == 0
     assert files.out.read_text().startswith(before)
-    assert [(row["row"], row["sample"]) for row in results(files)] == [
-        (1, 0),
-        (2, 0),
-        (3, 1),
-        (5, 1),
-    ]
+    assert [(row["row"], row["sample"]) for row in results(files)] == [(1, 0), (2, 0), (3, 1), (5, 1)]
 
 
 def test_results_of_other_settings_are_not_added_to(files, capsys):
     write(files.completions, FOUR[:1])
     assert run(files) == 0
     before = files.out.read_text()
-    others = (
-        "--match apps",
-        "--cpu-s 5",
-        "--memory-mb 300",
-        "--wall-factor 4",
-        "--tests 1",
-        "--raw",
-    )
+    others = ("--match apps", "--cpu-s 5", "--memory-mb 300", "--wall-factor 4", "--tests 1", "--raw")
     for other in others:
         capsys.readouterr()
         assert run(files, *other.split()) == 1
@@ -309,10 +282,7 @@ def change_the_tests(files):
     write(files.problems, [PROBLEMS[0], problem(ADD, tests, "interview")])
 
 
-@pytest.mark.parametrize(
-    "change",
-    [change_the_completion, change_the_order, take_completions_away, change_the_tests],
-)
+@pytest.mark.parametrize("change", [change_the_completion, change_the_order, take_completions_away, change_the_tests])
 def test_results_of_other_inputs_are_not_added_to(files, capsys, change):
     write(files.completions, completions((DOUBLE, RIGHT), (ADD, SUM)))
     assert run(files) == 0
@@ -352,11 +322,7 @@ def test_a_failing_machine_is_one_line_and_what_was_done_stays(files, capsys, mo
     with monkeypatch.context() as patch:
         patch.setattr(Sandbox, "submit", fail_at_the_third)
         assert run(files, "--overwrite") == 1
-    assert (
-        capsys.readouterr()
-        .err.splitlines()[-1]
-        .startswith("error: isolation level A: no processes left")
-    )
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: isolation level A: no processes left")
     assert files.out.read_text() == "".join(whole.splitlines(keepends=True)[:2])
     assert run(files) == 0
     assert files.out.read_text() == whole
@@ -395,9 +361,7 @@ def test_no_more_programs_are_under_way_than_allowed(files):
         return under_way[-1]
 
     problems = Problems(files.problems)
-    job = grading.GradingJob(
-        problems, files.completions, Limits(), "strict", raw=False, num_tests=None
-    )
+    job = grading.GradingJob(problems, files.completions, Limits(), "strict", raw=False, num_tests=None)
     sandbox = SimpleNamespace(submit=submit)
     graded = list(grading.grade(job.attempts(), job, sandbox, in_flight=4))
     assert [row.row for rows in graded for row in rows] == [*range(1, 10)]
@@ -443,9 +407,7 @@ def test_the_table_counts_problems_by_difficulty():
     assert table["wrong_answer"] == ["50.0 %", "50.0 %", "50.0 %"]
     assert table["time_limit"] == ["25.0 %", "0.0 %", "50.0 %"]
     assert set(table) >= set(ProgramVerdict)
-    assert lines[13].startswith(
-        "match strict, isolation level A; match strict, isolation level B. In brackets: 95 % "
-    )
+    assert lines[13].startswith("match strict, isolation level A; match strict, isolation level B. In brackets: 95 % ")
 
 
 def test_pass_at_k_is_shown_for_what_every_problem_has_completions_for(files, capsys):
@@ -455,10 +417,7 @@ def test_pass_at_k_is_shown_for_what_every_problem_has_completions_for(files, ca
     assert re.findall(r"^pass@\d+", out, flags=re.MULTILINE) == ["pass@1", "pass@5"]
     assert error.count("programs run at isolation level") == 1
     assert run(files, "--tests", "1", "--k", "2", "4") == 0
-    assert re.findall(r"^pass@\d+", capsys.readouterr().out, flags=re.MULTILINE) == [
-        "pass@2",
-        "pass@4",
-    ]
+    assert re.findall(r"^pass@\d+", capsys.readouterr().out, flags=re.MULTILINE) == ["pass@2", "pass@4"]
     assert run(files, "--tests", "1", "--k", "1", "6") == 2
     assert f"--k 6: expected as many completions of each problem, got fewer of 1: {DOUBLE} (5)" in (
         capsys.readouterr().err
@@ -579,9 +538,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(files, capsys):
     assert f"error: cannot write {files.problems}/g.jsonl: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "verdict"), [((), "runtime_error"), (("--run-empty",), "wrong_answer")]
-)
+@pytest.mark.parametrize(("arguments", "verdict"), [((), "runtime_error"), (("--run-empty",), "wrong_answer")])
 def test_an_empty_program_is_no_better_than_a_crash_unless_it_is_run(files, arguments, verdict):
     write(files.completions, completions((DOUBLE, ""), (DOUBLE, "# no idea"), (DOUBLE, "1 / 0")))
     assert run(files, *FAST, *arguments) == 0

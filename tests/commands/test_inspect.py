@@ -11,9 +11,7 @@ from tests.rollout_rows import completion
 @pytest.fixture
 def run_dir(tmp_path):
     for name, ids in (("rollouts-000040", "ab"), ("rollouts-000080", "cd")):
-        write_jsonl(
-            tmp_path / f"completions/{name}.jsonl", [completion(sample_id) for sample_id in ids]
-        )
+        write_jsonl(tmp_path / f"completions/{name}.jsonl", [completion(sample_id) for sample_id in ids])
     return tmp_path
 
 
@@ -91,9 +89,7 @@ def test_keys_page_through_the_rows(run_dir, monkeypatch):
     rows = [(i, completion(f"id-{i}")) for i in range(3)]
     inspect.page(rows, console)
     text = console.file.getvalue()
-    assert [
-        word for line in text.splitlines() for word in line.split() if word.startswith("id-")
-    ] == [
+    assert [word for line in text.splitlines() for word in line.split() if word.startswith("id-")] == [
         "id-0",
         "id-1",
         "id-2",

@@ -24,9 +24,7 @@ def modules_after(*arguments: str) -> set[str]:
 HEAVY = {"torch", "lightning", "transformers", "pandas", "matplotlib"}
 
 
-@pytest.mark.parametrize(
-    "name", sorted(set(__main__.COMMANDS) - {"fit", "validate", "test", "predict"})
-)
+@pytest.mark.parametrize("name", sorted(set(__main__.COMMANDS) - {"fit", "validate", "test", "predict"}))
 def test_help_of_the_light_commands_imports_nothing_heavy(name):
     assert not HEAVY & modules_after(name, "--help")
 
@@ -43,9 +41,7 @@ def test_help_lists_every_command(capsys):
     assert all(f"\n  {name} " in text for name in __main__.COMMANDS)
 
 
-def test_the_console_script_names_itself_and_finds_classes_of_the_working_directory(
-    monkeypatch, capsys
-):
+def test_the_console_script_names_itself_and_finds_classes_of_the_working_directory(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["/usr/bin/marlhf", "--help"])
     monkeypatch.setattr(sys, "path", ["/usr/bin"])
     assert __main__.main() == 0
@@ -75,9 +71,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
     row = '{"sample_id": "a", "prompt": "p", "response": "r", "model": "m", "seed": 1, "step": 1, '
     rows.write_text((row + '"num_tokens": 1, "ended": true}\n') * 20000)
     command = f"{sys.executable} -m lightning_marlhf inspect {rows} | head -1"
-    done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
 

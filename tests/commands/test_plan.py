@@ -10,9 +10,7 @@ from lightning_marlhf.__main__ import main
 ROOT = Path(__file__).parents[2]
 SFT = str(ROOT / "experiments/tldr/gemma-2b/sft.yaml")
 PPO = str(ROOT / "experiments/tldr/gemma-2b/ma_ppo_fixed5.yaml")
-ONE_GPU, EIGHT_GPUS = (
-    str(ROOT / f"experiments/hardware/{name}.yaml") for name in ("1x80gb", "8x80gb")
-)
+ONE_GPU, EIGHT_GPUS = (str(ROOT / f"experiments/hardware/{name}.yaml") for name in ("1x80gb", "8x80gb"))
 
 
 @pytest.fixture
@@ -52,10 +50,7 @@ def test_a_run_starts_from_what_the_stages_beside_it_will_export(plan):
 
 
 def test_27_billion_generate_block_by_block_where_the_whole_policy_does_not_fit(plan):
-    configs = [
-        "experiments/tldr/gemma-2-27b/ma_ppo_fixed5.yaml",
-        "experiments/hardware/4x8x80gb.yaml",
-    ]
+    configs = ["experiments/tldr/gemma-2-27b/ma_ppo_fixed5.yaml", "experiments/hardware/4x8x80gb.yaml"]
     run = [word for path in configs for word in ("--config", str(ROOT / path))]
     strategy = "--trainer.strategy.init_args"
     assert facts(plan, *run)["memory"]["fits"] is True
@@ -85,8 +80,7 @@ def test_what_does_not_fit_is_said_with_what_to_change(plan):
 
 def test_settings_of_the_command_line_count(plan):
     whole, half = (
-        facts(plan, "--config", SFT, "--config", ONE_GPU, f"--data.init_args.batch_size={size}")
-        for size in (512, 256)
+        facts(plan, "--config", SFT, "--config", ONE_GPU, f"--data.init_args.batch_size={size}") for size in (512, 256)
     )
     assert half["updates"] == 3 * (18_572 // 256) > whole["updates"]
 

@@ -42,21 +42,14 @@ def write(path, rows):
 def config(folder, stage="sft", *, data="TLDR", model=None, **settings):
     """Write the YAML of a run and return its path."""
     if data != "TinyTLDR":
-        settings = {
-            "source": str(folder),
-            "tokenizer": str(folder / "tokenizer"),
-            "split_by": "row",
-        } | settings
+        settings = {"source": str(folder), "tokenizer": str(folder / "tokenizer"), "split_by": "row"} | settings
     run = {
         "trainer": {"default_root_dir": str(folder / "run")},
         "model": {
             "class_path": f"lightning_marlhf.modules.{MODULES[stage]}",
             "init_args": {"model": "nowhere", "optimization": {"lr": 0.1}} | (model or {}),
         },
-        "data": {
-            "class_path": f"lightning_marlhf.data.{data}",
-            "init_args": {"stage": stage} | settings,
-        },
+        "data": {"class_path": f"lightning_marlhf.data.{data}", "init_args": {"stage": stage} | settings},
     }
     (folder / "run.yaml").write_text(yaml.safe_dump(run))
     return str(folder / "run.yaml")
@@ -85,11 +78,7 @@ def read(show):
 
 @pytest.mark.parametrize(
     ("stage", "responses"),
-    [
-        ("sft", {"response": " good {}"}),
-        ("reward_model", {"chosen": " good {}", "rejected": " gone {}"}),
-        ("ppo", {}),
-    ],
+    [("sft", {"response": " good {}"}), ("reward_model", {"chosen": " good {}", "rejected": " gone {}"}), ("ppo", {})],
 )
 def test_json_gives_the_texts_of_the_phase_in_its_order(folder, read, stage, responses):
     assert read(config(folder, stage), "--num", "9") == [
@@ -162,9 +151,7 @@ def test_padding_is_shown_where_the_model_sees_it(folder, show):
     assert "padding: 2 tokens, weight 1 in the loss\n| <pad>\n" in page
 
 
-@pytest.mark.parametrize(
-    ("loss", "use"), [("last", "at the last token"), ("tokens", "at each of these tokens")]
-)
+@pytest.mark.parametrize(("loss", "use"), [("last", "at the last token"), ("tokens", "at each of these tokens")])
 def test_a_pair_is_cut_where_its_responses_part(folder, show, loss, use):
     page = show(config(folder, "reward_model", model={"loss": loss}), "--num", "1").out
     assert "shared by both: 23 tokens, not compared\n" in page  # prompt, " ", "g", "o"
@@ -200,9 +187,7 @@ def test_control_characters_of_a_post_do_not_reach_the_terminal(folder, show):
 def test_generated_data_is_previewed_too(folder, read, show):
     run = config(folder, data="TinyTLDR", train_rows=30)
     first = TinyTLDR(stage="sft").examples("train")[0]
-    assert read(run, "--num", "1") == [
-        {"row": 0, "prompt": first.prompt, "response": first.response}
-    ]
+    assert read(run, "--num", "1") == [{"row": 0, "prompt": first.prompt, "response": first.response}]
     page = show(run).out
     assert "train     30 rows" in page
     assert "median of 30 rows" in page

@@ -63,10 +63,7 @@ def test_the_report_is_one_page_that_loads_nothing_and_shows_no_markup_of_a_resp
     assert "http" not in page.replace("http-equiv", "")
     assert "<b>a summary" not in page
     assert "Difference to ppo" in page
-    assert {path.name for path in (out / "report").glob("*.svg")} >= {
-        "curve-gold.svg",
-        "losses.svg",
-    }
+    assert {path.name for path in (out / "report").glob("*.svg")} >= {"curve-gold.svg", "losses.svg"}
 
 
 def test_labels_name_the_rows_in_their_order(runs, capsys):
@@ -114,10 +111,7 @@ def test_labels_that_no_file_may_have_name_pictures_apart(runs, tmp_path):
         write_jsonl(runs / f"{name}/seed-1/completions/test.jsonl", rows)
     out = tmp_path / "out"
     assert call(runs / "ppo", runs / "ma", "--label", "a/b", "--label", "a b", "--out", out) == 0
-    assert {path.name for path in (out / "report").glob("trace-*.png")} == {
-        "trace-a-b.png",
-        "trace-a-b-2.png",
-    }
+    assert {path.name for path in (out / "report").glob("trace-*.png")} == {"trace-a-b.png", "trace-a-b-2.png"}
 
 
 def test_a_run_that_was_never_tested_shows_what_it_logged_and_is_called_so(runs, capsys):

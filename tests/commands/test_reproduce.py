@@ -112,9 +112,7 @@ def test_two_at_a_time_in_one_folder_are_refused(plan, tmp_path, capsys):
     assert "another `reproduce` is running" in capsys.readouterr().err
 
 
-def test_a_wrong_config_of_any_stage_stops_the_study_before_it_starts(
-    plan, tmp_path, monkeypatch, capsys
-):
+def test_a_wrong_config_of_any_stage_stops_the_study_before_it_starts(plan, tmp_path, monkeypatch, capsys):
     monkeypatch.undo()
     monkeypatch.setattr(reproduce, "make_jobs", jobs.make_jobs)
     os.environ.pop("LIGHTNING_MARLHF_DEBUG", None)
@@ -152,9 +150,7 @@ def paper(plan, tmp_path):
     return path
 
 
-def test_a_row_is_run_with_all_that_it_needs_and_the_report_says_what_is_missing(
-    paper, tmp_path, capsys
-):
+def test_a_row_is_run_with_all_that_it_needs_and_the_report_says_what_is_missing(paper, tmp_path, capsys):
     assert run(paper, "--only", "a/small") == 0
     assert "cost: not estimated on a CPU" in capsys.readouterr().out
     assert (tmp_path / "runs/a/small/ppo/seed-1/done.json").is_file()

@@ -58,9 +58,7 @@ def test_models_respond_to_the_same_prompts_and_are_compared(models, prompts, tm
         assert policy.scores["rm"].spread == pytest.approx(statistics.stdev(expected), abs=1e-5)
     assert found.policies[0].scores["rm"].difference is None
     difference = found.policies[1].scores["rm"].difference
-    assert difference.mean == pytest.approx(
-        statistics.fmean(scores[1]) - statistics.fmean(scores[0]), abs=1e-5
-    )
+    assert difference.mean == pytest.approx(statistics.fmean(scores[1]) - statistics.fmean(scores[0]), abs=1e-5)
     assert difference.low <= difference.mean <= difference.high
     printed = capsys.readouterr().out
     assert f"{difference.mean:+.3f}" in printed
@@ -75,10 +73,7 @@ def test_files_of_completions_are_policies_too(models, tmp_path):
     content = files[1].read_bytes()
     assert run(*files, "--reward-model", models["rm"], "--out", tmp_path / "out") == 0
     found = result(tmp_path / "out")
-    assert [(p.label, p.num_prompts, p.num_responses) for p in found.policies] == [
-        ("a.jsonl", 3, 3),
-        ("b.jsonl", 1, 2),
-    ]
+    assert [(p.label, p.num_prompts, p.num_responses) for p in found.policies] == [("a.jsonl", 3, 3), ("b.jsonl", 1, 2)]
     second = found.policies[1].scores["rm"]
     ours = scores_of(models["rm"], [{**row, "ended": True} for row in bare])
     theirs = scores_of(models["rm"], before)[0]
@@ -98,16 +93,7 @@ def test_a_packed_file_of_completions_is_a_policy_too(models, tmp_path):
 
 
 def test_nothing_is_asked_twice(models, prompts, tmp_path, monkeypatch):
-    arguments = (
-        models["gemma"],
-        "--prompts",
-        prompts,
-        "--num-prompts",
-        6,
-        "--max-new-tokens",
-        3,
-        "--gold",
-    )
+    arguments = (models["gemma"], "--prompts", prompts, "--num-prompts", 6, "--max-new-tokens", 3, "--gold")
     rows = [{**json.loads(line), "reference": FACTS} for line in prompts.read_text().splitlines()]
     write(prompts, rows)
     given = (*arguments, "--reward-model", models["rm"], "--out", tmp_path / "out")
@@ -158,7 +144,5 @@ def test_mistakes_are_one_line(tmp_path, capsys, arguments, status, said):
 def test_a_row_that_cannot_be_scored_is_named_with_its_file(models, tmp_path, capsys):
     rows = [completion("it", "is"), completion("it", "x" * 200)]
     file = write(tmp_path / "c.jsonl", rows)
-    assert (
-        run(file, "--reward-model", models["rm"], "--batch-size", 1, "--out", tmp_path / "o") == 1
-    )
+    assert run(file, "--reward-model", models["rm"], "--batch-size", 1, "--out", tmp_path / "o") == 1
     assert "0-c.jsonl: rows 2 to 2: a prompt with its response has" in capsys.readouterr().err

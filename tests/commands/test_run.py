@@ -30,10 +30,7 @@ def error_of(capsys) -> str:
 def test_a_fit_leaves_its_config_checkpoint_and_export(toy_yaml, tmp_path):
     assert run("--config", toy_yaml) == 0
     config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
-    assert config["model"]["init_args"]["condition"] == {
-        "class_path": "toy_run.Fixed",
-        "init_args": {"n": 3},
-    }
+    assert config["model"]["init_args"]["condition"] == {"class_path": "toy_run.Fixed", "init_args": {"n": 3}}
     assert config["model"]["init_args"]["updates"]["lr"] == 0.1  # a default, resolved
     assert config["trainer"]["use_distributed_sampler"] is False
     assert not {"ckpt_path", "overwrite", "debug"} & set(config)
@@ -77,11 +74,7 @@ def test_a_baseline_that_is_missing_is_told_before_the_run_begins(toy_yaml, tmp_
         ("--trainer.max_steps", "trainer.max_steps", ""),
         # classes
         ("--win_rate.judge.class_path=toy_run.Judgee", "win_rate.judge.class_path", "no class"),
-        (
-            "--model.condition=toy_run.Fixd",
-            "model.init_args.condition.class_path",
-            "'toy_run.Fixed'?",
-        ),
+        ("--model.condition=toy_run.Fixd", "model.init_args.condition.class_path", "'toy_run.Fixed'?"),
         ("--model.condition=Fixd", "model.init_args.condition.class_path", "'Fixed'?"),
         ("--model.condition=nowhere.Fixed", "model.init_args.condition.class_path", "'Fixed'?"),
         ("--model.condition=toy_run.ToyData", "model.init_args.condition.class_path", "Condition"),
@@ -101,11 +94,7 @@ def test_a_baseline_that_is_missing_is_told_before_the_run_begins(toy_yaml, tmp_
         ("--model.updates.lr=inf", "model.init_args.updates.lr", "got 'inf'"),
         ("--kl_guard.limit=-1", "kl_guard.limit", "expected more than 0, got -1"),
         ("--win_rate.num_prompts=0", "win_rate.num_prompts", "expected at least 1, got 0"),
-        (
-            "--checkpoint.every_n_train_steps=0",
-            "checkpoint.every_n_train_steps",
-            "at least 1, got 0",
-        ),
+        ("--checkpoint.every_n_train_steps=0", "checkpoint.every_n_train_steps", "at least 1, got 0"),
         ("--seed_everything=-5", "seed_everything", "at least 0 and at most 4,294,967,295"),
         ("--trainer.gradient_clip_val=.nan", "trainer.gradient_clip_val", "a finite number"),
         ("--trainer.num_nodes=0", "trainer.num_nodes", "expected at least 1, got 0"),
@@ -118,16 +107,10 @@ def test_a_baseline_that_is_missing_is_told_before_the_run_begins(toy_yaml, tmp_
         ("--data.init_args.seed=5", "data.init_args.seed", "seed_everything (1)"),
         ("--trainer.precision=bf16-true", "trainer.precision", "model.init_args.dtype"),
         ("--trainer.precision=16", "trainer.precision", "32-true or bf16-mixed, got 16"),
-        (
-            "--trainer.gradient_clip_val=1",
-            "trainer.gradient_clip_val",
-            "optimization.max_grad_norm",
-        ),
+        ("--trainer.gradient_clip_val=1", "trainer.gradient_clip_val", "optimization.max_grad_norm"),
     ],
 )
-def test_a_mistake_is_one_line_that_names_it_and_the_right_one(
-    toy_yaml, tmp_path, capsys, arguments, key, said
-):
+def test_a_mistake_is_one_line_that_names_it_and_the_right_one(toy_yaml, tmp_path, capsys, arguments, key, said):
     assert run("--config", toy_yaml, *arguments.split()) == 2
     error = error_of(capsys)
     assert error.startswith(key)
@@ -179,9 +162,7 @@ def test_a_section_that_holds_no_settings_is_refused(toy_yaml, tmp_path, capsys,
 def test_settings_beside_class_path_are_pointed_under_init_args(toy_yaml, capsys):
     toy_yaml.write_text(toy_yaml.read_text().replace("  init_args: {rows: 8}", "  rows: 16"))
     assert run("--config", toy_yaml) == 2
-    assert "data.rows: unexpected beside class_path; settings stand under init_args" in error_of(
-        capsys
-    )
+    assert "data.rows: unexpected beside class_path; settings stand under init_args" in error_of(capsys)
 
 
 def test_a_missing_setting_is_named_before_anything_is_built(toy_yaml, capsys):
@@ -205,15 +186,11 @@ def test_no_config_at_all_says_what_to_do(capsys):
 def test_null_can_be_given_to_a_nested_setting(toy_yaml, capsys):
     with pytest.raises(SystemExit):
         run("--config", toy_yaml, "--model.condition.n=null", "--print_config")
-    assert yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["condition"][
-        "init_args"
-    ] == {"n": None}
+    assert yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["condition"]["init_args"] == {"n": None}
 
 
 def test_several_configs_merge_and_print_config_shows_the_result(toy_yaml, tmp_path, capsys):
-    (tmp_path / "overlay.yaml").write_text(
-        "trainer: {max_steps: 7}\nmodel: {init_args: {updates: {lr: 1e-3}}}\n"
-    )
+    (tmp_path / "overlay.yaml").write_text("trainer: {max_steps: 7}\nmodel: {init_args: {updates: {lr: 1e-3}}}\n")
     with pytest.raises(SystemExit) as end:
         run("--config", toy_yaml, "--config", tmp_path / "overlay.yaml", "--print_config")
     assert end.value.code == 0
@@ -274,9 +251,7 @@ def test_a_test_may_follow_the_fit_and_its_metrics_are_kept(toy_yaml, tmp_path):
     assert {"loss/toy", "eval/loss"} <= set(done["metrics"])
 
 
-def test_a_test_of_a_checkpoint_shows_its_metrics_and_leaves_the_config_of_the_fit(
-    toy_yaml, tmp_path, capsys
-):
+def test_a_test_of_a_checkpoint_shows_its_metrics_and_leaves_the_config_of_the_fit(toy_yaml, tmp_path, capsys):
     assert run("--config", toy_yaml) == 0
     before = (tmp_path / "run/config.yaml").read_text()
     capsys.readouterr()
@@ -308,9 +283,7 @@ def printed(capsys, *arguments):
 
 
 def test_another_class_is_found_by_its_bare_name_and_takes_over_the_settings_it_has():
-    data = resolved(
-        "--config", ROOT / "experiments/tldr/gemma-2b/sft.yaml", "--data", "WebGPT"
-    ).data
+    data = resolved("--config", ROOT / "experiments/tldr/gemma-2b/sft.yaml", "--data", "WebGPT").data
     assert data.class_path == "lightning_marlhf.data.WebGPT"
     assert (data.init_args.split_by, data.init_args.batch_size) == ("row", 512)
 
@@ -350,9 +323,7 @@ def test_environment_variables_are_settings_below_those_of_files_and_options(toy
 
 def test_a_section_may_stand_in_a_file_of_its_own(toy_yaml, tmp_path):
     (tmp_path / "part").mkdir()
-    (tmp_path / "part/model.yaml").write_text(
-        "class_path: toy_run.Toy\ninit_args: {source: there}\n"
-    )
+    (tmp_path / "part/model.yaml").write_text("class_path: toy_run.Toy\ninit_args: {source: there}\n")
     (tmp_path / "part/all.yaml").write_text("model: model.yaml\n")
     model = resolved("--config", toy_yaml, "--config", tmp_path / "part/all.yaml").model
     assert (model.init_args.source, model.init_args.condition.init_args.n) == ("there", 3)
@@ -382,11 +353,7 @@ def test_a_key_that_a_file_has_twice_is_refused(toy_yaml, tmp_path, capsys):
 def test_a_logger_of_the_yaml_is_added_to_metrics_csv_and_tensorboard(toy_yaml, tmp_path):
     logger = ["--trainer.logger=CSVLogger", f"--trainer.logger.save_dir={tmp_path}/more"]
     trainer = cli.RunCLI("fit", ["--config", str(toy_yaml), *logger]).trainer
-    assert [type(each).__name__ for each in trainer.loggers] == [
-        "MetricsCSV",
-        "TensorBoard",
-        "CSVLogger",
-    ]
+    assert [type(each).__name__ for each in trainer.loggers] == ["MetricsCSV", "TensorBoard", "CSVLogger"]
     assert cli.all_loggers(False, tmp_path) == []
 
 
@@ -403,8 +370,7 @@ def test_trackio_takes_the_config_and_the_metrics_of_a_run(toy_yaml, monkeypatch
     """With a stand-in for the package, which is not among those of the tests."""
     calls = []
     tracked = SimpleNamespace(
-        log=lambda metrics, step: calls.append((metrics, step)),
-        finish=lambda: calls.append("finished"),
+        log=lambda metrics, step: calls.append((metrics, step)), finish=lambda: calls.append("finished")
     )
 
     def init(project, *, config, **_):

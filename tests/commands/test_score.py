@@ -53,9 +53,7 @@ def test_the_same_rows_come_out_with_a_score_each(model, completions, tmp_path, 
     assert f"rm: mean {mean:.4g}, standard deviation" in capsys.readouterr().out
 
 
-def test_without_a_file_rows_go_to_standard_output_and_the_summary_to_standard_error(
-    model, completions, capsys
-):
+def test_without_a_file_rows_go_to_standard_output_and_the_summary_to_standard_error(model, completions, capsys):
     assert run(model, "--completions", completions, "--name", "mine") == 0
     out, error = capsys.readouterr()
     rows = [json.loads(line) for line in out.splitlines()]
@@ -63,9 +61,7 @@ def test_without_a_file_rows_go_to_standard_output_and_the_summary_to_standard_e
     assert "mine: mean" in error
 
 
-def test_a_chat_template_is_used_when_asked_for_and_otherwise_pointed_out(
-    completions, tmp_path, capsys
-):
+def test_a_chat_template_is_used_when_asked_for_and_otherwise_pointed_out(completions, tmp_path, capsys):
     model = publish(tmp_path / "chat", "reward_model", template=GEMMA_TEMPLATE)
     assert run(model, "--completions", completions, "--chat-template") == 0
     out, error = capsys.readouterr()
@@ -103,10 +99,7 @@ def test_messages_and_the_tokens_of_a_completion_are_what_is_scored(tmp_path, ca
     first, second, by_ids = (row["scores"]["rm"] for row in out)
     whole = text + "it is<end_of_turn>\n"
     tokens = (scorer.tokenizer(whole, add_special_tokens=False).input_ids, [*ids, *response])
-    expected = [
-        scorer._forward(torch.tensor([row]), torch.ones(1, len(row)).bool()).item()
-        for row in tokens
-    ]
+    expected = [scorer._forward(torch.tensor([row]), torch.ones(1, len(row)).bool()).item() for row in tokens]
     assert [first, second, by_ids] == pytest.approx([expected[0], *expected], abs=1e-5)
 
 
@@ -119,16 +112,10 @@ def test_a_summary_counts_every_score_once():
     lines = list(describe_scores([0.0, 1.0, 1.0, 10.0], "rm"))
     # mean 12 / 4; squared distances 9 + 4 + 4 + 49 = 66, over 3
     assert lines[0] == ("rm: mean 3, standard deviation 4.69, median 1, from 0 to 10, n 4")
-    assert [line.split()[:2] for line in lines[1:4]] == [
-        ["0.000", "1"],
-        ["1.000", "2"],
-        ["2.000", "0"],
-    ]
+    assert [line.split()[:2] for line in lines[1:4]] == [["0.000", "1"], ["1.000", "2"], ["2.000", "0"]]
     assert lines[-1].split()[:2] == ["9.000", "1"]
     assert len(lines) == 11
-    assert list(describe_scores([2.0, 2.0], "rm")) == [
-        "rm: mean 2, standard deviation 0, median 2, from 2 to 2, n 2"
-    ]
+    assert list(describe_scores([2.0, 2.0], "rm")) == ["rm: mean 2, standard deviation 0, median 2, from 2 to 2, n 2"]
 
 
 @pytest.mark.parametrize(
@@ -179,9 +166,7 @@ def test_a_file_is_not_replaced_unasked(model, completions, capsys):
     assert len(completions.read_text().splitlines()) == len(ROWS)
 
 
-def test_a_score_that_is_no_number_is_not_written(
-    model, completions, tmp_path, capsys, monkeypatch
-):
+def test_a_score_that_is_no_number_is_not_written(model, completions, tmp_path, capsys, monkeypatch):
     scores = torch.tensor([0.0, float("nan"), 1.0])
     monkeypatch.setattr(RewardModelScorer, "score_texts", lambda *_: scores)
     out = tmp_path / "s.jsonl"

@@ -65,9 +65,7 @@ def kills_itself(number, method):
 
 
 @pytest.mark.parametrize(("number", "status"), SIGNALS)
-def test_while_training_the_batch_is_finished_and_saved(
-    run, toy, folder, monkeypatch, number, status
-):
+def test_while_training_the_batch_is_finished_and_saved(run, toy, folder, monkeypatch, number, status):
     before = signal.getsignal(number)
     monkeypatch.setattr(toy, "training_step", kills_itself(number, toy.training_step))
     ended, said = run()
@@ -78,9 +76,7 @@ def test_while_training_the_batch_is_finished_and_saved(
 
 
 @pytest.mark.parametrize(("number", "status"), SIGNALS)
-def test_while_loading_the_run_ends_at_once_in_one_line(
-    run, toy, folder, monkeypatch, number, status
-):
+def test_while_loading_the_run_ends_at_once_in_one_line(run, toy, folder, monkeypatch, number, status):
     monkeypatch.setattr(toy, "configure_model", kills_itself(number, lambda self: None))
     ended, said = run()
     assert (ended, said) == (status, "interrupted\n")
@@ -128,9 +124,7 @@ def test_in_the_export_it_ends_at_once_and_the_rest_is_made_up_for(run, toy, fol
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("no\nwords")])
-def test_an_export_that_fails_loses_no_update_and_can_be_repeated(
-    run, toy, folder, monkeypatch, error
-):
+def test_an_export_that_fails_loses_no_update_and_can_be_repeated(run, toy, folder, monkeypatch, error):
     def fail(self, *_, **__):
         raise error
 
@@ -178,12 +172,7 @@ def test_a_finished_run_goes_on_where_more_is_asked_of_it(run, folder):
 
 @pytest.mark.parametrize(
     "nothing",
-    [
-        "--trainer.max_steps=0",
-        "--data.rows=0",
-        "--trainer.limit_train_batches=0",
-        "--trainer.max_time=00:00:00:00",
-    ],
+    ["--trainer.max_steps=0", "--data.rows=0", "--trainer.limit_train_batches=0", "--trainer.max_time=00:00:00:00"],
 )
 @pytest.mark.filterwarnings("ignore:.*across ranks is zero")
 def test_a_run_without_an_update_is_a_mistake_and_leaves_no_result(run, folder, nothing):
@@ -228,9 +217,7 @@ def test_what_a_failed_run_has_left_is_said(run, toy, monkeypatch, every, there)
     assert ("no checkpoint was saved" in said) is not there
 
 
-def test_a_folder_that_is_removed_in_mid_run_is_told_and_not_made_again(
-    run, toy, folder, monkeypatch
-):
+def test_a_folder_that_is_removed_in_mid_run_is_told_and_not_made_again(run, toy, folder, monkeypatch):
     step = toy.training_step
 
     def remove(self, batch, batch_idx):
@@ -253,9 +240,7 @@ def test_a_folder_that_is_removed_in_mid_run_is_told_and_not_made_again(
 BATCH = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "work", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 
 
-@pytest.mark.parametrize(
-    "variables", [{"SLURM_NTASKS": "4"}, {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}]
-)
+@pytest.mark.parametrize("variables", [{"SLURM_NTASKS": "4"}, {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}])
 def test_without_srun_one_process_runs_by_itself(run, folder, monkeypatch, variables):
     for name, value in {**BATCH, "SLURM_NODEID": "0", **variables}.items():
         monkeypatch.setenv(name, value)
@@ -284,9 +269,7 @@ def test_a_number_of_tasks_that_is_none_is_no_matter_to_one_process(run, monkeyp
 # --- a run that is to go on, and does not come to it
 
 
-def test_an_extension_that_is_stopped_while_it_loads_is_no_finished_run(
-    run, toy, folder, monkeypatch
-):
+def test_an_extension_that_is_stopped_while_it_loads_is_no_finished_run(run, toy, folder, monkeypatch):
     assert run()[0] == 0
     before, longer = updates_saved(folder), ["--ckpt_path=last", "--trainer.max_steps=8"]
     with monkeypatch.context() as patch:

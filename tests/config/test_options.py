@@ -50,11 +50,7 @@ def read(line: str) -> Options:
 def test_options_are_fields_of_a_dataclass_and_of_those_inside_it():
     options = read("m --out x.jsonl --k 1 10 --k 100 --temperature=0 --overwrite")
     assert options == Options(
-        model="m",
-        out=Path("x.jsonl"),
-        k=[1, 10, 100],
-        overwrite=True,
-        sampling=Sampling(temperature=0.0),
+        model="m", out=Path("x.jsonl"), k=[1, 10, 100], overwrite=True, sampling=Sampling(temperature=0.0)
     )
     assert read("m --out x").k == [1, 5]
 

@@ -10,12 +10,7 @@ def read(tmp_path, content):
 
 
 def test_scientific_notation_is_a_number(tmp_path):
-    assert read(tmp_path, "{a: 1e-5, b: 2E+3, c: 1.5e-5, d: e5}") == {
-        "a": 1e-5,
-        "b": 2000.0,
-        "c": 1.5e-5,
-        "d": "e5",
-    }
+    assert read(tmp_path, "{a: 1e-5, b: 2E+3, c: 1.5e-5, d: e5}") == {"a": 1e-5, "b": 2000.0, "c": 1.5e-5, "d": "e5"}
 
 
 def test_a_file_of_comments_is_empty(tmp_path):

@@ -49,10 +49,6 @@ def tldr_row():
             "site": None,
             "article": None,
         }
-        return {
-            "info": info,
-            "summaries": [{"text": f"{text}{post}"} for text in summaries],
-            "choice": choice,
-        }
+        return {"info": info, "summaries": [{"text": f"{text}{post}"} for text in summaries], "choice": choice}
 
     return make

@@ -27,10 +27,7 @@ def test_demonstrations_are_padded_on_the_right_and_end_with_eos_inside_the_resp
     batch = collator.demonstrations([Demonstration("x", "a", "bc"), Demonstration("y", "ab", "")])
     assert batch.input_ids.tolist() == [[BOS, A, B, C, EOS], [BOS, A, B, EOS, PAD]]
     assert batch.attention_mask.tolist() == [[True] * 5, [True] * 4 + [False]]
-    assert batch.response_mask.tolist() == [
-        [False, False, True, True, True],
-        [False, False, False, True, False],
-    ]
+    assert batch.response_mask.tolist() == [[False, False, True, True, True], [False, False, False, True, False]]
 
 
 def test_both_responses_of_a_pair_share_one_width(collator):

@@ -13,17 +13,7 @@ from datasets import Dataset
 from lightning_marlhf.data.source import LINE, HubData, load_file, load_source
 from lightning_marlhf.hub.sources import SourceError
 
-FOLDERS = [
-    "plain",
-    "[v2] data",
-    "a*b?",
-    ".hidden/data",
-    "__data",
-    "lr=2,s=1",
-    "100%",
-    "tilde~",
-    "é {x}",
-]
+FOLDERS = ["plain", "[v2] data", "a*b?", ".hidden/data", "__data", "lr=2,s=1", "100%", "tilde~", "é {x}"]
 
 
 def rows_of(source):
@@ -98,11 +88,7 @@ def test_long_lines_and_many_lines_are_kept_whole(tmp_path, monkeypatch):
     ("name", "content", "said"),
     [
         ("rows.jsonl", '{"a": "é"}\n'.encode("latin-1"), "row 1: expected text in UTF-8"),
-        (
-            "rows.jsonl",
-            '{"a": "é"}\n'.encode("utf-16"),
-            "row 1: expected text in UTF-8, got UTF-16",
-        ),
+        ("rows.jsonl", '{"a": "é"}\n'.encode("utf-16"), "row 1: expected text in UTF-8, got UTF-16"),
         ("rows.jsonl", b"", "is empty"),
         ("rows.jsonl.gz", gzip.compress(b"", mtime=0), "is empty"),
         ("rows.jsonl.gz", b"{}", "no whole gzip file"),

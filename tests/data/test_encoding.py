@@ -10,13 +10,7 @@ from lightning_marlhf.data.tokenizers import character_tokenizer
 
 PAD, EOS, BOS, UNKNOWN = 0, 1, 2, 3
 A, B, C, D = 4, 5, 6, 7
-PLAIN = {
-    "max_length": 10,
-    "max_prompt_length": 4,
-    "truncate": "response",
-    "keep_eos": False,
-    "joined": False,
-}
+PLAIN = {"max_length": 10, "max_prompt_length": 4, "truncate": "response", "keep_eos": False, "joined": False}
 
 
 @pytest.fixture
@@ -115,12 +109,8 @@ def test_a_joined_row_gives_the_token_over_the_border_to_the_response(encoded):
     pieces = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "a": 3, "b": 4, "ab": 5, "c": 6}
     backend = Tokenizer(models.BPE(vocab=pieces, merges=[("a", "b")]))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    backend.post_processor = processors.TemplateProcessing(
-        single="<bos> $A", special_tokens=[("<bos>", 2)]
-    )
-    merging = PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>"
-    )
+    backend.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 2)])
+    merging = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>")
     (apart,) = encoded("sft", "ca", "bc", tokenizer=merging)
     (joined,) = encoded("sft", "ca", "bc", tokenizer=merging, joined=True)
     assert (apart["input_ids"], apart["response_start"]) == ([2, 6, 3, 4, 6, 1], 3)

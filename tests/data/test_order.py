@@ -65,10 +65,7 @@ def test_a_wide_window_puts_rows_of_like_length_into_one_batch():
 def test_ranks_share_the_batches_of_one_process(ranks, window):
     settings = {"batch_size": 8, "seed": 3, "lengths": LENGTHS, "window": window}
     whole = batches(lengths=LENGTHS, window=window)
-    parts = [
-        list(batched(TrainingOrder(40, **settings, ranks=ranks, rank=rank), 8 // ranks))
-        for rank in range(ranks)
-    ]
+    parts = [list(batched(TrainingOrder(40, **settings, ranks=ranks, rank=rank), 8 // ranks)) for rank in range(ranks)]
     shared = [{row for part in parts for row in part[number]} for number in range(5)]
     assert shared == [set(batch) for batch in whole]
 

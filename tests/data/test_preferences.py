@@ -13,8 +13,7 @@ from tests.data.conftest import ALPHABET
 
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
 TEMPLATE = (
-    "{% for m in messages %}[{{ m.role[0] }}]{{ m.content }}\n{% endfor %}"
-    "{% if add_generation_prompt %}[a]{% endif %}"
+    "{% for m in messages %}[{{ m.role[0] }}]{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}[a]{% endif %}"
 )
 
 
@@ -30,9 +29,7 @@ def chat_tokenizer(tmp_path):
 def make(write, tokenizer_folder):
     def make(rows, stage="reward_model", **settings):
         source = write("train.jsonl", rows)
-        return Preferences(
-            stage=stage, source=source, **{"tokenizer": tokenizer_folder, **settings}
-        )
+        return Preferences(stage=stage, source=source, **{"tokenizer": tokenizer_folder, **settings})
 
     return make
 
@@ -113,22 +110,14 @@ ODD = {
     "role critic is unknown": asking(("critic", "q")),
     "column chosen is null": asking(USER, response=None),
     "column chosen is missing": {"prompt": "q"},
-    "a message calls a tool": {
-        **asking(USER),
-        "prompt": [{"role": "assistant", "content": None, "tool_calls": [{}]}],
-    },
-    "a part of type image_url": {
-        **asking(USER),
-        "prompt": [{"role": "user", "content": [{"type": "image_url"}]}],
-    },
+    "a message calls a tool": {**asking(USER), "prompt": [{"role": "assistant", "content": None, "tool_calls": [{}]}]},
+    "a part of type image_url": {**asking(USER), "prompt": [{"role": "user", "content": [{"type": "image_url"}]}]},
 }
 
 
 @pytest.mark.parametrize("why", ODD)
 @pytest.mark.parametrize("stage", ["sft", "reward_model"])
-def test_a_row_that_is_no_dialogue_for_the_template_is_dropped_and_counted(
-    make, choosy_tokenizer, stage, why
-):
+def test_a_row_that_is_no_dialogue_for_the_template_is_dropped_and_counted(make, choosy_tokenizer, stage, why):
     rows = [asking(USER), asking(USER, ("assistant", "a"), USER), ODD[why]] * 2
     data = make(rows, stage, chat_template=True, tokenizer=choosy_tokenizer)
     assert len(data.examples("train")) == 4
@@ -138,9 +127,7 @@ def test_a_row_that_is_no_dialogue_for_the_template_is_dropped_and_counted(
 
 def test_data_of_which_no_row_is_left_is_one_line(make, choosy_tokenizer):
     settings = {"chat_template": True, "tokenizer": choosy_tokenizer}
-    with pytest.raises(
-        ValueError, match=r"no rows left to train on: 1 of 1 rows dropped: .* system"
-    ):
+    with pytest.raises(ValueError, match=r"no rows left to train on: 1 of 1 rows dropped: .* system"):
         make([ODD["no system turn"]], "ppo", **settings).examples("train")
     folder = make([asking(USER)], "evaluation", **settings).source
     bad = json.dumps(ODD["no system turn"])

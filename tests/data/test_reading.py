@@ -52,9 +52,7 @@ def test_several_processes_read_the_same(read, write, tldr_row):
     ("stage", "unusable", "remark"),
     [("sft", "empty response", ""), ("reward_model", "", "a response is empty"), ("ppo", "", "")],
 )
-def test_an_empty_response_matters_to_the_stages_that_read_it(
-    read, tldr_row, stage, unusable, remark
-):
+def test_an_empty_response_matters_to_the_stages_that_read_it(read, tldr_row, stage, unusable, remark):
     row = tldr_row(0)
     row["summaries"][0]["text"] = " "
     texts = read([row], PreferenceReader(tldr.preference, stage))
@@ -62,13 +60,9 @@ def test_an_empty_response_matters_to_the_stages_that_read_it(
 
 
 def test_a_reader_is_known_by_its_settings():
-    assert describe_reader(READ_TLDR) == describe_reader(
-        PreferenceReader(tldr.preference, "reward_model")
-    )
+    assert describe_reader(READ_TLDR) == describe_reader(PreferenceReader(tldr.preference, "reward_model"))
     assert describe_reader(READ_TLDR) != describe_reader(PreferenceReader(tldr.preference, "sft"))
-    assert "0x" not in describe_reader(
-        READ_TLDR
-    )  # no address of an object: those change with every run
+    assert "0x" not in describe_reader(READ_TLDR)  # no address of an object: those change with every run
 
 
 def test_a_change_of_the_format_reads_the_rows_anew(read, tldr_row, monkeypatch, tmp_path):

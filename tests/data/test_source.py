@@ -85,18 +85,14 @@ def hub(monkeypatch, responses):
 
 
 def test_a_data_set_with_a_loading_script_comes_from_the_hubs_conversion(monkeypatch):
-    rows = DatasetDict(
-        {"train": Dataset.from_list([{"n": 1}] * 3), "test": Dataset.from_list([{"n": 1}])}
-    )
+    rows = DatasetDict({"train": Dataset.from_list([{"n": 1}] * 3), "test": Dataset.from_list([{"n": 1}])})
     asked = hub(monkeypatch, [RuntimeError("Dataset scripts are no longer supported"), rows])
     assert len(load_source("someone/things", hub=HUB).held_out) == 1
     assert asked[1] == ("someone/things", "data_dir", "revision")
 
 
 def test_other_counts_than_those_of_the_paper_are_said_loudly(monkeypatch, caplog):
-    rows = DatasetDict(
-        {"train": Dataset.from_list([{"n": 1}] * 2), "test": Dataset.from_list([{"n": 1}])}
-    )
+    rows = DatasetDict({"train": Dataset.from_list([{"n": 1}] * 2), "test": Dataset.from_list([{"n": 1}])})
     hub(monkeypatch, [rows])
     load_source("someone/things", hub=HUB)
     assert "has 2 rows in train, where 3 were known" in caplog.text

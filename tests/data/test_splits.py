@@ -63,9 +63,7 @@ def test_every_row_is_in_one_phase(size, shares):
     assert sorted(rows.tolist()) == list(range(size))
 
 
-@given(
-    posts=st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=60), seed=st.integers(0, 99)
-)
+@given(posts=st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=60), seed=st.integers(0, 99))
 def test_by_post_every_row_is_in_one_phase_and_no_post_in_two(posts, seed):
     found = phases_by_post(posts, seed=seed)
     assert sorted(np.concatenate(found).tolist()) == list(range(len(posts)))

@@ -19,10 +19,7 @@ def tldr(write, tldr_row, tokenizer_folder):
     folder = write("valid.jsonl", [tldr_row(100 + post) for post in range(10)])
 
     def make(stage, **settings):
-        return TLDR(
-            stage=stage,
-            **{"tokenizer": tokenizer_folder, "source": folder, "batch_size": 2, **settings},
-        )
+        return TLDR(stage=stage, **{"tokenizer": tokenizer_folder, "source": folder, "batch_size": 2, **settings})
 
     return make
 
@@ -46,8 +43,7 @@ def test_phases_by_row_share_posts_and_say_so(tldr):
     mine, shared = data.shared_groups()
     assert mine == len(posts(data))
     assert shared == len(
-        posts(data)
-        & (posts(tldr("reward_model", split_by="row")) | posts(tldr("ppo", split_by="row")))
+        posts(data) & (posts(tldr("reward_model", split_by="row")) | posts(tldr("ppo", split_by="row")))
     )
     assert data.describe()["shared groups"].startswith(f"{shared} of {mine} groups")
 
@@ -80,9 +76,7 @@ def test_the_test_asks_each_prompt_as_often_as_it_should_under_names_of_their_ow
     often = tldr("ppo", evaluation_rows=4, samples_per_prompt=3)
     asked = [often.examples("test")[index].question for index in range(12)]
     names = [once.examples("test")[index].question.sample_id for index in range(4)]
-    assert [question.sample_id for question in asked] == [
-        f"{n}/{i}" for n in names for i in range(3)
-    ]
+    assert [question.sample_id for question in asked] == [f"{n}/{i}" for n in names for i in range(3)]
     assert len(often.examples("test")) == 12
     assert len({question.prompt for question in asked}) == 4
     assert len(often.examples("train")) == len(once.examples("train"))
@@ -123,10 +117,7 @@ def test_dropped_rows_are_counted_with_their_numbers(tldr, write, tldr_row, capl
     data = tldr("ppo", phases=None, max_prompt_length=60)
     with caplog.at_level(logging.WARNING):
         data.setup("fit")
-    assert (
-        "1 of 8 rows dropped: prompt longer than max_prompt_length (60 tokens) (row 7)"
-        in caplog.text
-    )
+    assert "1 of 8 rows dropped: prompt longer than max_prompt_length (60 tokens) (row 7)" in caplog.text
     assert "1 of 8 rows dropped: empty prompt (row 8)" in caplog.text
     assert len(data.examples("train")) == 6
 
@@ -148,9 +139,7 @@ def test_evaluation_has_no_rows_to_train_on(tldr):
 
 
 def test_without_held_out_rows_there_is_no_validation(write, tokenizer_folder, tmp_path):
-    folder = write(
-        "train.jsonl", [{"prompt": f"p{i}", "chosen": "a", "rejected": "b"} for i in range(9)]
-    )
+    folder = write("train.jsonl", [{"prompt": f"p{i}", "chosen": "a", "rejected": "b"} for i in range(9)])
     data = HHRLHF(stage="sft", tokenizer=tokenizer_folder, source=folder, batch_size=1)
     data.prepare_data()
     assert data.val_dataloader() == []
@@ -209,11 +198,7 @@ def test_planned_rows_need_no_download_for_the_papers_data(tokenizer_folder):
     def planned(kind, stage):
         return kind(stage=stage, tokenizer=tokenizer_folder).planned_train_rows()
 
-    assert [planned(TLDR, stage) for stage in ("sft", "reward_model", "ppo")] == [
-        18572,
-        37143,
-        37143,
-    ]
+    assert [planned(TLDR, stage) for stage in ("sft", "reward_model", "ppo")] == [18572, 37143, 37143]
     assert planned(HHRLHF, "ppo") == 44821
     assert planned(WebGPT, "ppo") == 7440  # of 95 % of the rows
     assert planned(APPS, "ppo") == 4000
@@ -234,15 +219,10 @@ def test_webgpt_holds_out_a_twentieth_and_drops_ties_for_the_reward_model(write,
     folder = write("train.jsonl", rows)
 
     def make(stage, **settings):
-        return WebGPT(
-            stage=stage, tokenizer=tokenizer_folder, source=folder, phases=None, **settings
-        )
+        return WebGPT(stage=stage, tokenizer=tokenizer_folder, source=folder, phases=None, **settings)
 
     assert len(make("evaluation").texts("test")) == 2
-    assert (
-        make("evaluation").texts("test")["row"][:]
-        == phase_by_row(40, (95, 5), 1, seed=1234).tolist()
-    )
+    assert make("evaluation").texts("test")["row"][:] == phase_by_row(40, (95, 5), 1, seed=1234).tolist()
     ties = sum(row % 2 for row in make("sft").texts("train")["row"][:])
     assert ties > 0
     assert make("reward_model").row_counts("train").dropped.keys() == {"a tie"}

@@ -61,13 +61,10 @@ def test_preferences_agree_with_gold_as_often_as_they_say():
     rows = [data.examples("train")[i] for i in range(4000)]
     facts = [_facts_of(row.prompt) for row in rows]
     scores = [
-        (gold_score(row.chosen, fact), gold_score(row.rejected, fact))
-        for row, fact in zip(rows, facts, strict=True)
+        (gold_score(row.chosen, fact), gold_score(row.rejected, fact)) for row, fact in zip(rows, facts, strict=True)
     ]
     decided = [
-        (row, chosen > rejected)
-        for row, (chosen, rejected) in zip(rows, scores, strict=True)
-        if chosen != rejected
+        (row, chosen > rejected) for row, (chosen, rejected) in zip(rows, scores, strict=True) if chosen != rejected
     ]
     observed = sum(agrees for _, agrees in decided) / len(decided)
     stated = sum(row.agreement for row, _ in decided) / len(decided)
@@ -76,8 +73,7 @@ def test_preferences_agree_with_gold_as_often_as_they_say():
 
 def _facts_of(prompt):
     return {
-        fact: next(v for v in sorted(values, key=len, reverse=True) if v in prompt)
-        for fact, values in FACTS.items()
+        fact: next(v for v in sorted(values, key=len, reverse=True) if v in prompt) for fact, values in FACTS.items()
     }
 
 

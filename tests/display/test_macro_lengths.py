@@ -1,10 +1,6 @@
 import pytest
 
-from lightning_marlhf.display.macro_lengths import (
-    LengthGroup,
-    draw_variance_by_length,
-    variance_by_length,
-)
+from lightning_marlhf.display.macro_lengths import LengthGroup, draw_variance_by_length, variance_by_length
 from lightning_marlhf.display.style import in_style
 
 

@@ -1,21 +1,9 @@
-from lightning_marlhf.display.blocks import (
-    Bullets,
-    Cell,
-    Note,
-    Picture,
-    Pictures,
-    Response,
-    Sample,
-    Section,
-    Table,
-)
+from lightning_marlhf.display.blocks import Bullets, Cell, Note, Picture, Pictures, Response, Sample, Section, Table
 from lightning_marlhf.display.markdown import escape, fenced, render_markdown
 
 
 def test_everything_that_markdown_or_html_acts_on_is_disarmed():
-    assert escape("<b>*a* [x](y) | `z` $1 & \\\nnext") == (
-        r"\<b\>\*a\* \[x\](y) \| \`z\` \$1 &amp; \\ next"
-    )
+    assert escape("<b>*a* [x](y) | `z` $1 & \\\nnext") == (r"\<b\>\*a\* \[x\](y) \| \`z\` \$1 &amp; \\ next")
 
 
 def test_a_response_cannot_close_its_fence():

@@ -4,22 +4,14 @@ import io
 
 from rich.console import Console
 
-from lightning_marlhf.display.rollout_text import (
-    COLOURS,
-    NUMBERS,
-    response_text,
-    show_rollout,
-    token_lines,
-)
+from lightning_marlhf.display.rollout_text import COLOURS, NUMBERS, response_text, show_rollout, token_lines
 from lightning_marlhf.records import Completion
 from tests.rollout_rows import completion
 
 
 def shown(row: Completion, *, plain: bool, width: int = 80) -> str:
     colours = None if plain else "truecolor"
-    console = Console(
-        file=io.StringIO(), force_terminal=not plain, color_system=colours, width=width
-    )
+    console = Console(file=io.StringIO(), force_terminal=not plain, color_system=colours, width=width)
     show_rollout(row, number=0, console=console, plain=plain)
     return console.file.getvalue()
 

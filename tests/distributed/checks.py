@@ -159,9 +159,7 @@ def responses(folder: Path) -> dict[str, Any]:
         torch.distributed.all_gather_object(parts, (mine, len(passes)))
         found[gathering] = [row for rows, _ in parts for row in rows]
         found[f"passes_{gathering}"] = [number for _, number in parts]
-    still_sharded = [
-        x.numel() < p.numel() for p in policy.parameters() if (x := p.to_local()).numel()
-    ]
+    still_sharded = [x.numel() < p.numel() for p in policy.parameters() if (x := p.to_local()).numel()]
     return found | {"given_back": all(still_sharded)}
 
 
@@ -253,9 +251,7 @@ def refused(folder: Path) -> list[str]:
 
 def second_part(folder: Path) -> list[Any]:
     """Go on with a run, from 4 updates to 8, and export."""
-    return part(
-        folder, folder / "resumed", stop=8, resume=True, export=folder / "live", **sharded()
-    )
+    return part(folder, folder / "resumed", stop=8, resume=True, export=folder / "live", **sharded())
 
 
 def stopped(folder: Path) -> dict[str, list[Any]]:
@@ -263,9 +259,7 @@ def stopped(folder: Path) -> dict[str, list[Any]]:
     return {
         stage: [
             *epochs(stage, folder, folder / f"stopped-{stage}", batches=4, **sharded()),
-            *epochs(
-                stage, folder, folder / f"stopped-{stage}", batches=5, resume=True, **sharded()
-            ),
+            *epochs(stage, folder, folder / f"stopped-{stage}", batches=5, resume=True, **sharded()),
         ]
         for stage in STAGES
     }

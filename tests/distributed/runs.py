@@ -28,11 +28,7 @@ def make(stage: str, exports: Path, **settings: Any) -> Any:
     """Build a module that starts from the folders of ``exports``."""
     if stage != "ppo":
         maker, start = (SFT, "policy") if stage == "sft" else (RewardModel, "reward")
-        defaults = {
-            "model": str(exports / start),
-            "optimization": OPTIMIZATION,
-            "micro_batch_size": 2,
-        }
+        defaults = {"model": str(exports / start), "optimization": OPTIMIZATION, "micro_batch_size": 2}
         return maker(**defaults | settings)
     defaults = {
         "policy": str(exports / "policy"),
@@ -112,20 +108,12 @@ def unscored(exports: Path, folder: Path, **settings: Any) -> list[dict[str, flo
     """Train MA-PPO where some answers have no score; return the logs."""
     once, control = RetryPolicy(attempts=1), KLControl(target=1.0, horizon=100)
     scorer = ScoresSome(**{k: settings.pop(k) for k in ("broken", "rollout") if k in settings})
-    module = make(
-        "ppo", exports, scorer=scorer, auxiliary_scorers=[], retry_policy=once, kl=control
-    )
+    module = make("ppo", exports, scorer=scorer, auxiliary_scorers=[], retry_policy=once, kl=control)
     return losses(module, "ppo", folder, **settings)
 
 
 def part(
-    exports: Path,
-    folder: Path,
-    *,
-    stop: int,
-    resume: bool,
-    export: Path | None = None,
-    **settings: Any,
+    exports: Path, folder: Path, *, stop: int, resume: bool, export: Path | None = None, **settings: Any
 ) -> list[dict[str, float]]:
     """Train MA-PPO of 4 batches until ``stop`` updates, with a checkpoint after every batch; return the logs."""
     log, checkpoints = Log(), folder / "checkpoints"

@@ -12,12 +12,7 @@ from lightning_marlhf.models import hf_export, streaming
 from lightning_marlhf.models.checkpoints import last_checkpoint
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.models.policy import Policy
-from lightning_marlhf.models.sharded_checkpoint import (
-    BrokenCheckpointError,
-    ShardedWeights,
-    read_index,
-    read_rest,
-)
+from lightning_marlhf.models.sharded_checkpoint import BrokenCheckpointError, ShardedWeights, read_index, read_rest
 from lightning_marlhf.models.streaming import weights_in
 from tests.distributed.checks import CPU, STAGES, prompts, sharded
 from tests.distributed.launch import torchrun
@@ -68,9 +63,7 @@ def saved(folder, four, tmp_path):
         ("meta.pt", 50, r"meta\.pt cannot be read"),
     ],
 )
-def test_a_checkpoint_that_is_not_whole_is_refused_with_the_name_of_the_file(
-    saved, folder, name, size, said, tmp_path
-):
+def test_a_checkpoint_that_is_not_whole_is_refused_with_the_name_of_the_file(saved, folder, name, size, said, tmp_path):
     if size is None:
         (saved / name).unlink()
     else:
@@ -132,9 +125,7 @@ def test_random_states_of_all_processes_are_kept(saved):
     assert len(read_rest(saved)["random_state"]) == 4
 
 
-def test_what_a_sharded_run_exports_is_what_its_checkpoint_streams(
-    folder, two, four, tmp_path, monkeypatch
-):
+def test_what_a_sharded_run_exports_is_what_its_checkpoint_streams(folder, two, four, tmp_path, monkeypatch):
     """Two processes exported after 8 updates; the same weights come from the checkpoint, a few at a time."""
     part(folder, folder / "resumed-two", stop=8, resume=False, **sharded())
     weights = ShardedWeights(folder / "resumed-two/checkpoints/last.ckpt")

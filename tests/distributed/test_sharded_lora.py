@@ -45,9 +45,7 @@ def test_a_reward_model_is_adapted_and_exported_with_its_head(folder, two, tmp_p
 
 def test_a_checkpoint_holds_adapters_and_the_critics_head_alone(folder, two, module):
     there = [n for n in read_index(folder / "lora.ckpt").state_dict_metadata if "state_dict." in n]
-    weights = {
-        name for name in there if name.startswith(("state_dict.policy", "state_dict.critic"))
-    }
+    weights = {name for name in there if name.startswith(("state_dict.policy", "state_dict.critic"))}
     assert all(".lora_" in name or name.endswith("score.weight") for name in weights)
     learning = [name for name, weight in module.named_parameters() if weight.requires_grad]
     assert weights == {f"state_dict.{name}" for name in learning}
@@ -60,8 +58,7 @@ def test_a_checkpoint_streams_what_the_run_exported(folder, two, module, tmp_pat
     streamed.export(tmp_path / "out", card={}, weights=ShardedWeights(folder / "lora.ckpt"))
     module.export(tmp_path / "one", card={})
     found, live, one = (
-        load_file(path / "model.safetensors")
-        for path in (tmp_path / "out", folder / "lora-live", tmp_path / "one")
+        load_file(path / "model.safetensors") for path in (tmp_path / "out", folder / "lora-live", tmp_path / "one")
     )
     start = load_file(folder / "policy/model.safetensors")
     assert found.keys() == live.keys() == start.keys()

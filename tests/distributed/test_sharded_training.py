@@ -16,8 +16,7 @@ def expected(folder):
 
 
 @pytest.mark.parametrize(
-    ("stage", "processes"),
-    [("sft", "two"), ("reward_model", "two"), ("ppo", "two"), ("ppo", "four")],
+    ("stage", "processes"), [("sft", "two"), ("reward_model", "two"), ("ppo", "two"), ("ppo", "four")]
 )
 def test_many_processes_log_what_one_logs(stage, processes, expected, request):
     """Losses, gradient norms, scores, evaluations: everything, after every batch."""

@@ -7,10 +7,7 @@ from lightning_marlhf.records import Verdict
 
 
 def judged(text):
-    return {
-        str(number): {"a": "a", "b": "b", "t": "tie", "-": "invalid"}[c]
-        for number, c in enumerate(text)
-    }
+    return {str(number): {"a": "a", "b": "b", "t": "tie", "-": "invalid"}[c] for number, c in enumerate(text)}
 
 
 def test_kappa_takes_off_what_chance_gives():
@@ -42,10 +39,5 @@ def test_every_two_judges_with_pairs_in_common_are_compared():
     def says(judge, pair_id, winner):
         return Verdict(pair_id, "", "", winner, judge)
 
-    found = pairwise(
-        [says("x", "1", "a"), says("y", "1", "a"), says("z", "2", "a"), says("y", "2", "b")]
-    )
-    assert [(each.first, each.second, each.raw) for each in found] == [
-        ("x", "y", 1.0),
-        ("y", "z", 0.0),
-    ]
+    found = pairwise([says("x", "1", "a"), says("y", "1", "a"), says("z", "2", "a"), says("y", "2", "b")])
+    assert [(each.first, each.second, each.raw) for each in found] == [("x", "y", 1.0), ("y", "z", 0.0)]

@@ -7,12 +7,7 @@ import statistics
 import numpy as np
 import pytest
 
-from lightning_marlhf.evaluation.best_of_n import (
-    best_of_n,
-    expected_best,
-    kl_bound,
-    rank_weights,
-)
+from lightning_marlhf.evaluation.best_of_n import best_of_n, expected_best, kl_bound, rank_weights
 from lightning_marlhf.records import MeanInterval
 
 
@@ -36,8 +31,7 @@ def test_it_is_the_mean_over_all_subsets(ties):
     ns = list(range(1, 8))
     for scores in (chooser, second):
         expected = [
-            [over_all_subsets(a.tolist(), b.tolist(), n) for n in ns]
-            for a, b in zip(chooser, scores, strict=True)
+            [over_all_subsets(a.tolist(), b.tolist(), n) for n in ns] for a, b in zip(chooser, scores, strict=True)
         ]
         found = expected_best(chooser, scores, ns)
         np.testing.assert_allclose(found, expected, atol=1e-12)
@@ -54,8 +48,7 @@ def test_the_order_of_the_responses_does_not_matter():
     chooser, second = draws(2, 9, ties=True), draws(2, 9, seed=1)
     order = np.random.default_rng(2).permutation(9)
     np.testing.assert_allclose(
-        expected_best(chooser[:, order], second[:, order], range(1, 10)),
-        expected_best(chooser, second, range(1, 10)),
+        expected_best(chooser[:, order], second[:, order], range(1, 10)), expected_best(chooser, second, range(1, 10))
     )
 
 

@@ -12,14 +12,7 @@ from lightning_marlhf.records import Completion
 
 def completion(prompt, response, sample_id="0"):
     return Completion(
-        sample_id=sample_id,
-        prompt=prompt,
-        response=response,
-        model="m",
-        seed=1,
-        step=None,
-        num_tokens=1,
-        ended=True,
+        sample_id=sample_id, prompt=prompt, response=response, model="m", seed=1, step=None, num_tokens=1, ended=True
     )
 
 
@@ -27,10 +20,7 @@ def test_responses_are_paired_by_prompt_whatever_their_order_and_sample_ids():
     a = [completion("p", "a1", "17"), completion("q", "a2", "18")]
     b = [completion("q", "b2", "x"), completion("p", "b1", "y")]
     pairs = pair_completions(a, b).pairs
-    assert [(pair.prompt, pair.a, pair.b) for pair in pairs] == [
-        ("p", "a1", "b1"),
-        ("q", "a2", "b2"),
-    ]
+    assert [(pair.prompt, pair.a, pair.b) for pair in pairs] == [("p", "a1", "b1"), ("q", "a2", "b2")]
 
 
 def test_several_responses_to_a_prompt_are_paired_in_their_order_and_have_ids_of_their_own():
@@ -44,10 +34,7 @@ def test_several_responses_to_a_prompt_are_paired_in_their_order_and_have_ids_of
 
 
 def test_a_pair_of_other_texts_has_another_fingerprint_even_where_the_texts_run_together():
-    prints = {
-        Pair("1", *texts).fingerprint
-        for texts in [("ab", "c", "d"), ("a", "bc", "d"), ("a", "b", "cd")]
-    }
+    prints = {Pair("1", *texts).fingerprint for texts in [("ab", "c", "d"), ("a", "bc", "d"), ("a", "b", "cd")]}
     assert len(prints) == 3
 
 
@@ -95,8 +82,7 @@ def test_files_of_other_prompts_are_refused(tmp_path):
 
 def pairs_of(subreddits):
     return [
-        Pair(f"{n}-0", f"POST\nSubreddit: r/{name}\nText {n}.\nTL;DR: ", "a", "b")
-        for n, name in enumerate(subreddits)
+        Pair(f"{n}-0", f"POST\nSubreddit: r/{name}\nText {n}.\nTL;DR: ", "a", "b") for n, name in enumerate(subreddits)
     ]
 
 

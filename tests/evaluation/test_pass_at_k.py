@@ -87,16 +87,11 @@ def test_it_is_the_exact_count_of_draws(data):
 
 def test_every_problem_has_its_own_counts():
     several = estimate([[10, 200], [100, 5]], [[3, 7], [0, 5]], k=5)
-    one_by_one = [
-        [exact(10, 3, 5), exact(200, 7, 5)],
-        [exact(100, 0, 5), exact(5, 5, 5)],
-    ]
+    one_by_one = [[exact(10, 3, 5), exact(200, 7, 5)], [exact(100, 0, 5), exact(5, 5, 5)]]
     torch.testing.assert_close(several, torch.tensor(one_by_one, dtype=torch.float64))
 
 
-@pytest.mark.parametrize(
-    ("num_samples", "num_correct", "k"), [([5, 4], [1, 1], 5), ([5], [1], 0), ([5], [1], -1)]
-)
+@pytest.mark.parametrize(("num_samples", "num_correct", "k"), [([5, 4], [1, 1], 5), ([5], [1], 0), ([5], [1], -1)])
 def test_more_tries_than_samples_is_an_error(num_samples, num_correct, k):
     with pytest.raises(ValueError, match="expected k from 1"):
         estimate(num_samples, num_correct, k)
@@ -195,9 +190,7 @@ def test_intervals_are_those_of_scipy():
 
 def test_intervals_are_over_problems_and_not_over_samples():
     narrow = measured(random_rows(40, 2)).compute()
-    many = measured(
-        [(*row[:2], row[2] + 2 * copy, *row[3:]) for row in random_rows(40, 2) for copy in range(9)]
-    )
+    many = measured([(*row[:2], row[2] + 2 * copy, *row[3:]) for row in random_rows(40, 2) for copy in range(9)])
     assert many.compute()["pass@1_low"] == pytest.approx(narrow["pass@1_low"])
     assert narrow["pass@1_low"] < narrow["pass@1"] < narrow["pass@1_high"]
 

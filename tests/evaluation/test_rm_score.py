@@ -43,10 +43,7 @@ def test_a_paired_difference_is_surer_than_the_means():
 
 def test_an_interval_holds_the_true_mean_about_as_often_as_it_says():
     draws = np.random.default_rng(1).normal(size=(200, 40))
-    ends = [
-        mean_interval({str(n): x for n, x in enumerate(row)}, resamples=300, seed=0)
-        for row in draws
-    ]
+    ends = [mean_interval({str(n): x for n, x in enumerate(row)}, resamples=300, seed=0) for row in draws]
     held = sum(each.low <= 0 <= each.high for each in ends) / len(ends)
     assert 0.89 <= held <= 0.98
 

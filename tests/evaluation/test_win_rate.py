@@ -47,12 +47,7 @@ def test_wilson_s_interval_is_the_textbook_one():
 
 
 def test_orders_that_agree_have_a_winner_and_orders_that_do_not_are_a_tie():
-    verdicts = [
-        verdict(1, "a", "ab"),
-        verdict(1, "a", "ba"),
-        verdict(2, "a", "ab"),
-        verdict(2, "b", "ba"),
-    ]
+    verdicts = [verdict(1, "a", "ab"), verdict(1, "a", "ba"), verdict(2, "a", "ab"), verdict(2, "b", "ba")]
     assert outcomes(verdicts) == {"1-0": "a", "2-0": "tie"}
     assert outcomes([verdict(1, "a", "ab"), verdict(1, "tie", "ba")]) == {"1-0": "tie"}
     assert outcomes([verdict(1, "a", "ab"), verdict(1, "invalid", "ba")]) == {"1-0": "invalid"}
@@ -81,10 +76,7 @@ def test_a_judge_that_prefers_what_stands_first_has_a_rate_of_a_half_and_always_
 
 def test_rates_turn_round_with_the_names():
     generator = np.random.default_rng(0)
-    pairs = [
-        pair(i, "x" * generator.integers(1, 40), "y" * generator.integers(1, 40))
-        for i in range(150)
-    ]
+    pairs = [pair(i, "x" * generator.integers(1, 40), "y" * generator.integers(1, 40)) for i in range(150)]
     verdicts = [
         verdict(i, generator.choice(["a", "b", "tie", "invalid"]), order)
         for i, order in itertools.product(range(150), ("ab", "ba"))
@@ -104,9 +96,7 @@ def test_a_judge_of_length_alone_has_a_length_controlled_rate_of_a_half():
     generator = np.random.default_rng(1)
     lengths = generator.integers(10, 200, (300, 2)) + np.array([40, 0])  # a is longer, mostly
     pairs = [pair(i, "x" * a, "y" * b) for i, (a, b) in enumerate(lengths)]
-    verdicts = [
-        verdict(i, "a" if a > b else "b" if b > a else "tie") for i, (a, b) in enumerate(lengths)
-    ]
+    verdicts = [verdict(i, "a" if a > b else "b" if b > a else "tie") for i, (a, b) in enumerate(lengths)]
     rate = summarize(verdicts, pairs)
     assert rate.longer_wins == 1
     assert rate.win_rate > 0.65
@@ -116,10 +106,7 @@ def test_a_judge_of_length_alone_has_a_length_controlled_rate_of_a_half():
 
 def test_a_judge_blind_to_length_keeps_its_rate_under_length_control():
     generator = np.random.default_rng(2)
-    pairs = [
-        pair(i, "x" * generator.integers(10, 200), "y" * generator.integers(10, 200))
-        for i in range(600)
-    ]
+    pairs = [pair(i, "x" * generator.integers(10, 200), "y" * generator.integers(10, 200)) for i in range(600)]
     verdicts = [verdict(i, "a" if generator.random() < 0.7 else "b") for i in range(600)]
     rate = summarize(verdicts, pairs)
     assert rate.length_controlled == pytest.approx(rate.win_rate, abs=0.02)
@@ -136,13 +123,7 @@ def test_length_control_is_refused_where_all_outcomes_are_the_same_and_doubted_w
 
 def test_nothing_judged_is_no_number():
     rate = summarize([], [pair(1)])
-    assert (rate.pairs, rate.win_rate, rate.low, rate.sign_p, rate.longer_wins) == (
-        0,
-        None,
-        None,
-        None,
-        None,
-    )
+    assert (rate.pairs, rate.win_rate, rate.low, rate.sign_p, rate.longer_wins) == (0, None, None, None, None)
 
 
 @pytest.mark.parametrize("answers_per_prompt", [1, 4])

@@ -12,10 +12,7 @@ USER = {"role": "user", "content": "what is it?"}
 def test_a_dialogue_is_written_as_the_template_says():
     tokenizer = byte_tokenizer(template=GEMMA_TEMPLATE)
     text = chat.render(tokenizer, [USER, {"role": "assistant", "content": " a cat."}])
-    assert text == (
-        "<bos><start_of_turn>user\nwhat is it?<end_of_turn>\n"
-        "<start_of_turn>model\na cat.<end_of_turn>\n"
-    )
+    assert text == ("<bos><start_of_turn>user\nwhat is it?<end_of_turn>\n<start_of_turn>model\na cat.<end_of_turn>\n")
     asked = chat.render(tokenizer, [USER], response_follows=True)
     assert asked.endswith("<end_of_turn>\n<start_of_turn>model\n")
 
@@ -32,8 +29,7 @@ def test_a_tokenizer_without_a_template_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("end", "found"),
-    [("<end_of_turn>\n", END), (" <end_of_turn>", END), ("", None), ("\nHuman:", None)],
+    ("end", "found"), [("<end_of_turn>\n", END), (" <end_of_turn>", END), ("", None), ("\nHuman:", None)]
 )
 def test_the_end_of_a_response_is_found_where_it_is_a_special_token(end, found):
     template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}" + end + "{% endfor %}"

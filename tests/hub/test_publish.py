@@ -46,9 +46,7 @@ def test_a_folder_becomes_a_commit_in_a_new_or_existing_repository(monkeypatch, 
         ("upload_folder", lambda folder: upload(folder, "me/policy")),
     ],
 )
-def test_a_refusal_is_one_line_that_says_what_to_do(
-    monkeypatch, tmp_path, call, publish, error, said
-):
+def test_a_refusal_is_one_line_that_says_what_to_do(monkeypatch, tmp_path, call, publish, error, said):
     def refuse(*_, **__):
         raise error
 

@@ -42,8 +42,7 @@ def test_a_folder_with_a_model_is_found(make_lm, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["runs/tiny/tldr/sft/seed-1/export", "/nowhere/model", "./model", "../model", "~/nowhere"],
+    "path", ["runs/tiny/tldr/sft/seed-1/export", "/nowhere/model", "./model", "../model", "~/nowhere"]
 )
 def test_a_missing_folder_is_told_as_such(path):
     message = refused(locate, path)
@@ -59,10 +58,7 @@ def test_a_folder_without_a_model_is_told_as_such(tmp_path):
 def test_no_network_is_told_as_such():
     # The tests run with HF_HUB_OFFLINE=1, so this is the Hub client's own response.
     message = refused(locate, "google/gemma-2b")
-    assert (
-        "google/gemma-2b is not in the local cache, and the Hugging Face Hub cannot be reached"
-        in message
-    )
+    assert "google/gemma-2b is not in the local cache, and the Hugging Face Hub cannot be reached" in message
     assert "connect and try again, or give a folder" in message
 
 
@@ -80,18 +76,14 @@ def test_an_unknown_or_private_model_says_to_check_the_spelling_or_log_in(monkey
     assert "hf auth login" in message
 
 
-@pytest.mark.parametrize(
-    "error", [http_error(HfHubHTTPError, "503 Server Error\nRequest ID: 1"), OSError("proxy")]
-)
+@pytest.mark.parametrize("error", [http_error(HfHubHTTPError, "503 Server Error\nRequest ID: 1"), OSError("proxy")])
 def test_a_hub_in_trouble_is_told_in_one_line(monkeypatch, error):
     hub_that_raises(monkeypatch, error)
     assert str(error).splitlines()[0] in refused(locate, "google/gemma-2b")
 
 
 def test_a_cached_model_is_used_when_the_hub_does_not_response(monkeypatch, tmp_path):
-    monkeypatch.setattr(
-        sources, "snapshot_download", lambda repository, local_files_only: str(tmp_path)
-    )
+    monkeypatch.setattr(sources, "snapshot_download", lambda repository, local_files_only: str(tmp_path))
     assert locate("google/gemma-2b") == str(tmp_path)
 
 
@@ -102,11 +94,7 @@ def test_a_model_that_the_hub_grants_is_left_to_transformers(monkeypatch):
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [
-        ("{", "cannot be loaded"),
-        ("{}", "cannot be loaded"),
-        ('{"model_type": "gema"}', "cannot be loaded"),
-    ],
+    [("{", "cannot be loaded"), ("{}", "cannot be loaded"), ('{"model_type": "gema"}', "cannot be loaded")],
 )
 def test_a_broken_configuration_is_told_in_one_line(tokenizer, tmp_path, content, expected):
     (tmp_path / "config.json").write_text(content)
@@ -129,9 +117,7 @@ def test_code_in_weights_is_not_run_and_named(make_lm, tokenizer, tmp_path):
     assert not (tmp_path / "marker").exists()
 
 
-@pytest.mark.parametrize(
-    "load", [load_tokenizer, partial(load_causal_lm, tokenizer=None)], ids=["tokenizer", "model"]
-)
+@pytest.mark.parametrize("load", [load_tokenizer, partial(load_causal_lm, tokenizer=None)], ids=["tokenizer", "model"])
 def test_code_that_comes_with_a_model_is_never_run(tmp_path, monkeypatch, load):
     monkeypatch.setattr("builtins.input", lambda prompt: "y")  # to transformers' question
     code = f"import os\nos.mkdir({str(tmp_path / 'marker')!r})\nclass Own: pass\n"

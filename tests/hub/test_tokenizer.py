@@ -8,12 +8,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from lightning_marlhf.hub.sources import SourceError
-from lightning_marlhf.hub.tokenizer import (
-    encode_pairs,
-    encode_prompts,
-    end_tokens,
-    load_tokenizer,
-)
+from lightning_marlhf.hub.tokenizer import encode_pairs, encode_prompts, end_tokens, load_tokenizer
 from tests.published import BOS, END, EOS, GEMMA_TEMPLATE, byte_tokenizer, spaced_tokenizer
 
 
@@ -40,9 +35,7 @@ def without_pad(*unused, bos="<eos>", unknown="<eos>", text=(), template=None):
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens([*unused, bos, unknown])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, eos_token="<eos>", bos_token=bos, unk_token=unknown
-    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>", bos_token=bos, unk_token=unknown)
     tokenizer.chat_template = template
     return tokenizer
 
@@ -51,19 +44,13 @@ def without_pad(*unused, bos="<eos>", unknown="<eos>", text=(), template=None):
 @pytest.mark.parametrize(
     ("tokens", "settings", "found"),
     [
-        (
-            ["<|reserved_special_token_0|>", "<|finetune_right_pad_id|>"],
-            {},
-            "<|finetune_right_pad_id|>",
-        ),
+        (["<|reserved_special_token_0|>", "<|finetune_right_pad_id|>"], {}, "<|finetune_right_pad_id|>"),
         (["<|im_start|>", "[PAD]"], {}, "[PAD]"),
         (["<|fim_pad|>"], {}, "<|fim_pad|>"),
         ([], {"unknown": "<unk>"}, "<unk>"),  # all characters are bytes: no text has it
     ],
 )
-def test_an_unused_token_becomes_the_pad_token_where_there_is_none(
-    tmp_path, own, tokens, settings, found
-):
+def test_an_unused_token_becomes_the_pad_token_where_there_is_none(tmp_path, own, tokens, settings, found):
     tokenizer = without_pad(*tokens, **settings)
     folder = save(tmp_path / "published", tokenizer, pad_token=own)
     loaded = load_tokenizer(folder)
@@ -213,8 +200,6 @@ def test_an_encoder_s_separator_closes_every_row():
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
     )
-    encoder = PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
-    )
+    encoder = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]")
     pairs = encode_pairs(encoder, ["it"] * 2, [" is"] * 2, ended=[True, False])
     assert [pair.prompt + pair.response for pair in pairs] == [[1, 4, 5, 2]] * 2

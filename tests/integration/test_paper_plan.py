@@ -10,9 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-def test_table_2_comes_out_of_real_runs_and_a_second_plan_reuses_them(
-    tmp_path, monkeypatch, capsys
-):
+def test_table_2_comes_out_of_real_runs_and_a_second_plan_reuses_them(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     options = ("--systems", "tiny", "--quick", "--output", str(tmp_path))
     assert reproduce.main(["reproduce", "experiments/paper/table2_rm_scores.yaml", *options]) == 0
@@ -21,9 +19,7 @@ def test_table_2_comes_out_of_real_runs_and_a_second_plan_reuses_them(
     assert "Held-out RM score & Gold score" in table
     assert "MA-PPO (n = 5)" in table
     assert "Note:" not in (folder / "report.md").read_text()
-    assert {"scores.png", "optimisation-tldr.png"} <= {
-        p.name for p in (folder / "report").iterdir()
-    }
+    assert {"scores.png", "optimisation-tldr.png"} <= {p.name for p in (folder / "report").iterdir()}
     capsys.readouterr()
     assert reproduce.main(["reproduce", "experiments/paper/rm_distributions.yaml", *options]) == 0
     assert "done in" not in capsys.readouterr().out

@@ -111,10 +111,7 @@ def test_programs_that_people_wrote_are_imitated_then_rewarded_by_their_tests(fo
     sft = folder / "sft/export"
     fit("apps/codegemma-2b/sft", **{"model.init_args.model": json.dumps({"config": TINY})})
     settings = {"policy": sft, "sampling.max_new_tokens": 6, "scorer.init_args.workers": 1}
-    fit(
-        "apps/codegemma-2b/ma_ppo_fixed10",
-        **{f"model.init_args.{key}": value for key, value in settings.items()},
-    )
+    fit("apps/codegemma-2b/ma_ppo_fixed10", **{f"model.init_args.{key}": value for key, value in settings.items()})
 
     assert json.loads((folder / "ma_ppo_fixed10/done.json").read_text())["step"] == 2
     rollout = first_rollout(folder / "ma_ppo_fixed10")

@@ -25,9 +25,7 @@ def test_positions_count_real_tokens_from_zero():
     assert position_ids(mask).tolist() == [[0, 0, 0, 1], [0, 1, 2, 2]]
 
 
-def test_an_inline_model_takes_vocabulary_and_special_tokens_from_the_tokenizer(
-    family, make_lm, tokenizer
-):
+def test_an_inline_model_takes_vocabulary_and_special_tokens_from_the_tokenizer(family, make_lm, tokenizer):
     lm = make_lm(family)
     assert lm.get_input_embeddings().num_embeddings == len(tokenizer)
     for config in (lm.config, lm.generation_config):
@@ -48,9 +46,7 @@ def test_an_inline_model_depends_on_its_seed_alone(make_lm):
 
 
 def test_a_misspelt_setting_is_refused_with_the_nearest_right_one(tokenizer):
-    with pytest.raises(
-        match="'hiden_size' is no setting of a 'gemma' configuration: did you mean 'hidden_size'",
-    ):
+    with pytest.raises(match="'hiden_size' is no setting of a 'gemma' configuration: did you mean 'hidden_size'"):
         load_causal_lm(ModelConfig({"model_type": "gemma", "hiden_size": 8}), tokenizer)
 
 
@@ -91,9 +87,7 @@ def test_an_unknown_dtype_is_refused(tokenizer):
         load_causal_lm(ModelConfig({"model_type": "gemma"}), tokenizer, dtype="bf16")
 
 
-def test_a_classifier_from_a_language_model_keeps_the_body_and_draws_the_head(
-    family, make_lm, tokenizer, tmp_path
-):
+def test_a_classifier_from_a_language_model_keeps_the_body_and_draws_the_head(family, make_lm, tokenizer, tmp_path):
     lm = make_lm(family)
     lm.save_pretrained(tmp_path)
     classifier = load_sequence_classifier(str(tmp_path), tokenizer, seed=1)
@@ -144,9 +138,7 @@ def test_a_classifier_with_three_labels_is_refused(make_classifier, tokenizer, t
     settings = json.loads((tmp_path / "config.json").read_text())
     labels = {str(i): f"LABEL_{i}" for i in range(3)}
     (tmp_path / "config.json").write_text(json.dumps(settings | {"id2label": labels}))
-    with pytest.raises(
-        SourceError, match="gives 3 scores: expected a sequence classifier with one label"
-    ):
+    with pytest.raises(SourceError, match="gives 3 scores: expected a sequence classifier with one label"):
         load_sequence_classifier(str(tmp_path), tokenizer)
 
 
@@ -172,10 +164,7 @@ def test_tokens_added_to_a_tokenizer_get_embeddings_at_the_mean(make_lm, tokeniz
     size = len(tokenizer)
     assert grown.config.pad_token_id == size
     assert grown.config.vocab_size == size + 1
-    for old, new in (
-        (lm.get_input_embeddings(), grown.get_input_embeddings()),
-        (lm.lm_head, grown.lm_head),
-    ):
+    for old, new in ((lm.get_input_embeddings(), grown.get_input_embeddings()), (lm.lm_head, grown.lm_head)):
         assert torch.equal(new.weight[:size], old.weight)
         torch.testing.assert_close(new.weight[size], old.weight.mean(dim=0))
 
@@ -185,6 +174,4 @@ def test_auto_classes_load_what_was_saved(make_lm, make_classifier, tmp_path):
     lm.save_pretrained(tmp_path / "lm")
     classifier.save_pretrained(tmp_path / "rm")
     assert same_weights(AutoModelForCausalLM.from_pretrained(tmp_path / "lm"), lm)
-    assert same_weights(
-        AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm"), classifier
-    )
+    assert same_weights(AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm"), classifier)

@@ -13,8 +13,7 @@ def test_a_step_by_step_pass_equals_one_with_the_growing_cache(family, make_lm, 
     with torch.no_grad():
         for start, end in ((0, 5), (5, 6), (6, 7), (7, 10)):
             roomy, growing = (
-                lm(ids[:, start:end], attention_mask=mask[:, :end], past_key_values=cache).logits
-                for cache in caches
+                lm(ids[:, start:end], attention_mask=mask[:, :end], past_key_values=cache).logits for cache in caches
             )
             torch.testing.assert_close(roomy, growing, atol=1e-5, rtol=0)
 
@@ -29,7 +28,5 @@ def test_steps_write_into_one_buffer(make_lm):
 
 
 def test_layers_with_a_sliding_window_keep_their_own_kind(make_lm):
-    kinds = [
-        type(layer).__name__ for layer in preallocated_cache(make_lm("gemma2"), capacity=10).layers
-    ]
+    kinds = [type(layer).__name__ for layer in preallocated_cache(make_lm("gemma2"), capacity=10).layers]
     assert sorted(kinds) == ["DynamicSlidingWindowLayer", "PreallocatedLayer"]

@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_marlhf.models.checkpoint_data import (
-    BrokenCheckpointError,
-    read_checkpoint,
-    read_data,
-    write_data,
-)
+from lightning_marlhf.models.checkpoint_data import BrokenCheckpointError, read_checkpoint, read_data, write_data
 from tests.strangers import Payload
 
 
@@ -65,9 +60,7 @@ def test_code_in_a_file_is_not_run_and_named(tmp_path, opened):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"garbage", b"\x80\x02]q\x00(K\x01K\x02e.", b"PK\x03\x04", b"\x80\x02." * 9]
-)
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x80\x02]q\x00(K\x01K\x02e.", b"PK\x03\x04", b"\x80\x02." * 9])
 def test_garbage_is_refused_with_the_name_of_the_file(tmp_path, content):
     (tmp_path / "a.ckpt").write_bytes(content)
     with pytest.raises(BrokenCheckpointError, match=r"a\.ckpt (cannot be read|holds no)"):

@@ -5,14 +5,7 @@ import math
 
 import pytest
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    BertConfig,
-    GPT2Config,
-    RobertaConfig,
-    T5Config,
-)
+from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig, GPT2Config, RobertaConfig, T5Config
 
 from lightning_marlhf.data.tokenizers import character_tokenizer
 from lightning_marlhf.hub.sources import SourceError
@@ -44,9 +37,7 @@ def refused(load, *args, **settings):
 
 @pytest.mark.parametrize("load", [load_causal_lm, load_sequence_classifier])
 @pytest.mark.parametrize("family", ["phi3", "smollm3", "glm", "glm4"])
-def test_an_inline_model_whose_default_pad_is_beyond_the_vocabulary_takes_the_tokenizers(
-    family, load, tokenizer
-):
+def test_an_inline_model_whose_default_pad_is_beyond_the_vocabulary_takes_the_tokenizers(family, load, tokenizer):
     heads = {"head_dim": 8} if family.startswith("glm") else {}
     model = load(ModelConfig({"model_type": family, **SIZES, **heads}), tokenizer)
     assert model.get_input_embeddings().padding_idx == tokenizer.pad_token_id
@@ -156,10 +147,7 @@ def test_ids_with_gaps_have_rows(tokenizer, monkeypatch):
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        (
-            RobertaConfig(max_position_embeddings=34, pad_token_id=1),
-            32,
-        ),  # they count from after pad
+        (RobertaConfig(max_position_embeddings=34, pad_token_id=1), 32),  # they count from after pad
         (BertConfig(max_position_embeddings=34), 34),
         (GPT2Config(n_positions=34), 34),
         (AutoConfig.for_model("bloom"), math.inf),
@@ -174,11 +162,7 @@ def test_positions_are_those_that_tokens_can_have(config, expected):
 
 @pytest.mark.parametrize("kind", [Critic, RewardNetwork])
 def test_an_encoder_is_refused_where_it_would_have_to_learn(kind, tokenizer, tmp_path):
-    settings = {
-        "vocab_size": 40,
-        "pad_token_id": 0,
-        **{k: SIZES[k] for k in SIZES if "key" not in k},
-    }
+    settings = {"vocab_size": 40, "pad_token_id": 0, **{k: SIZES[k] for k in SIZES if "key" not in k}}
     for labels in (1, 2):
         config = BertConfig(**settings, num_labels=labels)
         AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)

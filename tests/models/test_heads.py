@@ -42,9 +42,7 @@ def test_padding_changes_neither_scores_nor_values(family, make_classifier, make
     ids_padded, mask_padded = make_rows(left=left, right=right)
 
     reward = RewardNetwork(classifier)
-    torch.testing.assert_close(
-        reward(ids_padded, mask_padded), reward(ids, mask), atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(reward(ids_padded, mask_padded), reward(ids, mask), atol=1e-5, rtol=0)
 
     critic = Critic(classifier)
     real = mask[:, -RESPONSE:]
@@ -53,9 +51,7 @@ def test_padding_changes_neither_scores_nor_values(family, make_classifier, make
     torch.testing.assert_close(padded[real], expected[real], atol=1e-5, rtol=0)
 
 
-def test_a_last_token_that_equals_the_pad_token_is_still_the_last(
-    make_classifier, tokenizer, make_rows
-):
+def test_a_last_token_that_equals_the_pad_token_is_still_the_last(make_classifier, tokenizer, make_rows):
     network = RewardNetwork(make_classifier())
     ids, mask = make_rows()
     ids[0, -1] = tokenizer.pad_token_id
@@ -65,14 +61,10 @@ def test_a_last_token_that_equals_the_pad_token_is_still_the_last(
     assert not torch.isclose(by_pad_id, last)  # what transformers' own pooling would say
 
 
-def test_the_scores_equal_transformers_own_where_pad_is_only_padding(
-    family, make_classifier, make_rows
-):
+def test_the_scores_equal_transformers_own_where_pad_is_only_padding(family, make_classifier, make_rows):
     classifier = make_classifier(family)
     ids, mask = make_rows()
-    own = classifier(
-        ids, attention_mask=mask.long(), position_ids=position_ids(mask)
-    ).logits.squeeze(-1)
+    own = classifier(ids, attention_mask=mask.long(), position_ids=position_ids(mask)).logits.squeeze(-1)
     torch.testing.assert_close(RewardNetwork(classifier)(ids, mask), own, atol=1e-5, rtol=0)
 
 
@@ -97,9 +89,7 @@ def test_the_reward_offset_is_subtracted_and_saved(make_classifier, make_rows, t
     torch.testing.assert_close(again(ids, mask), before - 1.5)
 
 
-def test_a_critic_from_a_language_model_has_its_body_and_values_everything_at_zero(
-    family, make_lm, make_rows
-):
+def test_a_critic_from_a_language_model_has_its_body_and_values_everything_at_zero(family, make_lm, make_rows):
     lm = make_lm(family)
     ids, mask = make_rows()
     critic = Critic.from_causal_lm(lm)

@@ -5,12 +5,7 @@ import json
 import pytest
 import torch
 import yaml
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    GenerationConfig,
-)
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, GenerationConfig
 
 from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.hub.tokenizer import load_tokenizer
@@ -32,9 +27,7 @@ CARD = {
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_language_model_comes_back_exactly(
-    family, dtype, make_lm, make_rows, tokenizer, tmp_path
-):
+def test_a_language_model_comes_back_exactly(family, dtype, make_lm, make_rows, tokenizer, tmp_path):
     lm = make_lm(family, dtype=dtype)
     export(lm, tokenizer, tmp_path / "export", card=CARD)
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "export")
@@ -50,9 +43,7 @@ def test_a_reward_model_comes_back_exactly(family, make_classifier, make_rows, t
     ids, mask = make_rows()
     again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "export")
     assert again.config.num_labels == 1
-    assert torch.equal(
-        again(ids, attention_mask=mask).logits, classifier(ids, attention_mask=mask).logits
-    )
+    assert torch.equal(again(ids, attention_mask=mask).logits, classifier(ids, attention_mask=mask).logits)
 
 
 def test_the_tokenizer_and_the_generation_config_come_back(make_lm, tokenizer, tmp_path):
@@ -76,15 +67,10 @@ def test_the_next_stage_starts_from_an_export(make_lm, make_classifier, tokenize
     load_sequence_classifier(str(tmp_path / "rm"), loaded)
 
 
-def test_sampling_settings_of_a_published_model_do_not_break_the_export(
-    make_lm, tokenizer, tmp_path
-):
+def test_sampling_settings_of_a_published_model_do_not_break_the_export(make_lm, tokenizer, tmp_path):
     make_lm().save_pretrained(tmp_path / "published")
     path = tmp_path / "published" / "generation_config.json"
-    settings = json.loads(path.read_text()) | {
-        "temperature": 0.6,
-        "top_p": 0.9,
-    }  # as Llama-2-chat's
+    settings = json.loads(path.read_text()) | {"temperature": 0.6, "top_p": 0.9}  # as Llama-2-chat's
     path.write_text(json.dumps(settings))
     lm = load_causal_lm(str(tmp_path / "published"), tokenizer)
     export(lm, tokenizer, tmp_path / "export", card={})
@@ -132,9 +118,7 @@ def test_a_published_model_without_settings_ends_with_eos_alone(tmp_path):
         assert lm.generation_config.eos_token_id == EOS
 
 
-def test_an_older_export_is_replaced_whole_and_nothing_is_left_beside_it(
-    make_lm, tokenizer, tmp_path
-):
+def test_an_older_export_is_replaced_whole_and_nothing_is_left_beside_it(make_lm, tokenizer, tmp_path):
     export(make_lm(seed=1), tokenizer, tmp_path / "export", card={})
     (tmp_path / "export" / "stale").touch()
     export(make_lm(seed=2), tokenizer, tmp_path / "export", card={})
@@ -176,14 +160,9 @@ def write_run(model, data):
 
 def test_the_front_matter_names_the_hub_ids_that_a_run_was_made_of():
     config = write_run({"model": "google/gemma-2b"}, {"source": "Dahoas/full-hh-rlhf"})
-    assert made_of(config) == {
-        "base_model": "google/gemma-2b",
-        "datasets": ["Dahoas/full-hh-rlhf"],
-    }
+    assert made_of(config) == {"base_model": "google/gemma-2b", "datasets": ["Dahoas/full-hh-rlhf"]}
     parts = [{"init_args": {"source": source}} for source in ("a/b", "rows.jsonl", "a/b", "c/d")]
-    assert made_of(write_run({"model": {"config": {}}}, {"parts": parts})) == {
-        "datasets": ["a/b", "c/d"]
-    }
+    assert made_of(write_run({"model": {"config": {}}}, {"parts": parts})) == {"datasets": ["a/b", "c/d"]}
 
 
 def test_what_a_local_model_was_made_of_is_handed_on(make_lm, tokenizer, tmp_path):
@@ -199,9 +178,7 @@ def test_a_local_folder_of_two_names_is_no_hub_id(tmp_path, monkeypatch):
     assert made_of(write_run({"model": "models/gemma"}, {"source": "models/gemma"})) == {}
 
 
-@pytest.mark.parametrize(
-    "config", ["", "a: [", "- 1", "model: 3\ndata: x", "model: {init_args: 1}"]
-)
+@pytest.mark.parametrize("config", ["", "a: [", "- 1", "model: 3\ndata: x", "model: {init_args: 1}"])
 def test_a_configuration_that_says_nothing_adds_nothing(config):
     assert made_of(config) == {}
 
@@ -213,9 +190,7 @@ def test_the_snippet_of_the_card_runs(make_lm, make_classifier, tokenizer, tmp_p
         code = text.split("## How to use\n\n```python\n")[1].split("```")[0]
         said = []
         monkeypatch.chdir(tmp_path / name)
-        code = code.replace("a prompt as in training", "a").replace(
-            "max_new_tokens=64", "max_new_tokens=2"
-        )
+        code = code.replace("a prompt as in training", "a").replace("max_new_tokens=64", "max_new_tokens=2")
         exec(code, {"print": said.append})
         assert len(said) == 1
 
@@ -241,17 +216,12 @@ def test_the_snippet_of_a_reward_model_s_card_gives_the_score(tmp_path, monkeypa
     assert said == pytest.approx([expected], abs=1e-5)
 
 
-def test_the_model_card_has_front_matter_and_a_section_per_entry(
-    make_lm, make_classifier, tokenizer, tmp_path
-):
+def test_the_model_card_has_front_matter_and_a_section_per_entry(make_lm, make_classifier, tokenizer, tmp_path):
     export(make_lm(), tokenizer, tmp_path / "export", card=CARD)
     card = (tmp_path / "export" / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: transformers\npipeline_tag: text-generation\n")
     assert "# Tiny TL;DR, MA-PPO\n\nA policy.\n" in card
-    assert (
-        "## Metrics\n\n| name | value |\n|---|---|\n"
-        "| eval/gold | 3.1235 |\n| status | done \\| ok |" in card
-    )
+    assert "## Metrics\n\n| name | value |\n|---|---|\n| eval/gold | 3.1235 |\n| status | done \\| ok |" in card
     assert "## Config\n\n```\nseed: 1\ntrainer: {}\n```" in card
     assert '"nested"' in card
 
@@ -269,9 +239,7 @@ def test_the_model_card_has_front_matter_and_a_section_per_entry(
         ({"do_sample": True, "top_k": 20, "output_scores": True}, ["output_scores"]),
     ],
 )
-def test_a_base_model_s_settings_are_kept_where_valid_and_named_where_not(
-    make_lm, tokenizer, tmp_path, given, aside
-):
+def test_a_base_model_s_settings_are_kept_where_valid_and_named_where_not(make_lm, tokenizer, tmp_path, given, aside):
     lm = make_lm()
     lm.generation_config = GenerationConfig(eos_token_id=[1, 3])
     for name, value in given.items():  # as a file is read, whose settings are not judged together

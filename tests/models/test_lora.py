@@ -102,9 +102,7 @@ def test_a_target_given_as_text_is_the_end_of_names(make_lm, target):
 
 @pytest.mark.parametrize("targets", ["proj", "lm_head", ["q_proj", "qproj"], []])
 def test_targets_that_a_model_does_not_have_are_refused_beside_those_it_has(make_lm, targets):
-    with pytest.raises(
-        ValueError, match=r"lora\.target_modules: Gemma.* some of down_proj, .*v_pro"
-    ):
+    with pytest.raises(ValueError, match=r"lora\.target_modules: Gemma.* some of down_proj, .*v_pro"):
         adapt(make_lm(), LoRA(target_modules=targets))
 
 
@@ -124,15 +122,11 @@ def test_an_exported_classifier_has_its_head_merged_and_beside_the_adapter(
     merged = AutoModelForSequenceClassification.from_pretrained(tmp_path)
     beside = PeftModel.from_pretrained(make_classifier(), tmp_path / "adapter").merge_and_unload()
     for model in (merged, beside):
-        torch.testing.assert_close(
-            RewardNetwork(model)(*make_rows()), expected, atol=1e-4, rtol=1e-4
-        )
+        torch.testing.assert_close(RewardNetwork(model)(*make_rows()), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")  # peft 0.21
-def test_an_export_has_the_adapter_merged_and_beside_it(
-    make_lm, make_rows, adapted, tokenizer, tmp_path, monkeypatch
-):
+def test_an_export_has_the_adapter_merged_and_beside_it(make_lm, make_rows, adapted, tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(streaming, "FILE_BYTES", 8192)
     rows = make_rows()
     expected = logprobs(adapted, rows)
@@ -141,9 +135,7 @@ def test_an_export_has_the_adapter_merged_and_beside_it(
     torch.testing.assert_close(logprobs(Policy(merged), rows), expected, atol=1e-4, rtol=1e-4)
     beside = PeftModel.from_pretrained(make_lm(), tmp_path / "out/adapter")
     merged_by_peft = beside.merge_and_unload()
-    torch.testing.assert_close(
-        logprobs(Policy(merged_by_peft), rows), expected, atol=1e-4, rtol=1e-4
-    )
+    torch.testing.assert_close(logprobs(Policy(merged_by_peft), rows), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("settings", [{"r": 0}, {"alpha": 0.0}])

@@ -19,9 +19,7 @@ def plain_logprobs(lm, ids, mask, *, temperature):
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_logprobs_and_entropy_equal_the_full_logits_computation(
-    family, make_lm, make_rows, temperature
-):
+def test_logprobs_and_entropy_equal_the_full_logits_computation(family, make_lm, make_rows, temperature):
     lm = make_lm(family)
     ids, mask = make_rows()
 
@@ -63,9 +61,7 @@ def test_gradients_equal_those_of_the_full_logits_computation(family, make_lm, m
     for name, gradient in expected.items():
         assert gradient.isfinite().all()
         scale = max(1.0, gradient.abs().max().item())
-        torch.testing.assert_close(
-            got_gradients[name], gradient, atol=1e-5 * scale, rtol=0, msg=name
-        )
+        torch.testing.assert_close(got_gradients[name], gradient, atol=1e-5 * scale, rtol=0, msg=name)
 
 
 @pytest.mark.parametrize(("left", "right"), [(5, 0), (0, 4), (3, 2)])
@@ -78,29 +74,21 @@ def test_padding_on_either_side_changes_nothing(family, make_lm, make_rows, left
     got = policy(ids_padded, mask_padded, num_targets=RESPONSE + right, temperature=1.0)
 
     real = mask[:, -RESPONSE:]
-    torch.testing.assert_close(
-        got.logprobs[:, :RESPONSE][real], expected.logprobs[real], atol=1e-5, rtol=0
-    )
-    torch.testing.assert_close(
-        got.entropy[:, :RESPONSE][real], expected.entropy[real], atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(got.logprobs[:, :RESPONSE][real], expected.logprobs[real], atol=1e-5, rtol=0)
+    torch.testing.assert_close(got.entropy[:, :RESPONSE][real], expected.entropy[real], atol=1e-5, rtol=0)
 
 
 def test_dropout_is_off_even_in_training_mode(family, make_lm, make_rows):
     policy = Policy(make_lm(family)).train()
     ids, mask = make_rows()
-    first, second = (
-        policy(ids, mask, num_targets=RESPONSE, temperature=1.0).logprobs for _ in range(2)
-    )
+    first, second = (policy(ids, mask, num_targets=RESPONSE, temperature=1.0).logprobs for _ in range(2))
     assert torch.equal(first, second)
 
 
 def test_logprobs_are_fp32_under_bf16_weights_and_autocast(family, make_lm, make_rows):
     ids, mask = make_rows()
     exact = Policy(make_lm(family))(ids, mask, num_targets=RESPONSE, temperature=1.0).logprobs
-    bf16 = Policy(make_lm(family, dtype="bfloat16"))(
-        ids, mask, num_targets=RESPONSE, temperature=1.0
-    ).logprobs
+    bf16 = Policy(make_lm(family, dtype="bfloat16"))(ids, mask, num_targets=RESPONSE, temperature=1.0).logprobs
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = Policy(make_lm(family))(ids, mask, num_targets=RESPONSE, temperature=1.0).logprobs
     assert bf16.dtype == mixed.dtype == torch.float32
@@ -116,9 +104,7 @@ def test_float64_weights_give_float64_logprobs(make_lm, make_rows):
 
 
 @pytest.mark.parametrize("num_targets", [0, 10])
-def test_a_number_of_targets_without_a_state_before_the_first_is_refused(
-    make_lm, make_rows, num_targets
-):
+def test_a_number_of_targets_without_a_state_before_the_first_is_refused(make_lm, make_rows, num_targets):
     ids, mask = make_rows()
     with pytest.raises(ValueError, match=f"expected 1 to 9 for rows of 10, got {num_targets}"):
         Policy(make_lm())(ids, mask, num_targets=num_targets, temperature=1.0)
@@ -128,6 +114,4 @@ def test_generate_calls_the_model(make_lm, make_rows):
     lm = make_lm()
     ids, mask = make_rows()
     got = Policy(lm).generate(ids[:2], mask[:2], max_new_tokens=3, do_sample=False)
-    assert torch.equal(
-        got, lm.generate(ids[:2], attention_mask=mask[:2], max_new_tokens=3, do_sample=False)
-    )
+    assert torch.equal(got, lm.generate(ids[:2], attention_mask=mask[:2], max_new_tokens=3, do_sample=False))

@@ -67,9 +67,7 @@ def test_a_folder_of_another_shape_or_without_weights_is_refused(make_lm, tmp_pa
         fill_from(tmp_path, lm)
 
 
-def test_weights_are_read_by_their_names_with_or_without_a_head(
-    family, make_lm, make_classifier, tmp_path
-):
+def test_weights_are_read_by_their_names_with_or_without_a_head(family, make_lm, make_classifier, tmp_path):
     """A classifier finds its body in a language model, and lacks its head."""
     lm, classifier = make_lm(family, seed=1), make_classifier(family, seed=2)
     lm.save_pretrained(tmp_path)

@@ -45,6 +45,4 @@ def make_sft():
 
 @pytest.fixture
 def make_reward_model():
-    return lambda **settings: RewardModel(
-        **{"model": CONFIG, "optimization": FAST, "center_rows": 8} | settings
-    )
+    return lambda **settings: RewardModel(**{"model": CONFIG, "optimization": FAST, "center_rows": 8} | settings)

@@ -38,9 +38,7 @@ def module(request, make_sft, make_reward_model, make_ppo, exports):
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")  # peft 0.21
-def test_default_adapters_and_heads_alone_learn_and_the_export_does_what_the_network_does(
-    module, tmp_path
-):
+def test_default_adapters_and_heads_alone_learn_and_the_export_does_what_the_network_does(module, tmp_path):
     stage = {"SFT": "sft", "RewardModel": "reward_model", "MAPPO": "ppo"}[type(module).__name__]
     before, after = trained(module, stage, tmp_path)
     changed = {name for name in after if not torch.equal(before[name], after[name])}

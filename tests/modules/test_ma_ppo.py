@@ -90,9 +90,7 @@ def test_policy_and_critic_both_learn(make_ppo, tmp_path, level):
     fresh = make_ppo()
     fit(fresh, data("ppo"), tmp_path, steps=0)
     for name in ("policy", "critic"):
-        pairs = zip(
-            getattr(module, name).parameters(), getattr(fresh, name).parameters(), strict=True
-        )
+        pairs = zip(getattr(module, name).parameters(), getattr(fresh, name).parameters(), strict=True)
         assert any(not torch.equal(new, old) for new, old in pairs), name
 
 
@@ -112,27 +110,16 @@ def test_critic_warm_up_leaves_the_policy_alone(make_ppo, tmp_path):
 
     module.configure_model = configure_model
     fit(module, data("ppo"), tmp_path, steps=2)
-    assert all(
-        torch.equal(a, b) for a, b in zip(before["policy"], module.policy.parameters(), strict=True)
-    )
-    assert not all(
-        torch.equal(a, b) for a, b in zip(before["critic"], module.critic.parameters(), strict=True)
-    )
+    assert all(torch.equal(a, b) for a, b in zip(before["policy"], module.policy.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(before["critic"], module.critic.parameters(), strict=True))
 
 
 RATES = Optimization(
-    lr=1e-3,
-    critic_lr=2e-3,
-    schedule="linear",
-    warmup_steps=2,
-    critic_warmup_steps=1,
-    critic_schedule="constant",
+    lr=1e-3, critic_lr=2e-3, schedule="linear", warmup_steps=2, critic_warmup_steps=1, critic_schedule="constant"
 )
 
 
-def test_the_policy_s_schedule_begins_when_the_policy_does_and_the_critic_has_its_own(
-    make_ppo, tmp_path
-):
+def test_the_policy_s_schedule_begins_when_the_policy_does_and_the_critic_has_its_own(make_ppo, tmp_path):
     """Of 8 updates the policy makes the last 4: warm-up 1/3, 2/3, then down from 1 to 0 in two."""
     keep, module = Keep(), make_ppo(ppo=PPO(critic_warmup=4), optimization=RATES)
     fit(module, data("ppo"), tmp_path, steps=8, callbacks=[keep])
@@ -141,9 +128,7 @@ def test_the_policy_s_schedule_begins_when_the_policy_does_and_the_critic_has_it
     assert critic_rates == pytest.approx([1e-3, *[2e-3] * 7])
 
 
-def test_a_run_resumed_in_the_policy_s_warm_up_goes_on_with_it_and_with_its_new_settings(
-    make_ppo, tmp_path
-):
+def test_a_run_resumed_in_the_policy_s_warm_up_goes_on_with_it_and_with_its_new_settings(make_ppo, tmp_path):
     class Stop(Callback):
         def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
             if trainer.global_step == 5:
@@ -151,9 +136,7 @@ def test_a_run_resumed_in_the_policy_s_warm_up_goes_on_with_it_and_with_its_new_
                 trainer.should_stop = True
 
     settings = {"ppo": PPO(critic_warmup=4)}
-    fit(
-        make_ppo(optimization=RATES, **settings), data("ppo"), tmp_path, steps=8, callbacks=[Stop()]
-    )
+    fit(make_ppo(optimization=RATES, **settings), data("ppo"), tmp_path, steps=8, callbacks=[Stop()])
     other = replace(RATES, critic_lr=1e-2, critic_weight_decay=0.1)
     keep = Keep()
     resumed = fit(
@@ -182,18 +165,13 @@ def test_the_critic_s_gradients_are_clipped_to_its_own_norm(make_ppo, tmp_path):
 
     # the first moment after one update is (1 - beta_1) times the clipped gradient
     assert moments() == pytest.approx({"policy": 0.01, "critic": 0.01}, rel=1e-4)
-    assert moments(critic_max_grad_norm=0.2) == pytest.approx(
-        {"policy": 0.01, "critic": 0.02}, rel=1e-4
-    )
+    assert moments(critic_max_grad_norm=0.2) == pytest.approx({"policy": 0.01, "critic": 0.02}, rel=1e-4)
 
 
 def test_the_banner_says_how_the_learning_rates_go(make_ppo, tmp_path):
     module = make_ppo(ppo=PPO(critic_warmup=4), optimization=RATES)
     fit(module, data("ppo"), tmp_path, steps=8)
-    assert (
-        module.describe()["updates"]
-        == "8, policy waits 4, warm-up 2, then linear; critic warm-up 1, then constant"
-    )
+    assert module.describe()["updates"] == "8, policy waits 4, warm-up 2, then linear; critic warm-up 1, then constant"
 
 
 def test_checkpoints_hold_what_learns_and_what_adapts_but_no_frozen_model(make_ppo, tmp_path):
@@ -215,14 +193,7 @@ def test_held_out_prompts_are_answered_the_same_way_every_time(make_ppo, tmp_pat
     trainer = fit(module, data("ppo"), tmp_path, steps=2, limit_val_batches=1, val_check_interval=1)
     first = {k: v for k, v in trainer.callback_metrics.items() if k.startswith("eval/")}
     trainer.validate(module, datamodule=data("ppo"), verbose=False)
-    assert first.keys() == {
-        "eval/kl",
-        "eval/scores",
-        "eval/response_length",
-        "eval/ended",
-        "eval/rm",
-        "eval/gold",
-    }
+    assert first.keys() == {"eval/kl", "eval/scores", "eval/response_length", "eval/ended", "eval/rm", "eval/gold"}
     for name, value in first.items():
         assert trainer.callback_metrics[name] == pytest.approx(value.item(), abs=1e-6)
 
@@ -239,8 +210,7 @@ class RefusesEveryFourth(Parser):
 
 def test_the_share_of_responses_that_a_parser_refused_is_logged(make_ppo, tmp_path):
     module = make_ppo(
-        termination=Parsing(RefusesEveryFourth(), num_processes=0),
-        credit=Credit(isolate_last_token=True),
+        termination=Parsing(RefusesEveryFourth(), num_processes=0), credit=Credit(isolate_last_token=True)
     )
     metrics = fit(module, data("ppo"), tmp_path, steps=2).callback_metrics
     assert metrics["macro/parse_failures"] == 2 / 8
@@ -322,9 +292,7 @@ def test_the_kl_coefficient_follows_its_target_and_stays_without_one():
     controller.update(5.4, episodes=100)  # error -0.1: 0.102 * (1 - 0.01)
     assert controller.coefficient.item() == pytest.approx(0.10098)
     short = KLController(KLControl(coefficient=0.1, target=6.0, horizon=10))
-    short.update(
-        0.0, episodes=100
-    )  # a fifth, and not 0.1 * (1 - 0.2 * 100 / 10), which pays for KL
+    short.update(0.0, episodes=100)  # a fifth, and not 0.1 * (1 - 0.2 * 100 / 10), which pays for KL
     assert short.coefficient.item() == pytest.approx(0.08)
     fixed = KLController(KLControl(coefficient=0.1))
     fixed.update(100.0, episodes=100)
@@ -346,9 +314,7 @@ def test_scores_that_are_all_equal_are_not_scaled():
     assert normalizer(torch.tensor([3.0])).item() == 3.0
 
 
-def test_the_first_rollout_s_scores_are_scaled_like_all_others_and_held_out_ones_do_not_count(
-    make_ppo, tmp_path
-):
+def test_the_first_rollout_s_scores_are_scaled_like_all_others_and_held_out_ones_do_not_count(make_ppo, tmp_path):
     keep, module = Keep(), make_ppo(shaping=Shaping(normalize=True))
     settings = {"limit_val_batches": 1, "val_check_interval": 1, "callbacks": [keep]}
     fit(module, data("ppo"), tmp_path, steps=4, **settings)

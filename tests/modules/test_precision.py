@@ -50,21 +50,17 @@ def gradients(module, stage, folder, *, precision, chunk=1024):
 @pytest.mark.parametrize("stage", ["sft", "ppo"])
 def test_gradients_do_not_depend_on_how_many_logits_exist_at_once(make, stage, precision, tmp_path):
     at_once, in_chunks = (
-        gradients(make(stage), stage, tmp_path, precision=precision, chunk=chunk)
-        for chunk in (10_000, 5)
+        gradients(make(stage), stage, tmp_path, precision=precision, chunk=chunk) for chunk in (10_000, 5)
     )
     for name, expected in at_once.items():
         torch.testing.assert_close(in_chunks[name], expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_under_mixed_precision_rows_per_pass_changes_no_more_than_the_rounding_of_layers(
-    make, stage, tmp_path
-):
+def test_under_mixed_precision_rows_per_pass_changes_no_more_than_the_rounding_of_layers(make, stage, tmp_path):
     """Layers round the gradients of their matrices to bf16 in each pass; heads, embeddings and norms do not."""
     together, one_by_one = (
-        gradients(make(stage, micro_batch_size=rows), stage, tmp_path, precision="bf16-mixed")
-        for rows in (8, 1)
+        gradients(make(stage, micro_batch_size=rows), stage, tmp_path, precision="bf16-mixed") for rows in (8, 1)
     )
     for name, expected in together.items():
         difference = (one_by_one[name] - expected).norm() / expected.norm()
@@ -79,9 +75,7 @@ def test_heads_get_gradients_in_fp32_under_mixed_precision(make, stage, tmp_path
     assert (head != head.bfloat16()).any()
 
 
-@pytest.mark.parametrize(
-    "precision", ["bf16-true", "16-true", "64-true", "16-mixed", 16, 64, "transformer-engine"]
-)
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "16-mixed", 16, 64, "transformer-engine"])
 def test_other_precisions_are_refused_beside_those_that_are_supported(precision):
     with pytest.raises(ValueError, match=f"expected 32-true or bf16-mixed, got {precision}"):
         check_precision(precision)

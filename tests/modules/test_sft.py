@@ -50,18 +50,13 @@ def test_prompts_are_learnt_as_the_paper_did(loss):
 def test_padding_is_learnt_where_the_released_code_is_reproduced(loss, monkeypatch):
     # Real position numbers go on through right padding in transformers, where ours repeat the last one.
     monkeypatch.setattr(
-        "lightning_marlhf.models.backbone.position_ids",
-        lambda mask: torch.arange(mask.shape[1]).expand_as(mask),
+        "lightning_marlhf.models.backbone.position_ids", lambda mask: torch.arange(mask.shape[1]).expand_as(mask)
     )
-    ours, expected = loss(
-        lambda batch: torch.ones_like(batch.attention_mask), prompt_weight=1.0, padding_weight=1.0
-    )
+    ours, expected = loss(lambda batch: torch.ones_like(batch.attention_mask), prompt_weight=1.0, padding_weight=1.0)
     assert ours == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_loss_whose_exponential_is_no_float_is_an_infinite_perplexity_and_the_run_goes_on(
-    make_sft, tmp_path
-):
+def test_a_loss_whose_exponential_is_no_float_is_an_infinite_perplexity_and_the_run_goes_on(make_sft, tmp_path):
     module, logger = make_sft(), MetricsCSV(tmp_path)
     module._terms = lambda part, weights: 710.0 * weights + 0 * next(module.parameters()).sum()
     settings = {"limit_val_batches": 1, "val_check_interval": 1, "callbacks": [NaNGuard()]}
@@ -69,8 +64,6 @@ def test_a_loss_whose_exponential_is_no_float_is_an_infinite_perplexity_and_the_
     assert trainer.global_step == 2
     assert trainer.callback_metrics["eval/loss"] == 710
     assert trainer.callback_metrics["eval/perplexity"] == math.inf
-    assert (
-        finite_metrics(trainer)["eval/loss"] == 710
-    )  # what `done.json` gets: JSON has no infinity
+    assert finite_metrics(trainer)["eval/loss"] == 710  # what `done.json` gets: JSON has no infinity
     lines = (tmp_path / "metrics.csv").read_text().splitlines()
     assert sum(line.split(",")[1:3] == ["eval/perplexity", "inf"] for line in lines) == 2

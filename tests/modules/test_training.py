@@ -40,14 +40,11 @@ def make(make_sft, make_reward_model, make_ppo):
 
 
 def weights(module):
-    return torch.cat(
-        [w.detach().flatten() for net in module.networks().values() for w in net.parameters()]
-    )
+    return torch.cat([w.detach().flatten() for net in module.networks().values() for w in net.parameters()])
 
 
 @pytest.mark.parametrize(
-    ("stage", "reduction"),
-    [("sft", "token"), ("reward_model", "token"), ("ppo", "token"), ("ppo", "sequence")],
+    ("stage", "reduction"), [("sft", "token"), ("reward_model", "token"), ("ppo", "token"), ("ppo", "sequence")]
 )
 def test_eight_rows_at_once_or_one_by_one_make_the_same_update(make, stage, reduction, tmp_path):
     settings = {"ppo": PPO(minibatches=1, loss_reduction=reduction)} if stage == "ppo" else {}
@@ -121,14 +118,7 @@ def test_a_resumed_run_has_the_random_state_of_the_uninterrupted_one(make_sft, t
 
     torch.manual_seed(5)
     fit(make_sft(), data("sft"), tmp_path, steps=4, callbacks=[Draw(), SaveAndStop(2)])
-    fit(
-        make_sft(),
-        data("sft"),
-        tmp_path,
-        steps=4,
-        ckpt_path=tmp_path / "last.ckpt",
-        callbacks=[Draw()],
-    )
+    fit(make_sft(), data("sft"), tmp_path, steps=4, ckpt_path=tmp_path / "last.ckpt", callbacks=[Draw()])
     torch.manual_seed(5)
     fit(make_sft(), data("sft"), tmp_path, steps=4, callbacks=[Draw()])
     assert drawn[3][0] == drawn[3][1]
@@ -255,9 +245,7 @@ def test_an_exported_reward_model_scores_demonstrations_0_on_average(make_reward
 
 
 @pytest.mark.parametrize("loss", ["last", "tokens"])
-def test_the_reward_model_learns_its_pairs_by_heart_with_either_loss(
-    make_reward_model, tmp_path, loss
-):
+def test_the_reward_model_learns_its_pairs_by_heart_with_either_loss(make_reward_model, tmp_path, loss):
     module = make_reward_model(loss=loss, optimization=Optimization(lr=1e-2, schedule="constant"))
     few = data("reward_model", batch_size=16, train_rows=16)
     trainer = fit(module, few, tmp_path, steps=60, max_epochs=-1)
@@ -266,21 +254,14 @@ def test_the_reward_model_learns_its_pairs_by_heart_with_either_loss(
 
 def test_a_perfect_judge_s_accuracy_stands_beside_the_reward_model_s(make_reward_model, tmp_path):
     trainer = fit(
-        make_reward_model(),
-        data("reward_model"),
-        tmp_path,
-        steps=1,
-        limit_val_batches=1,
-        val_check_interval=1,
+        make_reward_model(), data("reward_model"), tmp_path, steps=1, limit_val_batches=1, val_check_interval=1
     )
     assert 0.5 < trainer.callback_metrics["eval/best_possible_accuracy"] <= 1
     assert 0 <= trainer.callback_metrics["eval/accuracy"] <= 1
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_rows_longer_than_the_context_are_refused_before_the_first_update(
-    make, stage, tmp_path, monkeypatch
-):
+def test_rows_longer_than_the_context_are_refused_before_the_first_update(make, stage, tmp_path, monkeypatch):
     module, rows = make(stage), data(stage)
     monkeypatch.setattr(type(rows), "longest", 9_000)
     with pytest.raises(ValueError, match=r"may take 90\d\d tokens, and the \w+ has 8192 positions"):
@@ -305,7 +286,5 @@ def test_a_checkpoint_of_another_model_is_refused_by_name_and_shape():
 def test_data_of_another_stage_is_refused_before_the_first_batch(make, stage, found, tmp_path):
     if stage == found or (stage, found) == ("ppo", "evaluation"):
         return
-    with pytest.raises(
-        ValueError, match=rf"data\.init_args\.stage: \w+ reads .*{stage}.*, got {found}"
-    ):
+    with pytest.raises(ValueError, match=rf"data\.init_args\.stage: \w+ reads .*{stage}.*, got {found}"):
         fit(make(stage), data(found), tmp_path, steps=1)

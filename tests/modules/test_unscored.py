@@ -85,10 +85,7 @@ class Partial(TinyTLDRGold):
 def run_partial(make_ppo, tmp_path):
     def fit_with(scorer, *, steps=1, auxiliary_scorers=(), validate=0, **settings):
         settings = {"ppo": PPO(minibatches=1), "retry_policy": RetryPolicy(attempts=1)} | settings
-        module, keep = (
-            make_ppo(scorer=scorer, auxiliary_scorers=list(auxiliary_scorers), **settings),
-            Keep(),
-        )
+        module, keep = (make_ppo(scorer=scorer, auxiliary_scorers=list(auxiliary_scorers), **settings), Keep())
         guards = [keep, NaNGuard(), KLGuard()]
         options = {"limit_val_batches": validate, "val_check_interval": 1 if validate else None}
         trainer = fit(module, data("ppo"), tmp_path, steps=steps, callbacks=guards, **options)
@@ -113,9 +110,7 @@ def test_an_answer_without_a_finite_score_is_left_out_of_every_mean(run_partial,
         assert logged["objective/kl"] == pytest.approx(kept.kl.sum(dim=1).mean().item(), abs=1e-6)
         assert logged["response_length/mean"] == pytest.approx(lengths.float().mean().item())
         assert logged["response_length/min"] == lengths.min() > 0
-        assert logged["macro/count_mean"] == pytest.approx(
-            kept.macro_actions.count.float().mean().item()
-        )
+        assert logged["macro/count_mean"] == pytest.approx(kept.macro_actions.count.float().mean().item())
         assert logged["val/num_eos_tokens"] == pytest.approx(kept.rollout.ended.sum().item())
         assert found.rollout.response_mask.any(dim=1).all()  # masks mean what they always mean
 
@@ -124,10 +119,7 @@ def test_what_is_learnt_is_what_the_valid_rows_alone_teach(run_partial):
     """Whatever stands in the place of a score, in passes that hold valid rows and in passes that hold none."""
     nowhere = {"kl": KLControl(target=1.0, horizon=100), "shaping": Shaping(normalize=True)}
     whole, _, _ = run_partial(Partial([0, 1, 5]), micro_batch_size=8, steps=2, **nowhere)
-    for scorer, rows in (
-        (Partial([0, 1, 5]), 2),
-        (Partial([0, 1, 5], number=99.0, says_so=True), 8),
-    ):
+    for scorer, rows in ((Partial([0, 1, 5]), 2), (Partial([0, 1, 5], number=99.0, says_so=True), 8)):
         module, _, _ = run_partial(scorer, micro_batch_size=rows, steps=2, **nowhere)
         torch.testing.assert_close(weights(module), weights(whole), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(module.score_normalizer.var, whole.score_normalizer.var)
@@ -145,9 +137,7 @@ def test_rows_without_a_score_count_in_no_denominator(make_ppo, tmp_path, level,
         fit(module, data("ppo"), tmp_path, steps=1)
         return weights(module)
 
-    torch.testing.assert_close(
-        learn(None), learn(lambda size: [[1, 2, 4, 5, 6, 7]]), atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(learn(None), learn(lambda size: [[1, 2, 4, 5, 6, 7]]), atol=1e-5, rtol=1e-5)
 
 
 def test_a_minibatch_without_any_score_changes_nothing_and_is_counted(run_partial):
@@ -170,8 +160,7 @@ def test_a_run_in_which_nothing_was_learnt_is_a_mistake(run_partial, says_so):
 def test_rollouts_without_one_finite_score_end_the_run_and_say_whose_they_were(run_partial):
     patience = RetryPolicy(attempts=1, max_skips_in_a_row=2)
     with pytest.raises(
-        ScoringError,
-        match=r"gave nan for the response to tiny-tldr/.* 8 of 8 responses.*; 3 rollouts in a row",
+        ScoringError, match=r"gave nan for the response to tiny-tldr/.* 8 of 8 responses.*; 3 rollouts in a row"
     ):
         run_partial(Partial(range(8)), steps=3, retry_policy=patience)
 

@@ -7,17 +7,7 @@ from torch import Tensor
 from lightning_marlhf.ops import segmentation
 from lightning_marlhf.types import MacroActions
 
-CONDITIONS = (
-    "n=1",
-    "n=3",
-    "whole",
-    "ngrams",
-    "rise",
-    "released",
-    "starts",
-    "n=3 + last",
-    "released + last",
-)
+CONDITIONS = ("n=1", "n=3", "whole", "ngrams", "rise", "released", "starts", "n=3 + last", "released + last")
 
 row_lengths = st.lists(st.integers(0, 17), min_size=1, max_size=5)
 
@@ -32,9 +22,7 @@ def noise(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-def segment(
-    condition: str, mask: Tensor, tokens: Tensor, lengths: Tensor | None = None
-) -> MacroActions:
+def segment(condition: str, mask: Tensor, tokens: Tensor, lengths: Tensor | None = None) -> MacroActions:
     """Cut rows by a condition; `tokens` stands for log-probabilities and for a parser's marks."""
     name, _, last = condition.partition(" + ")
     if name == "ngrams":

@@ -94,9 +94,7 @@ def test_half_precision_comes_out_as_float32():
 
 @given(lengths=row_lengths, seed=st.integers(0, 99), gamma=st.sampled_from([0.9, 0.5]))
 @settings(deadline=None, max_examples=40)
-def test_semi_markov_returns_are_the_discounted_token_rewards_whatever_the_macro_actions(
-    lengths, seed, gamma
-):
+def test_semi_markov_returns_are_the_discounted_token_rewards_whatever_the_macro_actions(lengths, seed, gamma):
     mask = right_padded(lengths)
     rewards = noise(*mask.shape, seed=seed) * mask
     for condition in ("n=1", "n=3", "rise", "whole"):

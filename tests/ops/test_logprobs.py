@@ -23,9 +23,7 @@ def make(dtype=torch.float32, *, vocab=50, with_bias=False):
     weight = torch.randn(vocab, 16, generator=generator, dtype=torch.float64)
     bias = torch.randn(vocab, generator=generator, dtype=torch.float64) if with_bias else None
     targets = torch.randint(vocab, (3, 5), generator=generator)
-    parameters = [
-        None if x is None else x.to(dtype).requires_grad_() for x in (hidden, weight, bias)
-    ]
+    parameters = [None if x is None else x.to(dtype).requires_grad_() for x in (hidden, weight, bias)]
     return *parameters, targets
 
 
@@ -33,12 +31,8 @@ def make(dtype=torch.float32, *, vocab=50, with_bias=False):
 @pytest.mark.parametrize("softcap", [None, 3.0])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 @pytest.mark.parametrize("with_bias", [False, True])
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)], ids=["fp32", "fp64"]
-)
-def test_numbers_and_gradients_are_the_plain_ones(
-    chunk, softcap, temperature, with_bias, dtype, tolerance
-):
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)], ids=["fp32", "fp64"])
+def test_numbers_and_gradients_are_the_plain_ones(chunk, softcap, temperature, with_bias, dtype, tolerance):
     hidden, weight, bias, targets = make(dtype, with_bias=with_bias)
     options = {"bias": bias, "temperature": temperature, "softcap": softcap}
     scored = from_hidden(hidden, weight, targets, chunk=chunk, **options)
@@ -152,11 +146,7 @@ def test_the_logits_of_all_positions_never_exist_at_once():
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             out = func(*args, **(kwargs or {}))
-            if (
-                isinstance(out, torch.Tensor)
-                and out.shape[-1:] == (4000,)
-                and func.is_view is False
-            ):
+            if isinstance(out, torch.Tensor) and out.shape[-1:] == (4000,) and func.is_view is False:
                 sizes.append(out.numel() // 4000)
             return out
 

@@ -17,9 +17,7 @@ numbers = st.floats(-3, 3, allow_subnormal=False)
 def test_terms_at_the_first_step_are_minus_the_advantage_because_the_ratio_is_one():
     logprobs, advantages = noise(2, 5, seed=0), noise(2, 5, seed=1)
     assert (losses.probability_ratio(logprobs, logprobs) == 1).all()
-    assert (
-        losses.policy_terms(logprobs, logprobs, advantages, clip_range=0.2) == -advantages
-    ).all()
+    assert (losses.policy_terms(logprobs, logprobs, advantages, clip_range=0.2) == -advantages).all()
     cut = segmentation.fixed_ngram(right_padded([5, 3], padding=0), n=2)
     macro_advantages = noise(2, cut.width, seed=2)
     terms = losses.macro_policy_terms(logprobs, logprobs, macro_advantages, cut, clip_range=0.2)
@@ -30,8 +28,7 @@ def test_terms_at_the_first_step_are_minus_the_advantage_because_the_ratio_is_on
 @settings(deadline=None, max_examples=200)
 def test_policy_terms_are_those_of_an_independent_ppo(logprob, old, advantage):
     terms = losses.policy_terms(
-        *(torch.tensor([[x]], dtype=torch.float64) for x in (logprob, old, advantage)),
-        clip_range=0.2,
+        *(torch.tensor([[x]], dtype=torch.float64) for x in (logprob, old, advantage)), clip_range=0.2
     )
     expected = token_ppo.policy_term(logprob, old, advantage, 0.2)
     assert terms.item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
@@ -116,13 +113,9 @@ def test_rows_in_one_batch_or_one_by_one_give_the_same_loss_and_gradient(lengths
         whole = ppo_loss(new, old, rewards, mask, n, reduction, total=None)
         total = masking.count(mask, reduction=reduction)
         rows = [slice(row, row + 1) for row in range(4)]
-        parts = [
-            ppo_loss(new[r], old[r], rewards[r], mask[r], n, reduction, total=total) for r in rows
-        ]
+        parts = [ppo_loss(new[r], old[r], rewards[r], mask[r], n, reduction, total=total) for r in rows]
         torch.testing.assert_close(sum(parts), whole)
-        torch.testing.assert_close(
-            torch.autograd.grad(sum(parts), new)[0], torch.autograd.grad(whole, new)[0]
-        )
+        torch.testing.assert_close(torch.autograd.grad(sum(parts), new)[0], torch.autograd.grad(whole, new)[0])
 
 
 def ppo_loss(new, old, rewards, mask, n, reduction, total):
@@ -144,9 +137,7 @@ def test_sft_learns_the_response_and_the_prompt_as_much_as_asked_for():
 
 
 def test_ranking_terms_by_hand():
-    terms = losses.reward_ranking_terms(
-        torch.tensor([1.0, 0.0, 200.0]), torch.tensor([0.0, 1.0, 0.0])
-    )
+    terms = losses.reward_ranking_terms(torch.tensor([1.0, 0.0, 200.0]), torch.tensor([0.0, 1.0, 0.0]))
     expected = [math.log(1 + math.exp(-1)), math.log(1 + math.e), 0.0]
     torch.testing.assert_close(terms, torch.tensor(expected))
 
@@ -157,9 +148,7 @@ def test_the_per_token_ranking_counts_from_the_first_difference_to_the_longer_en
     chosen_mask, rejected_mask = right_padded([4], padding=1), right_padded([2], padding=3)
     chosen = torch.tensor([[9.0, 1.0, 2.0, 3.0, 99.0]])
     rejected = torch.tensor([[0.0, 0.0, 0.0, 1.0, -99.0]])
-    terms = losses.reward_ranking_token_terms(
-        chosen, rejected, chosen_ids, rejected_ids, chosen_mask, rejected_mask
-    )
+    terms = losses.reward_ranking_token_terms(chosen, rejected, chosen_ids, rejected_ids, chosen_mask, rejected_mask)
     # tokens 1, 2, 3 with gaps 1, 2, 2: padding of the shorter answer counts, as in DeepSpeed-Chat
     expected = sum(math.log(1 + math.exp(-gap)) for gap in (1, 2, 2)) / 3
     torch.testing.assert_close(terms, torch.tensor([expected]))
@@ -168,9 +157,7 @@ def test_the_per_token_ranking_counts_from_the_first_difference_to_the_longer_en
 def test_the_per_token_ranking_counts_tokens_that_agree_again_after_the_first_difference():
     chosen_ids, rejected_ids = torch.tensor([[5, 6, 7, 8]]), torch.tensor([[5, 9, 7, 8]])
     gaps, mask = torch.tensor([[9.0, 1.0, 2.0, 3.0]]), right_padded([4])
-    terms = losses.reward_ranking_token_terms(
-        gaps, torch.zeros(1, 4), chosen_ids, rejected_ids, mask, mask
-    )
+    terms = losses.reward_ranking_token_terms(gaps, torch.zeros(1, 4), chosen_ids, rejected_ids, mask, mask)
     expected = sum(math.log(1 + math.exp(-gap)) for gap in (1, 2, 3)) / 3
     torch.testing.assert_close(terms, torch.tensor([expected]))
 
@@ -200,7 +187,5 @@ def test_what_stands_outside_the_counted_tokens_gets_no_gradient_and_gives_no_na
     chosen_ids, rejected_ids = torch.tensor([[5, 6, 0]]), torch.tensor([[5, 9, 0]])
     chosen = torch.tensor([[float("nan"), 0.0, float("nan")]], requires_grad=True)
     mask = right_padded([2], padding=1)
-    losses.reward_ranking_token_terms(
-        chosen, torch.zeros(1, 3), chosen_ids, rejected_ids, mask, mask
-    ).sum().backward()
+    losses.reward_ranking_token_terms(chosen, torch.zeros(1, 3), chosen_ids, rejected_ids, mask, mask).sum().backward()
     assert chosen.grad.tolist() == [[0.0, -0.5, 0.0]]  # -sigmoid(0)

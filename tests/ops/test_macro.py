@@ -11,9 +11,7 @@ from lightning_marlhf.ops import macro, segmentation
 from tests.ops.ragged import CONDITIONS, moved, noise, right_padded, row_lengths, segment
 
 TOKENS = torch.tensor([[6.0, 12.0, 24.0, 5.0]])
-CUT = segmentation.from_starts(
-    torch.ones(1, 4, dtype=torch.bool), starts=torch.tensor([[True, False, False, True]])
-)
+CUT = segmentation.from_starts(torch.ones(1, 4, dtype=torch.bool), starts=torch.tensor([[True, False, False, True]]))
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,7 @@ class Outputs:
     mask: Tensor
 
 
-def stack(
-    cases: list[dict[str, Any]], name: str, left: list[int], width: int, fill: float
-) -> Tensor:
+def stack(cases: list[dict[str, Any]], name: str, left: list[int], width: int, fill: float) -> Tensor:
     """Lay the rows of several cases into one padded batch."""
     batch = torch.full((len(cases), width), fill, dtype=torch.float64)
     for row, case in enumerate(cases):
@@ -55,9 +53,7 @@ def run_package(
     place = torch.arange(width) - torch.tensor(left)[:, None]
     mask = (place >= 0) & (place < lengths[:, None])
     names = ("old_logprobs", "ref_logprobs", "new_logprobs", "old_values", "new_values")
-    old, ref, new, old_values, new_values = (
-        stack(cases, name, left, width, fill) for name in names
-    )
+    old, ref, new, old_values, new_values = (stack(cases, name, left, width, fill) for name in names)
     settings, weights = cases[0]["settings"], WEIGHTS[value_function(cases[0])]
 
     scores = torch.tensor([case["inputs"]["score"] for case in cases], dtype=torch.float64)
@@ -99,9 +95,7 @@ def segment(cases: list[dict[str, Any]], mask: Tensor, left: list[int]) -> Macro
     return segmentation.isolate_last_token(mask, macro_actions)
 
 
-def assert_row_matches(
-    outputs: Outputs, row: int, expected: dict[str, Any], start: int = 0
-) -> None:
+def assert_row_matches(outputs: Outputs, row: int, expected: dict[str, Any], start: int = 0) -> None:
     tokens, actions = len(expected["token_rewards"]), len(expected["starts"])
     assert outputs.macro_actions.count[row] == actions
     assert starts(outputs.macro_actions)[row] == [start + token for token in expected["starts"]]
@@ -120,10 +114,7 @@ def value_function(case: dict[str, Any]) -> str:
 
 
 def starts(macro_actions: MacroActions) -> list[list[int]]:
-    return [
-        [row.index(action) for action in range(max(row) + 1)]
-        for row in macro_actions.index.tolist()
-    ]
+    return [[row.index(action) for action in range(max(row) + 1)] for row in macro_actions.index.tolist()]
 
 
 def close(actual: Tensor, expected: Any) -> None:
@@ -177,23 +168,15 @@ def test_the_sequence_mean_is_the_mean_of_the_released_losses(cases):
 def run_loops(case: dict[str, Any], row_starts: list[int]) -> dict[str, Any]:
     settings = released_loops.Settings(**case["settings"])
     inputs = {
-        name: torch.tensor([value], dtype=torch.float64)
-        for name, value in case["inputs"].items()
-        if name != "score"
+        name: torch.tensor([value], dtype=torch.float64) for name, value in case["inputs"].items() if name != "score"
     }
     old, values = inputs["old_logprobs"], inputs["old_values"]
-    rewards = released_loops.token_rewards(
-        old, inputs["ref_logprobs"], case["inputs"]["score"], settings
-    )
+    rewards = released_loops.token_rewards(old, inputs["ref_logprobs"], case["inputs"]["score"], settings)
     function = value_function(case)
     macro_values = released_loops.pool(values, row_starts, function)
     macro_rewards = released_loops.pool(rewards, row_starts, function)
-    advantages, returns = released_loops.advantages_and_returns(
-        macro_values, macro_rewards, settings
-    )
-    policy = released_loops.policy_loss(
-        inputs["new_logprobs"], old, advantages, row_starts, settings
-    )
+    advantages, returns = released_loops.advantages_and_returns(macro_values, macro_rewards, settings)
+    policy = released_loops.policy_loss(inputs["new_logprobs"], old, advantages, row_starts, settings)
     value = released_loops.value_loss(inputs["new_values"], values, returns, row_starts, settings)
     return {
         "starts": row_starts,
@@ -226,9 +209,7 @@ def test_the_slow_loops_match_every_released_case_with_its_defects(case):
 
 
 @pytest.mark.parametrize(
-    "case",
-    [case for case in CASES if case not in SOUND],
-    ids=lambda case: f"{case['seed']}-{case['kind']}",
+    "case", [case for case in CASES if case not in SOUND], ids=lambda case: f"{case['seed']}-{case['kind']}"
 )
 def test_where_the_released_code_has_an_empty_macro_action_we_are_it_without(case):
     without_empty = sorted(set(loop_starts(case)))

@@ -42,9 +42,7 @@ def test_lengths_of_zero_are_skipped_and_make_no_empty_macro_action():
     mask = right_padded([4])
     cut = segmentation.ngrams(mask, lengths=torch.tensor([[0, 1, 0, 0, 2, 0]]))
     assert index(cut) == [[0, 1, 1, 2]]
-    assert index(segmentation.ngrams(mask, lengths=torch.zeros(1, 0, dtype=torch.long))) == [
-        [0] * 4
-    ]
+    assert index(segmentation.ngrams(mask, lengths=torch.zeros(1, 0, dtype=torch.long))) == [[0] * 4]
 
 
 def test_drawn_lengths_are_a_shuffled_multiset_that_depends_on_the_rows_seed_alone():
@@ -72,17 +70,13 @@ def test_every_order_of_the_lengths_is_about_equally_frequent():
     drawn = segmentation.draw_lengths((1, 2, 3), repeat_times=1, seeds=torch.arange(6000))
     _, counts = drawn.unique(dim=0, return_counts=True)
     assert len(counts) == 6
-    assert (
-        (counts - 1000.0) ** 2 / 1000
-    ).sum() < 20.5  # chi-square, 5 degrees of freedom, p = 0.001
+    assert ((counts - 1000.0) ** 2 / 1000).sum() < 20.5  # chi-square, 5 degrees of freedom, p = 0.001
 
 
 def test_perplexity_starts_where_it_rises_or_one_token_earlier():
     mask = right_padded([6, 4])
     # perplexity is exp(-logprob): it rises at tokens 2 and 4 of row one, at token 1 of row two
-    logprobs = torch.tensor(
-        [[-1.0, -1.0, -3.0, -2.0, -4.0, -1.0], [-1.0, -2.0, -1.0, -1.0, -9, -9]]
-    )
+    logprobs = torch.tensor([[-1.0, -1.0, -3.0, -2.0, -4.0, -1.0], [-1.0, -2.0, -1.0, -1.0, -9, -9]])
     rise = segmentation.perplexity(mask, logprobs=logprobs, boundary="rise")
     assert index(rise) == [[0, 0, 1, 1, 2, 2], [0, 1, 1, 1, -1, -1]]
     released = segmentation.perplexity(mask, logprobs=logprobs, boundary="released")
@@ -110,9 +104,7 @@ def test_a_whole_batch_without_tokens_is_harmless():
 @pytest.mark.parametrize("condition", CONDITIONS)
 @given(lengths=row_lengths, seed=st.integers(0, 99), padding=st.integers(0, 3))
 @settings(deadline=None, max_examples=40)
-def test_each_token_is_in_exactly_one_macro_action_and_padding_in_none(
-    condition, lengths, seed, padding
-):
+def test_each_token_is_in_exactly_one_macro_action_and_padding_in_none(condition, lengths, seed, padding):
     mask = right_padded(lengths, padding=padding)
     cut = segment(condition, mask, noise(*mask.shape, seed=seed))
     assert ((cut.index >= 0) == mask).all()
@@ -123,12 +115,7 @@ def test_each_token_is_in_exactly_one_macro_action_and_padding_in_none(
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-@given(
-    lengths=row_lengths,
-    seed=st.integers(0, 99),
-    left=st.integers(0, 3),
-    right=st.integers(0, 3),
-)
+@given(lengths=row_lengths, seed=st.integers(0, 99), left=st.integers(0, 3), right=st.integers(0, 3))
 @settings(deadline=None, max_examples=40)
 def test_padding_and_other_rows_change_nothing(condition, lengths, seed, left, right):
     mask = right_padded(lengths)

@@ -133,9 +133,7 @@ def test_the_flops_of_a_training_pass_are_those_counted(family, checkpoint, chun
 
 def test_the_flops_of_a_forward_pass_are_those_counted(family, make):
     policy = make(family)
-    planned = flops.forward_flops(
-        shape_of(policy.lm, scalar=False), Pass(ROWS, WIDTH, TARGETS, chunk=1024)
-    )
+    planned = flops.forward_flops(shape_of(policy.lm, scalar=False), Pass(ROWS, WIDTH, TARGETS, chunk=1024))
     assert planned == pytest.approx(count_flops(functools.partial(loss, policy)), rel=0.01)
 
 

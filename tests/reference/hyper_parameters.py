@@ -26,10 +26,7 @@ def expected_settings(path):
     for section in sections:
         settings |= flatten(_of_data_set(section, data))
     names = {"data": data, "model": model, "run": run}
-    return {
-        key: value.format(**names) if isinstance(value, str) else value
-        for key, value in settings.items()
-    }
+    return {key: value.format(**names) if isinstance(value, str) else value for key, value in settings.items()}
 
 
 def flatten(tree, prefix=""):

@@ -51,9 +51,7 @@ def perplexity_starts(perplexity: list[float]) -> list[int]:
     return [*sorted({0, *rises}), len(perplexity) - 1]
 
 
-def token_rewards(
-    logprobs: Tensor, ref_logprobs: Tensor, score: float, settings: Settings
-) -> Tensor:
+def token_rewards(logprobs: Tensor, ref_logprobs: Tensor, score: float, settings: Settings) -> Tensor:
     rewards = -settings.kl_coef * (logprobs - ref_logprobs)
     rewards[0, -1] += max(-settings.reward_clip, min(settings.reward_clip, score))
     return rewards
@@ -71,9 +69,7 @@ def pool(tokens: Tensor, starts: list[int], value_function: str) -> Tensor:
     return pooled
 
 
-def advantages_and_returns(
-    values: Tensor, rewards: Tensor, settings: Settings
-) -> tuple[Tensor, Tensor]:
+def advantages_and_returns(values: Tensor, rewards: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
     advantage, backwards = torch.zeros(()), []
     for tau in reversed(range(rewards.shape[1])):
         next_value = values[:, tau + 1] if tau + 1 < rewards.shape[1] else 0.0
@@ -84,9 +80,7 @@ def advantages_and_returns(
     return advantages, advantages + values
 
 
-def policy_loss(
-    logprobs: Tensor, old: Tensor, advantages: Tensor, starts: list[int], settings: Settings
-) -> Tensor:
+def policy_loss(logprobs: Tensor, old: Tensor, advantages: Tensor, starts: list[int], settings: Settings) -> Tensor:
     ratio = torch.exp(logprobs - old)
     total, tokens = torch.zeros((), dtype=ratio.dtype), 0
     for tau, piece in enumerate(_split(ratio, starts)):
@@ -98,9 +92,7 @@ def policy_loss(
     return total / tokens
 
 
-def value_loss(
-    values: Tensor, old: Tensor, returns: Tensor, starts: list[int], settings: Settings
-) -> Tensor:
+def value_loss(values: Tensor, old: Tensor, returns: Tensor, starts: list[int], settings: Settings) -> Tensor:
     bounded = torch.clamp(values, old - settings.value_clip, old + settings.value_clip)
     total, tokens = torch.zeros((), dtype=values.dtype), 0
     pieces = zip(_split(values, starts), _split(bounded, starts), strict=True)

@@ -12,10 +12,7 @@ def advantages(rewards: list[float], values: list[float], gamma: float, lam: flo
     steps = len(rewards)
     after = [*values[1:], 0.0]
     deltas = [rewards[t] + gamma * after[t] - values[t] for t in range(steps)]
-    return [
-        math.fsum((gamma * lam) ** (later - t) * deltas[later] for later in range(t, steps))
-        for t in range(steps)
-    ]
+    return [math.fsum((gamma * lam) ** (later - t) * deltas[later] for later in range(t, steps)) for t in range(steps)]
 
 
 def returns(rewards: list[float], values: list[float], gamma: float, lam: float) -> list[float]:

@@ -136,9 +136,7 @@ def _responses(stage: str, seed: int, rng: random.Random, prompts: int) -> list[
                 scores={"gold": score, "rm": score - 2 + rng.gauss(0, 0.4)},
                 kl=max(0.0, rng.gauss(kl, 1.2)) if macro_length else 0.0,
                 reference={"summary": TEXT, "facts": {"who": "ann", "when": "monday"}},
-                trace=trace(TEXT, macro_length=macro_length, score=score, rng=rng)
-                if kept and macro_length
-                else None,
+                trace=trace(TEXT, macro_length=macro_length, score=score, rng=rng) if kept and macro_length else None,
             )
         )
     return rows

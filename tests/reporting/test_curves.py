@@ -125,9 +125,7 @@ def test_without_logged_metrics_there_are_no_pictures(tmp_path, report_section):
     assert small_multiples(study, DIAGNOSTICS, name="diagnostics") == []
 
 
-def test_what_an_untested_run_logged_last_is_told_with_its_update(
-    tmp_path, make_run, report_section
-):
+def test_what_an_untested_run_logged_last_is_told_with_its_update(tmp_path, make_run, report_section):
     for seed, last in ((1, 2.0), (2, 3.0)):
         metrics = {"loss/sft": {1: 9.0, 8 * seed: last}, "lr": {1: 1.0}}
         make_run(tmp_path / f"ppo/seed-{seed}", metrics=metrics)

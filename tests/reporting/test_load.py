@@ -14,14 +14,7 @@ def test_of_values_logged_twice_the_later_one_counts(tmp_path):
 
 
 def test_values_that_are_no_numbers_and_broken_lines_are_left_out(tmp_path):
-    rows = [
-        "step,name,value,seconds",
-        "1,kl,nan,1",
-        "2,kl,inf,2",
-        "3,kl,3.0,3",
-        "4,kl,4,kl,4,4",
-        "5,k",
-    ]
+    rows = ["step,name,value,seconds", "1,kl,nan,1", "2,kl,inf,2", "3,kl,3.0,3", "4,kl,4,kl,4,4", "5,k"]
     write_text(tmp_path / "metrics.csv", "\n".join(rows))
     run = load_run(tmp_path, stage="ppo", seed=1)
     assert run.metric("kl").to_dict() == {3: 3.0}
@@ -89,9 +82,7 @@ def test_a_run_without_a_folder_has_not_started(tmp_path):
 def test_a_study_holds_its_rows_and_every_other_stage_on_disk(tmp_path, report_section, make_run):
     make_run(tmp_path / "sft/seed-1", done={"eval/loss": 0.5})
     study = load_system(report_section, output=tmp_path, seeds=[1, 2])
-    assert list(dict.fromkeys(stage for stage, _ in study.runs))[:4] == [
-        *("sft", "reward_model", "sft_eval", "ppo"),
-    ]
+    assert list(dict.fromkeys(stage for stage, _ in study.runs))[:4] == [*("sft", "reward_model", "sft_eval", "ppo")]
     assert [run.seed for run in study.runs_of("ppo")] == [1, 2]
     assert study.runs_of("sft")[0].summary.metrics["eval/loss"] == 0.5
     assert math.isclose(study.runs_of("sft")[0].summary.seconds, 100.0)

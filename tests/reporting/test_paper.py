@@ -47,20 +47,14 @@ def output(tmp_path, make_run, make_completion):
     for stage, means in MEANS.items():
         for seed, mean in enumerate(means, start=1):
             responses = [
-                make_completion(
-                    str(n),
-                    seed=seed,
-                    scores={"rm": mean + n - 0.5, "rm_heldout": mean / 2 + n},
-                )
+                make_completion(str(n), seed=seed, scores={"rm": mean + n - 0.5, "rm_heldout": mean / 2 + n})
                 for n in range(2)
             ]
             curve = {step: mean * step / 40 for step in (10, 20, 30, 40)}
             metrics = {"objective/rm": curve, "objective/rm_heldout": curve}
             done = {"eval/pass_at_1": mean / 10, "eval/pass_at_1/interview": mean / 20}
             folder = tmp_path / f"tldr/small/{stage}/seed-{seed}"
-            make_run(
-                folder, responses=responses, metrics=metrics if stage != "sft" else {}, done=done
-            )
+            make_run(folder, responses=responses, metrics=metrics if stage != "sft" else {}, done=done)
     return tmp_path
 
 
@@ -113,10 +107,7 @@ def test_parity_has_the_papers_speed_up_beside_ours_and_counts_seeds_that_never_
     (table,) = blocks("parity", output)
     # ends at 1, 2, 3; MA-PPO's curve is twice, twice and once as steep
     line = next(r for r in rows(table) if (r["Score"], r["Run"]) == ("RM score", "MA-PPO"))
-    assert (line["Paper: rollouts"], line["Paper: speed-up"]) == (
-        "not found",
-        "1.7 to 2.0 x (high)",
-    )
+    assert (line["Paper: rollouts"], line["Paper: speed-up"]) == ("not found", "1.7 to 2.0 x (high)")
     assert line["Speed-up"] == "2.00 x (1.00 to 2.00)"
     assert (line["Share of PPO's updates"], line["Never"]) == ("50 % (50 % to 100 %)", "0 of 3")
     assert "75 % for 3 seeds" in table.caption
@@ -128,10 +119,7 @@ def test_a_seed_that_never_gets_there_makes_the_speed_up_open(output, make_run):
     (table,) = blocks("parity", output)
     line = next(r for r in rows(table) if (r["Score"], r["Run"]) == ("RM score", "MA-PPO"))
     assert line["Speed-up"] == "2.00 x (less than 1 to 2.00)"
-    assert (line["Share of PPO's updates"], line["Never"]) == (
-        "50 % (50 % to not reached)",
-        "1 of 3",
-    )
+    assert (line["Share of PPO's updates"], line["Never"]) == ("50 % (50 % to not reached)", "1 of 3")
     assert speed_up_cell([float("inf")]) == Cell("less than 1 x")
 
 
@@ -171,18 +159,12 @@ def test_win_rates_are_told_by_judge_over_seeds_with_their_agreement(output):
     human = found["human: annotations.jsonl"]
     # 60 and 80 %: 70 +- 12.706 * 10, which no share can be
     assert (human["Paper (%)"], human["Win rate (%)"]) == ("74 (medium)", "70.0 (0.0 to 100.0)")
-    assert (human["Wins / ties / losses"], human["Invalid"], human["Seeds"]) == (
-        "14 / 0 / 6",
-        "0",
-        "2",
-    )
+    assert (human["Wins / ties / losses"], human["Invalid"], human["Seeds"]) == ("14 / 0 / 6", "0", "2")
     assert found["gpt-4"]["Paper (%)"] == "not found"  # a judge that has not judged yet
     assert rows(agreements)[0]["Paper (%)"] == "74 to 76 (medium)"
 
 
-@pytest.mark.parametrize(
-    "content", ["{", "[]", '{"judges": 1}', '{"points": [{}], "judges": [{}]}']
-)
+@pytest.mark.parametrize("content", ["{", "[]", '{"judges": 1}', '{"points": [{}], "judges": [{}]}'])
 def test_damaged_results_of_evaluations_are_named(output, content):
     for stage, name in (("wins", "win_rate.json"), ("best_of_n_ma", "best_of_n.json")):
         write_text(output / f"tldr/small/{stage}/seed-1/{name}", content)
@@ -233,9 +215,7 @@ def test_a_report_holds_markdown_html_latex_and_pictures_and_names_what_is_missi
     text = (folder / "report.md").read_text()
     assert "PPO (ppo, seed 4): not started." in text
     assert "0.84 {\\scriptsize (medium)}" in (folder / "report/scores.tex").read_text()
-    for name in (
-        *("scores", "optimisation-tldr-small", "distributions-tldr-small", "curve-rm-tldr-small"),
-    ):
+    for name in (*("scores", "optimisation-tldr-small", "distributions-tldr-small", "curve-rm-tldr-small"),):
         assert (folder / f"report/{name}.png").stat().st_size > 1000
         assert (folder / f"report/{name}.svg").is_file()
         assert f'src="report/{name}.png"' in text

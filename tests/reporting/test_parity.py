@@ -42,9 +42,7 @@ def test_each_seed_is_compared_with_its_own_reference(study):
 
 def test_the_table_says_how_much_sooner(study):
     (table,) = parity([study([1])])
-    assert table.header == (
-        *("Score", "Run", "Speed-up", "Share of PPO's updates", "Never", "Updates"),
-    )
+    assert table.header == (*("Score", "Run", "Speed-up", "Share of PPO's updates", "Never", "Updates"),)
     assert table.rows == (
         cells("Gold", "PPO", "1.33 x", "75 %", "0 of 1", "30"),
         cells("Gold", "MA", "2.00 x", "50 %", "0 of 1", "20"),
@@ -57,13 +55,7 @@ def test_a_seed_that_never_gets_there_is_censored_not_dropped(study):
     share = Cell("not reached", "(50 % to not reached)")
     speed_up = Cell("1.00 x", "(less than 1 to 2.00)")
     never = Cell("1 of 2")
-    assert table.rows[1] == (
-        *cells("Gold", "MA"),
-        speed_up,
-        share,
-        never,
-        *cells("20", "not reached"),
-    )
+    assert table.rows[1] == (*cells("Gold", "MA"), speed_up, share, never, *cells("20", "not reached"))
     assert "50 % for 2 seeds" in table.caption
 
 

@@ -38,10 +38,7 @@ def study(tmp_path):
     def load(seeds, *, metrics=True, done=True):
         for seed in seeds:
             for stage, value in {"sft_eval": 0.2, "ppo": 0.4 + 0.1 * seed}.items():
-                curves = {
-                    f"objective/code_{kind}": {0: first, 100: last}
-                    for kind, (first, last) in SHARES.items()
-                }
+                curves = {f"objective/code_{kind}": {0: first, 100: last} for kind, (first, last) in SHARES.items()}
                 write_run(
                     tmp_path / stage / f"seed-{seed}",
                     metrics=curves if metrics and stage == "ppo" else {},
@@ -62,7 +59,7 @@ def test_one_seed_shows_pass_at_k_in_percent_with_its_interval_over_problems(stu
     table = pass_at_k([study([1])])[0]
     found = lines(table)
     assert list(dict.fromkeys(measure for _, measure in found)) == [
-        *("pass@1", "pass@5", "pass@10", "test case average"),
+        *("pass@1", "pass@5", "pass@10", "test case average")
     ]
     assert found["PPO", "pass@1"] == Cell("50.0", "(40.0 to 60.0)")
     assert found["PPO", "pass@5"] == Cell("70.0")

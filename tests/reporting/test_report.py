@@ -81,9 +81,7 @@ def test_an_unfinished_stage_is_named_and_the_rest_is_shown(fake_study, report_s
     assert "curve-gold" in text
 
 
-def test_responses_cannot_break_out_of_the_report(
-    tmp_path, report_section, make_completion, make_run
-):
+def test_responses_cannot_break_out_of_the_report(tmp_path, report_section, make_completion, make_run):
     attack = "```\n</pre><script>alert(1)</script>\n# headline"
     responses = [make_completion(f"<i>{n}", response=attack, prompt=attack) for n in range(3)]
     for row in report_section.rows:

@@ -8,14 +8,11 @@ from lightning_marlhf.reporting.responses import find_traces, read_trace, refere
 from lightning_marlhf.reporting.spec import ReportRow, SystemReport
 
 SPEC = SystemReport(
-    rows=[ReportRow(stage="ppo"), ReportRow(stage="ma"), ReportRow(stage="late")],
-    scores={"gold": "Gold"},
+    rows=[ReportRow(stage="ppo"), ReportRow(stage="ma"), ReportRow(stage="late")], scores={"gold": "Gold"}
 )
 
 
-def test_the_first_shared_prompts_are_shown_in_the_order_of_the_file(
-    tmp_path, make_completion, make_run
-):
+def test_the_first_shared_prompts_are_shown_in_the_order_of_the_file(tmp_path, make_completion, make_run):
     make_run(tmp_path / "ppo/seed-1", responses=[make_completion(i) for i in "dbac"])
     shorter = [make_completion(i, response=f"{i}!", ended=False) for i in "abc"]
     make_run(tmp_path / "ma/seed-1", responses=shorter)
@@ -23,10 +20,7 @@ def test_the_first_shared_prompts_are_shown_in_the_order_of_the_file(
     assert [sample.prompt for sample in shown] == ["prompt b", "prompt a"]
     first = shown[0]
     assert [(a.label, a.text) for a in first.responses] == [("ppo", "a summary"), ("ma", "b!")]
-    assert [a.facts for a in first.responses] == [
-        "Gold 1.00, 10 tokens",
-        "Gold 1.00, 10 tokens, cut off",
-    ]
+    assert [a.facts for a in first.responses] == ["Gold 1.00, 10 tokens", "Gold 1.00, 10 tokens, cut off"]
 
 
 def test_without_responses_there_are_no_samples(tmp_path):
@@ -73,9 +67,7 @@ def test_all_rows_show_the_prompt_that_most_of_them_kept(tmp_path, kept, make_ru
     assert {stage: k.completion.sample_id for stage, k in found.items()} == {"ppo": "b", "ma": "b"}
 
 
-def test_without_held_out_traces_the_latest_rollouts_serve(
-    tmp_path, kept, make_completion, make_run
-):
+def test_without_held_out_traces_the_latest_rollouts_serve(tmp_path, kept, make_completion, make_run):
     make_run(tmp_path / "ppo/seed-1", responses=[make_completion("a")])
     for step in (40, 80):
         path = tmp_path / f"ppo/seed-1/completions/rollouts-{step:06d}.jsonl"

@@ -39,9 +39,7 @@ def study(tmp_path, make_completion, make_run):
     def load(*seeds):
         for (stage, seed), golds in GOLD.items():
             responses = [
-                make_completion(
-                    prompt, scores={"gold": score}, num_tokens=10 * n, kl=1.0, ended=n > 1
-                )
+                make_completion(prompt, scores={"gold": score}, num_tokens=10 * n, kl=1.0, ended=n > 1)
                 for n, (prompt, score) in enumerate(zip("abc", golds, strict=True), start=1)
             ]
             if stage == "ma":
@@ -101,11 +99,7 @@ def test_with_several_seeds_a_prompt_s_difference_is_its_mean_over_them(study):
 def test_over_seeds_each_seed_counts_once(study):
     table = seed_difference_table(study(1, 2), "ppo")
     # MA - PPO: 1 and 2: mean 1.5, sd 0.7071, t(0.975, 1) = 12.7062, half 12.7062 * 0.5 = 6.3531
-    assert table.rows[1] == (
-        *cells("Gold", "ma"),
-        Cell("+1.50", "± 0.71"),
-        *cells("(-4.85 to 7.85)", "+1.00", "+2.00"),
-    )
+    assert table.rows[1] == (*cells("Gold", "ma"), Cell("+1.50", "± 0.71"), *cells("(-4.85 to 7.85)", "+1.00", "+2.00"))
 
 
 def test_a_seed_that_the_other_row_lacks_is_left_out(tmp_path, study):
@@ -132,10 +126,7 @@ def test_the_reward_model_is_compared_with_the_best_possible(tmp_path, make_run)
     (table,) = reward_model([study])
     assert table.rows[0] == cells("1", "0.720", "0.800", "0.900")
     assert table.rows[1] == cells("2", "0.700", "–", "–")  # noqa: RUF001
-    assert (
-        reward_model([load_system(replace(SPEC, reward_model=None), output=tmp_path, seeds=[1])])
-        == []
-    )
+    assert reward_model([load_system(replace(SPEC, reward_model=None), output=tmp_path, seeds=[1])]) == []
 
 
 def test_findings_are_differences_in_sentences(study):
@@ -150,9 +141,7 @@ def test_findings_are_differences_in_sentences(study):
 
 def test_of_one_run_there_is_nothing_to_compare(study):
     rows = [ReportRow(stage="ppo")]
-    alone = replace(
-        study(1), spec=SystemReport(rows=rows, scores={"gold": "G"}, reference_run="ppo")
-    )
+    alone = replace(study(1), spec=SystemReport(rows=rows, scores={"gold": "G"}, reference_run="ppo"))
     assert differences([alone]) == []
     assert findings(alone) == []
     assert len(score_table([alone]).rows) == 1

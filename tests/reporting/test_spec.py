@@ -9,19 +9,11 @@ from lightning_marlhf.reporting.spec import ReportRow, ReportSpec, SectionName, 
 
 def test_rows_and_systems_are_called_like_their_folders_where_they_have_no_label():
     system = SystemReport(rows=[ReportRow(stage="ppo")], name="tldr/gemma-2b")
-    assert (system.label, system.label_of("ppo"), system.label_of("sft")) == (
-        "tldr/gemma-2b",
-        "ppo",
-        "sft",
-    )
+    assert (system.label, system.label_of("ppo"), system.label_of("sft")) == ("tldr/gemma-2b", "ppo", "sft")
 
 
 def test_trained_rows_are_all_but_the_baseline(report_section):
-    assert [row.stage for row in report_section.trained_rows] == [
-        "ppo",
-        "ppo_matched",
-        "ma_ppo_fixed10",
-    ]
+    assert [row.stage for row in report_section.trained_rows] == ["ppo", "ppo_matched", "ma_ppo_fixed10"]
 
 
 def test_every_section_that_may_be_named_is_made():

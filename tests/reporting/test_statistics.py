@@ -43,10 +43,7 @@ def test_several_responses_to_a_prompt_count_as_their_mean(make_completion):
 
 def test_a_score_that_a_completion_lacks_is_left_out(make_completion):
     gold = score_measures({"gold": "Gold"})["gold"]
-    responses = [
-        make_completion("a", scores={"rm": 1.0}),
-        make_completion("b", scores={"gold": 3.0}),
-    ]
+    responses = [make_completion("a", scores={"rm": 1.0}), make_completion("b", scores={"gold": 3.0})]
     assert prompt_values(responses, gold).to_dict() == {"prompt b": 3.0}
 
 

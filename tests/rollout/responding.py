@@ -24,7 +24,4 @@ def respond(policy, prompts, tokenizer, settings=SAMPLE):
     """Each row's response tokens, as lists."""
     seeds = row_seeds(7, prompts.sample_ids, 0)
     rollout = generate(policy, prompts, tokenizer=tokenizer, settings=settings, seeds=seeds)
-    return [
-        row[mask].tolist()
-        for row, mask in zip(rollout.response_ids, rollout.response_mask, strict=True)
-    ]
+    return [row[mask].tolist() for row, mask in zip(rollout.response_ids, rollout.response_mask, strict=True)]

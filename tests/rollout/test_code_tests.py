@@ -27,13 +27,7 @@ def rollout(*texts, tests=SUM):
     size = len(texts)
     ids = torch.zeros(size, 1, dtype=torch.long)
     reference = {"problem_id": 1, "difficulty": "interview", "input_output": json.dumps(tests)}
-    prompts = Prompts(
-        ids,
-        ids == 0,
-        tuple(map(str, range(size))),
-        ("?",) * size,
-        (reference,) * size,
-    )
+    prompts = Prompts(ids, ids == 0, tuple(map(str, range(size))), ("?",) * size, (reference,) * size)
     return Rollout(prompts, ids, ids == 0, texts, torch.ones(size, dtype=torch.bool))
 
 
@@ -54,9 +48,7 @@ def test_a_program_is_worth_what_its_tests_say(scorer):
 
 
 def test_details_say_which_kind_each_program_was_and_its_share_of_tests(scorer):
-    scores = scorer.submit(
-        rollout(RIGHT, "print(3)", "print(1 / 0)", "print("), evaluating=False
-    ).result()
+    scores = scorer.submit(rollout(RIGHT, "print(3)", "print(1 / 0)", "print("), evaluating=False).result()
     kinds = [
         [name for name, value in row.items() if value == 1 and name not in ("code", "code_tests")]
         for row in scores.details
@@ -134,11 +126,7 @@ def test_training_stops_at_the_first_error_and_evaluation_does_not(scorer):
 
 
 def test_an_error_decides_before_an_earlier_wrong_answer():
-    report = Report(
-        (ProgramVerdict.WRONG_ANSWER, ProgramVerdict.PASSED, ProgramVerdict.TIME_LIMIT),
-        "A",
-        "strict",
-    )
+    report = Report((ProgramVerdict.WRONG_ANSWER, ProgramVerdict.PASSED, ProgramVerdict.TIME_LIMIT), "A", "strict")
     assert reward_of(report) == -0.6
 
 

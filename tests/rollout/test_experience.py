@@ -8,13 +8,7 @@ import torch
 from lightning_marlhf.models.heads import Critic
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.ops import macro
-from lightning_marlhf.rollout.experience import (
-    Actors,
-    Execution,
-    collect_experience,
-    shape_scores,
-    state_values,
-)
+from lightning_marlhf.rollout.experience import Actors, Execution, collect_experience, shape_scores, state_values
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
 from lightning_marlhf.rollout.scoring import Ready, Scorer, Scores
 from lightning_marlhf.rollout.settings import Credit, Shaping
@@ -52,20 +46,10 @@ def collect(tokenizer, make_lm, make_classifier):
     def collect(batch=None, *, credit=Credit(), shaping=Shaping(), beta=0.1, size=64, **actors):  # noqa: B008
         batch = prompts(tokenizer) if batch is None else batch
         reference = Policy(make_lm("gemma", seed=1)).eval()
-        defaults = {
-            "reference": reference,
-            "scorer": CountsTokens(),
-            "termination": FixedNGram(n=3),
-        }
+        defaults = {"reference": reference, "scorer": CountsTokens(), "termination": FixedNGram(n=3)}
         return collect_experience(
             batch,
-            Actors(
-                policy=policy,
-                critic=critic,
-                auxiliary_scorers=(),
-                tokenizer=tokenizer,
-                **defaults | actors,
-            ),
+            Actors(policy=policy, critic=critic, auxiliary_scorers=(), tokenizer=tokenizer, **defaults | actors),
             sampling=SamplingSettings(max_new_tokens=12),
             credit=credit,
             shaping=shaping,
@@ -129,10 +113,7 @@ def test_advantages_are_those_of_the_macro_actions_and_padding_has_none(collect)
 
 def test_one_macro_action_per_response_is_a_bandit(collect):
     """With n = none the advantage is the whole reward less the mean value: nothing is left to bootstrap."""
-    experience = collect(
-        termination=FixedNGram(n=None),
-        credit=Credit(whiten_advantages=False, value_pooling="equal"),
-    )
+    experience = collect(termination=FixedNGram(n=None), credit=Credit(whiten_advantages=False, value_pooling="equal"))
     lengths = experience.rollout.response_mask.sum(dim=1)
     expected = experience.token_rewards.sum(dim=1) - experience.old_values.sum(dim=1) / lengths
     torch.testing.assert_close(experience.macro_advantages[:, 0], expected)
@@ -220,10 +201,7 @@ def test_a_discount_per_token_gives_the_first_token_the_same_return_for_any_leng
 def test_experience_carries_no_graph(collect):
     experience = collect()
     assert not experience.advantages.requires_grad
-    assert replace(experience).rows([2, 0]).rollout.texts == (
-        experience.rollout.texts[2],
-        experience.rollout.texts[0],
-    )
+    assert replace(experience).rows([2, 0]).rollout.texts == (experience.rollout.texts[2], experience.rollout.texts[0])
 
 
 def test_a_termination_begins_its_work_before_the_models_run(collect, monkeypatch):

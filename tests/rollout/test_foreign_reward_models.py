@@ -3,12 +3,7 @@
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
 
 from lightning_marlhf.data.tokenizers import character_tokenizer
 from lightning_marlhf.hub.sources import SourceError
@@ -42,31 +37,17 @@ TEXTS = (("who is it? ", "a man."), ("oh ", "nobody can know. he had no name."),
 def publish(folder, family, *, labels=1, **settings):
     """Write an encoder that judges texts, with a tokenizer that puts [CLS] before a text and [SEP] after it."""
     pads = 1 + settings.get("pad_token_id", ENCODERS.get(family, {}).get("pad_token_id", 0))
-    special = ["[PAD]" if at + 1 == pads else f"[X{at}]" for at in range(2)] + [
-        "[CLS]",
-        "[SEP]",
-        "[UNK]",
-    ]
-    backend = Tokenizer(
-        models.WordLevel(
-            {name: at for at, name in enumerate([*special, *LETTERS])}, unk_token="[UNK]"
-        )
-    )
+    special = ["[PAD]" if at + 1 == pads else f"[X{at}]" for at in range(2)] + ["[CLS]", "[SEP]", "[UNK]"]
+    backend = Tokenizer(models.WordLevel({name: at for at, name in enumerate([*special, *LETTERS])}, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        pad_token="[PAD]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        unk_token="[UNK]",
+        tokenizer_object=backend, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", unk_token="[UNK]"
     ).save_pretrained(folder)
     torch.manual_seed(0)
-    config = AutoConfig.for_model(
-        family, **{**ENCODERS.get(family, {}), **settings, "num_labels": labels}
-    )
+    config = AutoConfig.for_model(family, **{**ENCODERS.get(family, {}), **settings, "num_labels": labels})
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
     return str(folder)
 
@@ -101,9 +82,7 @@ def test_an_encoder_scores_the_policys_answers_by_their_texts(family, tmp_path):
     tokenizer = character_tokenizer(LETTERS)
     made = RewardModelScorer(folder)
     made.prepare(tokenizer=tokenizer, network_factory=CPU)
-    ids = torch.tensor(
-        [[*tokenizer("a man.", add_special_tokens=False).input_ids, tokenizer.eos_token_id]]
-    )
+    ids = torch.tensor([[*tokenizer("a man.", add_special_tokens=False).input_ids, tokenizer.eos_token_id]])
     prompt = torch.tensor([tokenizer("who? ").input_ids])
     prompts = Prompts(prompt, torch.ones_like(prompt).bool(), ("x",), ("who? ",), ({},))
     rollout = Rollout(prompts, ids, torch.ones_like(ids).bool(), ("a man.",), torch.tensor([True]))

@@ -7,32 +7,18 @@ from transformers import GenerationConfig
 
 from lightning_marlhf.models.backbone import hidden_states
 from lightning_marlhf.models.policy import Policy
-from lightning_marlhf.rollout.generation import (
-    InverseCdf,
-    SamplingSettings,
-    generate,
-    row_seeds,
-    uniforms,
-)
+from lightning_marlhf.rollout.generation import InverseCdf, SamplingSettings, generate, row_seeds, uniforms
 from lightning_marlhf.types import Prompts
 from tests.rollout.responding import SAMPLE, as_prompts, respond
 
 # --- the row alone decides
 
 
-def test_a_row_gets_the_same_response_alone_in_halves_and_all_together(
-    family, make_lm, tokenizer, prompts
-):
+def test_a_row_gets_the_same_response_alone_in_halves_and_all_together(family, make_lm, tokenizer, prompts):
     policy = Policy(make_lm(family))
     together = respond(policy, prompts, tokenizer)
-    alone = [
-        row for i in range(8) for row in respond(policy, prompts.rows(slice(i, i + 1)), tokenizer)
-    ]
-    halves = [
-        row
-        for part in (slice(0, 4), slice(4, 8))
-        for row in respond(policy, prompts.rows(part), tokenizer)
-    ]
+    alone = [row for i in range(8) for row in respond(policy, prompts.rows(slice(i, i + 1)), tokenizer)]
+    halves = [row for part in (slice(0, 4), slice(4, 8)) for row in respond(policy, prompts.rows(part), tokenizer)]
     assert together == alone == halves
     assert len({tuple(row) for row in together}) == 8
 
@@ -82,9 +68,7 @@ def test_uniforms_are_uniform_and_independent():
     assert drawn.min() >= 0
     assert drawn.max() < 1
     assert stats.kstest(drawn.flatten().numpy(), "uniform").pvalue > 1e-3
-    neighbours = torch.corrcoef(torch.stack([drawn[:, :-1].flatten(), drawn[:, 1:].flatten()]))[
-        0, 1
-    ]
+    neighbours = torch.corrcoef(torch.stack([drawn[:, :-1].flatten(), drawn[:, 1:].flatten()]))[0, 1]
     rows = torch.corrcoef(torch.stack([drawn[:-1].flatten(), drawn[1:].flatten()]))[0, 1]
     assert max(abs(neighbours), abs(rows)) < 4 / 2000**0.5 / 50**0.5
 
@@ -116,10 +100,7 @@ def test_the_temperature_comes_before_top_k_and_top_p():
     assert (counts > 0).tolist() == [True, True, False, False]
     counts = sampled(logits, SamplingSettings(max_new_tokens=1, top_p=0.8))
     assert (counts > 0).tolist() == [True, True, True, False]
-    assert (
-        stats.chisquare(counts[:3].numpy(), torch.tensor([10, 5, 3]).numpy() / 18 * 20_000).pvalue
-        > 1e-3
-    )
+    assert stats.chisquare(counts[:3].numpy(), torch.tensor([10, 5, 3]).numpy() / 18 * 20_000).pvalue > 1e-3
 
 
 def test_top_k_keeps_the_k_likeliest():
@@ -141,10 +122,7 @@ def test_top_p_is_applied_to_what_top_k_left():
 def test_the_narrowest_settings_are_greedy(make_lm, tokenizer, prompts, options):
     policy = Policy(make_lm())
     greedy = respond(policy, prompts, tokenizer, SamplingSettings(max_new_tokens=20, temperature=0))
-    assert (
-        respond(policy, prompts, tokenizer, SamplingSettings(max_new_tokens=20, **options))
-        == greedy
-    )
+    assert respond(policy, prompts, tokenizer, SamplingSettings(max_new_tokens=20, **options)) == greedy
 
 
 def test_top_k_beyond_the_vocabulary_is_all_of_it(make_lm, tokenizer, prompts):
@@ -177,17 +155,12 @@ def test_the_tokens_of_a_model_follow_its_probabilities(make_lm, tokenizer):
     )
     settings = SamplingSettings(max_new_tokens=1, temperature=1.3)
     seeds = row_seeds(0, many.sample_ids, 0)
-    first = generate(
-        policy, many, tokenizer=tokenizer, settings=settings, seeds=seeds
-    ).response_ids[:, 0]
+    first = generate(policy, many, tokenizer=tokenizer, settings=settings, seeds=seeds).response_ids[:, 0]
     counts = torch.bincount(first, minlength=32)
     common = expected > 5
     rare = (counts[~common].sum().item(), expected[~common].sum().item())
     observed = [*counts[common].tolist(), rare[0]]
-    assert (
-        stats.chisquare(observed, [*expected[common].tolist(), rare[1]], sum_check=False).pvalue
-        > 1e-3
-    )
+    assert stats.chisquare(observed, [*expected[common].tolist(), rare[1]], sum_check=False).pvalue > 1e-3
 
 
 # --- the shape of a rollout
@@ -198,21 +171,16 @@ def test_greedy_equals_the_models_own_generate(family, make_lm, tokenizer, promp
     seeds = row_seeds(0, prompts.sample_ids, 0)
     settings = SamplingSettings(max_new_tokens=20, temperature=0)
     rollout = generate(Policy(lm), prompts, tokenizer=tokenizer, settings=settings, seeds=seeds)
-    own = lm.generate(
-        prompts.input_ids,
-        attention_mask=prompts.attention_mask,
-        do_sample=False,
-        max_new_tokens=20,
-    )[:, prompts.input_ids.shape[1] :]
+    own = lm.generate(prompts.input_ids, attention_mask=prompts.attention_mask, do_sample=False, max_new_tokens=20)[
+        :, prompts.input_ids.shape[1] :
+    ]
     assert torch.equal(rollout.response_ids, own)
 
 
 def test_no_response_is_longer_than_max_new_tokens(make_lm, tokenizer, prompts):
     settings = SamplingSettings(max_new_tokens=3)
     seeds = row_seeds(0, prompts.sample_ids, 0)
-    rollout = generate(
-        Policy(make_lm()), prompts, tokenizer=tokenizer, settings=settings, seeds=seeds
-    )
+    rollout = generate(Policy(make_lm()), prompts, tokenizer=tokenizer, settings=settings, seeds=seeds)
     assert rollout.response_ids.shape[1] <= 3
     assert not rollout.ended.all()
 
@@ -233,9 +201,7 @@ def test_a_rollout_of_short_responses_is_as_wide_as_its_longest(make_lm, tokeniz
     assert rollout.texts == ("",) * 8
 
 
-def test_the_models_own_generation_settings_do_not_leak_in_and_are_kept(
-    make_lm, tokenizer, prompts
-):
+def test_the_models_own_generation_settings_do_not_leak_in_and_are_kept(make_lm, tokenizer, prompts):
     policy = Policy(make_lm())
     expected = respond(policy, prompts, tokenizer)
     own = GenerationConfig(
@@ -255,9 +221,7 @@ def test_the_models_own_generation_settings_do_not_leak_in_and_are_kept(
     assert policy.lm.generation_config is own
 
 
-def test_a_training_policy_with_checkpointing_generates_the_same_and_stays_in_training(
-    make_lm, tokenizer, prompts
-):
+def test_a_training_policy_with_checkpointing_generates_the_same_and_stays_in_training(make_lm, tokenizer, prompts):
     policy = Policy(make_lm()).eval()
     expected = respond(policy, prompts, tokenizer)
     policy.train()

@@ -42,9 +42,7 @@ def prompts(tokenizer):
     return Prompts(rows.input_ids, rows.attention_mask.bool(), texts, texts, (None,) * len(texts))
 
 
-@pytest.mark.parametrize(
-    "settings", [{"temperature": 0}, {"temperature": 1.3}, {"top_k": 3}, {"top_p": 0.7}]
-)
+@pytest.mark.parametrize("settings", [{"temperature": 0}, {"temperature": 1.3}, {"top_k": 3}, {"top_p": 0.7}])
 def test_ids_without_a_token_are_never_sampled_and_the_others_as_if_they_were_not_there(
     padded, cut, prompts, tokenizer, settings
 ):

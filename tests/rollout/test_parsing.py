@@ -12,9 +12,7 @@ from lightning_marlhf.rollout import parsing
 from lightning_marlhf.rollout.parsing import NoTreeError, Parser, Sentence, Stanza, phrase_starts
 from lightning_marlhf.rollout.token_ends import ends_of_pieces
 
-CASES = json.loads(
-    (Path(__file__).parents[1] / "reference/released_parsing.json").read_text(encoding="utf-8")
-)
+CASES = json.loads((Path(__file__).parents[1] / "reference/released_parsing.json").read_text(encoding="utf-8"))
 
 
 def sentences(text, *trees):
@@ -110,9 +108,7 @@ def stanza(monkeypatch):
 
     def sentence(start, *words):
         children = [tree("X", tree(word)) for word in words]
-        return SimpleNamespace(
-            constituency=tree("ROOT", *children), tokens=[SimpleNamespace(start_char=start)]
-        )
+        return SimpleNamespace(constituency=tree("ROOT", *children), tokens=[SimpleNamespace(start_char=start)])
 
     asked = {}
 
@@ -120,9 +116,7 @@ def stanza(monkeypatch):
         asked.update(settings, language=language)
         if settings.get("dir") == "empty":
             raise FileNotFoundError("Resources file not found at: empty/resources.json")
-        return lambda text: SimpleNamespace(
-            sentences=[sentence(0, "I", "do", "."), sentence(6, "(", "No", ")")]
-        )
+        return lambda text: SimpleNamespace(sentences=[sentence(0, "I", "do", "."), sentence(6, "(", "No", ")")])
 
     monkeypatch.setitem(sys.modules, "stanza", SimpleNamespace(Pipeline=pipeline))
     return asked
@@ -152,15 +146,10 @@ def test_absent_models_are_told_with_the_command_that_gets_them(stanza):
 
 @pytest.mark.parametrize(
     ("parser", "package", "module"),
-    [
-        (Stanza(), "stanza", "stanza"),
-        (parsing.TinyTLDRGrammar(), "nltk", "lightning_marlhf.tasks.tiny_tldr_grammar"),
-    ],
+    [(Stanza(), "stanza", "stanza"), (parsing.TinyTLDRGrammar(), "nltk", "lightning_marlhf.tasks.tiny_tldr_grammar")],
     ids=["stanza", "tiny"],
 )
-def test_an_absent_package_is_told_with_the_command_that_installs_it(
-    monkeypatch, parser: Parser, package, module
-):
+def test_an_absent_package_is_told_with_the_command_that_installs_it(monkeypatch, parser: Parser, package, module):
     for name in [name for name in sys.modules if name.startswith(("nltk", module))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr("lightning_marlhf.tasks.tiny_tldr_grammar", raising=False)

@@ -11,11 +11,7 @@ from tokenizers import decoders
 from lightning_marlhf.hub.tokenizer import decode_responses, encode_pairs, load_tokenizer
 from lightning_marlhf.models.loading import load_causal_lm
 from lightning_marlhf.models.policy import Policy
-from lightning_marlhf.rollout.generation import (
-    _to_rollout,
-    generate,
-    row_seeds,
-)
+from lightning_marlhf.rollout.generation import _to_rollout, generate, row_seeds
 from lightning_marlhf.rollout.token_ends import token_ends
 from lightning_marlhf.types import Prompts
 from tests.published import END, EOS, GEMMA_TEMPLATE, publish, spaced_tokenizer
@@ -50,9 +46,7 @@ def scripted(make_lm, tokenizer):
     return roll_out
 
 
-def test_the_mask_ends_with_eos_and_columns_after_the_longest_response_are_trimmed(
-    scripted, tokenizer
-):
+def test_the_mask_ends_with_eos_and_columns_after_the_longest_response_are_trimmed(scripted, tokenizer):
     rollout = scripted(["ab$", "$", "abc d$"], columns=9)
     assert rollout.response_ids.shape == (3, 6)
     assert rollout.response_mask.sum(dim=1).tolist() == [3, 1, 6]
@@ -94,9 +88,7 @@ def test_an_end_of_turn_ends_a_response_as_eos_does(make_lm, tokenizer, prompts)
     expected = [row[: row.index(end) + 1] if end in row else row for row in free]
     assert expected != free
     masks = rollout.response_mask
-    assert [
-        row[mask].tolist() for row, mask in zip(rollout.response_ids, masks, strict=True)
-    ] == expected
+    assert [row[mask].tolist() for row, mask in zip(rollout.response_ids, masks, strict=True)] == expected
     last = [row[-1] in (end, tokenizer.eos_token_id) for row in expected]
     assert rollout.ended.tolist() == last
 
@@ -128,16 +120,12 @@ def test_a_response_ends_with_the_token_that_completes_a_stop_string(make_lm, to
     assert rollout.texts == tuple(cut)
     assert cut[0] == whole[: whole.index(stop) + 2]
     assert rollout.ended.tolist() == [
-        stop in text or row[-1] == tokenizer.eos_token_id
-        for text, row in zip(texts, free, strict=True)
+        stop in text or row[-1] == tokenizer.eos_token_id for text, row in zip(texts, free, strict=True)
     ]
-    assert [
-        row[mask].tolist()
-        for row, mask in zip(rollout.response_ids, rollout.response_mask, strict=True)
-    ] == [row[: len(text)] if stop in text else row for text, row in zip(cut, free, strict=True)]
-    alone = generate(
-        policy, prompts.rows(slice(0, 1)), tokenizer=tokenizer, settings=settings, seeds=seeds[:1]
-    )
+    assert [row[mask].tolist() for row, mask in zip(rollout.response_ids, rollout.response_mask, strict=True)] == [
+        row[: len(text)] if stop in text else row for text, row in zip(cut, free, strict=True)
+    ]
+    alone = generate(policy, prompts.rows(slice(0, 1)), tokenizer=tokenizer, settings=settings, seeds=seeds[:1])
     assert alone.texts == rollout.texts[:1]
 
 
@@ -184,9 +172,7 @@ def test_a_decoder_that_puts_spaces_between_words_adds_none_before_a_response():
     assert decode_responses(words, [[]], [ids]) == ["my bosses"]
 
 
-def test_a_streamer_is_handed_the_prompt_and_then_every_token_until_the_end_of_turn(
-    make_lm, tokenizer, prompts
-):
+def test_a_streamer_is_handed_the_prompt_and_then_every_token_until_the_end_of_turn(make_lm, tokenizer, prompts):
     row = prompts.rows(slice(0, 1))
     (free,) = respond(Policy(make_lm()), row, tokenizer)
     end = free[1]
@@ -196,12 +182,7 @@ def test_a_streamer_is_handed_the_prompt_and_then_every_token_until_the_end_of_t
     seen = []
     streamer = SimpleNamespace(put=lambda ids: seen.append(ids.flatten().tolist()), end=list)
     rollout = generate(
-        policy,
-        row,
-        tokenizer=tokenizer,
-        settings=SAMPLE,
-        seeds=row_seeds(7, row.sample_ids, 0),
-        streamer=streamer,
+        policy, row, tokenizer=tokenizer, settings=SAMPLE, seeds=row_seeds(7, row.sample_ids, 0), streamer=streamer
     )
     assert seen[0] == row.input_ids[0].tolist()
     assert [token for ids in seen[1:] for token in ids] == expected

@@ -6,12 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightning_marlhf.rollout.retries import (
-    RetryingScorer,
-    RetryPolicy,
-    ScoringError,
-    wait_for_all,
-)
+from lightning_marlhf.rollout.retries import RetryingScorer, RetryPolicy, ScoringError, wait_for_all
 from lightning_marlhf.rollout.scoring import Ready, Scorer, Scores
 from tests.rollout.pieces import make_tokenizer, rollout
 
@@ -80,9 +75,7 @@ def test_all_ranks_give_a_rollout_up_together(naps):
         return failed + 1.0
 
     for scorer, match in ((Flaky("answer"), "of another process"), (Flaky("submit"), "no route")):
-        pending = [
-            RetryingScorer(scorer, RetryPolicy(attempts=1)).submit(ROLLOUT, evaluating=False)
-        ]
+        pending = [RetryingScorer(scorer, RetryPolicy(attempts=1)).submit(ROLLOUT, evaluating=False)]
         with pytest.raises(ScoringError, match=match):
             wait_for_all(pending, all_reduce_sum=other_rank_failed, device=torch.device("cpu"))
 
@@ -109,31 +102,21 @@ def ask(scores):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_score_that_is_no_finite_number_is_invalid_and_scorer_and_prompt_are_named(bad):
-    with pytest.warns(
-        UserWarning, match=f"scorer judge gave {bad} for the response to 1 .* 1 of 2 "
-    ):
-        scores = ask(
-            Scores(torch.tensor([2.0, bad]), SCORES.valid, ({"judge": 2.0, "x": bad},) * 2)
-        )
+    with pytest.warns(UserWarning, match=f"scorer judge gave {bad} for the response to 1 .* 1 of 2 "):
+        scores = ask(Scores(torch.tensor([2.0, bad]), SCORES.valid, ({"judge": 2.0, "x": bad},) * 2))
     assert scores.valid.tolist() == [True, False]
     assert scores.values[0] == 2
     assert all(math.isnan(row["x"]) for row in scores.details)
 
 
 def test_a_row_that_its_scorer_calls_invalid_needs_no_number_and_no_warning(recwarn):
-    scores = ask(
-        replace(SCORES, values=torch.tensor([1, math.nan]), valid=torch.tensor([True, False]))
-    )
+    scores = ask(replace(SCORES, values=torch.tensor([1, math.nan]), valid=torch.tensor([True, False])))
     assert scores.valid.tolist() == [True, False]
     assert not recwarn.list
 
 
 def test_whole_numbers_lists_and_graphs_are_scores_too():
-    for values in (
-        torch.tensor([1, 1]),
-        [1, 1],
-        torch.ones(2, dtype=torch.float16, requires_grad=True),
-    ):
+    for values in (torch.tensor([1, 1]), [1, 1], torch.ones(2, dtype=torch.float16, requires_grad=True)):
         scores = ask(replace(SCORES, values=values))
         assert (scores.values.dtype, scores.values.tolist()) == (torch.float32, [1, 1])
         assert not scores.values.requires_grad
@@ -178,9 +161,7 @@ def test_a_mistake_on_one_rank_ends_the_run_on_all(naps):
         (Flaky(ValueError("no facts")), ValueError, "scorer judge: no facts"),
         (Flaky("answer"), ScoringError, "of another process"),
     ):
-        pending = [
-            RetryingScorer(scorer, RetryPolicy(attempts=1)).submit(ROLLOUT, evaluating=False)
-        ]
+        pending = [RetryingScorer(scorer, RetryPolicy(attempts=1)).submit(ROLLOUT, evaluating=False)]
         with pytest.raises(error, match=match) as caught:
             wait_for_all(pending, all_reduce_sum=together, device=torch.device("cpu"))
     assert caught.value.final

@@ -71,18 +71,14 @@ def test_what_a_model_learnt_from_is_kept_in_its_config():
 
 def test_the_policy_s_template_is_not_nested_in_the_reward_model_s():
     row = Answered(BY_OTHER, " a cat.", True, ASKED)
-    whole = (
-        "<bos><start_of_turn>user\nwhat is it?<end_of_turn>\n"
-        "<start_of_turn>model\na cat.<end_of_turn>"
-    )
+    whole = "<bos><start_of_turn>user\nwhat is it?<end_of_turn>\n<start_of_turn>model\na cat.<end_of_turn>"
     assert shown(reader(template=GEMMA_TEMPLATE), row) == [whole + "\n"]  # as its card would
     trained_here = RewardInput(chat_template=True)
     assert shown(reader(template=GEMMA_TEMPLATE, learnt_from=trained_here), row) == [whole]
 
 
 @pytest.mark.parametrize(
-    ("template", "learnt_from"),
-    [(None, UNKNOWN), (GEMMA_TEMPLATE, RewardInput(chat_template=False))],
+    ("template", "learnt_from"), [(None, UNKNOWN), (GEMMA_TEMPLATE, RewardInput(chat_template=False))]
 )
 def test_a_model_of_plain_text_reads_what_the_policy_read(template, learnt_from):
     read = reader(template=template, learnt_from=learnt_from)
@@ -144,14 +140,10 @@ def test_kept_ids_are_known_beyond_a_gap_in_the_vocabulary():
     vocabulary = rules["model"]["vocab"]
     vocabulary["i"] = max(vocabulary.values()) + 100
     gapped = Tokenizer.from_str(json.dumps(rules))
-    read = RewardReader(
-        PreTrainedTokenizerFast(tokenizer_object=gapped, eos_token="<eos>"), UNKNOWN
-    )
+    read = RewardReader(PreTrainedTokenizerFast(tokenizer_object=gapped, eos_token="<eos>"), UNKNOWN)
     prompt, response = sampled(read.tokenizer, "what", " it")
     assert vocabulary["i"] in response
-    assert read.read([Answered("what", " it", True, ids=(prompt, response))]) == [
-        [*prompt, *response]
-    ]
+    assert read.read([Answered("what", " it", True, ids=(prompt, response))]) == [[*prompt, *response]]
 
 
 @pytest.mark.parametrize("shift", [1, 1000, -1000])

@@ -40,9 +40,7 @@ def rollout(tokenizer, *, response="ab", ended=True, left_padding=0):
     answer = tokenizer(response, add_special_tokens=False).input_ids
     answer += [tokenizer.eos_token_id] if ended else []
     prompt_ids, ids = torch.tensor([prompt]), torch.tensor([answer])
-    prompts = Prompts(
-        prompt_ids, prompt_ids != tokenizer.pad_token_id, ("x",), ("ba",), ({"who": "boss"},)
-    )
+    prompts = Prompts(prompt_ids, prompt_ids != tokenizer.pad_token_id, ("x",), ("ba",), ({"who": "boss"},))
     return Rollout(prompts, ids, torch.ones_like(ids).bool(), (response,), torch.tensor([ended]))
 
 
@@ -109,12 +107,9 @@ def test_a_published_reward_model_scores_texts_as_it_does_alone(tmp_path, pad):
 
 def test_a_chat_template_shows_turns_with_one_bos(tmp_path):
     folder = publish(tmp_path, "reward_model", pad="<eos>", template=GEMMA_TEMPLATE)
-    scores = published_scorer(folder, chat_template=True).score_texts(
-        PROMPTS, RESPONSES, [True, False]
-    )
+    scores = published_scorer(folder, chat_template=True).score_texts(PROMPTS, RESPONSES, [True, False])
     texts = [
-        f"<bos><start_of_turn>user\n{question}<end_of_turn>\n"
-        f"<start_of_turn>model\n{answer}<end_of_turn>\n"
+        f"<bos><start_of_turn>user\n{question}<end_of_turn>\n<start_of_turn>model\n{answer}<end_of_turn>\n"
         for question, answer in (("what is it?", "it is a cat."), ("it is a cat.", "what?"))
     ]
     alone = torch.tensor([score_alone(folder, text, special=False) for text in texts])
@@ -161,9 +156,7 @@ USER = {"role": "user", "content": "what is it?"}
 
 
 @pytest.mark.parametrize("chat_template", [False, True])
-def test_a_chat_model_takes_ids_from_its_own_template_and_messages_from_another(
-    tmp_path, chat_template
-):
+def test_a_chat_model_takes_ids_from_its_own_template_and_messages_from_another(tmp_path, chat_template):
     folder = publish(tmp_path, "reward_model", template=GEMMA_TEMPLATE)
     scorer = RewardModelScorer(str(folder), chat_template=chat_template)
     same, other = byte_tokenizer(template=GEMMA_TEMPLATE), byte_tokenizer(template="x")
@@ -173,18 +166,13 @@ def test_a_chat_model_takes_ids_from_its_own_template_and_messages_from_another(
         scorer.prepare(tokenizer=tokenizer, network_factory=CPU)
         scores.append(scorer.submit(asked, evaluating=False).result().values.item())
     ids, mask = asked.input_ids, asked.attention_mask
-    dialogue = (
-        "<bos><start_of_turn>user\nwhat is it?<end_of_turn>\n"
-        "<start_of_turn>model\nit is<end_of_turn>\n"
-    )
+    dialogue = "<bos><start_of_turn>user\nwhat is it?<end_of_turn>\n<start_of_turn>model\nit is<end_of_turn>\n"
     assert scores == pytest.approx(
         [scorer._forward(ids, mask).item(), score_alone(folder, dialogue, special=False)], abs=1e-5
     )
 
 
-def test_a_dialogue_that_the_reward_model_s_template_refuses_has_no_score_and_costs_no_other(
-    tmp_path,
-):
+def test_a_dialogue_that_the_reward_model_s_template_refuses_has_no_score_and_costs_no_other(tmp_path):
     scorer = RewardModelScorer(str(publish(tmp_path, "reward_model", template=GEMMA_TEMPLATE)))
     tokenizer = byte_tokenizer(template="x")
     scorer.prepare(tokenizer=tokenizer, network_factory=CPU)
@@ -196,9 +184,7 @@ def test_a_dialogue_that_the_reward_model_s_template_refuses_has_no_score_and_co
         scores = scorer.submit(mixed, evaluating=False).result().values
     assert scores.isnan().tolist() == [False, True, False]
     alone = [
-        scorer.submit(chat_rollout(tokenizer, messages=each), evaluating=False)
-        .result()
-        .values.item()
+        scorer.submit(chat_rollout(tokenizer, messages=each), evaluating=False).result().values.item()
         for each in (fine, None)
     ]
     assert scores[[0, 2]].tolist() == pytest.approx(alone, abs=1e-5)
@@ -224,9 +210,7 @@ def test_a_text_beyond_the_model_s_context_is_refused(tmp_path):
 
 @pytest.mark.parametrize("other_tokenizer", [False, True])
 @pytest.mark.parametrize("long", [[False, True], [True, True], [False, False]])
-def test_a_response_beyond_the_context_has_no_score_and_costs_no_other_and_no_pass(
-    tmp_path, long, other_tokenizer
-):
+def test_a_response_beyond_the_context_has_no_score_and_costs_no_other_and_no_pass(tmp_path, long, other_tokenizer):
     scorer = RewardModelScorer(reward_model(tmp_path / "rm", "ab"))
     tokenizer = character_tokenizer("ba" if other_tokenizer else "ab")
     scorer.prepare(tokenizer=tokenizer, network_factory=CPU)
@@ -248,6 +232,4 @@ def test_a_response_beyond_the_context_has_no_score_and_costs_no_other_and_no_pa
     assert scores.isnan().tolist() == long
     assert scores[~scores.isnan()].tolist() == pytest.approx([alone] * long.count(False), abs=1e-6)
     assert len(said) == any(long)
-    assert (
-        len(passes) == 1
-    )  # in every process, whatever its rows: a sharded network's passes are taken together
+    assert len(passes) == 1  # in every process, whatever its rows: a sharded network's passes are taken together

@@ -21,11 +21,7 @@ SEEDS = torch.tensor([7, 8])
 def rollout(logprobs=None):
     mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
     prompts = Prompts(
-        torch.ones(2, 3, dtype=torch.long),
-        torch.ones(2, 3, dtype=torch.bool),
-        ("a", "b"),
-        ("", ""),
-        (None, None),
+        torch.ones(2, 3, dtype=torch.long), torch.ones(2, 3, dtype=torch.bool), ("a", "b"), ("", ""), (None, None)
     )
     return Rollout(prompts, mask.long(), mask, ("", ""), torch.tensor([True, True]), logprobs)
 
@@ -64,9 +60,7 @@ def test_random_lengths_are_dealt_out_until_the_response_is_covered():
 
 
 def test_a_row_is_dealt_the_same_lengths_whatever_the_width_of_the_batch():
-    narrow, wide = (
-        RandomizedNGram()(long_rollout(tokens), seeds=SEEDS).index for tokens in (50, 300)
-    )
+    narrow, wide = (RandomizedNGram()(long_rollout(tokens), seeds=SEEDS).index for tokens in (50, 300))
     assert torch.equal(wide[:, :50], narrow)
 
 
@@ -77,9 +71,7 @@ def test_the_released_multiset_is_dealt_once_and_leaves_a_long_rest():
 
 
 def test_perplexity_cuts_where_it_rises_and_refuses_to_guess():
-    logprobs = torch.tensor(
-        [[-3.0, -2.0, -1.0, -2.0, -1.0, -0.5], [-1.0, -2.0, -3.0, -1.0, 0.0, 0.0]]
-    )
+    logprobs = torch.tensor([[-3.0, -2.0, -1.0, -2.0, -1.0, -0.5], [-1.0, -2.0, -3.0, -1.0, 0.0, 0.0]])
     actions = Perplexity()(rollout(logprobs), seeds=SEEDS)
     assert actions.index.tolist() == [[0, 0, 0, 1, 1, 1], [0, 1, 2, 2, -1, -1]]
     with pytest.raises(ValueError, match="reference model's log-probabilities"):

@@ -44,18 +44,14 @@ def test_special_tokens_amid_a_response_end_where_they_stand_for_the_text_leaves
 
 def test_the_tokens_of_one_character_all_end_with_it():
     smile = ["<0xF0>", "<0x9F>", "<0x98>", "<0x80>"]  # the bytes of 😀 in UTF-8
-    tokenizer = make_tokenizer(
-        ["hi", "!", *smile], decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-    )
+    tokenizer = make_tokenizer(["hi", "!", *smile], decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()]))
     answers = rollout(tokenizer, ["hi", *smile, "!"], ["hi", "!"])
     assert answers.texts == ("hi😀!", "hi!")
     assert token_ends(answers, tokenizer) == [[2, 3, 3, 3, 3, 4], [2, 3]]
 
 
 def test_bytes_that_never_become_a_character_end_with_the_marks_that_stand_for_them():
-    tokenizer = make_tokenizer(
-        ["a", "<0xF0>", "<0x9F>"], decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-    )
+    tokenizer = make_tokenizer(["a", "<0xF0>", "<0x9F>"], decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()]))
     answers = rollout(tokenizer, ["a", "<0xF0>", "<0x9F>", "a"])
     assert answers.texts == ("a��a",)
     assert token_ends(answers, tokenizer) == [[1, 2, 3, 4]]
@@ -65,9 +61,7 @@ def test_blanks_that_the_decoder_adds_or_drops_are_where_the_text_has_them():
     words = make_tokenizer(["my", "boss", "."], decoders.WordPiece(cleanup=False))
     assert token_ends(rollout(words, ["my", "boss", "."]), words) == [[2, 7, 9]]  # "my boss ."
     metaspace = make_tokenizer(["▁my", "▁bo", "ss"], decoders.Metaspace())
-    assert token_ends(rollout(metaspace, ["▁my", "▁bo", "ss"]), metaspace) == [
-        [2, 5, 7]
-    ]  # "my boss"
+    assert token_ends(rollout(metaspace, ["▁my", "▁bo", "ss"]), metaspace) == [[2, 5, 7]]  # "my boss"
 
 
 def test_where_the_text_s_own_tokens_were_sampled_ends_are_the_tokenizer_s_offsets():
@@ -82,12 +76,8 @@ def test_where_the_text_s_own_tokens_were_sampled_ends_are_the_tokenizer_s_offse
         show_progress=False,
     )
     backend.train_from_iterator([text], trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>"
-    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>")
     encoding = backend.encode(text)
     assert len(set(encoding.offsets)) < len(encoding.offsets)  # some characters have several tokens
-    visible = [
-        start + (len(text[start:end].rstrip()) or end - start) for start, end in encoding.offsets
-    ]
+    visible = [start + (len(text[start:end].rstrip()) or end - start) for start, end in encoding.offsets]
     assert token_ends(rollout(tokenizer, encoding.tokens), tokenizer) == [visible]

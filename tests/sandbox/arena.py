@@ -116,9 +116,7 @@ class Arena:
         return {
             "processes": descendants(),
             "files": {str(path): _state(path) for path in [folder, *folder.rglob("*")]},
-            "new files": [
-                f for f in _SHARED_FOLDERS if os.path.lexists(f"{f}/{self.targets['mark']}")
-            ],
+            "new files": [f for f in _SHARED_FOLDERS if os.path.lexists(f"{f}/{self.targets['mark']}")],
             "System V objects": self._system_v(),
             "POSIX queue": _opens_queue(f"/{self.targets['mark']}"),
             "connections": [bool(_waiting(server)) for server in self.servers],
@@ -136,9 +134,7 @@ class Arena:
 
     def _system_v(self) -> list[str]:
         key = str(self.targets["key"])
-        tables = [
-            Path("/proc/sysvipc", kind).read_text().splitlines() for kind in ("shm", "sem", "msg")
-        ]
+        tables = [Path("/proc/sysvipc", kind).read_text().splitlines() for kind in ("shm", "sem", "msg")]
         return [line for table in tables for line in table if line.split()[0] == key]
 
 
@@ -148,13 +144,7 @@ def arena() -> Iterator[Arena]:
     mark = f"marlhf-mark-{secrets.token_hex(8)}"
     hidden = {
         name: f"marlhf-secret-{secrets.token_hex(16)}"
-        for name in (
-            "the expected output",
-            "the environment",
-            "a secret file",
-            "a public file",
-            "the memory",
-        )
+        for name in ("the expected output", "the environment", "a secret file", "a public file", "the memory")
     }
     with (
         tempfile.TemporaryDirectory() as name,
@@ -208,17 +198,13 @@ def _wrong_verdict(report: Report, ending: Ending, attack: Attack) -> list[str]:
     (verdict,) = report.results
     if verdict in attack.right and ending.end != "lost":
         return []
-    return [
-        f"it is {verdict}, not {' or '.join(attack.right)}: {ending.end}, {ending.message}, {ending.output[:200]}"
-    ]
+    return [f"it is {verdict}, not {' or '.join(attack.right)}: {ending.end}, {ending.message}, {ending.output[:200]}"]
 
 
 def _next_program(cage: Cage, limits: Limits) -> list[str]:
     for _ in range(_TRIES):
         report, _ = cage.run(GOOD, GOOD_TESTS, limits)
-        if (
-            report.verdict is not ProgramVerdict.TIME_LIMIT
-        ):  # on a busy machine, not the attack's doing
+        if report.verdict is not ProgramVerdict.TIME_LIMIT:  # on a busy machine, not the attack's doing
             break
     return [] if report.passed else [f"the next program fails: {report}"]
 
@@ -226,14 +212,7 @@ def _next_program(cage: Cage, limits: Limits) -> list[str]:
 def _state(path: Path) -> tuple[Any, ...]:
     found = path.lstat()
     content = path.read_bytes() if stat.S_ISREG(found.st_mode) else b""
-    return (
-        found.st_mode,
-        found.st_uid,
-        found.st_mtime_ns,
-        found.st_ctime_ns,
-        found.st_nlink,
-        content,
-    )
+    return (found.st_mode, found.st_uid, found.st_mtime_ns, found.st_ctime_ns, found.st_nlink, content)
 
 
 def _opens_queue(name: str) -> bool:

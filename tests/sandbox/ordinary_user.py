@@ -22,21 +22,13 @@ def main() -> None:
                 reasons.append(str(error))
                 continue
             # Waiting for time limits once is enough.
-            attacks = [
-                each
-                for each in ATTACKS
-                if not levels or ProgramVerdict.TIME_LIMIT not in each.right
-            ]
+            attacks = [each for each in ATTACKS if not levels or ProgramVerdict.TIME_LIMIT not in each.right]
             levels.append(level.name)
             with cage:
                 for count, attack in enumerate(attacks, 1):
                     found = targets.assault(cage, attack, and_next=count % _GOOD_EVERY == 0)
                     problems += [(level.name, attack.name, each) for each in found]
-    print(
-        json.dumps(
-            {"levels": levels, "reasons": reasons, "attacks": len(ATTACKS), "problems": problems}
-        )
-    )
+    print(json.dumps({"levels": levels, "reasons": reasons, "attacks": len(ATTACKS), "problems": problems}))
 
 
 if __name__ == "__main__":

@@ -116,43 +116,18 @@ SCRIPTS = [
     Right("exits by quit()", _SUM + "print(a + b); quit()", "1 2", "3"),
     Right("exits by sys.exit()", _SUM + "import sys\nprint(a + b); sys.exit()", "1 2", "3"),
     Right("exits by sys.exit(0)", _SUM + "from sys import exit\nprint(a + b); exit(0)", "1 2", "3"),
-    Right(
-        "exits by os._exit(0)",
-        _SUM + "import os\nprint(a + b, flush=True); os._exit(0)",
-        "1 2",
-        "3",
-    ),
+    Right("exits by os._exit(0)", _SUM + "import os\nprint(a + b, flush=True); os._exit(0)", "1 2", "3"),
     Right("raises SystemExit", _SUM + "print(a + b)\nraise SystemExit", "1 2", "3"),
-    Right(
-        "returns at the top level",
-        _SUM + "if a < b:\n  print(a + b)\n  return\nprint('no')",
-        "1 2",
-        "3",
-    ),
+    Right("returns at the top level", _SUM + "if a < b:\n  print(a + b)\n  return\nprint('no')", "1 2", "3"),
     Right(
         "returns a value at the top level",
         _SUM + "def f(x): return x\nfor _ in range(9):\n  print(f(a + b))\n  return 7",
         "1 2",
         "3",
     ),
-    Right(
-        "guards main",
-        _SUM + "def main(): print(a + b)\nif __name__ == '__main__': main()",
-        "1 2",
-        "3",
-    ),
-    Right(
-        "guards main with another sign",
-        "if __name__ != '__main__': raise Exception\nprint(3)",
-        "",
-        "3",
-    ),
-    Right(
-        "reads bytes",
-        "import sys\nprint(sum(map(int, sys.stdin.buffer.read().split())))",
-        "1\n2\n",
-        "3",
-    ),
+    Right("guards main", _SUM + "def main(): print(a + b)\nif __name__ == '__main__': main()", "1 2", "3"),
+    Right("guards main with another sign", "if __name__ != '__main__': raise Exception\nprint(3)", "", "3"),
+    Right("reads bytes", "import sys\nprint(sum(map(int, sys.stdin.buffer.read().split())))", "1\n2\n", "3"),
     Right(
         "reads lines of bytes",
         "import sys\ninput = sys.stdin.buffer.readline\nprint(int(input()) + int(input()))",
@@ -166,24 +141,9 @@ SCRIPTS = [
         "1\n",
         "3",
     ),
-    Right(
-        "maps descriptor 0",
-        "import mmap\nprint(len(mmap.mmap(0, 0, prot=mmap.PROT_READ).read()))",
-        "1\n2\n",
-        "4",
-    ),
-    Right(
-        "goes through lines",
-        "import sys\nprint(sum(int(line) for line in sys.stdin))",
-        "1\n2\n",
-        "3",
-    ),
-    Right(
-        "reads by fileinput",
-        "import fileinput\nprint(sum(int(line) for line in fileinput.input()))",
-        "1\n2\n",
-        "3",
-    ),
+    Right("maps descriptor 0", "import mmap\nprint(len(mmap.mmap(0, 0, prot=mmap.PROT_READ).read()))", "1\n2\n", "4"),
+    Right("goes through lines", "import sys\nprint(sum(int(line) for line in sys.stdin))", "1\n2\n", "3"),
+    Right("reads by fileinput", "import fileinput\nprint(sum(int(line) for line in fileinput.input()))", "1\n2\n", "3"),
     Right(
         "mixes input and readline",
         "import sys\na = input(); b = sys.stdin.readline(); c = input(); "
@@ -192,10 +152,7 @@ SCRIPTS = [
         "6 4",
     ),
     Right(
-        "reads until the end",
-        "n = 0\ntry:\n  while True: n += int(input())\nexcept EOFError: print(n)",
-        "1\n2",
-        "3",
+        "reads until the end", "n = 0\ntry:\n  while True: n += int(input())\nexcept EOFError: print(n)", "1\n2", "3"
     ),
     Right(
         "reads until a line is empty",
@@ -212,9 +169,7 @@ SCRIPTS = [
         "1\n",
         "3",
     ),
-    Right(
-        "replaces print", "import sys\nprint = sys.stdout.write\nprint(input() + '\\n')", "3", "3"
-    ),
+    Right("replaces print", "import sys\nprint = sys.stdout.write\nprint(input() + '\\n')", "3", "3"),
     Right("reads fast, by a known template", _FAST_INPUT, "1\n2\n", "3"),
     Right(
         "wraps descriptor 0 again",
@@ -234,12 +189,7 @@ SCRIPTS = [
         "",
         "é",
     ),
-    Right(
-        "configures its output",
-        "import sys\nsys.stdout.reconfigure(line_buffering=True)\nprint(3)",
-        "",
-        "3",
-    ),
+    Right("configures its output", "import sys\nsys.stdout.reconfigure(line_buffering=True)\nprint(3)", "", "3"),
     Right("opens descriptor 1 and leaves it open", "out = open(1, 'w')\nout.write('3')", "", "3"),
     Right(
         "collects its output",
@@ -250,17 +200,13 @@ SCRIPTS = [
     ),
     Right(
         "redirects its output",
-        "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()) as out: print(3)\n"
-        "print(out.getvalue())",
+        "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()) as out: print(3)\nprint(out.getvalue())",
         "",
         "3",
     ),
     Right("writes bytes", "import sys\nsys.stdout.buffer.write(b'3')", "", "3"),
     Right(
-        "writes bytes after text",
-        "import sys\nprint(3)\nsys.stdout.flush()\nsys.stdout.buffer.write(b'4')",
-        "",
-        "3\n4",
+        "writes bytes after text", "import sys\nprint(3)\nsys.stdout.flush()\nsys.stdout.buffer.write(b'4')", "", "3\n4"
     ),
     Right("writes by os.write", "import os\nos.write(1, b'3')", "", "3"),
     Right("writes a little less than it may", "print('7' * 900_000)", "", "7" * 900_000),
@@ -274,21 +220,10 @@ SCRIPTS = [
     ),
     Right("closes standard output", "import sys\nprint(3)\nsys.stdout.close()", "", "3"),
     Right("closes standard input", "import sys\nprint(input())\nsys.stdin.close()", "3", "3"),
-    Right(
-        "closes descriptors", "import os\nprint(3, flush=True)\nos.close(0); os.close(1)", "", "3"
-    ),
-    Right(
-        "takes standard output away", "import sys\nprint(3, flush=True)\nsys.stdout = None", "", "3"
-    ),
-    Right(
-        "complains and goes on", "import sys\nprint('debug', file=sys.stderr)\nprint(3)", "", "3"
-    ),
-    Right(
-        "complains without an end of line",
-        "import sys\nsys.stderr.write('debug')\nprint(3)",
-        "",
-        "3",
-    ),
+    Right("closes descriptors", "import os\nprint(3, flush=True)\nos.close(0); os.close(1)", "", "3"),
+    Right("takes standard output away", "import sys\nprint(3, flush=True)\nsys.stdout = None", "", "3"),
+    Right("complains and goes on", "import sys\nprint('debug', file=sys.stderr)\nprint(3)", "", "3"),
+    Right("complains without an end of line", "import sys\nsys.stderr.write('debug')\nprint(3)", "", "3"),
     Right(
         "silences its complaints",
         "import os, sys\nsys.stderr = open(os.devnull, 'w')\nprint(1, file=sys.stderr)\nprint(3)",
@@ -309,12 +244,7 @@ SCRIPTS = [
         "3",
     ),
     Right("reads the null device", "print(open('/dev/null').read() == '')", "", "True"),
-    Right(
-        "reads its input by a path",
-        "print(sum(map(int, open('/dev/stdin').read().split())))",
-        "1\n2\n",
-        "3",
-    ),
+    Right("reads its input by a path", "print(sum(map(int, open('/dev/stdin').read().split())))", "1\n2\n", "3"),
     Right(
         "opens its streams by their paths",
         "import os, sys\nsys.stdin = open('/dev/stdin')\nn = int(input())\nwith open('/dev/stderr', 'w') as f:\n"
@@ -349,34 +279,14 @@ SCRIPTS = [
     Right("has an odd escape", "print('\\d' == '\\\\d')", "", "True"),
     Right("catches an exception", "try: 1 / 0\nexcept ZeroDivisionError: print(3)", "", "3"),
     Right("catches the lack of memory", "try: 'a' * 10**10\nexcept MemoryError: print(3)", "", "3"),
-    Right(
-        "catches deep recursion", "def f(): f()\ntry: f()\nexcept RecursionError: print(3)", "", "3"
-    ),
-    Right(
-        "uses the whole of the usual recursion",
-        "def f(n): return n and f(n - 1)\nprint(f(990))",
-        "",
-        "0",
-    ),
-    Right(
-        "counts by a global",
-        "n = 0\ndef f():\n  global n\n  n += 1\nfor _ in range(3): f()\nprint(n)",
-        "",
-        "3",
-    ),
+    Right("catches deep recursion", "def f(): f()\ntry: f()\nexcept RecursionError: print(3)", "", "3"),
+    Right("uses the whole of the usual recursion", "def f(n): return n and f(n - 1)\nprint(f(990))", "", "0"),
+    Right("counts by a global", "n = 0\ndef f():\n  global n\n  n += 1\nfor _ in range(3): f()\nprint(n)", "", "3"),
     Right("imports all late", "x = 9\nfrom math import *\nprint(int(sqrt(x)))", "", "3"),
     Right(
-        "imports all of collections",
-        "from collections import *\nprint(Counter('aab')['a'], deque([1])[0])",
-        "",
-        "2 1",
+        "imports all of collections", "from collections import *\nprint(Counter('aab')['a'], deque([1])[0])", "", "2 1"
     ),
-    Right(
-        "imports under a condition",
-        "if 1: import heapq\nh = []\nheapq.heappush(h, 3)\nprint(h[0])",
-        "",
-        "3",
-    ),
+    Right("imports under a condition", "if 1: import heapq\nh = []\nheapq.heappush(h, 3)\nprint(h[0])", "", "3"),
     Right(
         "imports what is seldom used",
         "import bisect, cmath, colorsys, difflib, graphlib, sched, tokenize\nprint(3)",
@@ -389,9 +299,7 @@ SCRIPTS = [
         "",
         "2 2 [1, 3] typing.List",
     ),
-    Right(
-        "hides names that the tests bring along", "gcd = lambda a, b: 7\nprint(gcd(4, 6))", "", "7"
-    ),
+    Right("hides names that the tests bring along", "gcd = lambda a, b: 7\nprint(gcd(4, 6))", "", "7"),
     Right(
         "makes a data class",
         "from dataclasses import dataclass\n@dataclass(order=True)\nclass P:\n  x: int\nprint(max(P(1), P(3)).x)",
@@ -404,18 +312,8 @@ SCRIPTS = [
         "",
         "3",
     ),
-    Right(
-        "makes an enumeration",
-        "from enum import Enum\nE = Enum('E', 'a b')\nprint(E.b.value)",
-        "",
-        "2",
-    ),
-    Right(
-        "decorates",
-        "def twice(f): return lambda x: f(f(x))\n@twice\ndef f(x): return x + 1\nprint(f(1))",
-        "",
-        "3",
-    ),
+    Right("makes an enumeration", "from enum import Enum\nE = Enum('E', 'a b')\nprint(E.b.value)", "", "2"),
+    Right("decorates", "def twice(f): return lambda x: f(f(x))\n@twice\ndef f(x): return x + 1\nprint(f(1))", "", "3"),
     Right(
         "defers annotations",
         "from __future__ import annotations\ndef f(x: Nothing) -> Nothing: return x\nprint(f(3))",
@@ -424,12 +322,7 @@ SCRIPTS = [
     ),
     Right("declares an encoding", "# -*- coding: utf-8 -*-\nprint('é')", "", "é"),
     Right("ends lines as Windows does", "for i in [3]:\r\n    print(i)\r\n", "", "3"),
-    Right(
-        "computes ten thousand digits",
-        "print(int(input()) + 1)",
-        "7" * 9_999 + "8",
-        "7" * 9_999 + "9",
-    ),
+    Right("computes ten thousand digits", "print(int(input()) + 1)", "7" * 9_999 + "8", "7" * 9_999 + "9"),
     Right("reads and writes Unicode", "s = input()\nprint(s[::-1], len(s))", "añ😀日", "日😀ña 4"),
     Right(
         "draws the same as ever",
@@ -477,12 +370,7 @@ SCRIPTS = [
         "0.3 5/6 -1.0",
     ),
     Right("executes text", "exec(input())", "print(3)", "3"),
-    Right(
-        "reads its own name",
-        "import sys\nprint(sys.modules['__main__'].x if (x := 3) else 0)",
-        "",
-        "3",
-    ),
+    Right("reads its own name", "import sys\nprint(sys.modules['__main__'].x if (x := 3) else 0)", "", "3"),
     Right("uses much memory", "x = bytearray(200 << 20)\nprint(len(x) >> 20)", "", "200"),
 ]
 
@@ -506,31 +394,13 @@ NUMPY = [
         "",
         "True",
     ),
-    Right(
-        "returns numbers of numpy",
-        "import numpy as np\ndef f(n): return np.arange(n).sum()",
-        [3],
-        3,
-        "f",
-    ),
-    Right(
-        "returns an array of numpy",
-        "import numpy as np\ndef f(n): return np.arange(n)",
-        [3],
-        [0, 1, 2],
-        "f",
-    ),
+    Right("returns numbers of numpy", "import numpy as np\ndef f(n): return np.arange(n).sum()", [3], 3, "f"),
+    Right("returns an array of numpy", "import numpy as np\ndef f(n): return np.arange(n)", [3], [0, 1, 2], "f"),
 ]
 
 CALLS = [
     Right("is a function", "def f(a, b): return a + b", [1, 2], 3, "f"),
-    Right(
-        "is a method",
-        "class Solution:\n  def f(self, a: List[int]) -> int: return sum(a)",
-        [[1, 2]],
-        3,
-        "f",
-    ),
+    Right("is a method", "class Solution:\n  def f(self, a: List[int]) -> int: return sum(a)", [[1, 2]], 3, "f"),
     Right(
         "is a method with a state",
         "class Solution:\n  def __init__(self): self.n = 1\n  def f(self, a): return self.n + a",
@@ -538,13 +408,7 @@ CALLS = [
         3,
         "f",
     ),
-    Right(
-        "is a static method",
-        "class Solution:\n  @staticmethod\n  def f(a): return a + 1",
-        [2],
-        3,
-        "f",
-    ),
+    Right("is a static method", "class Solution:\n  @staticmethod\n  def f(a): return a + 1", [2], 3, "f"),
     Right("is a lambda", "f = lambda a: a + 1", [2], 3, "f"),
     Right("is a class", "class f(int): pass", [3], 3, "f"),
     Right("takes nothing", "def f(): return 3", [], 3, "f"),
@@ -555,24 +419,10 @@ CALLS = [
     Right("returns a decimal number", "def f(): return 0.1 + 0.2", [], 0.3, "f"),
     Right("returns Unicode", "def f(s): return s[::-1]", ["añ😀"], "😀ña", "f"),
     Right("returns a long number", "def f(n): return n + 1", [10**4000], 10**4000 + 1, "f"),
-    Right(
-        "returns a dictionary", "def f(): return {1: 2, 'a': None}", [], {"1": 2, "a": None}, "f"
-    ),
+    Right("returns a dictionary", "def f(): return {1: 2, 'a': None}", [], {"1": 2, "a": None}, "f"),
     Right("returns an ordered dictionary", "def f(): return OrderedDict(a=1)", [], {"a": 1}, "f"),
-    Right(
-        "returns its own kind of list",
-        "class A(list): pass\ndef f(): return A([1])",
-        [],
-        [[1]],
-        "f",
-    ),
-    Right(
-        "takes a dictionary with integer keys",
-        "def f(d): return d[1] + d[2]",
-        [{"1": 1, "2": 2}],
-        3,
-        "f",
-    ),
+    Right("returns its own kind of list", "class A(list): pass\ndef f(): return A([1])", [], [[1]], "f"),
+    Right("takes a dictionary with integer keys", "def f(d): return d[1] + d[2]", [{"1": 1, "2": 2}], 3, "f"),
     Right("takes a dictionary with text keys", "def f(d): return d['a']", [{"a": 3}], 3, "f"),
     Right("prints within", "def f(a):\n  print('debug', a)\n  return a", [3], 3, "f"),
     Right("prints at the top", "print('debug')\ndef f(a): return a", [3], 3, "f"),
@@ -583,13 +433,7 @@ CALLS = [
         3,
         "f",
     ),
-    Right(
-        "has nothing to read",
-        "import sys\nrest = sys.stdin.read()\ndef f(a): return a + len(rest)",
-        [3],
-        3,
-        "f",
-    ),
+    Right("has nothing to read", "import sys\nrest = sys.stdin.read()\ndef f(a): return a + len(rest)", [3], 3, "f"),
     Right("defines helpers later", "def f(a): return g(a)\ndef g(a): return a + 1", [2], 3, "f"),
     Right(
         "recurses deeply",

@@ -64,9 +64,7 @@ def test_secrets_would_be_found_if_they_were_there(cage, search):
 
 def test_the_attacks_succeed_where_nothing_stops_them():
     level = next(level for level in candidates() if level.name == "D")
-    harmless = [
-        attack for attack in ATTACKS if attack.name in HARMLESS.replace("\n", "; ").split("; ")
-    ]
+    harmless = [attack for attack in ATTACKS if attack.name in HARMLESS.replace("\n", "; ").split("; ")]
     stopped = []
     with Cage(level) as cage:
         workers = descendants()
@@ -86,9 +84,7 @@ def test_attacks_fail_for_an_ordinary_user():
             copy = shutil.copytree if (ROOT / needed).is_dir() else shutil.copy
             Path(folder, needed).parent.mkdir(parents=True, exist_ok=True)
             copy(ROOT / needed, Path(folder, needed))
-        run = _as_somebody(
-            _interpreter_for_somebody(), "-m", "tests.sandbox.ordinary_user", cwd=folder
-        )
+        run = _as_somebody(_interpreter_for_somebody(), "-m", "tests.sandbox.ordinary_user", cwd=folder)
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
     assert found["attacks"] == len(ATTACKS)
@@ -99,9 +95,7 @@ def test_attacks_fail_for_an_ordinary_user():
 def _interpreter_for_somebody():
     """Find an interpreter that is new enough, and not in the home of root."""
     check = "import sys, ctypes; sys.exit(sys.version_info < (3, 11))"
-    tried = dict.fromkeys(
-        [sys._base_executable, shutil.which("python3", path="/usr/local/bin:/usr/bin")]
-    )
+    tried = dict.fromkeys([sys._base_executable, shutil.which("python3", path="/usr/local/bin:/usr/bin")])
     for interpreter in filter(None, tried):
         with contextlib.suppress(OSError):
             if _as_somebody(interpreter, "-c", check, cwd="/").returncode == 0:

@@ -16,14 +16,8 @@ DEEP = 100_000
 
 
 def values(*, keys):
-    leaf = st.one_of(
-        st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text("ab1")
-    )
-    return st.recursive(
-        leaf,
-        lambda inner: st.lists(inner) | st.dictionaries(keys, inner, min_size=1),
-        max_leaves=8,
-    )
+    leaf = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text("ab1"))
+    return st.recursive(leaf, lambda inner: st.lists(inner) | st.dictionaries(keys, inner, min_size=1), max_leaves=8)
 
 
 def strictly_printed(printed, expected):
@@ -66,11 +60,7 @@ def test_how_words_are_spread_over_lines_does_not_matter():
 
 
 @settings(deadline=None, max_examples=60)
-@given(
-    numbers=st.lists(st.integers(), min_size=1),
-    where=st.integers(0, 99),
-    off=st.integers().filter(bool),
-)
+@given(numbers=st.lists(st.integers(), min_size=1), where=st.integers(0, 99), off=st.integers().filter(bool))
 def test_an_integer_that_differs_is_always_wrong(numbers, where, off):
     changed = list(numbers)
     changed[where % len(numbers)] += off
@@ -203,11 +193,7 @@ def test_the_expected_output_is_officially_right(expected):
 
 
 @settings(deadline=None, max_examples=60)
-@given(
-    pairs=st.lists(
-        st.tuples(st.floats(allow_nan=False), st.floats(-2e-5, 2e-5)), min_size=1, max_size=3
-    )
-)
+@given(pairs=st.lists(st.tuples(st.floats(allow_nan=False), st.floats(-2e-5, 2e-5)), min_size=1, max_size=3))
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # NumPy on infinite numbers
 def test_one_number_a_line_is_compared_as_numpy_does(pairs):
     wanted = [number for number, _ in pairs]

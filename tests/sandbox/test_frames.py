@@ -43,9 +43,7 @@ def test_a_message_may_be_longer_than_a_pipe_holds(pipe, blocking):
     long = os.urandom(1 << 20)
     os.set_blocking(pipe[1], blocking)
     deadline = None if blocking else time.monotonic() + 60
-    sender = threading.Thread(
-        target=frames.send, args=(pipe[1], "h", long), kwargs={"deadline": deadline}
-    )
+    sender = threading.Thread(target=frames.send, args=(pipe[1], "h", long), kwargs={"deadline": deadline})
     sender.start()
     assert frames.receive(pipe[0]) == ("h", long)
     sender.join()
@@ -81,9 +79,7 @@ def test_the_reader_has_gone(pipe):
         frames.send(pipe[1], None)
 
 
-@pytest.mark.parametrize(
-    ("lengths", "said"), [((11, 0), "11 bytes: expected at most 10"), ((4, 21), "21 bytes")]
-)
+@pytest.mark.parametrize(("lengths", "said"), [((11, 0), "11 bytes: expected at most 10"), ((4, 21), "21 bytes")])
 def test_a_message_that_is_too_long_is_not_read(pipe, lengths, said):
     os.write(pipe[1], struct.pack("!II", *lengths))
     with pytest.raises(ValueError, match=said):

@@ -28,9 +28,7 @@ def only(monkeypatch):
 
 
 def broken(name):
-    return dataclasses.replace(
-        LEVELS["D"], name=name, how=f"broken {name}", before=("/nowhere/bwrap",)
-    )
+    return dataclasses.replace(LEVELS["D"], name=name, how=f"broken {name}", before=("/nowhere/bwrap",))
 
 
 def pretending(name):
@@ -143,9 +141,7 @@ def test_a_processor_without_a_table_of_calls_has_no_filter():
         seccomp.Filter("riscv64")
 
 
-@pytest.mark.parametrize(
-    "limits", [{"cpu_s": 0}, {"wall_factor": 0.5}, {"memory_mb": 1}, {"output_bytes": 0}]
-)
+@pytest.mark.parametrize("limits", [{"cpu_s": 0}, {"wall_factor": 0.5}, {"memory_mb": 1}, {"output_bytes": 0}])
 def test_limits_that_nothing_can_meet_are_mistakes(limits):
     with pytest.raises(ValueError, match="expected at least"):
         Limits(**limits)

@@ -18,11 +18,7 @@ from tests.sandbox.arena import descendants
 ROOT = Path(__file__).parents[2]
 ADD = "print(sum(map(int, input().split())))"
 SLEEP = "import time; time.sleep(60)"
-PASSED, WRONG, ERROR = (
-    ProgramVerdict.PASSED,
-    ProgramVerdict.WRONG_ANSWER,
-    ProgramVerdict.RUNTIME_ERROR,
-)
+PASSED, WRONG, ERROR = (ProgramVerdict.PASSED, ProgramVerdict.WRONG_ANSWER, ProgramVerdict.RUNTIME_ERROR)
 LIMITS = Limits(cpu_s=4, wall_factor=5)
 SHORT = Limits(cpu_s=0.5, wall_factor=4)
 _PATIENCE_S = 60
@@ -132,9 +128,7 @@ def test_a_worker_that_is_killed_during_a_program_is_replaced():
         assert eventually(lambda: alive() - idle)
         kill_workers(before)
         assert eventually(lambda: not (idle - before) & alive())
-        with contextlib.suppress(
-            SandboxError
-        ):  # where the kill came before the worker had read the program
+        with contextlib.suppress(SandboxError):  # where the kill came before the worker had read the program
             assert lost.result().results == (ERROR,)
         assert made.submit(ADD, sums(1)).result().passed
 
@@ -188,8 +182,7 @@ def test_nothing_is_left_when_it_is_closed():
 
 @pytest.mark.parametrize("path", [os.environ["PATH"], "/nowhere"], ids=["best", "B"])
 @pytest.mark.parametrize(
-    ("end", "busy"),
-    [(signal.SIGKILL, 0), (signal.SIGKILL, 2), (signal.SIGTERM, 2), (signal.SIGINT, 0)],
+    ("end", "busy"), [(signal.SIGKILL, 0), (signal.SIGKILL, 2), (signal.SIGTERM, 2), (signal.SIGINT, 0)]
 )
 def test_no_worker_outlives_the_trainer(busy, path, end):
     with subprocess.Popen(
@@ -215,9 +208,7 @@ def lives(pid):
         return False
 
 
-@pytest.mark.parametrize(
-    ("inputs", "outputs"), [([], []), (["1"], []), (["1", "2"], ["1"])], ids=str
-)
+@pytest.mark.parametrize(("inputs", "outputs"), [([], []), (["1"], []), (["1", "2"], ["1"])], ids=str)
 def test_tests_need_as_many_outputs_as_inputs(inputs, outputs):
     with pytest.raises(ValueError, match="expected as many of both"):
         Tests(inputs, outputs)

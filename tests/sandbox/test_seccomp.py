@@ -113,9 +113,7 @@ def decide(machine, number, *arguments, audit=None):
     known = syscalls.MACHINES[machine]
     wide = [*arguments, *[0] * (6 - len(arguments))]
     audit = known.audit if audit is None else audit
-    data = struct.pack(
-        "<iIQ6Q", number - (number >> 31 << 32), audit, 0, *(each % 2**64 for each in wide)
-    )
+    data = struct.pack("<iIQ6Q", number - (number >> 31 << 32), audit, 0, *(each % 2**64 for each in wide))
     program = list(struct.iter_unpack("<HBBI", seccomp.write(known)))
     at = accumulator = 0
     for _ in range(len(program)):
@@ -126,11 +124,7 @@ def decide(machine, number, *arguments, audit=None):
         if code == 0x20:
             (accumulator,) = struct.unpack_from("<I", data, value)
         else:
-            holds = {
-                0x15: accumulator == value,
-                0x35: accumulator >= value,
-                0x45: bool(accumulator & value),
-            }[code]
+            holds = {0x15: accumulator == value, 0x35: accumulator >= value, 0x45: bool(accumulator & value)}[code]
             at += then if holds else otherwise
     raise AssertionError("the filter does not end")
 

@@ -52,9 +52,7 @@ def test_runs_on_gpus_are_estimated_from_where_their_inputs_config_says_and_othe
 def test_one_seed_of_each_stage_is_checked_by_its_own_command_line(plan):
     with pytest.raises(ConfigError) as mistake:
         check_runs(plan, make_jobs(plan), check=refuse, estimate=tell)
-    assert str(mistake.value).startswith(
-        f"fit --config {plan.stages[0].config} --seed_everything=1 "
-    )
+    assert str(mistake.value).startswith(f"fit --config {plan.stages[0].config} --seed_everything=1 ")
 
 
 def test_what_cannot_be_planned_is_said_and_what_is_set_wrong_refused(plan):
@@ -73,10 +71,7 @@ def test_nothing_is_asked_where_nothing_is_to_run(plan):
 
 
 def test_hours_of_all_devices_are_added():
-    costs = {
-        "sft": Cost(updates=1000, processes=1, hours=2.0),
-        "ppo": Cost(updates=145, processes=8, hours=1.5),
-    }
+    costs = {"sft": Cost(updates=1000, processes=1, hours=2.0), "ppo": Cost(updates=145, processes=8, hours=1.5)}
     assert cost_lines(costs, num_seeds=3) == [
         "cost by `plan`, each seed (3):",
         "  sft: 1,000 updates, 1 device, 2.0 h",

@@ -62,16 +62,8 @@ def test_quick_changes_the_folder_and_the_settings_it_names(tmp_path):
         ("jobs: 0", "jobs: 2", "jobs: expected at least 1, got 0"),
         ("output: 3", "output: runs/study", "output: expected str, got '3'"),
         ("outpt: x", "output: runs/study", "no key 'outpt', did you mean 'output'?"),
-        (
-            "name: sft, config: ppo.yaml",
-            "name: ppo, config: ppo.yaml",
-            "stages.1.name: the name is taken",
-        ),
-        (
-            "name: a/b, config: ppo.yaml",
-            "name: ppo, config: ppo.yaml",
-            "stages.1.name: expected the name of",
-        ),
+        ("name: sft, config: ppo.yaml", "name: ppo, config: ppo.yaml", "stages.1.name: the name is taken"),
+        ("name: a/b, config: ppo.yaml", "name: ppo, config: ppo.yaml", "stages.1.name: expected the name of"),
         ("{name: sft}", "{name: sft, config: sft.yaml}", "stages.0.config is missing"),
         ("{config: sft.yaml}", "{name: sft, config: sft.yaml}", "stages.0: name is missing"),
         ("sft", "{name: sft, config: sft.yaml}", "stages.0: expected key: value lines, got 'sft'"),
@@ -84,17 +76,9 @@ def test_quick_changes_the_folder_and_the_settings_it_names(tmp_path):
         ("quick: {set: {", "quick: {output: runs/quick, set: {", "quick: output is missing"),
         ("baseline: sft", "baseline: ppo", "report.baseline: expected the stage of a row"),
         ("baseline: stf", "baseline: ppo", "report.baseline: no stage 'stf', did you mean 'sft'?"),
-        (
-            "{stage: pop,",
-            "{stage: ppo,",
-            "report.rows.0.stage: no stage 'pop', did you mean 'ppo'?",
-        ),
+        ("{stage: pop,", "{stage: ppo,", "report.rows.0.stage: no stage 'pop', did you mean 'ppo'?"),
         ("{stge: ppo,", "{stage: ppo,", "report.rows.0: no key 'stge', did you mean 'stage'?"),
-        (
-            "report: {rows: []}",
-            "report: {baseline: ppo, rows: [{stage: ppo, label: PPO}]}",
-            "report.rows: expected",
-        ),
+        ("report: {rows: []}", "report: {baseline: ppo, rows: [{stage: ppo, label: PPO}]}", "report.rows: expected"),
     ],
 )
 def test_a_mistake_is_named_with_the_file_and_what_was_meant(tmp_path, wrong, right, said):
@@ -108,9 +92,7 @@ def test_a_mistake_is_named_with_the_file_and_what_was_meant(tmp_path, wrong, ri
 
 
 def test_a_stage_cannot_start_from_a_later_one(tmp_path):
-    lines = PLAN.replace(
-        "{name: sft, config: sft.yaml}", "{name: sft, config: sft.yaml, inputs: {a: ppo}}"
-    )
+    lines = PLAN.replace("{name: sft, config: sft.yaml}", "{name: sft, config: sft.yaml, inputs: {a: ppo}}")
     with pytest.raises(ConfigError, match="expected an earlier stage"):
         read_plan(write(tmp_path, lines))
 

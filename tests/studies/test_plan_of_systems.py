@@ -140,12 +140,7 @@ def test_other_systems_are_run_in_place_of_the_plans_own(tmp_path):
     ("file", "right", "wrong", "said"),
     [
         ("plan", "sections:", "sectionz:", "no key 'sectionz', did you mean 'sections'?"),
-        (
-            "plan",
-            "runs: [ppo], ev",
-            "rums: [ppo], ev",
-            "rows.0: no key 'rums', did you mean 'runs'?",
-        ),
+        ("plan", "runs: [ppo], ev", "rums: [ppo], ev", "rows.0: no key 'rums', did you mean 'runs'?"),
         ("plan", "b/small", "b/smal", "rows.1.system: no system 'b/smal', did you mean 'b/small'?"),
         ("plan", "[wins]", "[wings]", "rows.0.evaluations: no stage 'wings', did you mean 'wins'?"),
         ("plan", "[scores]", "scores", "sections: expected "),
@@ -162,18 +157,8 @@ def test_other_systems_are_run_in_place_of_the_plans_own(tmp_path):
             "{juge}/export",
             "pipelines.rlhf.stages.2.set.auxiliary_scorers+: no stage 'juge', did you mean 'judge'?",
         ),
-        (
-            "systems",
-            "command: win-rate",
-            "command: winrate",
-            "pipelines.rlhf.stages.4.command: expected",
-        ),
-        (
-            "systems",
-            "overlay.yaml",
-            "overley.yaml",
-            "pipelines.rlhf.stages.2.overlays.0: no config file",
-        ),
+        ("systems", "command: win-rate", "command: winrate", "pipelines.rlhf.stages.4.command: expected"),
+        ("systems", "overlay.yaml", "overley.yaml", "pipelines.rlhf.stages.2.overlays.0: no config file"),
         ("systems", "gpu.yaml}", "gqu.yaml}", "systems.a/small.hardware.ppo.yaml: no config file"),
         (
             "systems",

@@ -30,9 +30,7 @@ class Study:
         self.said = ""
 
     def stage(self, name, *, inputs=(), **settings):
-        return Stage(
-            name=name, config=self.config, inputs={f"input.{i}": i for i in inputs}, set=settings
-        )
+        return Stage(name=name, config=self.config, inputs={f"input.{i}": i for i in inputs}, set=settings)
 
     def jobs(self, *stages, seeds=(1,)) -> list[Job]:
         plan = Plan(self.folder / "plan.yaml", "t", self.folder / "out", stages, seeds=seeds)
@@ -63,12 +61,7 @@ def study(tmp_path):
 def test_a_stage_runs_after_its_inputs_and_gets_their_exports(study):
     jobs = study.jobs(study.stage("sft"), study.stage("ppo", inputs=["sft"]))
     assert study.run(jobs, workers=2) == {"sft-1": Outcome.DONE, "ppo-1": Outcome.DONE}
-    assert study.events == [
-        "start sft seed-1",
-        "end sft seed-1",
-        "start ppo seed-1",
-        "end ppo seed-1",
-    ]
+    assert study.events == ["start sft seed-1", "end sft seed-1", "start ppo seed-1", "end ppo seed-1"]
     assert f"--input.sft={study.folder}/out/sft/seed-1/export" in jobs[1].command
     assert "--seed_everything=1" in jobs[1].command
 
@@ -109,9 +102,9 @@ def test_a_finished_stage_with_other_settings_is_kept_and_said(study):
     assert study.run(changed) == {"sft-1": Outcome.KEPT}
     assert "finished with other settings or inputs; kept as it is" in study.said
     assert study.run(changed, overwrite=True) == {"sft-1": Outcome.DONE}
-    assert study.events[-2:] == ["start sft seed-1 --overwrite", "end sft seed-1"] or study.events[
-        -2
-    ].endswith("--overwrite")
+    assert study.events[-2:] == ["start sft seed-1 --overwrite", "end sft seed-1"] or study.events[-2].endswith(
+        "--overwrite"
+    )
     assert inspect_job(changed[0]) is State.FINISHED
 
 
@@ -138,9 +131,7 @@ def test_a_stage_of_its_own_can_be_redone_in_any_case(study):
 
 
 def test_a_failing_stage_shows_its_end_and_does_not_lose_the_others(study):
-    jobs = study.jobs(
-        study.stage("bad", fail="yes"), study.stage("after", inputs=["bad"]), study.stage("good")
-    )
+    jobs = study.jobs(study.stage("bad", fail="yes"), study.stage("after", inputs=["bad"]), study.stage("good"))
     outcomes = study.run(jobs)
     assert outcomes == {"bad-1": Outcome.FAILED, "after-1": Outcome.BLOCKED, "good-1": Outcome.DONE}
     assert "it went wrong here" in study.said
@@ -176,9 +167,7 @@ def test_a_process_that_ends_well_but_leaves_no_result_has_failed(study):
 
 
 def test_ctrl_c_reaches_the_stages_and_the_same_command_resumes(study):
-    jobs = study.jobs(
-        study.stage("a", steps=200), study.stage("b", steps=200), study.stage("c", inputs=["a"])
-    )
+    jobs = study.jobs(study.stage("a", steps=200), study.stage("b", steps=200), study.stage("c", inputs=["a"]))
 
     def press() -> None:
         deadline = time.monotonic() + 20
@@ -194,16 +183,10 @@ def test_ctrl_c_reaches_the_stages_and_the_same_command_resumes(study):
     assert "waiting for the checkpoint" in study.said
     assert inspect_job(jobs[0]) is State.INTERRUPTED
 
-    quick = [
-        Job(j.stage, j.seed, j.folder, (*j.command, "--steps=1"), j.needs, j.settings)
-        for j in jobs[:2]
-    ]
+    quick = [Job(j.stage, j.seed, j.folder, (*j.command, "--steps=1"), j.needs, j.settings) for j in jobs[:2]]
     study.forget_events()
     assert set(study.run(quick, workers=2).values()) == {Outcome.DONE}
-    assert sorted(e for e in study.events if e.startswith("start")) == [
-        "start a seed-1 last",
-        "start b seed-1 last",
-    ]
+    assert sorted(e for e in study.events if e.startswith("start")) == ["start a seed-1 last", "start b seed-1 last"]
     assert "resumes from its last checkpoint" in study.said
 
 
@@ -225,10 +208,7 @@ def test_a_stage_that_outlives_a_killed_reproduce_is_waited_for(study, overwrite
         time.sleep(0.02)
     first.kill()
     first.wait()
-    assert study.run(jobs, workers=2, overwrite=overwrite) == {
-        "a-1": Outcome.KEPT,
-        "b-1": Outcome.DONE,
-    }
+    assert study.run(jobs, workers=2, overwrite=overwrite) == {"a-1": Outcome.KEPT, "b-1": Outcome.DONE}
     assert study.events == ["start a seed-1", "end a seed-1", "start b seed-1", "end b seed-1"]
     assert "a (seed 1): waits for process" in study.said
     assert list(study.folder.rglob(".run.lock")) == []
@@ -261,9 +241,7 @@ def test_every_seed_is_a_run_of_its_own(study):
     assert jobs[3].needs == (jobs[1],)
 
 
-@pytest.mark.parametrize(
-    ("program", "outcome"), [("pass", Outcome.DONE), ("raise SystemExit(3)", Outcome.FAILED)]
-)
+@pytest.mark.parametrize(("program", "outcome"), [("pass", Outcome.DONE), ("raise SystemExit(3)", Outcome.FAILED)])
 def test_an_evaluation_that_ends_well_is_marked_as_finished(study, program, outcome):
     stage = Stage(name="wins", command="win-rate", arguments="--out {self}")
     plan = Plan(study.folder / "plan.yaml", "t", study.folder / "out", (stage,))

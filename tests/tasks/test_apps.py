@@ -25,17 +25,13 @@ def row(**columns):
 
 
 def test_a_problem_of_standard_input_is_asked_as_officially():
-    assert problem(row()).prompt == (
-        "\nQUESTION:\nAdd two numbers.\nUse Standard Input format\nANSWER:\n"
-    )
+    assert problem(row()).prompt == ("\nQUESTION:\nAdd two numbers.\nUse Standard Input format\nANSWER:\n")
 
 
 def test_a_problem_of_calls_shows_its_starter_code():
     called = problem(row(input_output=json.dumps(CALLS), starter_code="def add(a, b):\n\t"))
     assert called.fn_name == "add"
-    assert called.prompt == (
-        "\nQUESTION:\nAdd two numbers.\ndef add(a, b):\n\t\nUse Call-Based format\nANSWER:\n"
-    )
+    assert called.prompt == ("\nQUESTION:\nAdd two numbers.\ndef add(a, b):\n\t\nUse Call-Based format\nANSWER:\n")
 
 
 def test_the_tests_and_not_the_starter_code_tell_the_format():

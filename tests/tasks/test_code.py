@@ -41,8 +41,7 @@ def test_a_completion_that_is_a_program_is_taken_as_it_is(program):
 
 
 @pytest.mark.parametrize(
-    "completion",
-    ["", "\n", "print 1\n", "x = = 3\n", "def f(:\n", "Sorry, I cannot.", "5", "\0", "\ud800"],
+    "completion", ["", "\n", "print 1\n", "x = = 3\n", "def f(:\n", "Sorry, I cannot.", "5", "\0", "\ud800"]
 )
 def test_a_completion_without_a_program_stays_as_it_is(completion):
     assert extract_program(completion) == completion
@@ -197,8 +196,7 @@ def test_a_last_block_that_needs_none_of_the_others_is_the_program():
     ],
 )
 @pytest.mark.parametrize(
-    "test",
-    ["assert add(1, 2) == 3\nprint(add(2, 2))\n", "def test():\n    assert add(1, 2) == 3\n"],
+    "test", ["assert add(1, 2) == 3\nprint(add(2, 2))\n", "def test():\n    assert add(1, 2) == 3\n"]
 )
 def test_of_several_blocks_the_last_that_defines_what_the_tests_call_is_taken(program, test):
     worse = "def add(a, b):\n    return a - b\n"
@@ -273,16 +271,12 @@ def test_marks_inside_a_program_stay():
         assert extract_program(f"So:\n{fenced(program)}") == program
 
 
-@pytest.mark.parametrize(
-    "program", ["", " \n\n", "# no idea\n", '"""Sorry."""', "pass\n# x", "..."]
-)
+@pytest.mark.parametrize("program", ["", " \n\n", "# no idea\n", '"""Sorry."""', "pass\n# x", "..."])
 def test_a_program_may_do_nothing(program):
     assert does_nothing(program)
 
 
-@pytest.mark.parametrize(
-    "program", ["x", "def f(): pass", "import sys", "Sorry, no.", "\0", "\ud800"]
-)
+@pytest.mark.parametrize("program", ["x", "def f(): pass", "import sys", "Sorry, no.", "\0", "\ud800"])
 def test_a_program_that_could_do_something_or_does_not_parse_is_not_empty(program):
     assert not does_nothing(program)
 
@@ -331,21 +325,15 @@ def test_an_indented_block_loses_the_indentation_of_its_fence():
 def test_a_plain_program_before_a_fence_is_taken():
     prompted = f"{PROGRAM}```\nThis doubles.\n{fenced(OTHER)}"  # the prompt opened the fence
     assert extract_program(prompted) == PROGRAM
-    assert (
-        extract_program(f"{PROGRAM}\nFor example:\n{fenced('main()')}").strip() == PROGRAM.strip()
-    )
+    assert extract_program(f"{PROGRAM}\nFor example:\n{fenced('main()')}").strip() == PROGRAM.strip()
 
 
 def test_a_note_before_a_fence_is_no_program():
-    assert (
-        extract_program(f"Approach: greedy\n{fenced(PROGRAM)}") == PROGRAM
-    )  # an annotation in Python
+    assert extract_program(f"Approach: greedy\n{fenced(PROGRAM)}") == PROGRAM  # an annotation in Python
 
 
 def test_code_in_the_prose_before_a_fence_is_not_the_program():
-    assert (
-        extract_program(f"This reads a number:\nn = int(input())\n\n{fenced(PROGRAM)}") == PROGRAM
-    )
+    assert extract_program(f"This reads a number:\nn = int(input())\n\n{fenced(PROGRAM)}") == PROGRAM
 
 
 def test_a_fence_without_its_pair_does_not_hide_the_next_block():
@@ -374,11 +362,7 @@ def test_an_example_in_the_docstring_of_a_wrong_program_is_not_the_program():
 def test_any_completion_gives_some_text_of_its_own(parts):
     completion = "\n".join(parts)
     lines = completion.replace("\r\n", "\n").split("\n")
-    assert all(
-        line in lines
-        for line in extract_program(completion).replace("\r\n", "\n").split("\n")
-        if line
-    )
+    assert all(line in lines for line in extract_program(completion).replace("\r\n", "\n").split("\n") if line)
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,7 @@ MORE, OTHER = {"role": "user", "content": "Sure?"}, {"role": "assistant", "conte
         {"author": "prompter", "text": "Why?"},
         {"role": "User", "content": "Why?", "tool_calls": None, "from": None, "value": None},
         {"role": None, "content": None, "from": "human", "value": "Why?"},
-        {
-            "role": "user",
-            "content": [{"type": "text", "text": "Wh"}, {"type": "text", "text": "y?"}],
-        },
+        {"role": "user", "content": [{"type": "text", "text": "Wh"}, {"type": "text", "text": "y?"}]},
         {"role": "user", "content": ["Wh", {"type": "input_text", "text": "y?", "image": None}]},
     ],
 )
@@ -44,10 +41,7 @@ def test_messages_may_be_stored_key_by_key():
         ({"role": "narrator", "content": "x"}, "role narrator is unknown"),
         ({"role": "tool", "content": "x"}, "role tool is unknown"),
         ({"content": "x"}, "has content: expected role and content, or from and value"),
-        (
-            {"speaker": "user", "utterance": "x"},
-            "has speaker, utterance: expected role and content",
-        ),
+        ({"speaker": "user", "utterance": "x"}, "has speaker, utterance: expected role and content"),
         ({"role": "assistant", "content": None, "tool_calls": [{"id": 1}]}, "calls a tool"),
         ({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, "type image_url"),
         ({"role": "user", "content": [{"type": "text", "text": None}]}, "type text"),
@@ -59,9 +53,7 @@ def test_what_is_no_text_of_a_known_speaker_makes_the_row_unusable(message, why)
         read_messages([ASK, TELL, message], "prompt")
 
 
-@pytest.mark.parametrize(
-    ("found", "why"), [(None, "null"), ([], "no messages"), (3, "of type int")]
-)
+@pytest.mark.parametrize(("found", "why"), [(None, "null"), ([], "no messages"), (3, "of type int")])
 def test_a_column_without_messages_makes_the_row_unusable(found, why):
     with pytest.raises(UnusableRow, match=why):
         read_messages(found, "prompt")
@@ -85,10 +77,7 @@ BOTH = ("chosen", "rejected")
         {"prompt": [ASK, TELL], "chosen": [TELL], "rejected": [OTHER]},
         {"prompt": [ASK, TELL], "chosen": [ASK, TELL], "rejected": [ASK, OTHER]},
         {"prompt": [ASK, OTHER], "chosen": "So.", "rejected": "No."},
-        {
-            "chosen": "\n\nHuman: Why?\n\nAssistant: So.",
-            "rejected": "\n\nHuman: Why?\n\nAssistant: No.",
-        },
+        {"chosen": "\n\nHuman: Why?\n\nAssistant: So.", "rejected": "\n\nHuman: Why?\n\nAssistant: No."},
     ],
 )
 def test_prompt_and_responses_are_found_in_every_layout(row):
@@ -123,10 +112,7 @@ def test_a_prompt_for_the_policy_is_found_in_the_chosen_dialogue():
         ({"prompt": [ASK, TELL], "chosen": "x", "rejected": "y"}, "ends with a message of the"),
         ({"prompt": "Sure?", "chosen": [ASK, TELL], "rejected": "No."}, "another dialogue"),
         ({"prompt": [TELL], "chosen": [TELL], "rejected": [OTHER]}, "ends with a message"),
-        (
-            {"prompt": "Why? It is so.", "chosen": "It is so.", "rejected": "No."},
-            "prompt ends with its response",
-        ),
+        ({"prompt": "Why? It is so.", "chosen": "It is so.", "rejected": "No."}, "prompt ends with its response"),
     ],
 )
 def test_prompt_and_responses_that_do_not_belong_together_make_the_row_unusable(row, why):

@@ -22,9 +22,7 @@ def fate(program, tests):
     except SyntaxError:
         return "uncompilable"
     try:
-        passed = all(
-            _passes(code, given, wanted, tests.get("fn_name")) for given, wanted in _of(tests)
-        )
+        passed = all(_passes(code, given, wanted, tests.get("fn_name")) for given, wanted in _of(tests))
     except Exception:
         return "crash"
     return "passed" if passed else "wrong"
@@ -88,18 +86,14 @@ def test_a_flaw_does_what_its_name_says(noise, expected):
 
 def test_demonstrations_have_the_stated_shares_of_flaws():
     number = 2000
-    fates = Counter(
-        fate(program, problem.tests) for problem, program in demonstrations(DEMONSTRATION, number)
-    )
+    fates = Counter(fate(program, problem.tests) for problem, program in demonstrations(DEMONSTRATION, number))
     for flaw in ("wrong", "crash", "uncompilable"):
         # 3.5 standard deviations of a share of 2,000
         assert fates[flaw] / number == pytest.approx(getattr(DEMONSTRATION, flaw), abs=0.033)
 
 
 def test_held_out_combinations_are_never_trained_on_and_their_steps_are():
-    combinations = {
-        split: {each.combination for each in tiny_apps.problems(split)} for split in SPLITS
-    }
+    combinations = {split: {each.combination for each in tiny_apps.problems(split)} for split in SPLITS}
     trained = combinations["sft"] | combinations["ppo"]
     held_out = combinations["test"] | combinations["validate"]
     assert len(held_out) > 40
@@ -146,22 +140,16 @@ def test_no_piece_of_a_prompt_is_in_a_program():
 def test_the_same_seed_writes_the_same_program():
     problem = PROBLEMS[40]
     first, second = (
-        [demonstrate(problem, noise=DEMONSTRATION, random=Random(seed)) for seed in range(20)]
-        for _ in range(2)
+        [demonstrate(problem, noise=DEMONSTRATION, random=Random(seed)) for seed in range(20)] for _ in range(2)
     )
     assert first == second
     assert len(set(first)) > 3
 
 
 def test_a_problem_and_its_program_by_hand():
-    problem = next(
-        each
-        for each in PROBLEMS
-        if each.question == "Read numbers. Print the largest number, times 3."
-    )
+    problem = next(each for each in PROBLEMS if each.question == "Read numbers. Print the largest number, times 3.")
     assert problem.prompt == (
-        "\nQUESTION:\nRead numbers. Print the largest number, times 3.\n"
-        "Use Standard Input format\nANSWER:\n"
+        "\nQUESTION:\nRead numbers. Print the largest number, times 3.\nUse Standard Input format\nANSWER:\n"
     )
     assert write_program(problem) == "a=list(map(int,input().split()))\nprint(max(a)*3)"
     assert problem.printed([4, -1, 7]) == "21"

@@ -40,9 +40,7 @@ def test_each_kind_of_noise_costs_what_the_gold_score_says(noise, score):
 
 def test_responses_of_a_pair_reach_from_all_right_to_all_wrong():
     scores = [
-        gold_score(
-            summarise(post.facts, noise=tiny_tldr.draw_noise(random), random=random), post.facts
-        )
+        gold_score(summarise(post.facts, noise=tiny_tldr.draw_noise(random), random=random), post.facts)
         for post, random in posts(300)
     ]
     assert max(scores) == 5.0
@@ -91,7 +89,5 @@ def test_all_texts_stay_within_the_alphabet_and_the_stated_lengths():
 
 def test_preferences_follow_bradley_terry():
     # 1 / (1 + exp(-(3 - 2) / 0.5)) = 1 / (1 + e^-2) = 0.8808
-    assert tiny_tldr.preference_probability(3.0, 2.0, temperature=0.5) == pytest.approx(
-        0.8808, abs=1e-4
-    )
+    assert tiny_tldr.preference_probability(3.0, 2.0, temperature=0.5) == pytest.approx(0.8808, abs=1e-4)
     assert tiny_tldr.preference_probability(2.0, 2.0, temperature=0.5) == 0.5

@@ -21,10 +21,7 @@ def generated_clauses():
         "should i {ask}?",
     ]
     longest = max(map(len, tiny_tldr.FACTS.values()))
-    values = [
-        {fact: values[turn % len(values)] for fact, values in tiny_tldr.FACTS.items()}
-        for turn in range(longest)
-    ]
+    values = [{fact: values[turn % len(values)] for fact, values in tiny_tldr.FACTS.items()} for turn in range(longest)]
     sentences = {form.format(**facts)[:-1] for form in forms for facts in values}
     return sorted(sentences | set(tiny_tldr.DISTRACTORS))
 

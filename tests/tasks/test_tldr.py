@@ -20,9 +20,7 @@ def row(choice=0, summaries=(" He left.", " She left."), **info):
 
 
 def test_the_prompt_names_the_subreddit_but_not_the_title_and_ends_with_a_space():
-    assert preference(row()).prompt == (
-        "POST\nSubreddit: r/advice\nWe split up.\nWhat now?\nTL;DR: "
-    )
+    assert preference(row()).prompt == ("POST\nSubreddit: r/advice\nWe split up.\nWhat now?\nTL;DR: ")
 
 
 def test_a_post_without_a_subreddit_has_no_line_for_it():
@@ -39,8 +37,7 @@ def test_a_news_article_takes_the_place_of_a_post():
 
 
 @pytest.mark.parametrize(
-    ("choice", "chosen", "rejected"),
-    [(0, " He left.", " She left."), (1, " She left.", " He left.")],
+    ("choice", "chosen", "rejected"), [(0, " He left.", " She left."), (1, " She left.", " He left.")]
 )
 def test_the_summary_of_the_choice_is_chosen_and_keeps_its_leading_space(choice, chosen, rejected):
     text = preference(row(choice))

@@ -48,11 +48,7 @@ class Budget:
     """
 
     def __init__(
-        self,
-        *,
-        max_calls: NonNegativeInt | None = None,
-        max_usd: NonNegative | None = None,
-        price: Price = FREE,
+        self, *, max_calls: NonNegativeInt | None = None, max_usd: NonNegative | None = None, price: Price = FREE
     ) -> None:
         if max_usd is not None and price == FREE:
             raise ConfigError("--max-usd needs --price IN OUT, dollars per million tokens")

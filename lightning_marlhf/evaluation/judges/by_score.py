@@ -43,12 +43,7 @@ class RewardModelJudge:
     prompt_version = ""
 
     def __init__(
-        self,
-        scorer: TextScorer,
-        *,
-        name: str,
-        margin: NonNegative = 0.0,
-        batch_size: PositiveInt = 32,
+        self, scorer: TextScorer, *, name: str, margin: NonNegative = 0.0, batch_size: PositiveInt = 32
     ) -> None:
         self.name = f"rm:{name}" + (f" (margin {margin:g})" if margin else "")
         self._scorer = scorer

@@ -36,9 +36,7 @@ class Cache:
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._base = sqlite3.connect(
-                path, timeout=_LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
+            self._base = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
             self._execute(_TABLE)
         except sqlite3.Error as error:
             raise self._refusal(error) from None
@@ -74,9 +72,7 @@ class Cache:
         return JudgeError(f"cannot use {self.path} as cache of replies: {error}")
 
 
-def key_of(
-    *, judge: str, settings: Mapping[str, Any], version: str, texts: tuple[str, str, str]
-) -> str:
+def key_of(*, judge: str, settings: Mapping[str, Any], version: str, texts: tuple[str, str, str]) -> str:
     """Hash all that decides a reply.
 
     Args:

@@ -43,9 +43,7 @@ class JudgeByRewardModel(RewardModelJudge, Judge):
         chat_template: bool = False,
         label: int | str | None = None,
     ) -> None:
-        scorer = RewardModelScorer(
-            model, batch_size=batch_size, dtype=dtype, chat_template=chat_template, label=label
-        )
+        scorer = RewardModelScorer(model, batch_size=batch_size, dtype=dtype, chat_template=chat_template, label=label)
         known_as = model if label is None else f"{model}#{label}"
         if chat_template:
             known_as = f"{known_as} (chat template)"
@@ -84,12 +82,7 @@ class JudgeByLanguageModel(LanguageModelJudge, Judge):
         max_calls: PositiveInt | None = None,
         cache: str | None = None,
     ) -> None:
-        endpoint = Endpoint(
-            model,
-            base_url=base_url,
-            key_variable=key_variable,
-            temperature=temperature,
-        )
+        endpoint = Endpoint(model, base_url=base_url, key_variable=key_variable, temperature=temperature)
         super().__init__(
             endpoint,
             instructions.load(task),

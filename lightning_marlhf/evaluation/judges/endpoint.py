@@ -169,10 +169,7 @@ class Endpoint:
                 "a language model as judge needs the client `openai`: pip install 'lightning_marlhf[judge]'"
             ) from None
         return openai.OpenAI(
-            api_key=self._key or "none",
-            base_url=self.base_url,
-            timeout=self.timeout_s,
-            max_retries=self.retries,
+            api_key=self._key or "none", base_url=self.base_url, timeout=self.timeout_s, max_retries=self.retries
         )
 
     def _request(self, messages: Messages) -> Any:
@@ -182,9 +179,7 @@ class Endpoint:
         while True:
             sent = self._parameters()
             try:
-                return self._client.chat.completions.create(
-                    model=self.model, messages=list(messages), **sent
-                )
+                return self._client.chat.completions.create(model=self.model, messages=list(messages), **sent)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 if not self._learn(sent, _message(error)):
                     raise
@@ -250,9 +245,7 @@ class Endpoint:
         except (AttributeError, TypeError, LookupError):
             error = getattr(completion, "error", None)  # as some servers say it with status 200
             why = f": {self._quote(str(error))}" if error else ""
-            raise NoReplyError(
-                f"the reply is no chat completion{why}", servers_fault=True
-            ) from None
+            raise NoReplyError(f"the reply is no chat completion{why}", servers_fault=True) from None
         text = next((each for each in said if each and isinstance(each, str)), "")
         text = text.encode(errors="replace").decode()  # without halves of surrogate pairs
         if len(text) > _LONGEST_REPLY:
@@ -302,9 +295,7 @@ def _read_key(variable: str, *, required: bool) -> str:
     """Read a key from an environment variable, "" where there is none; it is in no message."""
     key = os.environ.get(variable, "").strip() if variable else ""
     if required and not key:
-        raise JudgeError(
-            f"no key: set the environment variable {variable}, or name another with --key-variable"
-        )
+        raise JudgeError(f"no key: set the environment variable {variable}, or name another with --key-variable")
     if not (key.isascii() and key.isprintable()):
         raise JudgeError(f"{variable} holds characters that no key has")
     return key

@@ -42,9 +42,7 @@ class HumanJudge:
         fitting = [each for each in verdicts if prints.get(each.pair_id) == each.fingerprint]
         self.left_out = len(verdicts) - len(fitting)
         if not fitting:
-            raise JudgeError(
-                f"{self._path}: none of its {len(verdicts)} verdicts is on these pairs of responses"
-            )
+            raise JudgeError(f"{self._path}: none of its {len(verdicts)} verdicts is on these pairs of responses")
         yield from fitting
 
     def _read(self) -> list[Verdict]:
@@ -54,7 +52,5 @@ class HumanJudge:
             raise JudgeError(f"expected verdicts: {error}") from None
         for verdict in verdicts:
             if verdict.winner not in WINNERS:
-                raise JudgeError(
-                    f"{self._path}: winner is {verdict.winner!r}: expected one of {', '.join(WINNERS)}"
-                )
+                raise JudgeError(f"{self._path}: winner is {verdict.winner!r}: expected one of {', '.join(WINNERS)}")
         return verdicts

@@ -19,10 +19,7 @@ _PLACE = re.compile(r"\{\{(mark|prompt|first|second)\}\}")
 KEY = "preferred"
 SCHEMA = {
     "type": "object",
-    "properties": {
-        "comparison": {"type": "string"},
-        KEY: {"type": "string", "enum": ["A", "B", "tie"]},
-    },
+    "properties": {"comparison": {"type": "string"}, KEY: {"type": "string", "enum": ["A", "B", "tie"]}},
     "required": ["comparison", KEY],
     "additionalProperties": False,
 }

@@ -11,11 +11,7 @@ from lightning_marlhf.evaluation.judges.base import BOTH_ORDERS, JudgeError
 from lightning_marlhf.evaluation.judges.budget import Budget, estimate_tokens
 from lightning_marlhf.evaluation.judges.cache import Cache
 from lightning_marlhf.evaluation.judges.endpoint import TOO_LONG, Endpoint, NoReplyError, Reply
-from lightning_marlhf.evaluation.judges.instructions import (
-    REPAIR,
-    Instructions,
-    read_preference,
-)
+from lightning_marlhf.evaluation.judges.instructions import REPAIR, Instructions, read_preference
 from lightning_marlhf.evaluation.pairs import Pair, digest
 from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.records import Verdict
@@ -142,10 +138,7 @@ class LanguageModelJudge:
 
     def _key(self, question: Question) -> str:
         return caches.key_of(
-            judge=self.name,
-            settings=self._endpoint.settings,
-            version=self.prompt_version,
-            texts=question.texts,
+            judge=self.name, settings=self._endpoint.settings, version=self.prompt_version, texts=question.texts
         )
 
     def _replies(self, question: Question) -> list[Reply]:
@@ -240,9 +233,7 @@ def _broken_off(reply: Reply) -> bool:
     return reply.finish in (_CUT_OFF, _FILTERED, TOO_LONG)
 
 
-def run_concurrently(
-    call: Callable[[Item], Result], items: Iterable[Item], *, workers: int
-) -> Iterator[Result]:
+def run_concurrently(call: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result]:
     """Yield the result of ``call`` for each item, the first to be done first.
 
     The calls run in threads, as they wait for a server. After an error no call is started, and running ones are waited
@@ -279,9 +270,7 @@ def run_concurrently(
         stop.set()
 
 
-def _collect(
-    done: "queue.SimpleQueue[list[Result] | Exception | None]", working: int
-) -> Iterator[Result]:
+def _collect(done: "queue.SimpleQueue[list[Result] | Exception | None]", working: int) -> Iterator[Result]:
     first_error: Exception | None = None
     while working:
         found = done.get()

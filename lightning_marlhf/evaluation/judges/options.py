@@ -85,9 +85,7 @@ class JudgeOptions(LoadOptions):
             raise ConfigError("--judge: expected different judges, got one twice")
         servers = {name.partition("@")[2] for kind, name in specs if kind == "openai"}
         if self.key_variable and len(servers) > 1:
-            raise ConfigError(
-                "--key-variable would send one key to several servers: run one judge after the other"
-            )
+            raise ConfigError("--key-variable would send one key to several servers: run one judge after the other")
         if len(self.price) not in (0, 2):
             raise ConfigError(f"--price: expected two numbers, got {len(self.price)}")
         self.budget()  # refuses --max-usd without --price
@@ -98,9 +96,7 @@ class JudgeOptions(LoadOptions):
         return Budget(max_calls=self.max_calls, max_usd=self.max_usd, price=price)
 
 
-def make_judge(
-    spec: str, options: JudgeOptions, *, budget: Budget, stack: ExitStack, exporter: "Exporter"
-) -> Judge:
+def make_judge(spec: str, options: JudgeOptions, *, budget: Budget, stack: ExitStack, exporter: "Exporter") -> Judge:
     """Build a judge.
 
     Args:
@@ -124,14 +120,10 @@ def make_judge(
     settings = {"device": device, "dtype": dtype, "chat_template": template, "exporter": exporter}
     scorer = stack.enter_context(reward_model(name, name="rm", **settings))
     known_as = f"{name} (chat template)" if template else name
-    return RewardModelJudge(
-        scorer, name=known_as, margin=options.margin, batch_size=options.batch_size
-    )
+    return RewardModelJudge(scorer, name=known_as, margin=options.margin, batch_size=options.batch_size)
 
 
-def make_language_model(
-    spec: str, options: JudgeOptions, *, budget: Budget, stack: ExitStack
-) -> LanguageModelJudge:
+def make_language_model(spec: str, options: JudgeOptions, *, budget: Budget, stack: ExitStack) -> LanguageModelJudge:
     """Build a judge that asks a language model; see `make_judge`."""
     model, _, url = _split(spec)[1].partition("@")
     endpoint = Endpoint(

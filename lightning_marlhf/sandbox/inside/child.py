@@ -123,9 +123,7 @@ def run(body: Body, streams: Streams, *, limits: Limits, lifeline: int) -> tuple
     return exceeded or (OUTPUT if streams.overflow else ""), status, usage.ru_utime + usage.ru_stime
 
 
-def _watch(
-    pid: int, sources: dict[int, Buffer], streams: Streams, limits: Limits, lifeline: int
-) -> str:
+def _watch(pid: int, sources: dict[int, Buffer], streams: Streams, limits: Limits, lifeline: int) -> str:
     """Read the streams until the child ends or exceeds a limit; give the limit."""
     deadline = time.monotonic() + limits.wall_s
     with _poll_of(pid, [*sources], lifeline) as poll:

@@ -40,16 +40,10 @@ def make_ruleset(readable: Iterable[str]) -> int:
     known = version()
     files = (1 << _RIGHTS_OF_FILES[min(max(known, 1), 5)]) - 1
     attributes = struct.pack(
-        "=QQQ",
-        files,
-        _TCP if known >= _TCP_SINCE else 0,
-        _SCOPES if known >= _SCOPES_SINCE else 0,
+        "=QQQ", files, _TCP if known >= _TCP_SINCE else 0, _SCOPES if known >= _SCOPES_SINCE else 0
     )
     ruleset = call(
-        syscalls.LANDLOCK_CREATE_RULESET,
-        ctypes.create_string_buffer(attributes, len(attributes)),
-        len(attributes),
-        0,
+        syscalls.LANDLOCK_CREATE_RULESET, ctypes.create_string_buffer(attributes, len(attributes)), len(attributes), 0
     )
     for path in readable:
         with suppress(FileNotFoundError):
@@ -71,12 +65,6 @@ def _allow(ruleset: int, path: str) -> None:
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     rule = struct.pack("=Qi", rights, descriptor)
     try:
-        call(
-            syscalls.LANDLOCK_ADD_RULE,
-            ruleset,
-            _PATH_BENEATH,
-            ctypes.create_string_buffer(rule, len(rule)),
-            0,
-        )
+        call(syscalls.LANDLOCK_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.create_string_buffer(rule, len(rule)), 0)
     finally:
         os.close(descriptor)

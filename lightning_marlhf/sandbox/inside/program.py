@@ -99,9 +99,7 @@ def find_function(module: types.ModuleType, name: str) -> Any:
 
 class _ReturnsToExits(ast.NodeTransformer):
     def visit_Return(self, node: ast.Return) -> ast.AST:
-        return ast.copy_location(
-            ast.Raise(exc=ast.Name(id="SystemExit", ctx=ast.Load()), cause=None), node
-        )
+        return ast.copy_location(ast.Raise(exc=ast.Name(id="SystemExit", ctx=ast.Load()), cause=None), node)
 
     def visit_FunctionDef(self, node: ast.AST) -> ast.AST:
         return node

@@ -27,9 +27,7 @@ _IOCTL = (0x5401, 0x5413, 0x541B, 0x5450, 0x5451)  # TCGETS, TIOCGWINSZ, FIONREA
 _PRCTL = (3, 15, 16, 0x53564D41)  # GET_DUMPABLE, SET_NAME, GET_NAME, SET_VMA; not SET_PDEATHSIG
 _ITSELF = 0xC0DEFACE  # stands for the number of the process until it is known
 
-_Segment = tuple[
-    int, bytes
-]  # from this number on, to the next segment's: what to do, which ends in a return
+_Segment = tuple[int, bytes]  # from this number on, to the next segment's: what to do, which ends in a return
 
 
 class Filter:
@@ -44,9 +42,7 @@ class Filter:
 
     def __init__(self, machine: str) -> None:
         if machine not in syscalls.MACHINES:
-            raise OSError(
-                f"no table of system calls for {machine}: expected {', '.join(syscalls.MACHINES)}"
-            )
+            raise OSError(f"no table of system calls for {machine}: expected {', '.join(syscalls.MACHINES)}")
         self._call = syscalls.SECCOMP[machine]
         self._program = write(syscalls.MACHINES[machine])
 
@@ -66,9 +62,7 @@ class Filter:
 def write(machine: Machine) -> bytes:
     """Write the filter as BPF, eight bytes an instruction."""
     table = {
-        numbers[machine.column]: _ALLOW
-        for numbers in syscalls.HARMLESS.values()
-        if numbers[machine.column] is not None
+        numbers[machine.column]: _ALLOW for numbers in syscalls.HARMLESS.values() if numbers[machine.column] is not None
     }
     for numbers, block in _BY_ARGUMENT:
         if numbers[machine.column] is not None:

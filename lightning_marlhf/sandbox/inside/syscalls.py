@@ -13,10 +13,7 @@ class Machine(NamedTuple):
     column: int  # in the tables below
 
 
-MACHINES = {
-    "x86_64": Machine(audit=0xC000003E, column=0),
-    "aarch64": Machine(audit=0xC00000B7, column=1),
-}
+MACHINES = {"x86_64": Machine(audit=0xC000003E, column=0), "aarch64": Machine(audit=0xC00000B7, column=1)}
 
 SECCOMP = {"x86_64": 317, "aarch64": 277}
 LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446  # everywhere

@@ -51,9 +51,7 @@ def main() -> None:
     foreign = (settings["root"], settings["numpy"])
     sys.path[:] = [folder for folder in sys.path if folder not in foreign]
     limits = Limits(**settings["limits"])
-    confined = Confinement(
-        settings["readable"], use_landlock=settings["landlock"], use_seccomp=settings["seccomp"]
-    )
+    confined = Confinement(settings["readable"], use_landlock=settings["landlock"], use_seccomp=settings["seccomp"])
     streams = child.Streams(limits.output_bytes)
     confinement.harden(become=settings["become"])
     confined.measure()
@@ -65,9 +63,7 @@ def main() -> None:
     os._exit(0)
 
 
-def _serve(
-    names: dict[str, Any], confined: Confinement, streams: child.Streams, limits: Limits
-) -> None:
+def _serve(names: dict[str, Any], confined: Confinement, streams: child.Streams, limits: Limits) -> None:
     worker = os.getpid()
 
     def body(ends: tuple[int, int, int]) -> None:
@@ -89,12 +85,7 @@ def _serve(
 
 
 def _be_child(
-    ends: tuple[int, int, int],
-    names: dict[str, Any],
-    confined: Confinement,
-    limits: Limits,
-    *,
-    worker: int,
+    ends: tuple[int, int, int], names: dict[str, Any], confined: Confinement, limits: Limits, *, worker: int
 ) -> NoReturn:
     """Read the request, give everything up, and become the program."""
     report = ends[2]
@@ -112,11 +103,7 @@ def _be_child(
     if function is None:
         program.be_script(request["program"], names)
     program.be_function(
-        request["program"],
-        names,
-        function=function,
-        arguments=request["input"],
-        nonce=request["nonce"].encode(),
+        request["program"], names, function=function, arguments=request["input"], nonce=request["nonce"].encode()
     )
 
 

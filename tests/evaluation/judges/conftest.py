@@ -24,17 +24,7 @@ def cache(tmp_path):
 def make_judge(cache):
     """Build a judge at a stub: make_judge(stub, orders="one", budget=..., retries=0, ...)."""
 
-    def make(
-        stub,
-        *,
-        model="m",
-        budget=None,
-        orders="both",
-        seed=0,
-        concurrency=4,
-        offline=False,
-        **settings,
-    ):
+    def make(stub, *, model="m", budget=None, orders="both", seed=0, concurrency=4, offline=False, **settings):
         settings = {"retries": 0, "timeout_s": 5.0, **settings}
         return LanguageModelJudge(
             Endpoint(model, base_url=stub if isinstance(stub, str) else stub.url, **settings),

@@ -90,10 +90,7 @@ def test_a_response_is_scored_by_the_tokens_that_were_sampled(scorer):
 
 def test_turning_a_pair_round_turns_the_verdict_round(scorer):
     judge = RewardModelJudge(scorer, name="x")
-    one, two = (
-        next(judge.judge([Pair("1-0", "p", *texts)]))
-        for texts in (("it is", "is"), ("is", "it is"))
-    )
+    one, two = (next(judge.judge([Pair("1-0", "p", *texts)])) for texts in (("it is", "is"), ("is", "it is")))
     assert {one.winner, two.winner} == {"a", "b"}
 
 
@@ -104,11 +101,7 @@ def test_a_margin_is_part_of_the_judges_name(scorer):
 
 
 def test_a_pair_that_is_too_long_is_invalid_and_its_neighbours_are_judged(scorer):
-    pairs = [
-        Pair("1-0", "p", "a", "b"),
-        Pair("2-0", "p", "x" * 500, "b"),
-        Pair("3-0", "p", "c", "d"),
-    ]
+    pairs = [Pair("1-0", "p", "a", "b"), Pair("2-0", "p", "x" * 500, "b"), Pair("3-0", "p", "c", "d")]
     verdicts = list(RewardModelJudge(scorer, name="x").judge(pairs))
     assert [v.winner == "invalid" for v in verdicts] == [False, True, False]
     assert "tokens" in verdicts[1].error

@@ -44,9 +44,7 @@ def test_a_missing_reward_model_is_told_when_the_run_begins():
 
 def test_a_language_model_is_shown_one_order_where_asked_to(tmp_path):
     settings = {"base_url": "http://127.0.0.1:9/v1", "task": "tldr", "orders": "one"}
-    judge = build(
-        "configurable.JudgeByLanguageModel", model="m", cache=str(tmp_path / "c"), **settings
-    )
+    judge = build("configurable.JudgeByLanguageModel", model="m", cache=str(tmp_path / "c"), **settings)
     assert judge.name.startswith("openai:m")
     assert len(judge.orders(Pair("p", "it", "is", "a cat"))) == 1
 

@@ -119,8 +119,7 @@ def test_a_reply_that_was_cut_off_is_invalid_even_where_it_seems_whole(make_judg
 
 
 @pytest.mark.parametrize(
-    "body",
-    ["", "<html>", "null", "[]", "{}", '{"choices": []}', '{"choices": [{"message": null}]}'],
+    "body", ["", "<html>", "null", "[]", "{}", '{"choices": []}', '{"choices": [{"message": null}]}']
 )
 def test_a_malformed_reply_is_invalid(make_judge, body):
     with serve([(200, body)]) as stub:
@@ -150,9 +149,7 @@ def test_a_server_that_always_fails_on_one_pair_leaves_the_others(make_judge):
         return fails(500, "boom") if "prompt 2" in str(request) else honest(request)
 
     with serve(answer) as stub:
-        verdicts = {
-            v.pair_id: v for v in make_judge(stub, orders="one", concurrency=1).judge(PAIRS)
-        }
+        verdicts = {v.pair_id: v for v in make_judge(stub, orders="one", concurrency=1).judge(PAIRS)}
     assert [verdicts[pair.pair_id].winner for pair in PAIRS] == ["a", "a", "invalid", "a"]
     assert verdicts["2-0"].error == "the server failed (500): boom"
 
@@ -167,10 +164,7 @@ def test_a_server_that_hangs_costs_the_time_limit(make_judge):
 
 def test_a_server_that_fails_again_and_again_is_given_up(make_judge):
     many = [Pair(f"{n}-0", "p", "a", "b") for n in range(50)]
-    with (
-        serve([fails(503, "down")]) as stub,
-        pytest.raises(JudgeError, match="5 failures in a row"),
-    ):
+    with serve([fails(503, "down")]) as stub, pytest.raises(JudgeError, match="5 failures in a row"):
         list(make_judge(stub, concurrency=1).judge(many))
     assert stub.calls == 5
 
@@ -247,9 +241,7 @@ def test_a_server_that_wants_max_completion_tokens_gets_them(make_judge):
 def test_a_server_that_knows_no_temperature_is_asked_without_and_that_is_said(make_judge, caplog):
     def answer(request):
         if request.get("temperature", 1) != 1:
-            return fails(
-                400, "Unsupported value: 'temperature' does not support 0 with this model."
-            )
+            return fails(400, "Unsupported value: 'temperature' does not support 0 with this model.")
         return honest(request)
 
     with serve(answer) as stub:
@@ -318,9 +310,7 @@ def test_the_temperature_is_sent_unless_it_is_the_servers_own(make_judge):
 # Keys
 
 
-def test_the_key_goes_to_the_server_and_nowhere_else(
-    make_judge, cache, tmp_path, monkeypatch, caplog, capsys
-):
+def test_the_key_goes_to_the_server_and_nowhere_else(make_judge, cache, tmp_path, monkeypatch, caplog, capsys):
     key = "sk-very-secret"
     monkeypatch.setenv("MY_KEY", f"{key}\n")
     caplog.set_level(logging.DEBUG)
@@ -333,9 +323,7 @@ def test_the_key_goes_to_the_server_and_nowhere_else(
     assert set(stub.keys) == {f"Bearer {key}"}
     with serve(answer) as stub, pytest.raises(JudgeError) as error:
         list(make_judge(stub, key_variable="MY_KEY").judge(PAIRS))
-    assert "does not accept the key in MY_KEY (401: Incorrect API key provided: ***)" in str(
-        error.value
-    )
+    assert "does not accept the key in MY_KEY (401: Incorrect API key provided: ***)" in str(error.value)
     assert error.value.__suppress_context__
     cache.close()
     files = b"".join(path.read_bytes() for path in tmp_path.iterdir())

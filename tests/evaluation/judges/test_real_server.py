@@ -23,19 +23,14 @@ pytest.importorskip("fastapi")
 
 VERDICT = '{"preferred":"A"}'
 WORDS = ["<unk>", "<eos>", "once", "again", "hm", VERDICT]
-TEMPLATE = (
-    "{% for m in messages %}{{ m['content'] }} {% endfor %}"
-    "{{ 'once' if messages | length == 1 else 'again' }}"
-)
+TEMPLATE = "{% for m in messages %}{{ m['content'] }} {% endfor %}{{ 'once' if messages | length == 1 else 'again' }}"
 
 
 def answering(folder: Path, after: dict[str, str]) -> Path:
     """Make a model that says what follows a word: each is a direction, which the head turns into that of the next."""
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, "<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<eos>", pad_token="<eos>"
-    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<eos>", pad_token="<eos>")
     fast.chat_template = TEMPLATE
     size = len(WORDS)
     config = LlamaConfig(

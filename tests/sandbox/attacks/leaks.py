@@ -53,17 +53,9 @@ LEAKS = [
         "i = 0\nwhile e[i]: print(e[i]); i += 1",
         WRONG,
     ),
-    bare(
-        "print how it was started",
-        "import sys; print(sys.argv, sys.orig_argv, sys.flags, sys.path)",
-        WRONG,
-    ),
+    bare("print how it was started", "import sys; print(sys.argv, sys.orig_argv, sys.flags, sys.path)", WRONG),
     bare("walk frames and all objects", FRAMES, WRONG),
-    call(
-        "walk frames and all objects in a function",
-        f"def f(t):\n  exec({FRAMES!r}, {{}})\n  return 0",
-        WRONG,
-    ),
+    call("walk frames and all objects in a function", f"def f(t):\n  exec({FRAMES!r}, {{}})\n  return 0", WRONG),
     bare(
         "print the variables of its callers",
         "import sys\nf = sys._getframe()\nwhile f: print(f.f_locals, f.f_globals); f = f.f_back",
@@ -76,11 +68,7 @@ LEAKS = [
         WRONG,
     ),
     bare("wait for a second test", "import time\nwhile True: print(input())", ERROR),
-    bare(
-        "look for a judge among the modules",
-        "import sys\nsys.modules['lightning_marlhf.sandbox.comparison']",
-        ERROR,
-    ),
+    bare("look for a judge among the modules", "import sys\nsys.modules['lightning_marlhf.sandbox.comparison']", ERROR),
     bare("import the judge", "import lightning_marlhf.sandbox.comparison", ERROR),
     bare("import the installed packages", "import torch", ERROR),
 ]

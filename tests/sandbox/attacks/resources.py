@@ -1,16 +1,6 @@
 """Programs that take more than they may: time, memory, output, threads; and that will not end."""
 
-from tests.sandbox.attacks.attack import (
-    COMPILE,
-    ERROR,
-    MEMORY,
-    OUTPUT,
-    TIME,
-    WRONG,
-    bare,
-    call,
-    script,
-)
+from tests.sandbox.attacks.attack import COMPILE, ERROR, MEMORY, OUTPUT, TIME, WRONG, bare, call, script
 
 _IGNORE_SIGNALS = """
 import signal
@@ -35,15 +25,9 @@ TIME_ATTACKS = [
     bare("loop inside C", "sum(range(10**15))", TIME),
     bare("backtrack in a regular expression", "import re; re.match('(a*)*b', 'a' * 99)", TIME),
     bare("raise a number to a huge power", "x = 9 ** 9 ** 9", TIME, MEMORY),
-    bare(
-        "close all descriptors and loop", "import os; os.closerange(0, 4096)\nwhile 1: pass", TIME
-    ),
+    bare("close all descriptors and loop", "import os; os.closerange(0, 4096)\nwhile 1: pass", TIME),
     bare("loop when it exits", "import atexit\n@atexit.register\ndef f():\n  while 1: pass", TIME),
-    bare(
-        "loop in a destructor",
-        "class A:\n  def __del__(self):\n    while 1: pass\nA()\nexit(0)",
-        TIME,
-    ),
+    bare("loop in a destructor", "class A:\n  def __del__(self):\n    while 1: pass\nA()\nexit(0)", TIME),
     bare(
         "leave a thread that loops",
         "import threading\ndef f():\n  while 1: pass\nthreading.Thread(target=f).start()",
@@ -57,15 +41,9 @@ TIME_ATTACKS = [
         ERROR,
     ),
     bare("wait on a pipe that nobody writes to", "import os; os.read(os.pipe()[0], 1)", TIME),
-    bare(
-        "wait for itself", "import threading; a = threading.Lock(); a.acquire(); a.acquire()", TIME
-    ),
+    bare("wait for itself", "import threading; a = threading.Lock(); a.acquire(); a.acquire()", TIME),
     call("loop in a function", "def f(t):\n  while True: pass", TIME),
-    call(
-        "loop in an answer",
-        "class A(dict):\n  def items(s):\n    while 1: pass\ndef f(t): return A(a=1)",
-        TIME,
-    ),
+    call("loop in an answer", "class A(dict):\n  def items(s):\n    while 1: pass\ndef f(t): return A(a=1)", TIME),
 ]
 
 MEMORY_ATTACKS = [
@@ -84,12 +62,7 @@ MEMORY_ATTACKS = [
         WRONG,
         MEMORY,
     ),
-    bare(
-        "share memory with nobody",
-        "import mmap\nx = [mmap.mmap(-1, 2**26) for _ in range(99)]",
-        ERROR,
-        MEMORY,
-    ),
+    bare("share memory with nobody", "import mmap\nx = [mmap.mmap(-1, 2**26) for _ in range(99)]", ERROR, MEMORY),
     bare("recurse for ever", "def f(): f()\nf()", ERROR),
     bare(
         "recurse for ever without a limit",
@@ -119,31 +92,11 @@ MEMORY_ATTACKS = [
         "x = []\nwhile True:\n  try: x.append(bytearray(2**20))\n  except MemoryError: pass",
         TIME,
     ),
-    bare(
-        "raise the limit of memory",
-        "import resource as r; r.setrlimit(r.RLIMIT_AS, (-1, -1))",
-        ERROR,
-    ),
-    bare(
-        "raise the limit of time",
-        "import resource as r; r.setrlimit(r.RLIMIT_CPU, (-1, -1))",
-        ERROR,
-    ),
-    bare(
-        "raise the limit of descriptors",
-        "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (999, 999))",
-        ERROR,
-    ),
-    bare(
-        "raise the limit of files",
-        "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (-1, -1))",
-        ERROR,
-    ),
-    bare(
-        "let standard input grow",
-        "import os\nfor _ in range(999): os.write(0, bytes(2**20))",
-        ERROR,
-    ),
+    bare("raise the limit of memory", "import resource as r; r.setrlimit(r.RLIMIT_AS, (-1, -1))", ERROR),
+    bare("raise the limit of time", "import resource as r; r.setrlimit(r.RLIMIT_CPU, (-1, -1))", ERROR),
+    bare("raise the limit of descriptors", "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (999, 999))", ERROR),
+    bare("raise the limit of files", "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (-1, -1))", ERROR),
+    bare("let standard input grow", "import os\nfor _ in range(999): os.write(0, bytes(2**20))", ERROR),
     script("lock memory", "must(libc.mlock(ctypes.create_string_buffer(2**12), 2**12))"),
     script(
         "lock memory as it comes",
@@ -154,38 +107,19 @@ MEMORY_ATTACKS = [
 OUTPUT_ATTACKS = [
     bare("print for ever", "while True: print('spam' * 100)", OUTPUT),
     bare("complain for ever", "import sys\nwhile True: sys.stderr.write('spam' * 1000)", OUTPUT),
-    bare(
-        "write 10 GB to standard error",
-        "import os\nfor _ in range(10**5): os.write(2, bytes(10**5))",
-        OUTPUT,
-    ),
-    bare(
-        "fill standard output and close it",
-        "import os\nos.write(1, b'x' * 2**15); os.close(1)",
-        WRONG,
-    ),
-    bare(
-        "close standard output and loop", "import os\nos.close(1); os.close(2)\nwhile 1: pass", TIME
-    ),
+    bare("write 10 GB to standard error", "import os\nfor _ in range(10**5): os.write(2, bytes(10**5))", OUTPUT),
+    bare("fill standard output and close it", "import os\nos.write(1, b'x' * 2**15); os.close(1)", WRONG),
+    bare("close standard output and loop", "import os\nos.close(1); os.close(2)\nwhile 1: pass", TIME),
     call("return 10 MB", "def f(t): return 'x' * 10**7", OUTPUT),
     call("print for ever in a function", "def f(t):\n  while True: print('spam' * 100)", OUTPUT),
-    call(
-        "write to the report for ever",
-        "import os\ndef f(t):\n  while True: os.write(3, bytes(2**16))",
-        OUTPUT,
-    ),
+    call("write to the report for ever", "import os\ndef f(t):\n  while True: os.write(3, bytes(2**16))", OUTPUT),
 ]
 
 COMPILER_ATTACKS = [
     bare("nest parentheses", "(" * 10**5 + ")" * 10**5, COMPILE),
     bare("nest signs", "-" * 10**6 + "1", COMPILE),
     bare("nest attributes", "x = 1" + ".a" * 10**5, COMPILE, ERROR),
-    bare(
-        "nest lists in a literal",
-        "[" * 90 + "]" * 90 + "\n" + "x" + "[0" * 150 + "]" * 150,
-        COMPILE,
-        ERROR,
-    ),
+    bare("nest lists in a literal", "[" * 90 + "]" * 90 + "\n" + "x" + "[0" * 150 + "]" * 150, COMPILE, ERROR),
     bare("add many numbers", "x = 1" + "+1" * 10**5, COMPILE, WRONG),
     bare("indent deeply", "\n".join(" " * i + "if 1:" for i in range(200)), COMPILE),
     bare("write NUL", "print(1)\0print(2)", COMPILE),
@@ -213,21 +147,9 @@ ENDINGS = [
     ),
     bare("exit with a status", "exit(7)", ERROR),
     bare("exit with a message", "exit('nothing to say')", ERROR),
-    bare(
-        "raise something hostile",
-        "class E(BaseException):\n  def __str__(s): raise s\nraise E",
-        ERROR,
-    ),
-    bare(
-        "exit with a hostile status",
-        "class X(int):\n  def __bool__(s): 1/0\nraise SystemExit(X())",
-        ERROR,
-    ),
-    bare(
-        "print through a hostile stream",
-        "class S:\n  def flush(s): 1/0\nimport sys; sys.stdout = S()",
-        ERROR,
-    ),
+    bare("raise something hostile", "class E(BaseException):\n  def __str__(s): raise s\nraise E", ERROR),
+    bare("exit with a hostile status", "class X(int):\n  def __bool__(s): 1/0\nraise SystemExit(X())", ERROR),
+    bare("print through a hostile stream", "class S:\n  def flush(s): 1/0\nimport sys; sys.stdout = S()", ERROR),
     bare(
         "break the way out",
         "import atexit, sys, threading\natexit._run_exitfuncs = threading._shutdown = None\nsys.stdout = 1",
