@@ -6,8 +6,6 @@ from lightning.pytorch import Callback
 
 from lightning_marlhf.callbacks.banner import StartBanner
 from lightning_marlhf.callbacks.checkpoint import Checkpoint
-from lightning_marlhf.callbacks.continue_logs import ContinueLogs
-from lightning_marlhf.callbacks.evaluated_step import EvaluatedStep
 from lightning_marlhf.callbacks.export import ExportHF
 from lightning_marlhf.callbacks.guards import KLGuard, NaNGuard
 from lightning_marlhf.callbacks.interrupt import GracefulInterrupt
@@ -39,10 +37,8 @@ OPTIONAL_SECTIONS: dict[str, type[Callback]] = {"win_rate": WinRateCallback}
 ORDER: tuple[type[Callback], ...] = (
     NameRanks,  # first: prefixes the errors of all others
     RollCall,  # the first collective of a run
-    RunDirectory,  # claims the run directory before anything writes to it
+    RunDirectory,  # claims the run directory and truncates its logs before anything is written
     SaveConfig,  # after the directory is claimed
-    ContinueLogs,  # truncates the logs before anything is logged
-    EvaluatedStep,  # sets the step under which all others log
     StartBanner,  # before training starts
     Callback,  # those of `trainer.callbacks`
     NaNGuard,  # the guards end a run before its last batch is recorded, exported or saved

@@ -1,7 +1,7 @@
 """`config.yaml` in the run directory: the resolved config, and below it, as comments, what each resume changed."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_marlhf import __version__
+from lightning_marlhf.config.yaml_files import leaves
 from lightning_marlhf.files import write_text
 from lightning_marlhf.run_folder import CONFIG_FILE
 
@@ -90,7 +91,7 @@ def changes(folder: Path, config: str) -> list[str]:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """List the settings that differ, one line each: `trainer.max_steps: 40 -> 80`."""
-    before, after = dict(_leaves(old)), dict(_leaves(new))
+    before, after = dict(leaves(old)), dict(leaves(new))
     keys = [*before, *(key for key in after if key not in before)]
     return [
         f"{key}: {before.get(key, '(none)')} -> {after.get(key, '(none)')}"
@@ -103,18 +104,10 @@ def _is_of_fit(path: Path) -> bool:
     return path.is_file() and path.read_text(encoding="utf-8").partition("\n")[0].endswith(" fit")
 
 
-def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, Mapping) and tree:
-        for key, value in tree.items():
-            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, tree
-
-
 def _load(text: str) -> Mapping[str, Any]:
     try:
         tree = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
-        # somebody edited it: nothing can be compared, and a resume must not fail for that
+        # edited by hand: nothing can be compared, and a resume must not fail for that
         return {}
     return tree if isinstance(tree, Mapping) else {}

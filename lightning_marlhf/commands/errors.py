@@ -58,7 +58,7 @@ def debugging() -> bool:
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
 
 
-def call(run: Callable[[], int], *, and_then: Callable[[], str] = lambda: "") -> int:
+def call(run: Callable[[], int], *, resume_hint: Callable[[], str] = lambda: "") -> int:
     """Call ``run`` and turn a user's mistake into one line on stderr and exit status 1.
 
     A mistake is a ValueError, a file that cannot be used, a full disk, or memory that does not suffice; with
@@ -66,7 +66,7 @@ def call(run: Callable[[], int], *, and_then: Callable[[], str] = lambda: "") ->
 
     Args:
         run: Returns the exit status.
-        and_then: Says, after a mistake, how to resume.
+        resume_hint: Returns how to resume after a mistake; "" adds nothing.
     """
     try:
         return run()
@@ -80,7 +80,7 @@ def call(run: Callable[[], int], *, and_then: Callable[[], str] = lambda: "") ->
         line = explain(error)
         if line is None or debugging():
             raise
-        message_line = printable("; ".join(filter(None, [line, and_then()])))
+        message_line = printable("; ".join(filter(None, [line, resume_hint()])))
         sys.stderr.write(f"error: {message_line}\n")
         return 1
 

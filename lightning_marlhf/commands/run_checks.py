@@ -165,7 +165,7 @@ def apply_fast_dev_run(config: Namespace) -> None:
 
 
 def tasks_without_srun(environment: Mapping[str, str] = os.environ) -> int | None:
-    """Return how many tasks SLURM has room for, where it has not started this process as one of them; else None.
+    """Return how many tasks SLURM allocated if it has not started this process as one of them; else None.
 
     In a batch script and in an `salloc`, SLURM sets the variables from which Lightning takes ranks; but only `srun`
     starts processes, as a step of the job.

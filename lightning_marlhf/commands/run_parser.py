@@ -68,10 +68,10 @@ class RunParser(LightningArgumentParser):
             names = ", ".join(class_names(self._hints()[key]))
             text = f"{option} CLASS shows the settings of one of: {names}\n"
         elif key in self.groups:
-            whole = self._action_groups, self.usage
+            saved = self._action_groups, self.usage
             self._action_groups, self.usage = [self.groups[key]], SUPPRESS
             text = self.format_help()
-            self._action_groups, self.usage = whole
+            self._action_groups, self.usage = saved
         else:
             return
         sys.stdout.write(text)

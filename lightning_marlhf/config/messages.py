@@ -51,15 +51,15 @@ class _ParseError:
     """The deepest level of a message."""
 
     path: str  # of the setting
-    inside: str  # path of the settings of its value, where that is a class
-    cls: str | None  # class path of its value, where that is what the level is about
+    inside: str  # path of the settings of its value, if that is a class
+    cls: str | None  # class path of its value, if that is what the level is about
     detail: str
     end: int  # of the detail in the message
     num_levels: int
 
 
 def one_line(message: str, arguments: Sequence[str] = ()) -> str:
-    """Put jsonargparse's message into one line with the whole path of the key.
+    """Put jsonargparse's message into one line with the full path of the key.
 
     Args:
         message: What `ArgumentParser.error` was given.
@@ -134,7 +134,7 @@ def find_given(arguments: Sequence[str], path: str) -> tuple[str, Any] | None:
         option = key[2:].replace(".init_args", "").removesuffix(".help").rstrip("+")
         if option == wanted:
             found = ("", value)
-        elif wanted.startswith(f"{option}."):  # replaces the whole section
+        elif wanted.startswith(f"{option}."):  # replaces the section
             found = None
     return found
 
@@ -252,14 +252,14 @@ def _about_key(found: _ParseError, key: str, hint: str, arguments: Sequence[str]
     wrong, similar, known = (hint or f"{key}||").split("|")
     section, _, word = wrong.lstrip("-").rpartition(".")
     owner = section.rpartition(".")[2] or _owner(found) or "the configuration"
-    said = f"{owner} has no {word!r}"
+    line = f"{owner} has no {word!r}"
     if similar and similar.rpartition(".")[0] == section:
-        said += f", did you mean {similar.rpartition('.')[2]!r}?"
+        line += f", did you mean {similar.rpartition('.')[2]!r}?"
     elif similar:
-        said += f", did you mean {inside + similar!r}?"
+        line += f", did you mean {inside + similar!r}?"
     elif known:
-        said += f"; it has: {known}"
-    return inside + wrong.lstrip("-"), said
+        line += f"; it has: {known}"
+    return inside + wrong.lstrip("-"), line
 
 
 def _owner(found: _ParseError) -> str:
@@ -380,7 +380,7 @@ def _options(detail: str) -> Iterator[str]:
         return
     text = re.sub(r"<class '([\w.]+)'>", lambda m: m[1].rpartition(".")[2], found[1])
     text = text.replace("NoneType", "null").replace("typing.", "")
-    text = re.sub(r"Annotated\[(\w+), [^\]]+\]", r"\1", text)  # the range is told where it counts
+    text = re.sub(r"Annotated\[(\w+), [^\]]+\]", r"\1", text)  # the range is checked elsewhere
     text, optional = re.sub(r"^Optional\[(.+)\]$", r"\1", text), text.startswith("Optional[")
     for words in re.findall(r"Literal\[(.+?)\]", text):
         yield from words.split(", ")

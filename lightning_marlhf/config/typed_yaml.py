@@ -30,7 +30,7 @@ def parse_tree(cls: type[Class], tree: Any) -> Class:
 
     Raises:
         ConfigError: An unknown or missing key, a wrong type, a number out of range, or what `__post_init__` refuses;
-            begins with the whole key.
+            begins with the full key.
     """
     tree = _without_nulls(cls, tree)
     parts = [*_parts(cls, tree, "")]  # the innermost first

@@ -15,7 +15,7 @@ _LABEL = max(map(len, NUMBERS)) + 2
 
 
 def show_rollout(row: Completion, *, number: int, console: Console, plain: bool) -> None:
-    """Print one row: its numbers, prompt and response, and its tokens with what was computed for them.
+    """Print one row: its numbers, prompt and response, and its tokens with their log-probabilities, values and rewards.
 
     Args:
         row: A completion; without a trace, its texts alone are shown.

@@ -41,7 +41,7 @@ def distributions(systems: Sequence[System]) -> list[Block]:
 
 
 def density_pictures(system: System) -> list[Picture]:
-    """Return a picture with a panel for each score, a density for each row; none where nothing was scored."""
+    """Return a picture with a panel for each score, a density for each row; none if nothing was scored."""
     found = {key: _scores(system, key) for key in system.spec.scores}
     keys = [key for key, rows in found.items() if rows]
     if not keys:
@@ -129,7 +129,7 @@ def histogram_pictures(scores: Mapping[str, Mapping[str, Sequence[float]]]) -> P
         panels = figure.subplots(1, len(scores), squeeze=False)[0]
         for (name, by_policy), axes in zip(scores.items(), panels, strict=True):
             axes.set(title=f"Distribution of {name}", xlabel=f"Score ({name})")
-            axes.set_ylabel("Share of responses")
+            axes.set_ylabel("Fraction of responses")
             _draw_histogram(axes, by_policy)
         add_legend(figure, *panels)
         picture = to_picture(

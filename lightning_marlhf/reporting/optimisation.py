@@ -1,4 +1,4 @@
-"""Score against KL, and over-optimisation: what the maximised score gains, beside scores never used for training."""
+"""Score against KL, and over-optimisation: gain of the training score compared with held-out scores."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -41,12 +41,12 @@ def frontier(systems: Sequence[System]) -> list[Block]:
 
 
 def optimisation(systems: Sequence[System]) -> list[Block]:
-    """Return what each scorer gains while training maximises the first."""
+    """Return each scorer's gain while training maximises the first."""
     return pictures_of_each(
         systems,
         optimisation_pictures,
-        caption="What each scorer has gained since the first rollout, in standard deviations of its scores over"
-        " held-out responses of the run's starting point; training maximises the first alone. Where the first rises and"
+        caption="Gain of each scorer since the first rollout, in standard deviations of its scores over"
+        " held-out responses of the run's starting point; training maximises the first alone. If the first rises and"
         " a held-out one does not, the policy learns the reward model's faults. Bands: lowest to highest seed.",
         missing="No run has several scorers yet.",
     )
@@ -107,7 +107,7 @@ def _marker(style: RowStyle) -> dict[str, Any]:
 
 
 def optimisation_pictures(system: System) -> list[Picture]:
-    """Return a picture with a panel for each trained row, a line for each scorer; none where no row has two scorers."""
+    """Return a picture with a panel for each trained row, a line for each scorer; none if no row has two scorers."""
     rows = [row for row in system.spec.trained_rows if len(_gains(system, row.stage)) > 1]
     if not rows:
         return []

@@ -23,7 +23,7 @@ def samples(systems: Sequence[System], *, count: int = NUM_SAMPLES) -> list[Bloc
     found = [sample for system in systems for sample in samples_of(system, count=count)]
     if not found:
         return [Note("There is no held-out prompt that all rows have responded to.")]
-    return [Text("The first prompts of the held-out file, not chosen for what they show."), *found]
+    return [Text("The first prompts of the held-out file; not cherry-picked."), *found]
 
 
 def samples_of(system: System, *, count: int = NUM_SAMPLES) -> list[Sample]:
@@ -68,7 +68,7 @@ def _sample_facts(completion: Completion, scores: Mapping[str, str]) -> str:
 
 
 def reference_text(reference: Any) -> str | None:
-    """Return what the task holds as truth as text: a summary where there is one, else JSON."""
+    """Return the reference as text: a summary if there is one, else JSON."""
     if isinstance(reference, Mapping) and isinstance(reference.get("summary"), str):
         reference = reference["summary"]
     if reference is None or isinstance(reference, str):
@@ -130,7 +130,7 @@ def _trace_facts(kept: KeptResponse, scores: Mapping[str, str]) -> list[str]:
 def find_traces(system: System) -> dict[str, KeptResponse]:
     """Return one kept response for each trained row, by stage; rows without one are left out.
 
-    All rows show the same prompt where they can: the one that most rows have kept (of equals, the first in the first
+    All rows show the same prompt if they can: the one that most rows have kept (of equals, the first in the first
     row's file).
     """
     kept = {row.stage: _kept_responses(system.runs_of(row.stage)) for row in system.spec.trained_rows}
@@ -147,7 +147,7 @@ def _key(kept: KeptResponse) -> tuple[int, str]:
 
 
 def _kept_responses(runs: Sequence[Run]) -> list[KeptResponse]:
-    """Return the held-out responses with a trace, or where there are none the latest rollouts'."""
+    """Return the held-out responses with a trace, or if there are none the latest rollouts'."""
     kept = [k for run in runs for k in _with_trace(run, run.completions)]
     if kept:
         return kept
@@ -164,7 +164,7 @@ def _with_trace(run: Run, completions: Iterable[Completion]) -> list[KeptRespons
 
 
 def read_trace(completion: Completion) -> TokenTrace | None:
-    """Return the completion's trace; None where it has none or its lists are not of one length."""
+    """Return the completion's trace; None if it has none or its lists are not of one length."""
     names = [f.name for f in fields(TokenTrace)]
     trace = completion.trace or {}
     if not all(isinstance(trace.get(name), list) for name in names):

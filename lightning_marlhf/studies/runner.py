@@ -109,7 +109,7 @@ class Runner:
         return True
 
     def _is_held(self, job: Job) -> bool:
-        """Tell whether a process runs the job already: one of a `reproduce` that was killed, or of a user."""
+        """Return whether a process runs the job already: one of a killed `reproduce`, or of a user."""
         who = holder(job.folder)
         if who is None:
             self._held.discard(job)

@@ -4,7 +4,7 @@ import pytest
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from lightning_marlhf.callbacks.continue_logs import ContinueLogs
+from lightning_marlhf.callbacks.run_directory import RunDirectory
 from lightning_marlhf.callbacks.tensorboard import LAYOUT, TensorBoard, describe
 from lightning_marlhf.callbacks.tensorboard_samples import TensorBoardSamples
 from tests.callbacks.events import events
@@ -116,13 +116,13 @@ def test_hyper_parameters_are_flat_and_begin_with_lr_n_and_seed(tmp_path):
 
 
 def test_resuming_forgets_what_was_logged_after_the_checkpoint(tmp_path):
-    first = build_trainer(tmp_path, ContinueLogs(), logger=TensorBoard(tmp_path), max_steps=12)
+    first = build_trainer(tmp_path, RunDirectory(), logger=TensorBoard(tmp_path), max_steps=12)
     first.fit(TinyModule(), datamodule=TinyData())
     early = build_trainer(tmp_path / "other", max_steps=8)
     early.fit(TinyModule(), datamodule=TinyData())
     early.save_checkpoint(tmp_path / "at8.ckpt")
     module = TinyModule(lambda step: {"objective/scores": -float(step)})
-    second = build_trainer(tmp_path, ContinueLogs(), logger=TensorBoard(tmp_path), max_steps=16)
+    second = build_trainer(tmp_path, RunDirectory(resuming=True), logger=TensorBoard(tmp_path), max_steps=16)
     second.fit(module, datamodule=TinyData(), ckpt_path=tmp_path / "at8.ckpt")
     scalars = [(e.step, e.value) for e in events(tmp_path).Scalars("objective/scores")]
     assert scalars == [(4, 4.0), (8, 8.0), (12, -12.0), (16, -16.0)]
