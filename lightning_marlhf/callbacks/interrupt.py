@@ -22,7 +22,7 @@ STATUS_OF = {  # SLURM sends SIGTERM, or what `--signal` asks for, before it tak
 }
 
 
-class Interrupted(SystemExit):
+class RunInterrupted(SystemExit):
     """The run was stopped from outside; ends the process without a traceback.
 
     Attributes:
@@ -37,9 +37,9 @@ class Interrupted(SystemExit):
 class Signals:
     """The signal handlers of this process.
 
-    Between its beginning and its end (`with`) a signal raises `Interrupted` where the process is: nothing is lost while
-    networks are loaded, or after the last checkpoint. While it is `deferred`, the first signal only sets
-    `status`, for the end of the batch. It stays set if third-party code swallows the exception.
+    Inside its `with` block a signal raises `RunInterrupted` where the process is: nothing is lost while networks are
+    loaded, or after the last checkpoint. While it is `deferred`, the first signal only sets `status`, for the end of
+    the batch. It stays set if third-party code swallows the exception.
     """
 
     def __init__(self) -> None:
@@ -73,17 +73,17 @@ class Signals:
         """End the process where the exception of a signal was swallowed.
 
         Raises:
-            Interrupted: a signal requested the end.
+            RunInterrupted: a signal requested the end.
         """
         if self.status:
-            raise Interrupted(self.status)
+            raise RunInterrupted(self.status)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         requested_before, self.status = self.status, STATUS_OF[signal.Signals(number)]
         if number == signal.SIGHUP:
             _leave_closed_terminal()
         if requested_before or not self.deferred:
-            raise Interrupted(self.status)
+            raise RunInterrupted(self.status)
         name = signal.Signals(number).name
         text = f"\n{name}: finishing this batch, then saving; press again to stop immediately\n"
         write_stderr(text, prefix=self.prefix)
@@ -139,7 +139,7 @@ class GracefulInterrupt(Callback):
         """Let signals end what follows at once, and the processes that this one has started."""
         self._restore()
         launcher = trainer.strategy.launcher
-        if isinstance(exception, Interrupted) and not exception.reported and launcher is not None:
+        if isinstance(exception, RunInterrupted) and not exception.reported and launcher is not None:
             launcher.kill(signal.SIGTERM)
 
     def _raise_if_requested(self, trainer: Trainer) -> None:
@@ -153,7 +153,7 @@ class GracefulInterrupt(Callback):
             text = f"interrupted at update {trainer.global_step}: {saved}{how}\n"
             write_stderr(text, prefix=self._signals.prefix)
         # REQUEUE_STATUS: another rank got the signal
-        raise Interrupted(status or REQUEUE_STATUS, reported=True)
+        raise RunInterrupted(status or REQUEUE_STATUS, reported=True)
 
     def _restore(self) -> None:
         self._signals.deferred = False

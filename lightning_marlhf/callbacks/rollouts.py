@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_marlhf.callbacks.completions import gather_rows, records_of
+from lightning_marlhf.callbacks.completion_records import gather_rows, records_of
 from lightning_marlhf.ranges import NonNegativeInt, checked
 from lightning_marlhf.records import Completion, write_jsonl
 from lightning_marlhf.run_folder import COMPLETIONS

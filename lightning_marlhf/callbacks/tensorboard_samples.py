@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from lightning_marlhf.callbacks.completions import records_of
+from lightning_marlhf.callbacks.completion_records import records_of
 from lightning_marlhf.callbacks.pace import total_updates
 from lightning_marlhf.callbacks.rollouts import EveryNUpdates, ValidationCallback, experience_of
 from lightning_marlhf.callbacks.tensorboard import add_texts, writers_of

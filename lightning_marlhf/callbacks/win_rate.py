@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from lightning_marlhf.callbacks.completions import gather_rows, records_of, sampling_of
+from lightning_marlhf.callbacks.completion_records import gather_rows, records_of, sampling_of
 from lightning_marlhf.callbacks.rollouts import ValidationCallback, experience_of
 from lightning_marlhf.callbacks.tensorboard import add_texts
 from lightning_marlhf.display.text import code_block

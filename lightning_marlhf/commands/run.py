@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning_marlhf.callbacks.banner import StartBanner
 from lightning_marlhf.callbacks.checkpoint import DirectCheckpointIO
 from lightning_marlhf.callbacks.export import ExportHF
-from lightning_marlhf.callbacks.interrupt import EXIT_STATUS, GracefulInterrupt, Interrupted, Signals
+from lightning_marlhf.callbacks.interrupt import EXIT_STATUS, GracefulInterrupt, RunInterrupted, Signals
 from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
 from lightning_marlhf.callbacks.order import OPTIONAL_SECTIONS, SECTIONS, in_order
 from lightning_marlhf.callbacks.ranks import NameRanks, RollCall
@@ -264,7 +264,7 @@ class RunCLI(LightningCLI):
             if self.command in ("validate", "test") and trainer.is_global_zero:
                 show_metrics(trainer)
         except SystemExit as end:  # Lightning ends a process with status 1 after Ctrl-C
-            if isinstance(end, Interrupted) or not trainer.interrupted:
+            if isinstance(end, RunInterrupted) or not trainer.interrupted:
                 raise
             return EXIT_STATUS
         except RuntimeError as error:
@@ -336,7 +336,7 @@ def main(arguments: Sequence[str]) -> int:
     with Signals() as signals, quiet_threads(), survive_closed_output():
         try:
             return errors.call(run, resume_hint=resume_suffix)
-        except Interrupted as end:
+        except RunInterrupted as end:
             if not end.reported:
                 print_once("; ".join(filter(None, ["interrupted", resume_suffix()])))
             raise

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 
-from lightning_marlhf.config.messages import find_given
+from lightning_marlhf.config.jsonargparse_errors import find_given
 from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.files import read_json
 from lightning_marlhf.modules.precision import check_precision

@@ -12,7 +12,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_marlhf.config import program_name
-from lightning_marlhf.config.messages import class_names, config_files, one_line, readable_types, with_hint
+from lightning_marlhf.config.jsonargparse_errors import class_names, config_files, one_line, readable_types, with_hint
 from lightning_marlhf.config.yaml_files import ConfigError, read_yaml
 from lightning_marlhf.ranges import find_outside
 

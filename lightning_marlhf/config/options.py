@@ -34,7 +34,7 @@ import docstring_parser
 from jsonargparse import ArgumentParser, Namespace
 
 from lightning_marlhf.config import program_name
-from lightning_marlhf.config.messages import one_line, readable_types
+from lightning_marlhf.config.jsonargparse_errors import one_line, readable_types
 from lightning_marlhf.config.suggest import did_you_mean
 from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.ranges import find_outside

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser
 
-from lightning_marlhf.config.messages import one_line
+from lightning_marlhf.config.jsonargparse_errors import one_line
 from lightning_marlhf.config.suggest import did_you_mean
 from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.ranges import find_outside

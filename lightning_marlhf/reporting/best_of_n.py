@@ -10,18 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from lightning_marlhf.display.blocks import Block, Cell, Note, Picture, Pictures, Table
+from lightning_marlhf.display.style import in_style
 from lightning_marlhf.display.text import MISSING, number
 from lightning_marlhf.records import BestOfN, BestOfNPoint, MeanInterval
-from lightning_marlhf.reporting.layout import (
-    Line,
-    RowStyle,
-    add_legend,
-    in_style,
-    make_table,
-    nth_style,
-    paper_cell,
-    to_picture,
-)
+from lightning_marlhf.reporting.layout import Line, RowStyle, add_legend, make_table, nth_style, paper_cell, to_picture
 from lightning_marlhf.reporting.load import System
 from lightning_marlhf.reporting.statistics import Estimate, recorded_cell, t_interval
 

@@ -11,13 +11,13 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from lightning_marlhf.display.blocks import Block, Cell, Picture
+from lightning_marlhf.display.style import in_style
 from lightning_marlhf.reporting.layout import (
     SIZE,
     UPDATES,
     Line,
     RowStyle,
     add_legend,
-    in_style,
     legend_entries,
     make_table,
     pictures_of_each,

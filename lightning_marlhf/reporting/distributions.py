@@ -8,17 +8,10 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from lightning_marlhf.display.blocks import Block, Cell, Picture, Pictures, Table
+from lightning_marlhf.display.style import in_style
 from lightning_marlhf.display.text import number
 from lightning_marlhf.records import PolicyScores, RMScores
-from lightning_marlhf.reporting.layout import (
-    RowStyle,
-    add_legend,
-    in_style,
-    nth_style,
-    pictures_of_each,
-    row_styles,
-    to_picture,
-)
+from lightning_marlhf.reporting.layout import RowStyle, add_legend, nth_style, pictures_of_each, row_styles, to_picture
 from lightning_marlhf.reporting.load import System
 from lightning_marlhf.reporting.statistics import recorded_cell
 

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from lightning_marlhf.display.blocks import Block, Cell, Note, Picture, Pictures, Table, Text
 from lightning_marlhf.display.style import COLORS
-from lightning_marlhf.display.style import in_style as in_style  # re-exported
 from lightning_marlhf.display.text import MISSING, number
 from lightning_marlhf.reporting.load import System
 from lightning_marlhf.reporting.spec import SystemReport

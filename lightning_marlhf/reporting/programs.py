@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from lightning_marlhf.display.blocks import Block, Cell, Note, Picture
+from lightning_marlhf.display.style import in_style
 from lightning_marlhf.display.text import number
 from lightning_marlhf.reporting.curves import seed_curves
 from lightning_marlhf.reporting.layout import (
     INTERVALS,
     UPDATES,
     Line,
-    in_style,
     make_table,
     paper_cell,
     pictures_of_each,

@@ -1,7 +1,6 @@
 """Provenance: configurations, code, versions, machine, wall time; and missing results."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from lightning_marlhf.display.blocks import Block, Cell, Note, Table, cells
@@ -47,10 +46,12 @@ def run_table(systems: Sequence[System]) -> Table:
         for run in system.runs.values():
             total += run.summary.seconds if run.summary else 0.0
             config = run.folder / CONFIG_FILE
+            below = config.is_relative_to(system.folder)
+            shown = config.relative_to(system.folder) if below else config
             line = {
                 "Stage": run.stage,
                 "State": run.state,
-                "Configuration": _shown(config, system.folder) if config.is_file() else MISSING,
+                "Configuration": shown.as_posix() if config.is_file() else MISSING,
                 "Seed": str(run.seed),
                 "Updates": str(run.summary.step) if run.summary else MISSING,
                 "Wall time": duration(run.summary.seconds) if run.summary else MISSING,
@@ -60,11 +61,6 @@ def run_table(systems: Sequence[System]) -> Table:
     table = make_table(lines, caption, num_left=3)
     assert table is not None  # a system has rows
     return table
-
-
-def _shown(path: Path, output: Path) -> str:
-    """Return a path below the study's folder, or as it is if it lies elsewhere."""
-    return (path.relative_to(output) if path.is_relative_to(output) else path).as_posix()
 
 
 def environment_table(systems: Sequence[System]) -> Table | None:

@@ -14,7 +14,7 @@ from lightning_marlhf.reporting.best_of_n import best_of_n
 from lightning_marlhf.reporting.curves import curves, diagnostics, last_values, losses
 from lightning_marlhf.reporting.distributions import distributions
 from lightning_marlhf.reporting.load import System, load_system
-from lightning_marlhf.reporting.optimisation import frontier, optimisation
+from lightning_marlhf.reporting.overoptimization import frontier, overoptimization
 from lightning_marlhf.reporting.parity import parity
 from lightning_marlhf.reporting.programs import pass_at_k
 from lightning_marlhf.reporting.provenance import missing_notes, provenance
@@ -50,7 +50,7 @@ SECTIONS: Mapping[SectionName, tuple[str, Callable[[Sequence[System]], Sequence[
     "frontier": ("Score against KL", frontier),
     "parity": ("Updates until parity", parity),
     "distributions": ("Distributions of scores", distributions),
-    "optimisation": ("Over-optimisation", optimisation),
+    "overoptimization": ("Over-optimization", overoptimization),
     "diagnostics": ("Training diagnostics", diagnostics),
     "traces": ("One response in macro actions", traces),
     "samples": ("Samples side by side", samples),

@@ -22,7 +22,7 @@ SectionName = Literal[
     "frontier",
     "parity",
     "distributions",
-    "optimisation",
+    "overoptimization",
     "diagnostics",
     "traces",
     "samples",

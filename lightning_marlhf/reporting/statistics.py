@@ -63,16 +63,12 @@ ENDED = Measure("Ended (%)", 0, lambda completion: 100.0 * completion.ended, int
 
 def score_measures(scores: Mapping[str, str]) -> dict[str, Measure]:
     """Return the measure of each scorer, by the scorer's name."""
-    return {key: Measure(label, 2, _score(key)) for key, label in scores.items()}
+    return {key: Measure(label, 2, lambda row, key=key: row.scores.get(key)) for key, label in scores.items()}
 
 
 def measures(scores: Mapping[str, str]) -> tuple[Measure, ...]:
     """Return the columns of the tables: each score, then KL, length, and the fraction that ended."""
     return (*score_measures(scores).values(), KL, LENGTH, ENDED)
-
-
-def _score(key: str) -> Callable[[Completion], float | None]:
-    return lambda completion: completion.scores.get(key)
 
 
 def prompt_values(completions: Iterable[Completion], measure: Measure) -> pd.Series:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lightning_marlhf.callbacks.completions import records_of, token_pieces
+from lightning_marlhf.callbacks.completion_records import records_of, token_pieces
 from lightning_marlhf.callbacks.rollouts import RolloutWriter
 from lightning_marlhf.data.tokenizers import character_tokenizer
 from lightning_marlhf.records import Completion, TokenTrace, read_completions

@@ -6,7 +6,6 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from lightning_marlhf.callbacks.run_directory import RunDirectory
 from lightning_marlhf.callbacks.tensorboard import LAYOUT, TensorBoard, describe
-from lightning_marlhf.callbacks.tensorboard_samples import TensorBoardSamples
 from tests.callbacks.events import events
 from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 
@@ -81,17 +80,6 @@ def test_no_chart_mixes_units_or_opposite_shares(one, other):
 def test_entropies_say_their_units():
     assert "nats per response" in describe("objective/entropy")
     assert "nats per token" in describe("policy/entropy_avg")
-
-
-def test_what_a_run_writes_has_descriptions(tmp_path):
-    options = {"limit_val_batches": 2, "val_check_interval": 3}
-    trainer = build_trainer(tmp_path, TensorBoardSamples(), logger=TensorBoard(tmp_path), **options)
-    trainer.fit(TinyModule(), datamodule=TinyData())
-    found = events(tmp_path)
-    tags = [tag for kind in ("scalars", "histograms", "images") for tag in found.Tags()[kind]]
-    assert {"objective/kl", "eval/gold", "scores/held_out", "samples/response_1"} <= set(tags)
-    for tag in [*tags, "samples/text_summary"]:
-        assert found.summary_metadata[tag].summary_description == describe(tag) != ""
 
 
 def test_hyper_parameters_are_flat_and_begin_with_lr_n_and_seed(tmp_path):

@@ -208,14 +208,14 @@ def test_before_anything_has_run_there_are_notes_and_no_error(tmp_path, name):
 
 
 def test_a_report_holds_markdown_html_latex_and_pictures_and_names_what_is_missing(output):
-    sections = ("scores", "score_picture", "curves", "optimisation", "distributions", "details")
+    sections = ("scores", "score_picture", "curves", "overoptimization", "distributions", "details")
     folder = output / "paper/table"
     spec = ReportSpec(systems=[SPEC], sections=sections)
     build_report(spec, title="A table", output=output, folder=folder, seeds=(1, 2, 3, 4))
     text = (folder / "report.md").read_text()
     assert "PPO (ppo, seed 4): not started." in text
     assert "0.84 {\\scriptsize (medium)}" in (folder / "report/scores.tex").read_text()
-    for name in (*("scores", "optimisation-tldr-small", "distributions-tldr-small", "curve-rm-tldr-small"),):
+    for name in (*("scores", "overoptimization-tldr-small", "distributions-tldr-small", "curve-rm-tldr-small"),):
         assert (folder / f"report/{name}.png").stat().st_size > 1000
         assert (folder / f"report/{name}.svg").is_file()
         assert f'src="report/{name}.png"' in text

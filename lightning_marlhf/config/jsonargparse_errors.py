@@ -73,8 +73,11 @@ def one_line(message: str, arguments: Sequence[str] = ()) -> str:
     if valueless:
         return f"{valueless[1]}: expected a value"
     if no_key:
-        files = [f for f in config_files(arguments) if no_key[1] in _keys(read_yaml(f))]
-        return f"{files[0] if files else 'a config file'}: {no_key[1]!r} cannot be a key"
+        key = no_key[1]
+        files = [
+            f for f in config_files(arguments) for path, _ in _paths(read_yaml(f)) if key == path.rpartition(".")[2]
+        ]
+        return f"{files[0] if files else 'a config file'}: {key!r} cannot be a key"
     if unknown:
         path, line = _about_key(found, unknown, hint, arguments)
     elif missing:
@@ -147,15 +150,8 @@ def class_names(hint: Any, *, foreign: bool = True) -> list[str]:
         foreign: Those of Lightning and PyTorch, too.
     """
     others = () if foreign else ("lightning.", "torch.")
-    return sorted(
-        {
-            cls.__name__
-            for cls in _known(hint)
-            if not cls.__name__.startswith("_")
-            and not inspect.isabstract(cls)
-            and not cls.__module__.startswith(others)
-        }
-    )
+    named = (c for c in _known(hint) if not c.__module__.startswith(others) and not inspect.isabstract(c))
+    return sorted({cls.__name__ for cls in named if not cls.__name__.startswith("_")})
 
 
 def readable_types(text: str) -> str:
@@ -185,10 +181,6 @@ def _paths(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             path = prefix if key == "init_args" else f"{prefix}.{key}".lstrip(".").rstrip("+")
             yield path, value
             yield from _paths(value, path)
-
-
-def _keys(tree: Any) -> Iterator[str]:
-    return (str(path).rpartition(".")[2] for path, _ in _paths(tree))
 
 
 def _deepest(message: str) -> _ParseError:
@@ -291,9 +283,8 @@ def _about_missing(found: _ParseError, keys: Sequence[str]) -> tuple[str, str]:
 
 
 def _is_about_class(found: _ParseError) -> bool:
-    if not found.cls:
-        return bool(_NO_CLASS_OF_NAME.search(found.detail) or _OTHER_CLASS.search(found.detail))
-    return bool(_NO_CLASS.search(found.detail) or _OTHER_CLASS.search(found.detail))
+    patterns = (_NO_CLASS if found.cls else _NO_CLASS_OF_NAME, _OTHER_CLASS)
+    return any(pattern.search(found.detail) for pattern in patterns)
 
 
 def _class_name(found: _ParseError) -> str:
@@ -345,13 +336,10 @@ def _known(hint: Any) -> Iterator[type]:
     for part in get_args(hint):
         yield from _known(part)
     if isinstance(hint, type) and hint.__module__.partition(".")[0] not in sys.stdlib_module_names:
-        yield from _subclasses(hint) if hint.__subclasses__() else [hint]
-
-
-def _subclasses(base: type) -> Iterator[type]:
-    for child in base.__subclasses__():
-        yield child
-        yield from _subclasses(child)
+        children = hint.__subclasses__() or [hint]
+        while children:
+            yield (child := children.pop(0))
+            children += child.__subclasses__()
 
 
 def _about_value(detail: str) -> str:
