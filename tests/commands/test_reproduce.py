@@ -1,5 +1,4 @@
 import functools
-import os
 import sys
 from pathlib import Path
 
@@ -113,12 +112,14 @@ def test_two_at_a_time_in_one_folder_are_refused(plan, tmp_path, capsys):
 
 
 def test_a_wrong_config_of_any_stage_stops_the_study_before_it_starts(plan, tmp_path, monkeypatch, capsys):
-    monkeypatch.undo()
-    monkeypatch.setattr(reproduce, "make_jobs", jobs.make_jobs)
-    os.environ.pop("LIGHTNING_MARLHF_DEBUG", None)
+    def check_here(plan, jobs, *, check, estimate):
+        for job in jobs:
+            check(job.command[job.command.index("fit") :])
+
+    monkeypatch.setattr(reproduce, "check_runs", check_here)
     assert run(plan) == 2
-    assert "error: trainer.default_root_dir" not in capsys.readouterr().err
-    assert not (tmp_path / "out/sft").exists()
+    assert "model is missing" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 SYSTEMS = """

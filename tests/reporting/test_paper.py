@@ -109,7 +109,7 @@ def test_parity_has_the_papers_speed_up_beside_ours_and_counts_seeds_that_never_
     line = next(r for r in rows(table) if (r["Score"], r["Run"]) == ("RM score", "MA-PPO"))
     assert (line["Paper: rollouts"], line["Paper: speed-up"]) == ("not found", "1.7 to 2.0 x (high)")
     assert line["Speed-up"] == "2.00 x (1.00 to 2.00)"
-    assert (line["Share of PPO's updates"], line["Never"]) == ("50 % (50 % to 100 %)", "0 of 3")
+    assert (line["Fraction of PPO's updates"], line["Never"]) == ("50 % (50 % to 100 %)", "0 of 3")
     assert "75 % for 3 seeds" in table.caption
 
 
@@ -119,7 +119,7 @@ def test_a_seed_that_never_gets_there_makes_the_speed_up_open(output, make_run):
     (table,) = blocks("parity", output)
     line = next(r for r in rows(table) if (r["Score"], r["Run"]) == ("RM score", "MA-PPO"))
     assert line["Speed-up"] == "2.00 x (less than 1 to 2.00)"
-    assert (line["Share of PPO's updates"], line["Never"]) == ("50 % (50 % to not reached)", "1 of 3")
+    assert (line["Fraction of PPO's updates"], line["Never"]) == ("50 % (50 % to not reached)", "1 of 3")
     assert speed_up_cell([float("inf")]) == Cell("less than 1 x")
 
 

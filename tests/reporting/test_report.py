@@ -48,7 +48,7 @@ def test_the_same_runs_give_the_same_bytes(fake_study, report_section):
 def test_an_empty_folder_gives_a_report_that_says_so(tmp_path, report_section):
     text = build(report_section, tmp_path, 1)
     assert "MA-PPO (n = 10) (ma\\_ppo\\_fixed10, seed 1): not started." in text
-    assert titles(text) == ["Results", "What is missing", "Provenance"]
+    assert titles(text) == ["Results", "Missing results", "Provenance"]
     assert text.count("**Note:**") >= 12
     assert "<img" not in text
 
