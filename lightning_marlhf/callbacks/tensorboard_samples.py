@@ -1,7 +1,6 @@
 """TensorBoard samples: responses with macro actions as text and figures, and histograms."""
 
 import itertools
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +17,15 @@ from lightning_marlhf.callbacks.completion_records import records_of
 from lightning_marlhf.callbacks.pace import total_updates
 from lightning_marlhf.callbacks.rollouts import EveryNUpdates, ValidationCallback, experience_of
 from lightning_marlhf.callbacks.tensorboard import add_texts, writers_of
+from lightning_marlhf.display.rollout_text import facts
 from lightning_marlhf.display.style import COLORS, in_style
-from lightning_marlhf.display.text import code_block, plural
+from lightning_marlhf.display.text import code_block
 from lightning_marlhf.display.trace_picture import draw_trace
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.records import Completion, TokenTrace
 from lightning_marlhf.types import Experience
 
 BOUNDARY = "│"  # between two macro actions
-_NO_WORD = re.compile(r"[\W_]")  # may be Markdown, in a name
 _MAX_COUNTS = 16  # most points that are labelled with their count
 _TIMES, _LONGEST_INTERVAL = 10, 40  # default number of writes per run, and maximum interval
 
@@ -105,15 +104,6 @@ def sample_text(row: Completion) -> str:
     legend = f" (`{BOUNDARY}` between macro actions)" if BOUNDARY in text else ""
     heading = f"**{' · '.join(facts(row))}**"
     return "\n\n".join([heading, "Prompt", code_block(row.prompt), f"Response{legend}", code_block(text)])
-
-
-def facts(row: Completion) -> list[str]:
-    """List the numbers of a response: scores, KL, length, truncation."""
-    scores = [f"{_NO_WORD.sub(' ', name)} {value:.4g}" for name, value in row.scores.items()]
-    kl = [] if row.kl is None else [f"KL {row.kl:.4g} nats"]
-    macro = [plural(len(set(row.trace["macro_index"])), "macro action")] if row.trace else []
-    end = [] if row.ended else ["cut off at the limit"]
-    return [*scores, *kl, plural(row.num_tokens, "token"), *macro, *end]
 
 
 def macro_text(row: Completion) -> str:

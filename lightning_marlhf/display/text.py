@@ -14,7 +14,7 @@ from lightning_marlhf.run_folder import EXPORT
 # Control characters (terminals act on them); format characters, which reorder or hide the text around them; halves of
 # surrogate pairs; and separators of lines that are no newlines.
 _UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-_VISIBLE = {"\n": "\u23ce", "\t": "\u21e5", "\r": "\u240d"}
+VISIBLE = {"\n": "\u23ce", "\t": "\u21e5", "\r": "\u240d"}
 _REPLACEMENT = "\ufffd"
 _CODE_WIDTH = 110  # characters; TensorBoard does not wrap code
 MISSING = "–"  # a missing number  # noqa: RUF001
@@ -33,7 +33,7 @@ def printable(text: str, *, keep: str = "\n\t") -> str:
     """
     if "\n" in keep:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return "".join(c if c in keep or not _is_unsafe(c) else _VISIBLE.get(c, _REPLACEMENT) for c in text)
+    return "".join(c if c in keep or not _is_unsafe(c) else VISIBLE.get(c, _REPLACEMENT) for c in text)
 
 
 def code_block(text: str) -> str:

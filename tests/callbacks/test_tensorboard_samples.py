@@ -13,12 +13,12 @@ from lightning_marlhf.callbacks.tensorboard_samples import (
     TensorBoardSamples,
     draw_rollout,
     draw_variance_by_length,
-    facts,
     macro_lengths_and_advantages,
     macro_text,
     sample_text,
     variance_by_length,
 )
+from lightning_marlhf.display.rollout_text import facts
 from lightning_marlhf.display.style import in_style
 from lightning_marlhf.records import Completion
 from lightning_marlhf.types import MacroActions
