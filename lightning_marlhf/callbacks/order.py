@@ -14,8 +14,7 @@ from lightning_marlhf.callbacks.progress import UpdateProgress
 from lightning_marlhf.callbacks.ranks import NameRanks, RollCall
 from lightning_marlhf.callbacks.reward_model_pr_curve import RewardModelPRCurve
 from lightning_marlhf.callbacks.rollouts import RolloutWriter
-from lightning_marlhf.callbacks.run_directory import RunDirectory
-from lightning_marlhf.callbacks.saved_config import SaveConfig
+from lightning_marlhf.callbacks.run_directory import RunDirectory, SaveConfig
 from lightning_marlhf.callbacks.tensorboard_samples import TensorBoardSamples
 from lightning_marlhf.callbacks.watchdog import Watchdog
 from lightning_marlhf.callbacks.win_rate import WinRateCallback

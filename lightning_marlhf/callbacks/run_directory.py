@@ -1,15 +1,18 @@
-"""The run directory: overwrite protection, environment.json, progress.json and done.json."""
+"""The run directory: overwrite protection, config.yaml, environment.json, progress.json and done.json."""
 
 import shutil
 import time
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lightning_marlhf import __version__
 from lightning_marlhf.callbacks.environment import describe_environment
 from lightning_marlhf.callbacks.pace import Paced, finite_metrics, metric
-from lightning_marlhf.files import read_json_or_empty, write_json
+from lightning_marlhf.config.yaml_files import leaves
+from lightning_marlhf.files import read_json_or_empty, write_json, write_text
 from lightning_marlhf.records import RunSummary
 from lightning_marlhf.run_folder import (
     CHECKPOINTS,
@@ -190,6 +193,81 @@ class RunDirectory(Paced, Callback):
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._session_started
+
+
+class SaveConfig(Callback):
+    """Saves the resolved config in the run directory, and passes it to the loggers.
+
+    A resumed run saves its config when training begins: if it fails before, the directory still holds the config of
+    the run in it. A test or validation in the directory of a fit leaves the fit's config alone.
+
+    Args:
+        command: "fit", "validate", ...
+        config: the resolved config as YAML.
+    """
+
+    def __init__(self, command: str, config: str) -> None:
+        self._command = command
+        self._text = config
+        self._saved = False
+        self._resumed_from: str | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Save, once the run directory is claimed."""
+        if trainer.ckpt_path and self._command == "fit" and stage == "fit":
+            self._resumed_from = str(trainer.ckpt_path)
+        else:
+            self._save(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save, once a resumed run trains."""
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        """Write `config.yaml`, once.
+
+        A resumed run replaces the settings and appends a comment with the time, the checkpoint and every setting that
+        changed, so the file stays one YAML document that `--config` reads.
+        """
+        if self._saved or not trainer.is_global_zero or trainer.fast_dev_run:
+            return
+        self._saved = True
+        path = _folder(trainer) / CONFIG_FILE
+        header, *lines = (path.read_text(encoding="utf-8") if path.is_file() else "").splitlines() or [""]
+        if self._command != "fit" and header.endswith(" fit"):
+            return
+        notes = []
+        if self._resumed_from and lines:
+            notes = [line for line in lines if line.startswith("# ")]
+            notes.append(f"# {time.strftime('%Y-%m-%d %H:%M:%S')} resumed from {self._resumed_from}")
+            notes += [f"#   {line}" for line in changes(path.parent, self._text)]
+        header = f"# lightning_marlhf {__version__} {self._command}"
+        write_text(path, "\n".join([header, self._text.rstrip("\n"), *notes]) + "\n")
+        for logger in trainer.loggers:
+            logger.log_hyperparams(yaml.safe_load(self._text))
+
+
+def changes(folder: Path, config: str) -> list[str]:
+    """List the settings that differ from the last start of the run, one line each: `trainer.max_steps: 40 -> 80`.
+
+    Args:
+        folder: the run directory; without a config in it nothing has changed.
+        config: the resolved config as YAML.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        return []
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError):  # edited by hand: a resume must not fail for that
+        tree = None
+    before = dict(leaves(tree)) if isinstance(tree, dict) else {}
+    after = dict(leaves(yaml.safe_load(config)))
+    return [
+        f"{key}: {before.get(key, '(none)')} -> {after.get(key, '(none)')}"
+        for key in {**before, **after}
+        if before.get(key, "(none)") != after.get(key, "(none)")
+    ]
 
 
 def remove_run(folder: Path) -> None:

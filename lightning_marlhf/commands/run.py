@@ -22,8 +22,7 @@ from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
 from lightning_marlhf.callbacks.order import OPTIONAL_SECTIONS, SECTIONS, in_order
 from lightning_marlhf.callbacks.ranks import NameRanks, RollCall
 from lightning_marlhf.callbacks.reward_model_pr_curve import RewardModelPRCurve
-from lightning_marlhf.callbacks.run_directory import RunDirectory
-from lightning_marlhf.callbacks.saved_config import SaveConfig, changes
+from lightning_marlhf.callbacks.run_directory import RunDirectory, SaveConfig, changes
 from lightning_marlhf.callbacks.tensorboard import TensorBoard
 from lightning_marlhf.callbacks.watchdog import Watchdog
 from lightning_marlhf.commands import errors

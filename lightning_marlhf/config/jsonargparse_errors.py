@@ -73,11 +73,9 @@ def one_line(message: str, arguments: Sequence[str] = ()) -> str:
     if valueless:
         return f"{valueless[1]}: expected a value"
     if no_key:
-        key = no_key[1]
-        files = [
-            f for f in config_files(arguments) for path, _ in _paths(read_yaml(f)) if key == path.rpartition(".")[2]
-        ]
-        return f"{files[0] if files else 'a config file'}: {key!r} cannot be a key"
+        paths = ((file, path) for file in config_files(arguments) for path, _ in _paths(read_yaml(file)))
+        where = next((file for file, path in paths if path.rpartition(".")[2] == no_key[1]), "a config file")
+        return f"{where}: {no_key[1]!r} cannot be a key"
     if unknown:
         path, line = _about_key(found, unknown, hint, arguments)
     elif missing:
