@@ -27,7 +27,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from benchmarks.gpu_table import GB, PHASES, Case, Result, line, put, section
 from benchmarks.random_rows import RandomRows
-from lightning_marlhf.callbacks.run_directory import git_commit
+from lightning_marlhf.callbacks.environment import git_commit
 from lightning_marlhf.commands import run as cli
 from lightning_marlhf.commands.plan import build_parts
 from lightning_marlhf.models.architectures import PUBLISHED

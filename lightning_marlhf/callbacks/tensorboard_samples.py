@@ -1,24 +1,21 @@
 """TensorBoard samples: responses with macro actions as text and figures, and histograms."""
 
 import itertools
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import variance
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from lightning_marlhf.callbacks.completion_records import records_of
 from lightning_marlhf.callbacks.pace import total_updates
 from lightning_marlhf.callbacks.rollouts import EveryNUpdates, ValidationCallback, experience_of
 from lightning_marlhf.callbacks.tensorboard import add_texts, writers_of
+from lightning_marlhf.display.macro_lengths import draw_variance_by_length, variance_by_length
 from lightning_marlhf.display.rollout_text import facts
-from lightning_marlhf.display.style import COLORS, in_style
+from lightning_marlhf.display.style import in_style
 from lightning_marlhf.display.text import code_block
 from lightning_marlhf.display.trace_picture import draw_trace
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
@@ -26,7 +23,6 @@ from lightning_marlhf.records import Completion, TokenTrace
 from lightning_marlhf.types import Experience
 
 BOUNDARY = "│"  # between two macro actions
-_MAX_COUNTS = 16  # most points that are labelled with their count
 _TIMES, _LONGEST_INTERVAL = 10, 40  # default number of writes per run, and maximum interval
 
 
@@ -161,52 +157,3 @@ def macro_lengths_and_advantages(experience: Experience) -> tuple[Tensor, Tensor
     lengths = of_tokens.unique_consecutive(return_counts=True)[1]
     advantages = experience.macro_returns - experience.macro_values
     return lengths.cpu(), advantages[experience.macro_mask].float().cpu()
-
-
-@dataclass(frozen=True)
-class LengthGroup:
-    """The macro actions of one length."""
-
-    length: int  # tokens
-    count: int
-    variance: float  # of their advantages, unbiased
-
-
-def variance_by_length(lengths: Sequence[int], advantages: Sequence[float]) -> list[LengthGroup]:
-    """Group macro actions by their length, shortest first; lengths that occur once have no variance and are left out.
-
-    Args:
-        lengths: number of tokens of each macro action.
-        advantages: advantage of each macro action.
-    """
-    groups: dict[int, list[float]] = defaultdict(list)
-    for length, advantage in zip(lengths, advantages, strict=True):
-        groups[length].append(advantage)
-    return [
-        LengthGroup(length, len(found), variance(found)) for length, found in sorted(groups.items()) if len(found) > 1
-    ]
-
-
-def draw_variance_by_length(groups: Sequence[LengthGroup], *, title: str) -> Figure:
-    """Draw a point for each length, larger for more macro actions. Call it under ``in_style``."""
-    figure = Figure(figsize=(5.8, 4.1), layout="constrained")
-    axes = figure.subplots()
-    axes.set(title=title, xlabel="Length of the macro action (tokens)", ylabel="Variance")
-    most = max((group.count for group in groups), default=1)
-    axes.scatter(
-        [group.length for group in groups],
-        [group.variance for group in groups],
-        s=[20 + 180 * group.count / most for group in groups],
-        color=COLORS[0],
-        alpha=0.75,
-        linewidths=0,
-    )
-    for group in groups if len(groups) <= _MAX_COUNTS else ():
-        axes.annotate(
-            f"{group.count:,}", (group.length, group.variance), xytext=(9, 4), textcoords="offset points", fontsize=8.5
-        )
-    longest = max((group.length for group in groups), default=1)
-    axes.set_xlim(0, 1.1 * longest + 0.5)
-    axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return figure

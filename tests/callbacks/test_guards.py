@@ -7,7 +7,7 @@ from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 
 def test_kl_past_the_limit_ends_training_in_good_order(tmp_path):
     trainer = build_trainer(tmp_path, KLGuard(limit=5, action="stop"), Checkpoint(), enable_checkpointing=True)
-    with pytest.warns(UserWarning, match=r"update 12: objective/kl 6 is past 5; training stops here"):
+    with pytest.warns(UserWarning, match=r"update 12: objective/kl 6 exceeds 5; training stops here"):
         trainer.fit(TinyModule(), datamodule=TinyData())  # KL is half the step
     assert trainer.global_step == 12
     assert (tmp_path / "checkpoints" / "last.ckpt").exists()
@@ -27,7 +27,7 @@ def test_an_explosion_of_kl_ends_the_run_before_it_is_saved(tmp_path, name, valu
     saver = Checkpoint(every_n_train_steps=4)
     module = TinyModule(lambda step: {name: value if step == 12 else 0.1})
     trainer = build_trainer(tmp_path, KLGuard(), saver, enable_checkpointing=True)
-    with pytest.raises(KLExplosionError, match=f"update 12: {name} .* is past .*lower the learning rate"):
+    with pytest.raises(KLExplosionError, match=f"update 12: {name} .* exceeds .*lower the learning rate"):
         trainer.fit(module, datamodule=TinyData())
     assert saver._last_saved_at == 8
 

@@ -57,13 +57,13 @@ def dead():
 def test_a_rank_of_this_host_that_is_gone_is_named(called, dead):
     called._processes += [("here", dead), ("there", 7)]
     said = str(called.explain(CLOSED))
-    assert f"rank 2 (here, process {dead}) is gone" in said
+    assert f"rank 2 (here, process {dead}) is lost" in said
     assert "there" not in said
 
 
 def test_where_all_of_this_host_are_there_those_of_other_hosts_are_named(called):
     called._processes += [("there", 7)]
-    assert "rank 2 (there, process 7) is gone, or out of reach of here" in str(called.explain(CLOSED))
+    assert "rank 2 (there, process 7) is lost, or out of reach of here" in str(called.explain(CLOSED))
 
 
 def test_other_errors_are_not_explained(called, dead):
