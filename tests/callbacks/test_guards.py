@@ -18,7 +18,7 @@ def test_a_warning_is_given_once_for_each_crossing(tmp_path, recwarn):
     trainer = build_trainer(tmp_path, KLGuard(limit=5, action="warn"))
     trainer.fit(TinyModule(lambda step: {"objective/kl": kl[step]}), datamodule=TinyData())
     assert trainer.global_step == 24
-    texts = [str(w.message) for w in recwarn if "past 5" in str(w.message)]
+    texts = [str(w.message) for w in recwarn if "exceeds 5" in str(w.message)]
     assert [text.split(":")[0] for text in texts] == ["update 8", "update 20"]
 
 
