@@ -14,10 +14,10 @@ from transformers import PreTrainedTokenizerBase
 from lightning_marlhf.data.examples import (
     Demonstration,
     Preference,
-    Question,
+    PromptExample,
     TokenizedDemonstration,
     TokenizedPreference,
-    TokenizedQuestion,
+    TokenizedPrompt,
 )
 from lightning_marlhf.hub.tokenizer import Pair, encode_pairs, encode_prompts
 from lightning_marlhf.types import PreferencePairs, Prompts, SupervisedBatch
@@ -57,16 +57,16 @@ class Padder:
         self.pad_id = pad_id
         self.width = width
 
-    def prompts(self, rows: Sequence[TokenizedQuestion]) -> Prompts:
-        """Batch questions, left-padded."""
+    def prompts(self, rows: Sequence[TokenizedPrompt]) -> Prompts:
+        """Batch prompts, left-padded."""
         ids, mask = pad([row.prompt_ids for row in rows], value=self.pad_id, side="left")
         return Prompts(
             input_ids=ids,
             attention_mask=mask,
-            sample_ids=tuple(row.question.sample_id for row in rows),
-            texts=tuple(row.question.prompt for row in rows),
-            references=tuple(row.question.reference for row in rows),
-            messages=tuple(row.question.messages for row in rows),
+            sample_ids=tuple(row.example.sample_id for row in rows),
+            texts=tuple(row.example.prompt for row in rows),
+            references=tuple(row.example.reference for row in rows),
+            messages=tuple(row.example.messages for row in rows),
         )
 
     def demonstrations(self, rows: Sequence[TokenizedDemonstration]) -> SupervisedBatch:
@@ -110,10 +110,10 @@ class Collator:
         self.tokenizer = tokenizer
         self.padder = Padder(int(tokenizer.pad_token_id))
 
-    def prompts(self, examples: Sequence[Question]) -> Prompts:
-        """Batch questions, left-padded."""
+    def prompts(self, examples: Sequence[PromptExample]) -> Prompts:
+        """Batch prompts, left-padded."""
         ids = encode_prompts(self.tokenizer, [example.prompt for example in examples])
-        return self.padder.prompts(list(map(TokenizedQuestion, examples, ids)))
+        return self.padder.prompts(list(map(TokenizedPrompt, examples, ids)))
 
     def demonstrations(self, examples: Sequence[Demonstration]) -> SupervisedBatch:
         """Batch demonstrations, right-padded, with a mask over the response and its EOS."""

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.data.base import RLHFDataModule, Split, Stage
 from lightning_marlhf.data.collate import Collator
-from lightning_marlhf.data.examples import Demonstration, Question
+from lightning_marlhf.data.examples import Demonstration, PromptExample
 from lightning_marlhf.data.tokenizers import piece_tokenizer
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.tasks import tiny_apps
@@ -36,7 +36,7 @@ class TinyDemonstrations(Dataset[Demonstration]):
 
     def __getitem__(self, index: int) -> Demonstration:
         if index >= self.size:
-            raise IndexError(index)  # what ends a `for` over the rows
+            raise IndexError(index)  # ends a `for` over the rows
         problem = self.problems[index % len(self.problems)]
         sample_id = f"{self.stream}/{index}"
         program = tiny_apps.demonstrate(
@@ -47,11 +47,11 @@ class TinyDemonstrations(Dataset[Demonstration]):
         return Demonstration(sample_id, problem.prompt, program)
 
 
-class TinyQuestions(Dataset[Question]):
+class TinyPrompts(Dataset[PromptExample]):
     """Problems with their tests, the rows of one problem side by side.
 
     Args:
-        problems: which are asked.
+        problems: Problems of the split.
         stream: name of the stream.
         samples_per_prompt: how many rows each problem has.
     """
@@ -64,7 +64,7 @@ class TinyQuestions(Dataset[Question]):
     def __len__(self) -> int:
         return len(self.problems) * self.samples_per_prompt
 
-    def __getitem__(self, index: int) -> Question:
+    def __getitem__(self, index: int) -> PromptExample:
         number, sample = divmod(index, self.samples_per_prompt)
         problem = self.problems[number]
         reference = {
@@ -72,7 +72,7 @@ class TinyQuestions(Dataset[Question]):
             "difficulty": problem.difficulty,
             "input_output": json.dumps(problem.tests),
         }
-        return Question(f"{self.stream}/{number}/{sample}", problem.prompt, reference)
+        return PromptExample(f"{self.stream}/{number}/{sample}", problem.prompt, reference)
 
 
 @checked
@@ -130,16 +130,16 @@ class TinyAPPS(RLHFDataModule):
         prompt = max(map(len, self.tokenizer(sorted(prompts)).input_ids))
         return prompt + tiny_apps.longest_program() + 1 if self.stage == "sft" else prompt
 
-    def examples(self, split: Split) -> TinyDemonstrations | TinyQuestions:
+    def examples(self, split: Split) -> TinyDemonstrations | TinyPrompts:
         """Return the rows of a split; the stages train on different problems, their held-out problems are the same."""
         if split == "train":
-            return self._demonstrations(self.train_rows) if self.stage == "sft" else self._questions("ppo")
+            return self._demonstrations(self.train_rows) if self.stage == "sft" else self._prompts("ppo")
         number = self.held_out[split]
         if self.stage == "sft":
             problems = tiny_apps.problems(split)[:number]
             return TinyDemonstrations(problems, stream=f"tiny-apps/{split}", size=len(problems))
         samples = self.samples_per_prompt if split == "test" else 1
-        return self._questions(split, number, samples_per_prompt=samples)
+        return self._prompts(split, number, samples_per_prompt=samples)
 
     def demonstrations(self, rows: int) -> SupervisedBatch:
         """Return the first demonstrations of SFT."""
@@ -149,9 +149,9 @@ class TinyAPPS(RLHFDataModule):
     def _demonstrations(self, rows: int) -> TinyDemonstrations:
         return TinyDemonstrations(tiny_apps.problems("sft"), stream="tiny-apps/sft", size=rows)
 
-    def _questions(
+    def _prompts(
         self, split: tiny_apps.Split, number: int | None = None, *, samples_per_prompt: int = 1
-    ) -> TinyQuestions:
-        return TinyQuestions(
+    ) -> TinyPrompts:
+        return TinyPrompts(
             tiny_apps.problems(split)[:number], stream=f"tiny-apps/{split}", samples_per_prompt=samples_per_prompt
         )

@@ -1,4 +1,4 @@
-"""Tiny TL;DR as a DataModule: rows are generated when they are read, so there is nothing to download."""
+"""Tiny TL;DR as a DataModule: rows are generated on the fly, without a download."""
 
 from functools import cached_property
 from random import Random
@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.data.base import RLHFDataModule, Split, Stage
 from lightning_marlhf.data.collate import Collator
-from lightning_marlhf.data.examples import Demonstration, Example, Preference, Question
+from lightning_marlhf.data.examples import Demonstration, Example, Preference, PromptExample
 from lightning_marlhf.data.tokenizers import character_tokenizer, word_tokenizer
 from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.tasks import tiny_tldr
@@ -46,7 +46,7 @@ class TinyTLDRExamples(Dataset[Example]):
             return Demonstration(sample_id, post.prompt, summary)
         if self.stage == "reward_model":
             return self._preference(sample_id, post, random)
-        return Question(sample_id, post.prompt, dict(post.facts))
+        return PromptExample(sample_id, post.prompt, dict(post.facts))
 
     def _preference(self, sample_id: str, post: tiny_tldr.Post, random: Random) -> Preference:
         first, second = (
@@ -72,7 +72,7 @@ class TinyTLDR(RLHFDataModule):
         batch_size: Rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks.
         eval_batch_size: Rows per evaluation batch, over all ranks.
         train_rows: how many training rows there are; they are made when read.
-        skip_rows: training rows to leave out at the beginning: what others read, for a reward model that is to judge
+        skip_rows: first training rows to skip: other runs read them; for an independent reward model that judges
             on its own.
         validate_rows: how many posts validation reads.
         test_rows: how many posts the final evaluation reads.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lightning_marlhf.config.options import ConfigError
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.evaluation.pairs import digest, kept_ids, plain_prompt
-from lightning_marlhf.files import cut_unfinished_line
+from lightning_marlhf.files import truncate_partial_line
 from lightning_marlhf.inference.completions import CompletionJob, batches, read_responses
 from lightning_marlhf.inference.options import LoadOptions, device_and_dtype
 from lightning_marlhf.ranges import PositiveInt
@@ -219,7 +219,7 @@ def scores_by_prompt(rows: Sequence[Completion], names: Sequence[str]) -> dict[s
 def _read_cache(cache: Path) -> _Known:
     if not cache.exists():
         return {}
-    cut_unfinished_line(cache)
+    truncate_partial_line(cache)
     return {(row.scorer, row.text): row.score for row in read_records(cache, TextScore)}
 
 

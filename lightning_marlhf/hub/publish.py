@@ -1,4 +1,4 @@
-"""Puts a Hugging Face folder on the Hub. What goes wrong is told in one line, with what to do about it."""
+"""Uploads a model folder to the Hub. Errors are one line, with a fix."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

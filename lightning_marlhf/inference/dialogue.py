@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
-from lightning_marlhf.data.examples import Question, TokenizedQuestion
+from lightning_marlhf.data.examples import PromptExample, TokenizedPrompt
 from lightning_marlhf.hub.tokenizer import decode_responses, end_tokens
 from lightning_marlhf.inference.loading import LanguageModel
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
@@ -73,7 +73,7 @@ class Conversation:
         stream = TextStream(self.model.tokenizer, write, stop=self.settings.stop)
         with suppress(KeyboardInterrupt):
             self.model.generate(
-                [TokenizedQuestion(Question(name, text), self._tokenize(turns))],
+                [TokenizedPrompt(PromptExample(name, text), self._tokenize(turns))],
                 settings=self.settings,
                 seeds=row_seeds(self.seed, [name], 0),
                 streamer=stream,

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
 from lightning_marlhf.data.collate import Padder
-from lightning_marlhf.data.examples import TokenizedQuestion
+from lightning_marlhf.data.examples import TokenizedPrompt
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.files import read_json
 from lightning_marlhf.hub import chat
@@ -126,7 +126,7 @@ class LanguageModel:
     @torch.inference_mode()
     def generate(
         self,
-        rows: Sequence[TokenizedQuestion],
+        rows: Sequence[TokenizedPrompt],
         *,
         settings: SamplingSettings,
         seeds: Tensor,

@@ -149,7 +149,7 @@ class RewardReader:
 def _turns(row: Answered) -> list[Mapping[str, str]]:
     """Return the dialogue with the response as the assistant's turn."""
     if row.messages is None:
-        return list(dialogue.answered(row.prompt, row.response))
+        return list(dialogue.with_response(row.prompt, row.response))
     return [*row.messages, {"role": "assistant", "content": row.response.strip()}]
 
 

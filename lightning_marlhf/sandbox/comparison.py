@@ -5,7 +5,7 @@ for numbers to be held against published ones: it repeats ``run_test`` of hendry
 eval/testing_util.py. That takes "3 2 1 1" for "1 2 3", and the two lines NO and YES for the three YES, NO and YES: a
 policy that is paid by it learns to cheat.
 
-Whatever the untrusted program wrote, the comparison takes time linear in it, and is False where it cannot be read.
+Whatever the untrusted program wrote, the comparison takes time linear in it, and is False if it cannot be read.
 
 What "apps" cannot repeat: results come as JSON, so a set, an array or an object of the program's own class never gets
 here (the official harness asks the object's own ``__eq__``), a tuple deep inside a result is the same as a list, and
@@ -36,8 +36,8 @@ _Same = Callable[[Any, Any], bool]
 def printed_matches(printed: str, expected: Any, *, match: Match) -> bool:
     r"""Decide whether a program printed what it should.
 
-    "strict" compares the whole outputs word by word, as Codeforces' checker of tokens does (``wcmp`` of testlib):
-    spaces, blank lines, and how words are spread over lines do not matter. Upper and lower case differ. Where the
+    "strict" compares the full outputs word by word, as Codeforces' checker of tokens does (``wcmp`` of testlib):
+    spaces, blank lines, and how words are spread over lines do not matter. Upper and lower case differ. If the
     expected word is a decimal number, any number within 1e-6 is right (relative, or absolute below 1); other words are
     right to the character, so 2.0 is wrong for 2, and -0 for 0.
 

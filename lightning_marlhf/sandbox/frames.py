@@ -22,7 +22,7 @@ def send(descriptor: int, header: Any, *payload: bytes | memoryview, deadline: f
     Args:
         descriptor: a pipe; with a deadline, one that does not block.
         header: anything that is JSON.
-        payload: bytes beside it, in parts that are not copied.
+        payload: bytes after it, in parts that are not copied.
         deadline: of `time.monotonic`; None waits for ever.
 
     Raises:

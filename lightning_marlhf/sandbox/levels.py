@@ -81,7 +81,7 @@ def candidates() -> Iterator[Level]:
 
 
 def _settings(become: int | None, *, landlock: bool = True, seccomp: bool = True) -> dict[str, Any]:
-    """Say what a worker has to know; ``become`` is the user that it turns into."""
+    """Return the settings of a worker; ``become`` is the user that it turns into."""
     numpy = _numpy()
     return {
         "root": str(_ROOT),
@@ -123,7 +123,7 @@ def _visible() -> list[Path]:
 
 
 def _readable() -> list[Path]:
-    """List what programs may read: the standard library, shared libraries, and numpy where it is installed."""
+    """List what programs may read: the standard library, shared libraries, and numpy if it is installed."""
     numpy = _numpy()
     prefixes = dict.fromkeys([sys.base_prefix, sys.base_exec_prefix])
     return [

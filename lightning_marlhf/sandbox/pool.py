@@ -81,7 +81,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
         self._closing = False
 
     def explain(self) -> str:
-        """Say what the level is made of and what it does not stop."""
+        """Describe what the level is made of and what it does not stop."""
         return f"programs run at isolation level {self.isolation}: {EXPLANATIONS[self.isolation]}"
 
     def submit(self, program: str, tests: Tests, *, stop_at_error: bool = False) -> Future[Report]:
@@ -93,7 +93,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
             stop_at_error: leave out the tests after the first that is not merely wrong; that decides a reward.
 
         Returns:
-            The report to be; its `result` raises `SandboxError` where the machine failed, not the program.
+            The report to be; its `result` raises `SandboxError` if the machine failed, not the program.
         """
         return self._threads.submit(self._judge, program, tests, stop_at_error)
 

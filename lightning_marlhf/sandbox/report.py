@@ -1,4 +1,4 @@
-"""What a child reports of itself, what its worker saw of it, and what follows from both."""
+"""How a program ended: from the report of its process and the observation of the worker."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ TIME, OUTPUT = "time", "output"  # limits for which a worker ends a child
 
 @dataclass(frozen=True)
 class Observation:
-    """What a worker saw of a child.
+    """The worker's observation of a child process.
 
     Attributes:
         exceeded: the limit for which it was killed; "" where it ended by itself.
@@ -21,7 +21,7 @@ class Observation:
         cpu_s: CPU seconds that it used.
         stdout: what it printed.
         stderr: the beginning and the end of its complaints.
-        report: what came through the pipe beside them.
+        report: what came through the pipe for reports.
     """
 
     exceeded: str
@@ -34,7 +34,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a program ended on one test, before anybody compared what it said.
+    """How a program ended on one test, before its output is compared.
 
     Attributes:
         end: "exit" (with status 0), "error", "compile", "time", "memory", "output"; "sandbox" is our own failure,

@@ -56,7 +56,7 @@ class Buffer:
 
     @property
     def content(self) -> memoryview:
-        """What is kept."""
+        """The bytes that are kept."""
         return self._memory[: self._used]
 
     def clear(self) -> None:
@@ -78,7 +78,7 @@ class Streams:
 
     @property
     def overflow(self) -> bool:
-        """Tell whether one has more than it may."""
+        """Return whether one has more than it may."""
         return any(buffer.total > buffer.limit for buffer in self.all)
 
     def clear(self) -> None:

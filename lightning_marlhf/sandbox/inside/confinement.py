@@ -45,7 +45,7 @@ class Confinement:
         self._address_space = _address_space()
 
     def enter(self, given: bytes, ends: tuple[int, int, int], limits: Limits) -> None:
-        """Give everything up; what comes next may be hostile.
+        """Drop all privileges; what comes next may be hostile.
 
         Args:
             given: standard input.

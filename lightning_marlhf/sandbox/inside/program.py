@@ -202,7 +202,7 @@ def _flush() -> None:
 
 
 def _with_int_keys(arguments: Sequence[Any]) -> Sequence[Any]:
-    """Give a dictionary that is the first argument its integer keys back, which JSON made strings of."""
+    """Restore the integer keys of a dictionary that is the first argument, which JSON made strings of."""
     with suppress(ValueError, IndexError, AttributeError):
         return [{int(key): value for key, value in arguments[0].items()}, *arguments[1:]]
     return arguments
