@@ -119,8 +119,8 @@ def parse_row(line: str, *, lone_surrogates: bool = False) -> dict[str, Any]:
     """Parse a line of a JSONL file.
 
     Args:
-        line: of text.
-        lone_surrogates: let texts pass that hold half of a surrogate pair, which no file and no tokenizer takes.
+        line: Text of the line.
+        lone_surrogates: Let texts pass that hold half of a surrogate pair, which no file and no tokenizer takes.
 
     Raises:
         ValueError: it is no JSON object, names a key twice, or holds half of a surrogate pair.
@@ -166,8 +166,8 @@ def read_jsonl(path: Path, *, lone_surrogates: bool = False) -> Iterator[dict[st
     """Yield the objects of a JSONL file, skipping blank lines.
 
     Args:
-        path: of the file; see `read_lines`.
-        lone_surrogates: see `parse_row`.
+        path: Path of the file; see `read_lines`.
+        lone_surrogates: See `parse_row`.
 
     Raises:
         ValueError: a line is no JSON object; names the file and the row.

@@ -27,7 +27,7 @@ class InUseError(ValueError):
     """Another process writes to the folder.
 
     Attributes:
-        holder: which one, in words.
+        holder: Description of the other process.
     """
 
     def __init__(self, folder: Path, holder: str) -> None:

@@ -27,10 +27,10 @@ def pad(rows: Sequence[Sequence[int]], *, value: int, side: str, to: int = 0) ->
     """Pad ``rows`` of token ids into a rectangle.
 
     Args:
-        rows: token ids of each row.
-        value: the pad token's id.
+        rows: Token ids of each row.
+        value: The pad token's id.
         side: "left" or "right": where the padding goes.
-        to: pad at least to this width.
+        to: Pad at least to this width.
 
     Returns:
         Ids and mask, both [batch, width]; the mask is True on real tokens.
@@ -49,8 +49,8 @@ class Padder:
     """Pads rows of tokens into the batch of their stage.
 
     Args:
-        pad_id: the pad token's id.
-        width: pad rows with responses at least to this width; 0 to the longest row only.
+        pad_id: The pad token's id.
+        width: Pad rows with responses at least to this width; 0 to the longest row only.
     """
 
     def __init__(self, pad_id: int, *, width: int = 0) -> None:
@@ -103,7 +103,7 @@ class Collator:
     """Tokenises rows of text, prompt and response apart, and pads them into the batch of their stage.
 
     Args:
-        tokenizer: the policy's (or reward model's) tokenizer; its BOS, if it has one, starts every prompt.
+        tokenizer: The policy's (or reward model's) tokenizer; its BOS, if it has one, starts every prompt.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:

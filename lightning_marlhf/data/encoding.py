@@ -49,12 +49,12 @@ class Encoding:
     """Settings of tokenisation.
 
     Attributes:
-        max_length: tokens of prompt, response and EOS together, in rows with responses.
-        max_prompt_length: tokens of a prompt without a response; longer ones are dropped.
-        truncate: which end of a row that is too long is cut; "drop" drops it.
-        keep_eos: a cut response still ends with EOS.
-        joined: tokenise prompt and response as one text.
-        special_tokens: let the tokenizer add its own (BOS); chat templates bring theirs.
+        max_length: Tokens of prompt, response and EOS together, in rows with responses.
+        max_prompt_length: Tokens of a prompt without a response; longer ones are dropped.
+        truncate: End to truncate in rows that are too long; "drop" drops them.
+        keep_eos: A cut response still ends with EOS.
+        joined: Tokenise prompt and response as one text.
+        special_tokens: Let the tokenizer add its own (BOS); chat templates bring theirs.
     """
 
     max_length: int
@@ -77,12 +77,12 @@ def encode(
     """Tokenise the rows of a phase.
 
     Args:
-        texts: as `read_texts` gives them.
-        tokenizer: of the model.
+        texts: Rows of `read_texts`.
+        tokenizer: The model's tokenizer.
         encoding: Length limits and the policy for longer rows.
         stage: "sft" gives a row for every response, "reward_model" and "ppo" one for every text row.
-        where: names the split on the progress bar.
-        processes: how many work; None decides by the number of rows.
+        where: Names the split on the progress bar.
+        processes: Number of processes; None decides by the number of rows.
 
     Returns:
         Rows with ``input_ids`` and ``response_start`` (sft), ``chosen_ids`` and ``rejected_ids`` (reward_model), all
@@ -204,9 +204,9 @@ class TokenizedRows(TorchDataset[Example]):
     """Rows that `encode` made and that are used.
 
     Args:
-        rows: without those that are unusable.
-        stage: which kind of row they are.
-        name: of the data set and the stored split; with the row number it is the stable sample id.
+        rows: The usable rows.
+        stage: Kind of the rows.
+        name: Data set and stored split; with the row number it is the stable sample id.
         times: Samples per prompt, adjacent, with ids of their own (``.../0``, ``.../1``).
     """
 

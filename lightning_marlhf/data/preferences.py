@@ -33,9 +33,9 @@ class Columns:
     """Names of a row's columns; a dot goes into a struct.
 
     Attributes:
-        prompt: of the prompt.
-        chosen: of the preferred response.
-        responses: those of the chosen and the rejected response, as far as the stage reads them.
+        prompt: Column of the prompt.
+        chosen: Column of the preferred response.
+        responses: Columns of the chosen and the rejected response, as far as the stage reads them.
     """
 
     prompt: str
@@ -48,7 +48,7 @@ class Texts:
     """Reads the texts of a row: prompt and responses, or full transcripts in HH-RLHF's form as responses.
 
     Attributes:
-        columns: where they are.
+        columns: Names of the columns.
     """
 
     columns: Columns
@@ -80,8 +80,8 @@ class Conversations:
     the last is the response (some data sets repeat the prompt in each response, or have it there alone).
 
     Attributes:
-        columns: where they are.
-        tokenizer: has the chat template.
+        columns: Names of the columns.
+        tokenizer: A tokenizer with a chat template.
     """
 
     columns: Columns
@@ -109,16 +109,16 @@ class Preferences(TextData):
     """Prompts with responses in columns of any name; for PPO the prompts are enough.
 
     Args:
-        source: a Hub id, or a folder or file.
-        prompt_column: of the prompt; ``info.post`` looks into a struct. Rows without it have the prompt in their
+        source: A Hub id, or a folder or file.
+        prompt_column: Column of the prompt; ``info.post`` looks into a struct. Rows without it have the prompt in their
             responses, which then are full dialogues (transcripts in HH-RLHF's form, or messages).
-        chosen_column: of the response to imitate or that people preferred.
-        rejected_column: of the other response (reward_model).
-        chat_template: columns hold messages (or the texts of single messages), which the tokenizer's template writes;
+        chosen_column: Column of the response to imitate, or of the preferred one.
+        rejected_column: Column of the other response (reward_model).
+        chat_template: Columns hold messages (or the texts of single messages), which the tokenizer's template writes;
             rows may also have ``messages`` (or ShareGPT's ``conversations``) alone, whose last is the response. Rows
             that are no dialogue of texts, or that the template refuses, are dropped and counted.
-        phases: fractions of SFT, reward model and PPO; null gives every stage all rows.
-        **settings: of `TextData`.
+        phases: Fractions of the rows for SFT, reward model and PPO; null gives every stage all rows.
+        **settings: Other settings of `TextData`.
     """
 
     hub = HubData("", {})

@@ -19,8 +19,8 @@ class TLDR(TextData):
     The paper's runs: ``split_by: row``, ``tokenize: joined``, phases 2,4,4 with seed 1234.
 
     Args:
-        source: a Hub id, or a folder or file with rows of the same columns (``info``, ``summaries``, ``choice``).
-        **settings: of `TextData`.
+        source: A Hub id, or a folder or file with rows of the same columns (``info``, ``summaries``, ``choice``).
+        **settings: Other settings of `TextData`.
     """
 
     name = "tldr"
@@ -40,9 +40,9 @@ class HHRLHF(TextData):
     The paper's runs: ``split_by: row``, ``tokenize: joined``, phases 2,4,4 with seed 1234.
 
     Args:
-        source: a Hub id, or a folder or file with ``prompt``, ``chosen`` and ``rejected``, or with the transcripts of
+        source: A Hub id, or a folder or file with ``prompt``, ``chosen`` and ``rejected``, or with the transcripts of
             anthropics/hh-rlhf (``chosen`` and ``rejected``, each with the full dialogue).
-        **settings: of `TextData`.
+        **settings: Other settings of `TextData`.
     """
 
     name = "hh_rlhf"
@@ -63,12 +63,12 @@ class WebGPT(TextData):
     1234 over 95 % of the rows; the other 5 % are held out. An existing validation split is kept.
 
     Args:
-        source: a Hub id, or a folder or file with rows of the same columns (``question``, ``answer_0``, ...).
+        source: A Hub id, or a folder or file with rows of the same columns (``question``, ``answer_0``, ...).
         ties: Pairs of equal scores in reward modelling: "drop" them, or "keep" the first response as the better one, as
             the paper's runs did.
         brackets: What is removed from responses: "citations" such as [1], or "all" text in round or square brackets, as
             in the paper's runs.
-        **settings: of `TextData`.
+        **settings: Other settings of `TextData`.
     """
 
     name = "webgpt"
@@ -100,7 +100,7 @@ class ProblemReader:
 
     Attributes:
         stage: Training stage that reads the problems.
-        every_solution: demonstrate every known program, not the first alone.
+        every_solution: Demonstrate every known program, not the first alone.
     """
 
     stage: Stage
@@ -132,11 +132,11 @@ class APPS(TextData):
     is not said; here as everywhere, by the released code's shuffle with seed 1234.
 
     Args:
-        source: a Hub id, or a folder or file with rows of the same columns (``question``, ``solutions``, ...).
-        solutions: for SFT "all" known programs of a problem, or "one".
-        max_prompt_length: longer prompts are dropped and counted.
-        phases: fractions of the training problems for SFT and PPO.
-        **settings: of `TextData`.
+        source: A Hub id, or a folder or file with rows of the same columns (``question``, ``solutions``, ...).
+        solutions: "all" known programs of a problem for SFT, or "one".
+        max_prompt_length: Longer prompts are dropped and counted.
+        phases: Fractions of the training problems for SFT and PPO.
+        **settings: Other settings of `TextData`.
     """
 
     name = "apps"

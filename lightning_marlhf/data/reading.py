@@ -42,9 +42,9 @@ class PreferenceReader:
     """Reads comparisons for a stage.
 
     Attributes:
-        read: the data set's own reader.
+        read: The reader of the data set.
         stage: Training stage; rows may lack responses that it does not read.
-        drop_ties: ties are of no use to a reward model.
+        drop_ties: Drop ties in reward modelling.
     """
 
     read: Callable[[Mapping[str, Any]], PreferenceText]
@@ -93,10 +93,10 @@ def read_texts(stored: Dataset, reader: Reader, *, where: str, processes: int | 
     """Read every row of a split.
 
     Args:
-        stored: rows with columns, or lines of JSON.
-        reader: of the data set, a dataclass; its settings and code are part of the cache's key.
-        where: names the split in errors.
-        processes: how many read; None decides by the number of rows.
+        stored: Rows with columns, or lines of JSON.
+        reader: The data set's reader, a dataclass; its settings and code are part of the cache's key.
+        where: Names the split in errors.
+        processes: Number of processes; None decides by the number of rows.
 
     Returns:
         One row for each stored one: its number (``row``), and the fields of `TextRow`.

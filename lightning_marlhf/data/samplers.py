@@ -100,9 +100,9 @@ class HeldOutSampler(Sampler[int]):
     of forward passes; repeated rows do not count.
 
     Args:
-        size: number of rows, at least 1.
-        ranks: number of processes.
-        rank: this process.
+        size: Number of rows, at least 1.
+        ranks: Number of processes.
+        rank: This process.
     """
 
     def __init__(self, size: int, *, ranks: int = 1, rank: int = 0) -> None:

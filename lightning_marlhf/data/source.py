@@ -53,7 +53,7 @@ def load_source(source: str, *, hub: HubData) -> Source:
     """Load a data set's splits.
 
     Args:
-        source: a Hub id; a folder with train.jsonl and valid.jsonl (or .parquet), one that ``save_to_disk`` wrote,
+        source: A Hub id; a folder with train.jsonl and valid.jsonl (or .parquet), one that ``save_to_disk`` wrote,
             or one with a single data file; or a data file, which is then all training rows.
         hub: Facts about the original data set on the Hub.
 

@@ -24,8 +24,8 @@ class Phases:
     """Division of the rows of a split into phases.
 
     Attributes:
-        shares: of SFT, reward model and PPO; they need not add up to 1. None gives all rows to each.
-        seed: of the shuffle.
+        shares: Fractions for SFT, reward model and PPO, normalised to 1. None: every phase has all rows.
+        seed: Seed of the shuffle.
         by: "group" keeps rows of one group together.
     """
 
@@ -114,10 +114,10 @@ def phase_by_group(groups: Sequence[str], shares: Sequence[float], index: int, *
     nearest to the shares. If no two rows share a group this is `phase_by_row` itself.
 
     Args:
-        groups: of each row.
-        shares: of the phases, counted in rows.
-        index: of the phase.
-        seed: of the shuffle.
+        groups: The group of each row.
+        shares: Fractions of the rows for the phases.
+        index: Index of the phase.
+        seed: Seed of the shuffle.
     """
     number_of_group = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     groups_of_rows = np.array([number_of_group[group] for group in groups], dtype=np.int64)

@@ -21,9 +21,9 @@ class TinyDemonstrations(Dataset[Demonstration]):
     """Noisy programs: row ``i`` is a function of the name and ``i`` alone, and shows a problem again with other noise.
 
     Args:
-        problems: which are shown in turn.
-        stream: name of the stream; different names give independent noise.
-        size: number of rows.
+        problems: Problems, shown in turn.
+        stream: Name of the stream; different names give independent noise.
+        size: Number of rows.
     """
 
     def __init__(self, problems: tuple[Problem, ...], *, stream: str, size: int) -> None:
@@ -52,8 +52,8 @@ class TinyPrompts(Dataset[PromptExample]):
 
     Args:
         problems: Problems of the split.
-        stream: name of the stream.
-        samples_per_prompt: how many rows each problem has.
+        stream: Name of the stream.
+        samples_per_prompt: Rows per problem.
     """
 
     def __init__(self, problems: tuple[Problem, ...], *, stream: str, samples_per_prompt: int) -> None:
@@ -85,10 +85,10 @@ class TinyAPPS(RLHFDataModule):
         stage: "sft" gives demonstrations, "ppo" prompts, "evaluation" prompts that are never used for training.
         batch_size: Rows per optimizer step (sft) or per rollout (ppo), over all ranks.
         eval_batch_size: Rows per evaluation batch, over all ranks.
-        train_rows: how many demonstrations there are; every problem comes many times, each time with other noise.
-        validate_problems: how many of the held-out problems validation reads.
-        test_problems: how many other held-out problems the final evaluation reads.
-        samples_per_prompt: responses to each problem in the final evaluation; k for pass@k.
+        train_rows: Number of demonstrations; every problem comes many times, each time with other noise.
+        validate_problems: Number of held-out problems for validation.
+        test_problems: Number of other held-out problems for the final evaluation.
+        samples_per_prompt: Responses to each problem in the final evaluation; k for pass@k.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
         seed: Seed of the order of the training rows; the rows themselves never change.
     """

@@ -20,11 +20,11 @@ class TinyTLDRExamples(Dataset[Example]):
     """Row ``i`` of a named stream of posts: a function of the name and ``i`` alone.
 
     Args:
-        stage: which kind of row.
-        stream: name of the stream; different names give independent posts.
-        size: number of rows.
-        skip: rows of the stream that are left out before the first.
-        preference_temperature: of the Bradley-Terry noise in preference pairs, in points of gold score.
+        stage: Kind of the rows.
+        stream: Name of the stream; different names give independent posts.
+        size: Number of rows.
+        skip: Rows of the stream that are left out before the first.
+        preference_temperature: Temperature of the Bradley-Terry noise in preference pairs, in points of gold score.
     """
 
     def __init__(self, *, stage: Stage, stream: str, size: int, preference_temperature: float, skip: int = 0) -> None:
@@ -71,13 +71,13 @@ class TinyTLDR(RLHFDataModule):
         stage: "sft" gives demonstrations, "reward_model" preference pairs, "ppo" prompts.
         batch_size: Rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks.
         eval_batch_size: Rows per evaluation batch, over all ranks.
-        train_rows: how many training rows there are; they are made when read.
-        skip_rows: first training rows to skip: other runs read them; for an independent reward model that judges
+        train_rows: Number of training rows, generated on the fly.
+        skip_rows: First training rows to skip: other runs read them; for an independent reward model that judges
             on its own.
-        validate_rows: how many posts validation reads.
-        test_rows: how many posts the final evaluation reads.
-        tokens: what a token is: "characters", or "words" (short rows: for a reward model of its own).
-        preference_temperature: noise of the preference labels, in points of gold score; lower is cleaner.
+        validate_rows: Number of posts for validation.
+        test_rows: Number of posts for the final evaluation.
+        tokens: Unit of a token: "characters", or "words" (short rows, for a separate reward model).
+        preference_temperature: Noise of the preference labels, in points of gold score; lower is cleaner.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
         seed: Seed of the order of the training rows; the rows themselves never change.
     """

@@ -23,9 +23,9 @@ def render(
     """Render a dialogue with the tokenizer's chat template.
 
     Args:
-        tokenizer: with a chat template.
-        turns: each with ``role`` ("system", "user", "assistant") and ``content``.
-        response_follows: end where the assistant is to speak.
+        tokenizer: A tokenizer with a chat template.
+        turns: Each with ``role`` ("system", "user", "assistant") and ``content``.
+        response_follows: End where the assistant is to speak.
 
     Raises:
         SourceError: there is no template.
@@ -48,7 +48,7 @@ def render_response(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[
     An EOS is left out: it is added where texts become tokens.
 
     Args:
-        tokenizer: with a chat template.
+        tokenizer: A tokenizer with a chat template.
         turns: The prompt.
         response: The assistant's text.
 

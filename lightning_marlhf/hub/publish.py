@@ -16,8 +16,8 @@ def create_repository(repository: str, *, private: bool) -> None:
     """Make sure that there is a model repository to publish to; an existing one keeps its visibility.
 
     Args:
-        repository: owner/name.
-        private: of a new repository.
+        repository: Owner/name.
+        private: Visibility of a new repository.
 
     Raises:
         SourceError: no such name, not logged in, not allowed, or no network.

@@ -13,8 +13,8 @@ class RewardInput:
     """Tokenisation of prompts and responses for a reward model.
 
     Attributes:
-        joined: prompt and response were tokenised as one text, else apart.
-        chat_template: prompts were messages, which the tokenizer's template wrote; None: unknown, as of models
+        joined: Prompt and response were tokenised as one text, else apart.
+        chat_template: Prompts were messages, which the tokenizer's template wrote; None: unknown, as of models
             published by others.
     """
 

@@ -27,8 +27,8 @@ def locate(source: str, *, files: tuple[str, ...] = MODEL_FILES) -> str:
     """Find where ``source`` can be loaded from.
 
     Args:
-        source: a folder, or a Hub id such as ``google/gemma-2b``.
-        files: a folder must hold one of these.
+        source: A folder, or a Hub id such as ``google/gemma-2b``.
+        files: Names of which a folder must hold one.
 
     Returns:
         The folder; or the Hub id where the Hub grants it; or the cached folder of the Hub id where

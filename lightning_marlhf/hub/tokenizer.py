@@ -48,10 +48,10 @@ def load_tokenizer(
     """Load a tokenizer whose pad token differs from EOS.
 
     Args:
-        source: a folder or a Hub id.
+        source: A folder or a Hub id.
         for_training: False allows pad = EOS, since a mask marks the padding.
         for_generation: False needs no EOS: an encoder that only scores has none.
-        pad_token: a token of the vocabulary that occurs in no text, or ``<pad>``, which is added if it is missing.
+        pad_token: A token of the vocabulary that occurs in no text, or ``<pad>``, which is added if it is missing.
             None keeps the tokenizer's own, or uses the first of UNUSED_TOKENS if that is missing or is EOS.
 
     Raises:
@@ -129,8 +129,8 @@ def encode_prompts(
     """Tokenise prompts: with one BOS, if the tokenizer puts one, and no EOS, even if it puts one.
 
     Args:
-        tokenizer: of the model.
-        prompts: texts; one that begins with BOS as text, as rendered templates do, gets no other.
+        tokenizer: The model's tokenizer.
+        prompts: Texts; one that begins with BOS as text, as rendered templates do, gets no other.
         special_tokens: False adds no BOS: the chat template has written all that belongs there.
     """
     before, _ = _added(tokenizer) if special_tokens else ([], [])
@@ -152,12 +152,12 @@ def encode_pairs(
     an encoder's separator closes every row instead.
 
     Args:
-        tokenizer: of the model.
-        prompts: as for `encode_prompts`.
-        responses: one for each prompt.
+        tokenizer: The model's tokenizer.
+        prompts: As for `encode_prompts`.
+        responses: One for each prompt.
         ended: False if a response was cut off, so that no EOS follows; None if all ended.
-        joined: tokenise prompt and response as one text, a token over their border being the response's; else apart.
-        special_tokens: as for `encode_prompts`.
+        joined: Tokenise prompt and response as one text, a token over their border being the response's; else apart.
+        special_tokens: As for `encode_prompts`.
     """
     before, after = _added(tokenizer) if special_tokens else ([], [])
     separator = after if tokenizer.sep_token_id in after else []

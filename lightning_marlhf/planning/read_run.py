@@ -194,8 +194,8 @@ def shape_of(model: PreTrainedModel, *, scalar: bool) -> Shape:
     """Measure a model, which may be on the meta device.
 
     Args:
-        model: a causal language model or a classifier.
-        scalar: it has a scalar head.
+        model: A causal language model or a classifier.
+        scalar: It has a scalar head.
 
     Raises:
         ValueError: the formulas do not cover its family.

@@ -42,9 +42,9 @@ def printed_matches(printed: str, expected: Any, *, match: Match) -> bool:
     right to the character, so 2.0 is wrong for 2, and -0 for 0.
 
     Args:
-        printed: standard output.
-        expected: the expected output, a text or a list of lines.
-        match: how to compare.
+        printed: Standard output.
+        expected: The expected output, a text or a list of lines.
+        match: Rule of comparison.
 
     Raises:
         ValueError: if the expected output is neither.
@@ -67,9 +67,9 @@ def returned_matches(returned_json: str, expected: Any, *, match: Match) -> bool
     expected number is written as a decimal. "apps" is Python's ``==``; it also takes the first item of a longer list.
 
     Args:
-        returned_json: the value as JSON, written by the program: tuples are lists, the keys of dictionaries texts.
-        expected: the expected value, as read from JSON.
-        match: how to compare.
+        returned_json: The value as JSON, written by the program: tuples are lists, the keys of dictionaries texts.
+        expected: The expected value, as read from JSON.
+        match: Rule of comparison.
 
     Returns:
         False also where the JSON is malformed or nested too deeply.

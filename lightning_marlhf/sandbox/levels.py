@@ -40,9 +40,9 @@ class Level:
 
     Attributes:
         name: "A" to "D".
-        how: tells apart the ways to reach one level.
-        before: the command that goes before the interpreter's.
-        settings: of the worker.
+        how: Tells apart the ways to reach one level.
+        before: The command that goes before the interpreter's.
+        settings: Settings of the worker.
     """
 
     name: str
@@ -95,9 +95,8 @@ def _settings(become: int | None, *, landlock: bool = True, seccomp: bool = True
 
 def _bubblewrap(program: str, *, as_root: bool) -> tuple[str, ...]:
     """Write the command before the worker's: namespaces in which nothing but libraries exists, all read-only."""
-    spaces = (
-        ("ipc", "pid", "net", "uts", "cgroup-try") if as_root else ("all",)
-    )  # root needs no user namespace, in which it could not become nobody
+    # root needs no user namespace, in which it could not become nobody
+    spaces = ("ipc", "pid", "net", "uts", "cgroup-try") if as_root else ("all",)
     arguments = [program, *(f"--unshare-{space}" for space in spaces), "--as-pid-1"]
     arguments += ["--cap-drop", "ALL"]
     if as_root:

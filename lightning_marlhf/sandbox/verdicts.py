@@ -35,9 +35,9 @@ class Limits:
 
     Args:
         cpu_s: CPU seconds, all threads together. The default is the time limit of APPS.
-        wall_factor: wall seconds for each CPU second; a busy machine does not make a right program late.
+        wall_factor: Wall seconds for each CPU second; a busy machine does not make a right program late.
         memory_mb: MiB of address space beyond what the bare interpreter takes.
-        output_bytes: bytes of standard output, of standard error, and of a result.
+        output_bytes: Bytes of standard output, of standard error, and of a result.
     """
 
     cpu_s: float = 4.0
@@ -68,10 +68,10 @@ class Tests:
     """The tests of a problem in the form of APPS.
 
     Args:
-        inputs: for each test the standard input, a text or a list of lines, or the list of arguments of a call.
-        outputs: for each test the standard output, a text or a list of lines, or the value of the call, bare or as
+        inputs: Per test, the standard input, a text or a list of lines, or the list of arguments of a call.
+        outputs: Per test, the standard output, a text or a list of lines, or the value of the call, bare or as
             the one item of a list.
-        fn_name: the function to call, or the method of the program's class `Solution`; None: standard input.
+        fn_name: The function to call, or the method of the program's class `Solution`; None: standard input.
     """
 
     inputs: Sequence[Any]
@@ -99,11 +99,11 @@ class Report:
     """The results of a program on its tests.
 
     Args:
-        results: one verdict for each test, in order; fewer if the run stopped at an error. A program that does not
+        results: One verdict for each test, in order; fewer if the run stopped at an error. A program that does not
             compile has a COMPILE_ERROR for every test.
-        isolation: the level that it ran at, "A" to "D".
-        match: the comparison that judged it.
-        message: the last line on standard error of the first test that was an error; written by the program.
+        isolation: The level that it ran at, "A" to "D".
+        match: The comparison that judged it.
+        message: The last line on standard error of the first test that was an error; written by the program.
     """
 
     results: tuple[ProgramVerdict, ...]

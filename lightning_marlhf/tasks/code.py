@@ -69,7 +69,7 @@ def extract_program(completion: str, *, function: str | None = None) -> str:
 
     Args:
         completion: The model's response.
-        function: that the tests call; None: the program is a script.
+        function: That the tests call; None: the program is a script.
 
     Returns:
         The program; the last block, or the completion itself, where nothing parses, so that it fails to compile.
@@ -126,8 +126,8 @@ def code_reward(*, compiled: bool, errors: int, passed: int, failed: int) -> flo
     """Score a program by its tests (arXiv 2410.02743, appendix; after RLTF, arXiv 2307.04349).
 
     Args:
-        compiled: whether it compiles.
-        errors: tests that raised, or exceeded time, memory or output.
+        compiled: True if it compiles.
+        errors: Tests that raised, or exceeded time, memory or output.
         passed: Tests with the right output.
         failed: Tests with a wrong output; may include those with errors, which take precedence.
 

@@ -30,7 +30,7 @@ def read_messages(found: Any, column: str) -> list[Turn]:
 
     Args:
         found: The column's value: messages, or a list of each of their keys, as `datasets` stores a `Sequence`.
-        column: its name.
+        column: Name of the column.
 
     Raises:
         UnusableRow: it holds something else, or a message that is no text of the system, a user or an assistant.
@@ -51,10 +51,10 @@ def split_dialogue(row: Row, *, prompt: str, chosen: str, responses: Sequence[st
     dialogues. A prompt that ends with the response loses it.
 
     Args:
-        row: with messages, or with texts that are single messages.
-        prompt: column of the prompt.
-        chosen: column of the preferred response, whose dialogue has the prompt where no other column has.
-        responses: columns of the responses that are wanted: none, ``chosen``, or ``chosen`` and another one.
+        row: A row with messages, or with texts that are single messages.
+        prompt: Column of the prompt.
+        chosen: Column of the preferred response, whose dialogue has the prompt where no other column has.
+        responses: Columns of the responses that are wanted: none, ``chosen``, or ``chosen`` and another one.
 
     Returns:
         The turns of the prompt, of which the assistant's is not the last, and the contents of the responses.

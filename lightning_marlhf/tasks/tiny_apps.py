@@ -63,11 +63,11 @@ class Problem:
     Attributes:
         takes: "numbers" or "words".
         gives: Kind of the result.
-        first: the first step.
-        second: the second step, if there is one.
-        constants: of both.
+        first: The first step.
+        second: The second step, if there is one.
+        constants: Constants of both steps.
         calls: Wants a function instead of a program that reads and prints.
-        problem_id: its place among all problems.
+        problem_id: Index among all problems.
     """
 
     problem_id: int
