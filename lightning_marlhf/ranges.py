@@ -115,7 +115,7 @@ def _number(value: Any, hint: Any) -> Any:
     try:
         return float(value)
     except ValueError:
-        return value  # of another type, which is for others to say
+        return value  # wrong type: left to the type check
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
@@ -129,6 +129,6 @@ def _ranges(hint: Any) -> list[Range]:
 
 
 def _item_hint(hint: Any) -> Any:
-    """Give the type of what is in a list or mapping."""
+    """Return the item type of a list or mapping."""
     inner = [args[-1] for m in _members(hint) if (args := [a for a in get_args(m) if a is not ...])]
     return inner[0] if inner else Any

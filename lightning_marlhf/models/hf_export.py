@@ -87,17 +87,17 @@ def valid_settings(config: GenerationConfig) -> GenerationConfig:
         return config
     settings = config.to_diff_dict()
     kept: dict[str, Any] = {}
-    aside = []
+    dropped = []
     for name in sorted(settings, key=lambda name: (name not in _MODES, name)):
         try:
             with quietly():
                 type(config)(**kept, **{name: settings[name]}).validate(strict=True)
         except (ValueError, TypeError):
-            aside.append(f"{name} {settings[name]}")
+            dropped.append(f"{name} {settings[name]}")
         else:
             kept[name] = settings[name]
     warnings.warn(
-        f"not exported, as the base model's generation_config.json may not set it beside the rest: {', '.join(aside)}",
+        f"not exported, as the base model's generation_config.json may not set it beside the rest: {', '.join(dropped)}",
         stacklevel=2,
     )
     return type(config)(**kept)

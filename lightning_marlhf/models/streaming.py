@@ -60,8 +60,8 @@ def weights_in(checkpoint: ShardedWeights, model: PreTrainedModel, *, prefix: st
         raise ValueError(f"{checkpoint.folder} is not of this config: it has no weight {prefix}{lost[0]}")
 
     def read(names: Sequence[str]) -> dict[str, Tensor]:
-        learnt = [prefix + name for name in names if name not in lost]
-        found = {n.removeprefix(prefix): x for n, x in checkpoint.read(learnt).items()}
+        trained = [prefix + name for name in names if name not in lost]
+        found = {n.removeprefix(prefix): x for n, x in checkpoint.read(trained).items()}
         if frozen is not None:
             with frozen:
                 others = {name: frozen.read_named(name, model) for name in names if name in lost}

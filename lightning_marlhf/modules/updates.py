@@ -29,7 +29,7 @@ from lightning_marlhf.modules.optimization import (
 )
 
 
-class NoUpdateError(ValueError):
+class AllUpdatesSkippedError(ValueError):
     """Every update of a run was skipped."""
 
 
@@ -108,10 +108,10 @@ class UpdatingModule(LightningModule):
         """Raise if every update was skipped; the last checkpoint is saved by now.
 
         Raises:
-            NoUpdateError: every update of the run was skipped.
+            AllUpdatesSkippedError: every update of the run was skipped.
         """
         if 0 < self.global_step == self.skipped.steps:
-            raise NoUpdateError(
+            raise AllUpdatesSkippedError(
                 f"all {self.global_step} updates of the run were skipped, so there is nothing to export: "
                 "see the warnings above"
             )

@@ -21,7 +21,7 @@ from lightning_marlhf.types import MacroActions
 
 @dataclass(frozen=True)
 class AdvantagesAndReturns:
-    """What the policy and the critic learn from; 0 where the row has no such macro action."""
+    """Advantages and returns; 0 where the row has no such macro action."""
 
     advantages: Float[Tensor, "batch macro"]
     returns: Float[Tensor, "batch macro"]

@@ -77,7 +77,7 @@ class _Options:
 
 
 class _HeadLogprobs(torch.autograd.Function):
-    """Head, log-softmax and picking in one, so that the backward pass can make the logits again."""
+    """Head, log-softmax and gather fused, so that the backward pass can make the logits again."""
 
     @staticmethod
     def forward(
@@ -145,7 +145,7 @@ def _gradients(
 
 
 def _factors(scores: Tensor, entropy: Tensor, to_logprobs: Tensor, to_entropy: Tensor | None, rows: slice) -> Tensor:
-    """Give what -p is multiplied by in the gradient of the final logits z.
+    """Return the factor of -p in the gradient of the final logits z.
 
     With p = softmax(z), y the target and H the entropy, the gradients g of log p_y and h of H give
     dz = g * onehot_y - p * (g + h * (log p + H)).

@@ -1,8 +1,8 @@
 """Loss terms of every stage: one number per token, macro action or row, before any mean is taken.
 
-``masking.reduce_mean`` takes the mean, leaving padding out. All terms are to be minimised, and in
-float32 or better. Nothing here detaches: what must not get a gradient (old log-probabilities,
-advantages, returns) has none.
+``masking.reduce_mean`` takes the mean, leaving padding out. All terms are minimised, and in
+float32 or better. Nothing here detaches: inputs without gradient (old log-probabilities,
+advantages, returns) must come detached.
 """
 
 import torch
@@ -192,7 +192,7 @@ def value_terms(
     Args:
         values: The critic's; the gradient goes here.
         old_values: The critic's when the responses were sampled.
-        returns: What each token's value should be: its macro action's return.
+        returns: Target of each token's value: the return of its macro action.
         clip_range: How far ``values`` may move from ``old_values``; None does not clip. Where
             clipping acts the gradient is 0.
 

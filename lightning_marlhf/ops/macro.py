@@ -1,4 +1,4 @@
-"""Between tokens and macro actions: pool what tokens have, spread what macro actions have.
+"""Pooling from tokens to macro actions, and broadcasting back.
 
 Columns at and past a row's count (missing macro actions) hold 0. Gradients flow through all
 functions.
@@ -27,7 +27,7 @@ def pool_tokens(
     """Reduce the tokens of each macro action to one number: sum_i sigma_i * x_i.
 
     Args:
-        token_values: Values or rewards of the tokens; what stands on padding does not matter.
+        token_values: Values or rewards of the tokens; padding is ignored.
         macro_actions: Which token belongs where.
         weights: The sigma_i of a macro action with m tokens, i = 0..m-1. "sum": 1 (the paper's
             rewards); "equal": 1/m (the paper's default for values; the released code's for rewards
@@ -70,7 +70,7 @@ def pool_tokens(
 def spread(
     macro_values: Shaped[Tensor, "batch macro"], macro_actions: MacroActions
 ) -> Shaped[Tensor, "batch response"]:
-    """Give every token what its macro action has (same dtype); 0 on padding.
+    """Broadcast macro-action values to their tokens (same dtype); 0 on padding.
 
     >>> from lightning_marlhf.ops.segmentation import fixed_ngram
     >>> macro_actions = fixed_ngram(torch.tensor([[True, True, True, False]]), n=2)

@@ -1,6 +1,6 @@
 """Sums, means and variances over real elements only, and the mean of loss terms over a whole batch.
 
-Everywhere ``mask`` is True on real elements. What stands on padding never matters: it may be NaN,
+Everywhere ``mask`` is True on real elements. Values on padding are ignored: they may be NaN,
 and no gradient reaches it. A mask without any True gives 0. Statistics over several ranks or
 micro-batches are not gathered here: they come in as arguments (``mean``, ``var``, ``total``), see
 ``moments.py`` for joining them.
@@ -40,7 +40,7 @@ def zero_padding(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Fl
 
 
 def last_token(mask: Bool[Tensor, "batch response"]) -> Bool[Tensor, "batch response"]:
-    """Mark the last real token of each row; the real tokens of a row stand together.
+    """Mark the last real token of each row; the real tokens of a row are contiguous.
 
     >>> last_token(torch.tensor([[True, True, False], [False, False, False]])).int().tolist()
     [[0, 1, 0], [0, 0, 0]]
@@ -50,7 +50,7 @@ def last_token(mask: Bool[Tensor, "batch response"]) -> Bool[Tensor, "batch resp
 
 
 def masked_mean(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
-    """Take the mean over real elements; 0 if there are none.
+    """Mean over real elements; 0 if there are none.
 
     >>> masked_mean(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False])).item()
     2.0
@@ -73,7 +73,7 @@ def whiten(
     """Scale to variance 1 and move to mean 0.
 
     Args:
-        x: What to whiten.
+        x: Values to whiten.
         mask: True on real elements; the result is 0 elsewhere.
         mean: Mean of the real elements of the whole batch, on all ranks.
         var: Their variance.
@@ -86,7 +86,7 @@ def whiten(
 
 
 def count(mask: Bool[Tensor, "batch element"], *, reduction: Reduction) -> Float[Tensor, ""]:
-    """Count what ``reduce_mean`` divides by: real elements ("token") or rows with any ("sequence").
+    """Return the denominator of ``reduce_mean``: real elements ("token") or rows with any ("sequence").
 
     Add up the counts of all micro-batches and ranks to get ``total``.
 
@@ -107,7 +107,7 @@ def reduce_mean(
     reduction: Reduction,
     total: Tensor | float | None = None,
 ) -> Float[Tensor, ""]:
-    """Take this micro-batch's share of the mean of loss terms over a whole batch.
+    """Return this micro-batch's part of the mean loss over the full batch.
 
     With ``total`` counted over all micro-batches and ranks, the results add up to the mean of the
     whole batch, however it was cut: 8 x 1 = 1 x 8.

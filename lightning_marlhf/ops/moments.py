@@ -1,4 +1,4 @@
-"""Count, mean and variance of what was seen so far, and how to join two of them.
+"""Running count, mean and variance, and their merge (Chan et al.).
 
 For whitening over all micro-batches and ranks, and for scores scaled by their running standard
 deviation. Who gathers the moments of the ranks, or keeps those of the last rollouts, does so
@@ -15,7 +15,7 @@ from lightning_marlhf.ops.masking import at_least_float32, masked_mean, masked_v
 
 @dataclass(frozen=True)
 class Moments:
-    """What a set of numbers comes down to."""
+    """Count, mean and variance of a set of numbers."""
 
     count: Float[Tensor, ""]  # how many numbers
     mean: Float[Tensor, ""]  # 0 if there are none

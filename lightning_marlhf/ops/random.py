@@ -1,7 +1,6 @@
 """Random numbers that are a function of a seed and a counter (splitmix64): no state, no generator.
 
-The same row of a batch draws the same numbers whatever stands beside it, on any device and any
-rank. Good enough to sample and to shuffle; not for cryptography.
+A row draws the same numbers on any device and rank, independent of the other rows of its batch. Good enough to sample and to shuffle; not for cryptography.
 """
 
 import torch

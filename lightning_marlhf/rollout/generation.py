@@ -30,7 +30,7 @@ from lightning_marlhf.models.fsdp import gathered
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.ops import random
 from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, Range, checked
-from lightning_marlhf.seeds import hashed
+from lightning_marlhf.seeds import derive_seed
 from lightning_marlhf.types import Prompts, Rollout
 
 MIN_TEMPERATURE = 1e-6  # smaller values overflow the logits
@@ -167,7 +167,7 @@ def row_seeds(seed: int, sample_ids: Sequence[str], visit: int) -> Int[Tensor, "
         visit: 0 for the first response to this prompt, 1 for the next; otherwise it would always be
             the same.
     """
-    return torch.tensor([hashed(seed, name, visit) for name in sample_ids], dtype=torch.int64)
+    return torch.tensor([derive_seed(seed, name, visit) for name in sample_ids], dtype=torch.int64)
 
 
 def uniforms(seeds: Int[Tensor, " batch"], steps: int) -> Float[Tensor, "batch steps"]:
@@ -202,13 +202,13 @@ class _StopStrings(StoppingCriteria):  # type: ignore[misc]
         self.strings = strings
         self.tokenizer = tokenizer
         self.prompt_width = prompt_width
-        self.reach = 1 + max((len(string.encode()) for string in strings), default=0)
+        self.lookback = 1 + max((len(string.encode()) for string in strings), default=0)
         self.ends: dict[int, int] = {}
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
         """Return which rows [batch] stop, from the text of their last tokens."""
         rows, step = input_ids.tolist(), input_ids.shape[1] - self.prompt_width
-        start = max(self.prompt_width, input_ids.shape[1] - self.reach)
+        start = max(self.prompt_width, input_ids.shape[1] - self.lookback)
         texts = decode_responses(self.tokenizer, [row[:start] for row in rows], [row[start:] for row in rows])
         for row, text in enumerate(texts):
             if any(string in text for string in self.strings):
@@ -230,9 +230,9 @@ def _to_rollout(
     longest = int(mask.sum(dim=1).max())
     mask = mask[:, :longest]
     responses = responses[:, :longest].masked_fill(~mask, tokenizer.pad_token_id)
-    spoken = mask & ~torch.isin(responses, torch.tensor(ends, device=responses.device))
+    is_text = mask & ~torch.isin(responses, torch.tensor(ends, device=responses.device))
     texts = decode_responses(
-        tokenizer, unpadded(prompts.input_ids, prompts.attention_mask), unpadded(responses, spoken)
+        tokenizer, unpadded(prompts.input_ids, prompts.attention_mask), unpadded(responses, is_text)
     )
     return Rollout(
         prompts=prompts, response_ids=responses, response_mask=mask, texts=tuple(texts), ended=is_end.any(dim=1)

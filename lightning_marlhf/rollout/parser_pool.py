@@ -105,8 +105,8 @@ def _serve(pipe: Connection, parser: Parser, cutoff: int) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
         parser.prepare()
-    except ValueError as mistake:
-        pipe.send(str(mistake))
+    except ValueError as error:
+        pipe.send(str(error))
         return
     pipe.send("")
     try:
@@ -117,9 +117,9 @@ def _serve(pipe: Connection, parser: Parser, cutoff: int) -> None:
 
 
 def _wait_until_ready(pipe: Connection) -> None:
-    mistake = _receive(pipe)
-    if mistake:
-        raise ValueError(mistake)
+    message = _receive(pipe)
+    if message:
+        raise ValueError(message)
 
 
 def _receive(pipe: Connection) -> Any:

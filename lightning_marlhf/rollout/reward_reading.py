@@ -111,14 +111,14 @@ class RewardReader:
         said = row.response
         if row.ended:
             said = chat.render_response(self.tokenizer, asked, last["content"])
-        return _Texts(self._question(row), said, row.ended, rendered=True)
+        return _Texts(self._render_prompt(row), said, row.ended, rendered=True)
 
     def _kept(self, rows: Sequence[Answered]) -> dict[int, Tokens]:
         """Find the rows whose ids are this tokenizer's: the same for the prompt, and such as decode to the response."""
         found: dict[int, Tokens] = {}
         for rendered in (False, True):
             asked = {
-                number: self._question(row)
+                number: self._render_prompt(row)
                 for number, row in enumerate(rows)
                 if row.ids is not None and self.renders(row.messages) == rendered
             }
@@ -127,18 +127,18 @@ class RewardReader:
             for number, tokens in zip(asked, own, strict=True):
                 row = rows[number]
                 prompt, response = map(list, row.ids or ((), ()))
-                if prompt == tokens and self._says(prompt, response, row.response):
+                if prompt == tokens and self._decodes_to(prompt, response, row.response):
                     found[number] = [*prompt, *response]
         return found
 
-    def _question(self, row: Answered) -> str:
+    def _render_prompt(self, row: Answered) -> str:
         """Render the prompt."""
         if not self.renders(row.messages):
             return row.prompt
         *asked, _ = _turns(row)
         return chat.render(self.tokenizer, asked, response_follows=True)
 
-    def _says(self, prompt: Tokens, response: Tokens, text: str) -> bool:
+    def _decodes_to(self, prompt: Tokens, response: Tokens, text: str) -> bool:
         """Tell whether a response's ids are this tokenizer's for its text, but for what ends it and spaces around."""
         if not self._known.issuperset(response):
             return False

@@ -98,10 +98,10 @@ class RandomizedNGram(Termination):
 
     def __call__(self, rollout: Rollout, *, seeds: Int[Tensor, " batch"]) -> MacroActions:
         """Cut at lengths drawn for each row."""
-        mask, deals = rollout.response_mask, 1
+        mask, num_shuffles = rollout.response_mask, 1
         if self.repeat_times is None:
-            deals = max(1, -(-mask.shape[1] // sum(self.lengths)))
-        drawn = segmentation.draw_lengths(self.lengths, repeat_times=self.repeat_times or 1, deals=deals, seeds=seeds)
+            num_shuffles = max(1, -(-mask.shape[1] // sum(self.lengths)))
+        drawn = segmentation.draw_lengths(self.lengths, repeat_times=self.repeat_times or 1, num_shuffles=num_shuffles, seeds=seeds)
         return segmentation.ngrams(mask, lengths=drawn)
 
 
