@@ -97,7 +97,8 @@ def valid_settings(config: GenerationConfig) -> GenerationConfig:
         else:
             kept[name] = settings[name]
     warnings.warn(
-        f"not exported, as the base model's generation_config.json may not set it beside the rest: {', '.join(dropped)}",
+        f"not exported, as the base model's generation_config.json may not combine it with the rest: "
+        f"{', '.join(dropped)}",
         stacklevel=2,
     )
     return type(config)(**kept)

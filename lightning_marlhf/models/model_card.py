@@ -70,7 +70,8 @@ def model_card(model: PreTrainedModel, card: Mapping[str, Any]) -> str:
     if "description" in card:
         parts.append(str(card["description"]))
     parts.append(f"## How to use\n\n{_GENERATE if generates else _score(model.config)}")
-    parts += [_section(name, value) for name, value in card.items() if name not in ("title", "description")]
+    sections = {name: value for name, value in card.items() if name not in ("title", "description")}
+    parts += [f"## {name.replace('_', ' ').capitalize()}\n\n{_body(value)}" for name, value in sections.items()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -133,10 +134,6 @@ def _front_matter(path: Path) -> dict[str, Any]:
     match = _FRONT.match(path.read_text(encoding="utf-8"))
     front = _parse(match[1]) if match else {}
     return {key: front[key] for key in _INHERITED if key in front}
-
-
-def _section(name: str, value: Any) -> str:
-    return f"## {name.replace('_', ' ').capitalize()}\n\n{_body(value)}"
 
 
 def _body(value: Any) -> str:

@@ -91,7 +91,9 @@ def write_weights(weights: Weights, folder: Path | None) -> None:
         OSError: the written file differs from the weights.
     """
     groups = list(_groups(weights.sizes))
-    names = [_file_name(at, len(groups)) for at in range(len(groups))]
+    names = [f"model-{at + 1:05d}-of-{len(groups):05d}.safetensors" for at in range(len(groups))]
+    if len(groups) == 1:
+        names = ["model.safetensors"]
     for group, name in zip(groups, names, strict=True):
         tensors = weights.read(group)
         if folder is not None:
@@ -116,10 +118,6 @@ def _groups(sizes: Mapping[str, int]) -> Iterator[list[str]]:
         group.append(name)
     if group:
         yield group
-
-
-def _file_name(at: int, count: int) -> str:
-    return "model.safetensors" if count == 1 else f"model-{at + 1:05d}-of-{count:05d}.safetensors"
 
 
 def _compare(path: Path, expected: Mapping[str, Tensor]) -> None:

@@ -85,8 +85,8 @@ class TrainingModule(UpdatingModule):
         """Load or initialise the trained networks; `data` is set by now."""
 
     @abstractmethod
-    def export(self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None) -> None:
-        """Write the result as a Hugging Face folder; ``weights`` are those of a checkpoint, if not the module's own."""
+    def exported(self) -> tuple[PreTrainedModel, str]:
+        """Return the model that is exported, and the prefix of its weights in checkpoints."""
 
     @abstractmethod
     def dry_run_loss(self, input_ids: Tensor, mask: Tensor) -> Tensor:
@@ -231,16 +231,9 @@ class TrainingModule(UpdatingModule):
         """Whether a checkpoint can be exported tensor by tensor, without building the network."""
         return self.lora is None or isinstance(self.starts_from, str)
 
-    def write_export(
-        self,
-        model: PreTrainedModel,
-        prefix: str,
-        folder: Path,
-        *,
-        card: Mapping[str, Any],
-        weights: ShardedWeights | None,
-    ) -> None:
-        """Export one of the module's models, whose checkpoint keys begin with ``prefix``."""
+    def export(self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None) -> None:
+        """Write the result as a Hugging Face folder; ``weights`` are those of a checkpoint, if not the module's own."""
+        model, prefix = self.exported()
         base = self.starts_from if isinstance(self.starts_from, str) else ""
         stream = None
         if weights is not None:

@@ -24,12 +24,8 @@ def all_gather_rows(experience: Experience, ranks: int) -> Experience:
     device = experience.scores.device
     parts: list[Any] = [None] * ranks
     torch.distributed.all_gather_object(parts, _without_texts(experience).to("cpu"))
-    return interleave(parts).to(device)
-
-
-def interleave(parts: Sequence[Experience]) -> Experience:
-    """Join the shares of ranks in the order of one process: the data dealt its rows to them in turn."""
-    return _interleave(parts)  # type: ignore[no-any-return]
+    gathered: Experience = interleave(parts).to(device)
+    return gathered
 
 
 def _without_texts(experience: Experience) -> Experience:
@@ -40,11 +36,12 @@ def _without_texts(experience: Experience) -> Experience:
     return replace(experience, rollout=rollout, details=({},) * size)
 
 
-def _interleave(values: Sequence[Any], *, name: str = "", left: bool = False) -> Any:
+def interleave(values: Sequence[Any], *, name: str = "", left: bool = False) -> Any:
+    """Join the shards of all ranks in the order of one process: the data dealt its rows to them in turn."""
     first = values[0]
     if isinstance(first, TensorBatch):
         joined = {
-            field.name: _interleave(
+            field.name: interleave(
                 [getattr(value, field.name) for value in values], name=field.name, left=isinstance(first, Prompts)
             )
             for field in fields(first)  # type: ignore[arg-type]

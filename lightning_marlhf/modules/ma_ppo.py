@@ -1,15 +1,15 @@
 """MA-PPO: proximal policy optimisation that assigns credit to macro actions. With n = 1 it is PPO."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from lightning_marlhf.models.backbone import response_ends
 from lightning_marlhf.models.configs import ModelSource
@@ -17,7 +17,6 @@ from lightning_marlhf.models.heads import Critic
 from lightning_marlhf.models.lora import WithoutAdapter
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.models.policy import Policy
-from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
 from lightning_marlhf.modules import metrics
 from lightning_marlhf.modules.base import TrainingModule
 from lightning_marlhf.modules.control import KLControl, KLController, ScoreNormalizer
@@ -26,12 +25,11 @@ from lightning_marlhf.modules.metrics import WeightedMeans
 from lightning_marlhf.modules.ppo import PPO, policy_loss, value_loss
 from lightning_marlhf.ops import masking
 from lightning_marlhf.ranges import checked
-from lightning_marlhf.rollout.experience import Actors, Execution, collect_experience
+from lightning_marlhf.rollout.experience import Actors, Execution, Stopwatch, collect_experience
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
 from lightning_marlhf.rollout.retries import RetryingScorer, RetryPolicy, ScoringError, check_names
 from lightning_marlhf.rollout.scoring import Scorer
 from lightning_marlhf.rollout.settings import Credit, Shaping
-from lightning_marlhf.rollout.stopwatch import Stopwatch
 from lightning_marlhf.rollout.termination import Termination
 from lightning_marlhf.types import Experience, Prompts
 
@@ -353,9 +351,9 @@ class MAPPO(TrainingModule):
         for scorer in (self.scorer, *self.auxiliary_scorers):
             scorer.close()
 
-    def export(self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None) -> None:
-        """Write the policy as a Hugging Face folder."""
-        self.write_export(self.policy.lm, "policy.lm.", folder, card=card, weights=weights)
+    def exported(self) -> tuple[PreTrainedModel, str]:
+        """Return the language model."""
+        return self.policy.lm, "policy.lm."
 
     # Progress display
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 import torch
 from torch import Tensor
 
-from lightning_marlhf.ops import losses, macro
+from lightning_marlhf.ops import losses, macro, masking
 from lightning_marlhf.types import Experience, TokenLogprobs
 
 AllReduce = Callable[[Tensor], Tensor]
@@ -97,24 +97,16 @@ def add_rollout(means: WeightedMeans, experience: Experience) -> None:
         means.add("macro/parse_failures", actions.fell_back, valid)
 
 
-def masked_variance(x: Tensor, mask: Tensor, *, all_reduce_sum: AllReduce) -> Tensor:
-    """Compute the variance of ``x`` where ``mask`` is True, over all ranks."""
-    zeroed = x.float().masked_fill(~mask, 0.0)
-    sums = all_reduce_sum(torch.stack([mask.sum(), zeroed.sum()]).to(zeroed))
-    count = sums[0].clamp(min=1)
-    return all_reduce_sum((zeroed - sums[1] / count).square().masked_fill(~mask, 0).sum()) / count
-
-
 def variance_metrics(experience: Experience, *, all_reduce_sum: AllReduce) -> dict[str, float]:
     """Measure how much of the returns the critic explains, and how far advantages spread before whitening."""
     mask = experience.token_mask
     errors = experience.returns - experience.old_values
-    left = masked_variance(errors, mask, all_reduce_sum=all_reduce_sum)
-    there = masked_variance(experience.returns, mask, all_reduce_sum=all_reduce_sum)
-    advantages = experience.macro_returns - experience.macro_values
+    left = masking.moments(errors, mask, all_reduce_sum=all_reduce_sum).var
+    there = masking.moments(experience.returns, mask, all_reduce_sum=all_reduce_sum).var
+    raw = experience.macro_returns - experience.macro_values
     return {
         "critic/vf_explained_var": (1 - left / there.clamp(min=1e-8)).item(),
-        "macro/advantage_var": masked_variance(advantages, experience.macro_mask, all_reduce_sum=all_reduce_sum).item(),
+        "macro/advantage_var": masking.moments(raw, experience.macro_mask, all_reduce_sum=all_reduce_sum).var.item(),
     }
 
 

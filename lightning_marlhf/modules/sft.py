@@ -2,16 +2,14 @@
 
 import math
 import sys
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from lightning_marlhf.models.configs import ModelSource
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.models.policy import Policy
-from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
 from lightning_marlhf.modules.base import TrainingModule
 from lightning_marlhf.modules.metrics import WeightedMeans
 from lightning_marlhf.ops import losses, masking
@@ -82,9 +80,9 @@ class SFT(TrainingModule):
         perplexity = math.inf if loss > _LARGEST_EXPONENT else math.exp(loss)
         self.log_metrics(metrics | {"eval/perplexity": perplexity})
 
-    def export(self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None) -> None:
-        """Write the language model as a Hugging Face folder."""
-        self.write_export(self.policy.lm, "policy.lm.", folder, card=card, weights=weights)
+    def exported(self) -> tuple[PreTrainedModel, str]:
+        """Return the language model."""
+        return self.policy.lm, "policy.lm."
 
     def dry_run_loss(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Compute the loss of one pass of the largest shape."""

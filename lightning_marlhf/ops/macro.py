@@ -104,7 +104,8 @@ def _token_weights(macro_actions: MacroActions, weights: Weights, dtype: torch.d
         return (place == 0).to(dtype)
     length = spread(lengths(macro_actions), macro_actions).clamp(min=1)
     if weights == "position_early":
-        harmonic = _released_harmonic_numbers(_next_power_of_two(length.shape[1]), length.device)
+        size = 1 << max(length.shape[1] - 1, 0).bit_length()  # a power of two, so that the tables are few
+        harmonic = _released_harmonic_numbers(size, length.device)
         return ((place + 1).to(torch.float32).reciprocal() / harmonic[length]).to(dtype)
     tokens_left = (length - place).clamp(min=1)
     if weights == "unit":
@@ -124,11 +125,6 @@ def _released_harmonic_numbers(size: int, device: torch.device) -> Float[Tensor,
     reciprocals = torch.arange(1, size + 1, dtype=torch.float32).reciprocal()
     sums = [reciprocals[:m].sum() for m in range(1, size + 1)]
     return torch.stack([torch.ones(()), *sums]).to(device)
-
-
-def _next_power_of_two(size: int) -> int:
-    """Keep the tables of batches of many widths few."""
-    return 1 << max(size - 1, 0).bit_length()
 
 
 def _place(macro_actions: MacroActions) -> Int[Tensor, "batch response"]:

@@ -2,10 +2,11 @@
 
 Everywhere ``mask`` is True on real elements. Values on padding are ignored: they may be NaN,
 and no gradient reaches it. A mask without any True gives 0. Statistics over several ranks or
-micro-batches are not gathered here: they come in as arguments (``mean``, ``var``, ``total``), see
-``moments.py`` for joining them.
+micro-batches are not gathered here: they come in as arguments (``mean``, ``var``, ``total``, ``all_reduce_sum``).
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -49,22 +50,47 @@ def last_token(mask: Bool[Tensor, "batch response"]) -> Bool[Tensor, "batch resp
     return mask & ~next_is_real
 
 
-def masked_mean(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
-    """Mean over real elements; 0 if there are none.
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and variance of a set of numbers."""
 
-    >>> masked_mean(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False])).item()
-    2.0
+    count: Float[Tensor, ""]  # how many numbers
+    mean: Float[Tensor, ""]  # 0 if there are none
+    var: Float[Tensor, ""]  # population variance; 0 if there are none
+
+
+def moments(
+    x: Float[Tensor, "*shape"],
+    mask: Bool[Tensor, "*shape"],
+    *,
+    all_reduce_sum: Callable[[Tensor], Tensor] = lambda total: total,
+) -> Moments:
+    """Measure the real elements of ``x``, over all ranks.
+
+    >>> seen = moments(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False]))
+    >>> seen.count.item(), seen.mean.item(), seen.var.item()
+    (2.0, 2.0, 1.0)
     """
-    return zero_padding(x, mask).sum() / mask.sum().clamp(min=1)
+    count = all_reduce_sum(mask.sum().to(at_least_float32(x).dtype))
+    mean = all_reduce_sum(zero_padding(x, mask).sum()) / count.clamp(min=1)
+    squares = zero_padding((at_least_float32(x) - mean).square(), mask)
+    return Moments(count, mean, all_reduce_sum(squares.sum()) / count.clamp(min=1))
 
 
-def masked_var(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
-    """Take the population variance (divided by the count, not by count - 1) over real elements.
+def join(first: Moments, second: Moments) -> Moments:
+    """Merge the moments of two sets (Chan, Golub and LeVeque 1979).
 
-    >>> masked_var(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False])).item()
-    1.0
+    >>> one = moments(torch.tensor([1.0, 3.0]), torch.tensor([True, True]))
+    >>> two = moments(torch.tensor([5.0]), torch.tensor([True]))
+    >>> both = join(one, two)
+    >>> both.mean.item(), round(both.var.item(), 4)  # (4 + 0 + 4) / 3
+    (3.0, 2.6667)
     """
-    return masked_mean((at_least_float32(x) - masked_mean(x, mask)).square(), mask)
+    count = first.count + second.count
+    share = second.count / count.clamp(min=1)
+    gap = second.mean - first.mean
+    within = first.var * (1 - share) + second.var * share
+    return Moments(count, first.mean + gap * share, within + gap.square() * share * (1 - share))
 
 
 def whiten(
@@ -140,12 +166,9 @@ def reduce_mean(
     row_sums = zero_padding(terms, mask).sum(dim=1)
     if reduction == "sequence":
         row_sums = row_sums / mask.sum(dim=1).clamp(min=1)
-    return row_sums.sum() / _nonzero(total)
-
-
-def _nonzero(total: Tensor | float) -> Tensor | float:
-    """Put 1 in the place of 0: the sum above it is 0 as well."""
-    return total.masked_fill(total == 0, 1) if isinstance(total, Tensor) else total or 1.0
+    # 1 in the place of 0: the sum above it is 0 as well
+    nonzero = total.masked_fill(total == 0, 1) if isinstance(total, Tensor) else total or 1.0
+    return row_sums.sum() / nonzero
 
 
 def _check_reduction(reduction: str) -> None:

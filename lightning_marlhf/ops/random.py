@@ -1,6 +1,7 @@
 """Random numbers that are a function of a seed and a counter (splitmix64): no state, no generator.
 
-A row draws the same numbers on any device and rank, independent of the other rows of its batch. Good enough to sample and to shuffle; not for cryptography.
+A row draws the same numbers on any device and rank, independent of the other rows of its batch.
+Good enough to sample and to shuffle; not for cryptography.
 """
 
 import torch

@@ -102,8 +102,9 @@ class CodeTestScorer(Scorer):
     def _open(self) -> Sandbox:
         """Start the sandbox when it is first needed."""
         if self._sandbox is None:
+            shared = max(1, available_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
             self._sandbox = Sandbox(
-                workers=self.workers or _share_of_cpus(),
+                workers=self.workers or shared,
                 limits=self.limits,
                 match=self.match,
                 allow_weak=self.allow_weak,
@@ -156,8 +157,3 @@ class _Running:
 
     def _kinds(self, kind: str = "") -> dict[str, float]:
         return {f"{self.name}_{each}": float(each == kind) for each in KINDS}
-
-
-def _share_of_cpus() -> int:
-    """Count the CPUs that this process may use, by the processes that share them."""
-    return max(1, available_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

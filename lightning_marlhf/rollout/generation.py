@@ -13,13 +13,12 @@ Any other engine may stand behind ``generate`` here.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
+from transformers import GenerationConfig, LogitsProcessor, PreTrainedTokenizerBase, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from lightning_marlhf.hub import vocabulary
@@ -90,16 +89,21 @@ def generate(
     Raises:
         ValueError: if prompts and responses may need more positions than the model has.
     """
-    ends = list(dict.fromkeys([tokenizer.eos_token_id, *response_ends(policy.lm)]))
-    stops = _StopStrings(settings.stop, tokenizer, prompt_width=prompts.input_ids.shape[1])
     width = prompts.input_ids.shape[1]
-    _check_positions(policy.lm, width + settings.max_new_tokens)
+    ends = list(dict.fromkeys([tokenizer.eos_token_id, *response_ends(policy.lm)]))
+    stops = _StopStrings(settings.stop, tokenizer, prompt_width=width)
+    if width + settings.max_new_tokens > (positions := context_length(policy.lm)):
+        raise ValueError(
+            f"max_new_tokens: prompt and response may take {width + settings.max_new_tokens} positions, and the model "
+            f"has {positions}; shorten the prompts or max_new_tokens."
+        )
+    head_rows = policy.lm.get_output_embeddings().weight.shape[0]
     config = GenerationConfig(
         max_new_tokens=settings.max_new_tokens,
         do_sample=False,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=ends,
-        suppress_tokens=_suppressed_ids(policy.lm, tokenizer),
+        suppress_tokens=vocabulary.ids_without_token(tokenizer, head_rows) or None,  # rows that no token has
     )
     processors = []
     if settings.temperature > 0:
@@ -176,21 +180,6 @@ def uniforms(seeds: Int[Tensor, " batch"], steps: int) -> Float[Tensor, "batch s
     return random.uniform(streams, torch.arange(steps, device=seeds.device).expand_as(streams))
 
 
-def _suppressed_ids(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int] | None:
-    """List the ids of the model's head that no token has, so that they are never sampled; None without any."""
-    head = lm.get_output_embeddings()
-    return vocabulary.ids_without_token(tokenizer, head.weight.shape[0]) or None
-
-
-def _check_positions(lm: PreTrainedModel, needed: int) -> None:
-    positions = context_length(lm)
-    if needed > positions:
-        raise ValueError(
-            f"max_new_tokens: prompt and response may take {needed} positions, and the model has "
-            f"{positions}; shorten the prompts or max_new_tokens."
-        )
-
-
 class _StopStrings(StoppingCriteria):  # type: ignore[misc]
     """Ends the rows whose response holds one of the strings, with the token that completes it.
 
@@ -218,11 +207,7 @@ class _StopStrings(StoppingCriteria):  # type: ignore[misc]
 
 
 def _to_rollout(
-    prompts: Prompts,
-    responses: Tensor,
-    tokenizer: PreTrainedTokenizerBase,
-    ends: list[int],
-    stopped: Mapping[int, int] = MappingProxyType({}),
+    prompts: Prompts, responses: Tensor, tokenizer: PreTrainedTokenizerBase, ends: list[int], stopped: Mapping[int, int]
 ) -> Rollout:
     is_end = torch.isin(responses, torch.tensor(ends, device=responses.device))
     is_end[list(stopped), list(stopped.values())] = True

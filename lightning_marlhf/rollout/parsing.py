@@ -150,7 +150,7 @@ def phrase_starts(sentences: Sequence[Sentence], token_ends: Sequence[int], *, c
 
     Args:
         sentences: of one text.
-        token_ends: characters of the text up to the end of each policy token, EOS left out (see `token_ends.py`).
+        token_ends: characters of the text up to the end of each policy token (see `termination.token_ends`).
         cutoff: a phrase of fewer tokens is one macro action.
 
     Returns:

@@ -12,7 +12,7 @@ from lightning_marlhf.hub.tokenizer import decode_responses, encode_pairs, load_
 from lightning_marlhf.models.loading import load_causal_lm
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.rollout.generation import _to_rollout, generate, row_seeds
-from lightning_marlhf.rollout.token_ends import token_ends
+from lightning_marlhf.rollout.termination import token_ends
 from lightning_marlhf.types import Prompts
 from tests.published import END, EOS, GEMMA_TEMPLATE, publish, spaced_tokenizer
 from tests.rollout.pieces import make_tokenizer
@@ -160,7 +160,7 @@ def test_the_text_of_a_response_is_what_was_sampled_with_its_first_space(prompt,
         texts=(prompt,),
         references=(None,),
     )
-    rollout = _to_rollout(prompts, torch.tensor([pair.response]), tokenizer, [1])
+    rollout = _to_rollout(prompts, torch.tensor([pair.response]), tokenizer, [1], {})
     assert rollout.texts == (answer,)
     assert token_ends(rollout, tokenizer)[0][-1] == len(answer)
 

@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from lightning_marlhf.rollout.token_ends import ends_of_pieces, token_ends
+from lightning_marlhf.rollout.termination import ends_of_pieces, token_ends
 from tests.rollout.pieces import make_tokenizer, rollout
 
 
