@@ -155,7 +155,7 @@ class TokenLogprobs(TensorBatch):
     """What a policy's forward pass gives for response tokens."""
 
     logprobs: Float[Tensor, "batch response"]  # of the given tokens, under the given temperature
-    entropy: Float[Tensor, "batch response"]  # of the whole next-token distribution, in nats
+    entropy: Float[Tensor, "batch response"]  # of the full next-token distribution, in nats
 
 
 @dataclass(frozen=True)

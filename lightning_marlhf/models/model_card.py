@@ -104,7 +104,7 @@ def provenance(configuration: str) -> dict[str, Any]:
 
 
 def _parse(text: str) -> Mapping[str, Any]:
-    """Read YAML; nothing where it is broken, as an export must not fail for its card."""
+    """Read YAML; empty if it is broken, as an export must not fail for its card."""
     try:
         parsed = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -121,7 +121,7 @@ def _sources(data: Any) -> Iterator[Any]:
 
 
 def _arguments(section: Any) -> Mapping[str, Any]:
-    """Give the ``init_args`` of a class in a configuration; none where it has none."""
+    """Return the ``init_args`` of a class in a configuration; empty if it has none."""
     arguments = section.get("init_args") if isinstance(section, Mapping) else None
     return arguments if isinstance(arguments, Mapping) else {}
 

@@ -33,7 +33,7 @@ class Weights:
 
 
 def weights_of(model: PreTrainedModel) -> Weights:
-    """Give the weights of a sharded model, gathered one by one; tied ones once."""
+    """Return the weights of a sharded model, gathered one by one; tied ones once."""
     tensors = named_tensors(model)
     return Weights(
         sizes={name: x.numel() * x.element_size() for name, x in tensors.items()},
@@ -42,12 +42,12 @@ def weights_of(model: PreTrainedModel) -> Weights:
 
 
 def weights_in(checkpoint: ShardedWeights, model: PreTrainedModel, *, prefix: str, base: str | None = None) -> Weights:
-    """Give the weights of a model that are in a sharded checkpoint.
+    """Return the weights of a model that are in a sharded checkpoint.
 
     Args:
-        checkpoint: where they are.
+        checkpoint: Sharded checkpoint.
         model: has their shapes; may be on the meta device.
-        prefix: of their names in the checkpoint.
+        prefix: Prefix of their names in the checkpoint.
         base: folder or Hub id of the frozen weights, which are not in the checkpoint.
 
     Raises:
@@ -85,7 +85,7 @@ def write_weights(weights: Weights, folder: Path | None) -> None:
 
     Args:
         weights: what to write.
-        folder: where to; None only participates in the collectives.
+        folder: output folder; None only participates in the collectives.
 
     Raises:
         OSError: the written file differs from the weights.

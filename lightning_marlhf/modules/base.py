@@ -76,7 +76,7 @@ class TrainingModule(UpdatingModule):
         self.lora = lora
         self.load_dtype = dtype
         self.seed = seed
-        self.strict_loading = lora is None  # checkpoints hold what learns, and nothing else
+        self.strict_loading = lora is None  # checkpoints hold trained weights only
         self._is_built = False
         self._random_state: dict[str, Any] | None = None
 
@@ -179,7 +179,7 @@ class TrainingModule(UpdatingModule):
     def _validate_over_epochs(self) -> None:
         """Let `val_check_interval` span epochs that are shorter than it."""
         trainer = self.trainer
-        interval = getattr(trainer, "val_check_interval", None)  # not there where it is a time
+        interval = getattr(trainer, "val_check_interval", None)  # absent if it is a time
         share = trainer.limit_train_batches
         if isinstance(interval, int):
             batches = len(self.data.train_dataloader())
@@ -262,7 +262,7 @@ class TrainingModule(UpdatingModule):
         if self.strict_loading:
             refuse_other_networks(checkpoint.get("state_dict", {}), self.state_dict())
         if states := checkpoint.get("random_state"):
-            states = [states] if isinstance(states, dict) else states  # of one process, once
+            states = [states] if isinstance(states, dict) else states  # saved by one process
             self._random_state = states[self.trainer.global_rank % len(states)]
         self.skipped = Skipped(**checkpoint.get("skipped", {}))
 

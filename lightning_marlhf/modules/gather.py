@@ -14,10 +14,10 @@ _PADDING = {"index": -1}  # of macro actions; everything else is padded with 0
 
 
 def all_gather_rows(experience: Experience, ranks: int) -> Experience:
-    """Collect the whole rollout, sharded over ``ranks`` processes: tensors only, without texts.
+    """Collect the full rollout, sharded over ``ranks`` processes: tensors only, without texts.
 
-    It is small compared with any model, and a minibatch is a random part of it: from the whole, all ranks together take
-    the rows that one process would take.
+    It is small compared with any model, and a minibatch is a random part of it: all ranks together take the rows that
+    one process would take.
     """
     if ranks == 1:
         return experience

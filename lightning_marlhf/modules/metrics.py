@@ -5,7 +5,7 @@ NAME_invalid is the fraction of responses without NAME.
 
 Units: KL and entropies are in nats. `objective/kl`, `objective/entropy` and the parts of the reward are sums over the
 tokens of a response, averaged over responses; `objective/entropy` is the sum of -log pi of the sampled tokens.
-`policy/entropy_avg` is a mean over tokens, of the entropy of the whole next-token distribution. `*_ratio`, `clipfrac`,
+`policy/entropy_avg` is a mean over tokens, of the entropy of the full next-token distribution. `*_ratio`, `clipfrac`,
 `*_invalid` and `objective/scores_clamped` are fractions between 0 and 1.
 """
 
@@ -60,7 +60,7 @@ class WeightedMeans:
         self._sums = {name: self._sums.get(name, nothing) for name in every}
 
     def compute(self, all_reduce_sum: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Give the mean of each name over all ranks; names without any value are left out."""
+        """Return the mean of each name over all ranks; names without any value are left out."""
         if not self._sums:
             return {}
         names = list(self._sums)

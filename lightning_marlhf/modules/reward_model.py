@@ -75,7 +75,7 @@ class RewardModel(TrainingModule):
         self.log_metrics(self.mean_over_ranks(means) | self.skipped.metrics())
 
     def validation_step(self, batch: PreferencePairs, batch_idx: int) -> dict[str, Tensor]:
-        """Measure loss and accuracy, and the accuracy of a perfect judge where the data knows it.
+        """Measure loss and accuracy, and the accuracy of a perfect judge if the data knows it.
 
         Returns:
             Each pair's margin, and the probability that a perfect judge agrees with its label.

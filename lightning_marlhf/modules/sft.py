@@ -74,7 +74,7 @@ class SFT(TrainingModule):
             self._evaluation.add("eval/loss", terms[valid], mask[valid])
 
     def on_validation_epoch_end(self) -> None:
-        """Log the loss per response token, and the perplexity: infinite where it is more than a float can hold."""
+        """Log the loss per response token, and the perplexity: infinite if a float cannot hold it."""
         metrics = self.mean_over_ranks(self._evaluation)
         loss = metrics["eval/loss"]
         perplexity = math.inf if loss > _LARGEST_EXPONENT else math.exp(loss)

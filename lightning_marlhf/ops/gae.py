@@ -21,7 +21,7 @@ from lightning_marlhf.types import MacroActions
 
 @dataclass(frozen=True)
 class AdvantagesAndReturns:
-    """Advantages and returns; 0 where the row has no such macro action."""
+    """Advantages and returns; 0 if the row has no such macro action."""
 
     advantages: Float[Tensor, "batch macro"]
     returns: Float[Tensor, "batch macro"]
@@ -45,7 +45,7 @@ def advantages_and_returns(
         lam: GAE's lambda, counted per macro action.
 
     Returns:
-        Advantages and returns, 0 where the row has no such macro action.
+        Advantages and returns, 0 if the row has no such macro action.
 
     >>> from lightning_marlhf.ops.segmentation import fixed_ngram
     >>> macro_actions = fixed_ngram(torch.tensor([[True, True, True], [True, False, False]]), n=2)

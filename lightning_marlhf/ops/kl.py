@@ -61,7 +61,7 @@ def token_rewards(
     *,
     coefficient: float,
 ) -> Float[Tensor, "batch response"]:
-    """Give each token -coefficient * KL, and the last one the score as well (paper, sec. 2).
+    """Return -coefficient * KL per token, plus the score on the last one (paper, sec. 2).
 
     Args:
         kl: Estimated KL of each token.

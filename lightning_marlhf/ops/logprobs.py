@@ -4,7 +4,7 @@ The logits of all positions never exist at once: Gemma's vocabulary has 256,000 
 positions of float32 logits are 1 GB. They are made for ``chunk`` positions at a time and made again
 in the backward pass. Where all positions fit into one chunk nothing is computed twice.
 
-Not here: top-k and top-p. The log-probabilities are those of the whole distribution, as in the
+Not here: top-k and top-p. The log-probabilities are those of the full distribution, as in the
 released code.
 """
 
@@ -116,7 +116,7 @@ class _HeadLogprobs(torch.autograd.Function):
 def _gradients(
     ctx: Any, to_logprobs: Tensor | None, to_entropy: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Give the gradients of hidden states, weight and bias, as far as they are needed."""
+    """Return the gradients of hidden states, weight and bias, as far as they are needed."""
     hidden, weight, bias, targets, entropy, kept_scores = ctx.saved_tensors
     options, (needs_hidden, needs_weight, needs_bias, *_) = ctx.options, ctx.needs_input_grad
     dtype = entropy.dtype
@@ -165,7 +165,7 @@ def _scale_by_slope(to_logits: Tensor, logits: Tensor | None, options: _Options)
 
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, options: _Options) -> Tensor:
-    """Give soft-capped logits in float32 or better, before the temperature."""
+    """Return soft-capped logits in float32 or better, before the temperature."""
     logits = _matmul(hidden.to(weight.dtype), weight.t())
     if bias is not None:
         logits = logits + bias

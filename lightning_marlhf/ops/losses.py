@@ -45,7 +45,7 @@ def sft_weights(
 def sft_terms(
     logprobs: Float[Tensor, "batch sequence"], weights: Float[Tensor, "batch sequence"]
 ) -> Float[Tensor, "batch sequence"]:
-    """Give each token its weighted negative log-likelihood; 0 where the weight is 0.
+    """Return the weighted negative log-likelihood of each token; 0 where the weight is 0.
 
     The mean over the batch is ``reduce_mean(terms, weights > 0, reduction="token",
     total=weights.sum())``.
@@ -161,7 +161,7 @@ def macro_policy_terms(
         logprobs: The policy's log-probabilities of the sampled tokens; the gradient goes here.
         old_logprobs: The same of the policy that sampled.
         macro_advantages: One per macro action.
-        macro_actions: Which token belongs where.
+        macro_actions: Macro action of each token.
         clip_range: The paper's epsilon, for the ratio of the whole macro action.
 
     Returns:

@@ -28,7 +28,7 @@ def pool_tokens(
 
     Args:
         token_values: Values or rewards of the tokens; padding is ignored.
-        macro_actions: Which token belongs where.
+        macro_actions: Macro action of each token.
         weights: The sigma_i of a macro action with m tokens, i = 0..m-1. "sum": 1 (the paper's
             rewards); "equal": 1/m (the paper's default for values; the released code's for rewards
             as well); "unit": the last token's alone; "first": the first token's alone (the value of
@@ -39,7 +39,7 @@ def pool_tokens(
         discount: The paper's rho: with "sum", token i counts rho^i. The paper's experiments have 1.
 
     Returns:
-        One number per macro action; 0 where the row has none.
+        One number per macro action; 0 if the row has none.
 
     Raises:
         ValueError: If ``weights`` is unknown, or ``discount`` is not 1 with other weights than
@@ -82,7 +82,7 @@ def spread(
 
 
 def lengths(macro_actions: MacroActions) -> Int[Tensor, "batch macro"]:
-    """Count the tokens of each macro action; 0 where the row has none.
+    """Count the tokens of each macro action; 0 if the row has none.
 
     >>> from lightning_marlhf.ops.segmentation import fixed_ngram
     >>> lengths(fixed_ngram(torch.tensor([[True, True, True], [True, False, False]]), n=2)).tolist()
@@ -98,7 +98,7 @@ def _sum(x: Tensor, macro_actions: MacroActions) -> Tensor:
 
 
 def _token_weights(macro_actions: MacroActions, weights: Weights, dtype: torch.dtype) -> Tensor:
-    """Give each token its weight; those of a macro action add up to 1. On padding: any number."""
+    """Return the weight of each token; those of a macro action add up to 1. On padding: any number."""
     place = _place(macro_actions)
     if weights == "first":
         return (place == 0).to(dtype)

@@ -32,7 +32,7 @@ KINDS = ("passed", "wrong", _OTHER_KIND, "compile")
 class CodeTestScorer(Scorer):
     """Runs the program in each response on the tests of its problem.
 
-    -1 where it does not compile, -0.6 where a test raises or exceeds a limit, else -0.3 + 1.3 * passed / tests. The
+    -1 if it does not compile, -0.6 if a test raises or exceeds a limit, else -0.3 + 1.3 * passed / tests. The
     programs run concurrently with the forward passes. A problem without tests has no valid score and is masked out of
     the losses.
 
@@ -40,7 +40,7 @@ class CodeTestScorer(Scorer):
 
     Args:
         name: Name under which the reward is logged and recorded; with ``_passed``, ``_wrong``, ``_runtime`` and
-            ``_compile`` (which of them it was: 0 or 1) and ``_tests`` (the share of tests that it passed).
+            ``_compile`` (which of them it was: 0 or 1) and ``_tests`` (the fraction of tests that it passed).
         workers: Programs that run at the same time; null: one for each CPU, shared among the processes of this machine.
         limits: Limits of each test.
         match: How outputs are compared: strict, or apps (as the official test program compares, which is lenient).
@@ -114,7 +114,7 @@ class CodeTestScorer(Scorer):
 
 
 def read_tests(reference: Any) -> Tests | None:
-    """Read the tests of a problem; None where it has none that can be used.
+    """Read the tests of a problem; None without usable tests.
 
     Raises:
         ValueError: the reference is none of a problem with tests: the scorer does not fit the data.
@@ -129,7 +129,7 @@ def read_tests(reference: Any) -> Tests | None:
 
 @dataclass(frozen=True)
 class _Running:
-    """Programs that may still run; None where there are no tests."""
+    """Programs that may still run; None without tests."""
 
     name: str
     reports: Sequence[Future[Report] | None]

@@ -48,7 +48,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
-        self.part = ""  # that is running
+        self.part = ""  # the running one
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
@@ -101,7 +101,7 @@ def collect_experience(
         The experience, on the device of ``prompts``; detached from every graph.
 
     Raises:
-        ScoringError: a scorer failed, on this rank or another one; in training also where it gave NaN to all responses.
+        ScoringError: a scorer failed, on this rank or another one; in training also if it gave NaN to all responses.
     """
     timed, all_reduce_sum = execution.stopwatch, execution.all_reduce_sum
     # 2. The policy samples responses. Slow scorers and parsers run concurrently with the forward passes.
@@ -216,7 +216,7 @@ def shape_scores(
     """Normalise scores, clamp them, and subtract the penalty of responses that did not end.
 
     Returns:
-        The scores, 0 where they are not valid; and where the clamp changed one, None without a clamp.
+        The scores, 0 for invalid rows; and True where the clamp changed one, None without a clamp.
     """
     values, clamped = masking.zero_padding(scores.values, scores.valid), None
     if shaping.normalize:

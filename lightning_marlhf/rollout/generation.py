@@ -4,7 +4,7 @@ Sampling is reproducible per row: every row has its own seed, every (seed, step)
 number by a counter-based generator, and the inverse of the cumulative distribution turns it into a
 token. So a row gets the same response alone, in any batch, in any order, under any amount of left
 padding, on any rank (as long as the logits agree to rounding). A sharded policy is gathered once for all
-tokens; where memory is too short for that, block by block for every token, and ranks that are done
+tokens; if memory is too short for that, block by block for every token, and ranks that are done
 keep running forward passes until all are.
 
 The loop is ``generate()`` of transformers, greedy over what a public ``LogitsProcessor`` leaves.
@@ -74,7 +74,7 @@ def generate(
     """Sample one response per prompt.
 
     Args:
-        policy: samples; whole or sharded.
+        policy: samples; full or sharded.
         prompts: left-padded, on the policy's device.
         tokenizer: the policy's; a response is padded with its pad token.
         settings: how to sample.

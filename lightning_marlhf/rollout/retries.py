@@ -212,7 +212,7 @@ def wait_for_all(
 
 
 def require_scores(scores: Scores, *, all_reduce_sum: Callable[[Tensor], Tensor]) -> None:
-    """Look for a valid score on any rank; a rollout of which the scorer itself says that it has none is accepted.
+    """Require a valid score on any rank; a rollout of which the scorer itself says that it has none is accepted.
 
     Raises:
         ScoringError: there is none, as the scorer gave NaN or infinity; on all ranks together.

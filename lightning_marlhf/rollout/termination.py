@@ -29,7 +29,7 @@ class Termination(ABC):
     """Cuts responses into macro actions."""
 
     needs_logprobs: bool = False
-    """True where ``rollout.perplexity_logprobs`` (reference model, temperature 1) must be filled in."""
+    """True if ``rollout.perplexity_logprobs`` (reference model, temperature 1) must be filled in."""
 
     def prepare(self, *, tokenizer: PreTrainedTokenizerBase) -> None:  # noqa: B027
         """Load what is needed, once, before the first rollout; most conditions need nothing.
@@ -135,7 +135,7 @@ class Parsing(Termination):
     """Phrases: the largest of a constituency tree that have fewer tokens than ``cutoff`` (paper: C = 5).
 
     `parsing.py` has the rule. A response that cannot be parsed is cut every ``fallback_n`` tokens, as a whole, so that
-    each row is cut by one rule; `macro/parse_failures` is the share of such rows.
+    each row is cut by one rule; `macro/parse_failures` is the fraction of such rows.
 
     Args:
         parser: Gives the constituency trees.
@@ -155,7 +155,7 @@ class Parsing(Termination):
         self._pool = ParserPool(parser, cutoff=cutoff, num_processes=num_processes)
 
     def prepare(self, *, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Start the processes; fails here where the parser's package or models are absent."""
+        """Start the processes; fails here if the parser's package or models are absent."""
         self._tokenizer = tokenizer
         self._pool.start()
 
