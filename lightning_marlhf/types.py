@@ -7,7 +7,7 @@ Every mask has one polarity: True marks a real token (to attend to, or to learn 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,6 +15,8 @@ from torch import Tensor
 
 Batch = TypeVar("Batch", bound="TensorBatch")
 Padded = TypeVar("Padded", bound="RightPadded")
+Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
 Messages = Sequence[Mapping[str, str]]
 """A dialogue: ``role`` ("system", "user" or "assistant") and ``content`` of each turn."""
 
@@ -191,3 +193,25 @@ class Experience(TensorBatch):
     def macro_mask(self) -> Bool[Tensor, "batch macro"]:
         """True on the macro actions that enter the losses: those of valid rows."""
         return self.macro_actions.mask & self.valid.unsqueeze(1)
+
+
+class Pending(Protocol[Result_co]):
+    """A result that may still be computed, so that slow scorers and parsers run concurrently with the forward passes.
+
+    The futures of ``concurrent.futures`` satisfy this protocol, too.
+    """
+
+    def result(self) -> Result_co:
+        """Wait for the result."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ready(Generic[Result]):
+    """A result that is already there."""
+
+    value: Result
+
+    def result(self) -> Result:
+        """Return it."""
+        return self.value

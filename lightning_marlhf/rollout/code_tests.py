@@ -12,12 +12,11 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.ranges import PositiveInt, checked
-from lightning_marlhf.rollout.pending import Pending
 from lightning_marlhf.rollout.program_tests import parse_tests, reward_of, run_completion
 from lightning_marlhf.rollout.scoring import Scorer, Scores
 from lightning_marlhf.sandbox.pool import Sandbox, available_cpus
 from lightning_marlhf.sandbox.verdicts import Limits, Match, ProgramVerdict, Report, Tests
-from lightning_marlhf.types import Rollout
+from lightning_marlhf.types import Pending, Rollout
 
 _KINDS = {
     ProgramVerdict.PASSED: "passed",

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from lightning_marlhf.ops.masking import at_least_float32
 from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, checked
-from lightning_marlhf.rollout.pending import Pending
 from lightning_marlhf.rollout.scoring import Scorer, Scores
-from lightning_marlhf.types import Rollout
+from lightning_marlhf.types import Pending, Rollout
 
 RESERVED_NAMES = {"scores", "scores_invalid", "scores_clamped", "kl", "kl_coefficient", "entropy"} | {
     "non_score_reward",

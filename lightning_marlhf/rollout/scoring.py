@@ -23,10 +23,9 @@ from lightning_marlhf.models.backbone import context_length
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.rollout.generation import unpadded
-from lightning_marlhf.rollout.pending import Pending, Ready
 from lightning_marlhf.rollout.reward_reading import Answered, RewardReader, TokenIds, same_vocabulary
 from lightning_marlhf.tasks import tiny_tldr
-from lightning_marlhf.types import Messages, Rollout, TensorBatch
+from lightning_marlhf.types import Messages, Pending, Ready, Rollout, TensorBatch
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,10 @@ class RewardModelScorer(Scorer):
         A dialogue that the reward model's template refuses, or that is longer than its context, gets NaN. Rows of every
         kind go through one forward pass together, as all ranks of a sharded network must make equally many.
         """
-        by_ids = [self._shares_ids(messages) for messages in rollout.prompts.messages]
+        by_ids = [
+            self.same_tokenizer and (not self.reader.renders(each) or (each is not None and self.same_template))
+            for each in rollout.prompts.messages
+        ]
         ids, mask = rollout.input_ids, rollout.attention_mask
         if not all(by_ids):
             ids, mask = self._pad(self._tokens(rollout, by_ids))
@@ -210,11 +212,6 @@ class RewardModelScorer(Scorer):
             ids[mask].tolist() if shared else next(anew) if readable else []
             for ids, mask, shared, readable in zip(rollout.input_ids, rollout.attention_mask, by_ids, read, strict=True)
         ]
-
-    def _shares_ids(self, messages: Messages | None) -> bool:
-        """Return whether the reward model can be shown the policy's ids of a prompt and its response."""
-        same_format = not self.reader.renders(messages) or (messages is not None and self.same_template)
-        return self.same_tokenizer and same_format
 
     def _pad(self, rows: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
         """Pad rows on the right: ids and mask [batch, longest]; at least one column, which is padding for no tokens."""

@@ -21,8 +21,7 @@ from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, Range, checked
 from lightning_marlhf.rollout.generation import unpadded
 from lightning_marlhf.rollout.parser_pool import ParserPool
 from lightning_marlhf.rollout.parsing import Parser
-from lightning_marlhf.rollout.pending import Pending, Ready
-from lightning_marlhf.types import MacroActions, Rollout
+from lightning_marlhf.types import MacroActions, Pending, Ready, Rollout
 
 
 class Termination(ABC):
