@@ -225,10 +225,11 @@ class MAPPO(TrainingModule):
         self.on_validation_epoch_start()
 
     def mean_over_ranks(self, means: WeightedMeans) -> dict[str, float]:
-        """Compute the means over all ranks, which may have seen different metrics."""
-        means.expect(itertools.chain(*self.all_gather_object(means.names)))
-        values, known = means.compute(self.all_reduce_sum), self.trainer.callback_metrics
-        return metrics.drop_zero_invalid(values, known=known)
+        """Compute the means over all ranks; *_invalid metrics are left out while they have never been above 0."""
+        means.expect(itertools.chain(*self.all_gather_object(means.names)))  # ranks may have seen different metrics
+        known = self.trainer.callback_metrics
+        values = means.compute(self.all_reduce_sum)
+        return {name: x for name, x in values.items() if x or name in known or not name.endswith("_invalid")}
 
     # Rollouts without scores
 

@@ -10,7 +10,7 @@ tokens of a response, averaged over responses; `objective/entropy` is the sum of
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -166,8 +166,3 @@ def _add_scores(means: WeightedMeans, experience: Experience, *, prefix: str) ->
         values = values.to(experience.scores.device)
         means.add(f"{prefix}/{name}", values, valid & ~values.isnan())
         means.add(f"{prefix}/{name}_invalid", values.isnan(), valid)
-
-
-def drop_zero_invalid(metrics: Mapping[str, float], *, known: Collection[str]) -> dict[str, float]:
-    """Drop *_invalid metrics that are 0 and have never been above 0."""
-    return {name: value for name, value in metrics.items() if value or name in known or not name.endswith("_invalid")}

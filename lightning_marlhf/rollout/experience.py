@@ -145,9 +145,8 @@ def collect_experience(
         actions = segmentation.isolate_last_token(mask, actions)
 
     # 7. Rewards and values of macro actions.
-    macro_rewards = macro.pool_tokens(
-        token_rewards, actions, weights=credit.reward_pooling, discount=credit.reward_discount
-    )
+    discount = credit.gamma if credit.gamma_per == "token" else 1.0  # inside a macro action
+    macro_rewards = macro.pool_tokens(token_rewards, actions, weights=credit.reward_pooling, discount=discount)
     macro_values = macro.pool_tokens(values, actions, weights=credit.value_pooling)
 
     # 8. GAE over macro actions.

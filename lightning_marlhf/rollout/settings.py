@@ -39,11 +39,6 @@ class Credit:
                 f"reward_pooling: sum, got {self.reward_pooling}"
             )
 
-    @property
-    def reward_discount(self) -> float:
-        """The discount of token rewards inside a macro action: gamma if it counts tokens, else none."""
-        return self.gamma if self.gamma_per == "token" else 1.0
-
 
 @checked
 @dataclass(frozen=True)
