@@ -145,8 +145,12 @@ def collect_experience(
         actions = segmentation.isolate_last_token(mask, actions)
 
     # 7. Rewards and values of macro actions.
-    discount = credit.gamma if credit.gamma_per == "token" else 1.0  # inside a macro action
-    macro_rewards = macro.pool_tokens(token_rewards, actions, weights=credit.reward_pooling, discount=discount)
+    macro_rewards = macro.pool_tokens(
+        token_rewards,
+        actions,
+        weights=credit.reward_pooling,
+        discount=credit.gamma if credit.gamma_per == "token" else 1.0,
+    )
     macro_values = macro.pool_tokens(values, actions, weights=credit.value_pooling)
 
     # 8. GAE over macro actions.
