@@ -33,20 +33,7 @@ from torch.distributed.checkpoint.metadata import (
 from torch.distributed.checkpoint.planner import ReadItem
 from torch.distributed.checkpoint.storage import WriteResult
 
-from lightning_marlhf.models.checkpoint_data import BrokenCheckpointError, broken, one_line, read_checkpoint, read_data
-
-__all__ = [
-    "INDEX_FILE",
-    "METADATA_FILE",
-    "BrokenCheckpointError",
-    "Reader",
-    "ShardedWeights",
-    "Writer",
-    "first_failure",
-    "load",
-    "read_index",
-    "read_metadata_file",
-]
+from lightning_marlhf.models.checkpoint_data import broken, one_line, read_checkpoint, read_data
 
 METADATA_FILE = "meta.pt"  # state other than weights and optimizer moments; Lightning's name
 INDEX_FILE = ".metadata"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Reduction = Literal["token", "sequence"]
@@ -48,6 +48,11 @@ def last_token(mask: Bool[Tensor, "batch response"]) -> Bool[Tensor, "batch resp
     """
     next_is_real = torch.nn.functional.pad(mask[:, 1:], (0, 1), value=False)
     return mask & ~next_is_real
+
+
+def unpadded(ids: Int[Tensor, "batch sequence"], mask: Bool[Tensor, "batch sequence"]) -> list[list[int]]:
+    """Return each row's tokens where the mask is True, as lists."""
+    return [row[kept].tolist() for row, kept in zip(ids.cpu(), mask.cpu(), strict=True)]
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,8 @@ def collect_experience(
         scores, *auxiliary = wait_for_all(pending, all_reduce_sum=all_reduce_sum, device=seeds.device)
         if not execution.evaluating:
             require_scores(scores, all_reduce_sum=all_reduce_sum)
+    rows = zip(scores.details, *(each.details for each in auxiliary), strict=True)
+    details = tuple({name: x for numbers in row for name, x in numbers.items()} for row in rows)
     final_scores, clamped = shape_scores(scores, rollout.ended, shaping=shaping, normalize=execution.normalize_scores)
 
     # 5. Token rewards: -beta * KL on every token, the score on the last.
@@ -161,8 +163,6 @@ def collect_experience(
     if credit.whiten_advantages:
         advantages = whiten_over_tokens(advantages, actions, scores.valid, all_reduce_sum)
 
-    rows = zip(scores.details, *(each.details for each in auxiliary), strict=True)
-    details = tuple({name: x for numbers in row for name, x in numbers.items()} for row in rows)
     # 9. Advantages and returns spread back to tokens.
     return Experience(
         rollout=rollout,

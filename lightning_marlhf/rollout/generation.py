@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, PreTrainedTokenizerBase, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
@@ -27,7 +27,7 @@ from lightning_marlhf.models.backbone import context_length, generation_mode, re
 from lightning_marlhf.models.cache import preallocated_cache
 from lightning_marlhf.models.fsdp import gathered
 from lightning_marlhf.models.policy import Policy
-from lightning_marlhf.ops import random
+from lightning_marlhf.ops import masking, random
 from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, Range, checked
 from lightning_marlhf.seeds import derive_seed
 from lightning_marlhf.types import Prompts, Rollout
@@ -217,13 +217,8 @@ def _to_rollout(
     responses = responses[:, :longest].masked_fill(~mask, tokenizer.pad_token_id)
     is_text = mask & ~torch.isin(responses, torch.tensor(ends, device=responses.device))
     texts = decode_responses(
-        tokenizer, unpadded(prompts.input_ids, prompts.attention_mask), unpadded(responses, is_text)
+        tokenizer, masking.unpadded(prompts.input_ids, prompts.attention_mask), masking.unpadded(responses, is_text)
     )
     return Rollout(
         prompts=prompts, response_ids=responses, response_mask=mask, texts=tuple(texts), ended=is_end.any(dim=1)
     )
-
-
-def unpadded(ids: Int[Tensor, "batch sequence"], mask: Bool[Tensor, "batch sequence"]) -> list[list[int]]:
-    """Take each row's tokens where the mask is True."""
-    return [row[kept].tolist() for row, kept in zip(ids.cpu(), mask.cpu(), strict=True)]

@@ -21,8 +21,8 @@ from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.hub.tokenizer import Tokens, load_tokenizer
 from lightning_marlhf.models.backbone import context_length
 from lightning_marlhf.models.network_factory import NetworkFactory
+from lightning_marlhf.ops.masking import unpadded
 from lightning_marlhf.ranges import PositiveInt, checked
-from lightning_marlhf.rollout.generation import unpadded
 from lightning_marlhf.rollout.reward_reading import Answered, RewardReader, TokenIds, same_vocabulary
 from lightning_marlhf.tasks import tiny_tldr
 from lightning_marlhf.types import Messages, Pending, Ready, Rollout, TensorBatch

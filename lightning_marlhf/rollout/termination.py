@@ -17,8 +17,8 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.hub.tokenizer import decode_responses
 from lightning_marlhf.ops import segmentation
+from lightning_marlhf.ops.masking import unpadded
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, Range, checked
-from lightning_marlhf.rollout.generation import unpadded
 from lightning_marlhf.rollout.parser_pool import ParserPool
 from lightning_marlhf.rollout.parsing import Parser
 from lightning_marlhf.types import MacroActions, Pending, Ready, Rollout
