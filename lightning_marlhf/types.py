@@ -1,8 +1,7 @@
 """The batches that travel between stages, as frozen dataclasses with one line of meaning per field.
 
-Axes: ``batch`` rows; ``prompt`` tokens, left-padded; ``response`` tokens, right-padded;
-``macro`` actions.
-Every mask has one polarity: True marks a real token (to attend to, or to learn from), False marks padding.
+Axes: ``batch`` rows; ``prompt`` tokens, left-padded; ``response`` tokens, right-padded; ``macro`` actions. Every mask
+has one polarity: True marks a real token (to attend to, or to learn from), False marks padding.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

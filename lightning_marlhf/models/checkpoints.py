@@ -61,8 +61,7 @@ def find_damage(path: Path) -> str | None:
     """Return why a file is not an intact checkpoint; None if it is.
 
     Folders (sharded checkpoints) are only checked superficially. Each record of a file has a checksum, which PyTorch
-    writes and
-    does not check.
+    writes and does not check.
     """
     if path.is_dir():
         parts = any((path / name).exists() for name in _OF_SHARDED)

@@ -1,8 +1,7 @@
 """FSDP2 sharding (torch's fully_shard), one unit per transformer block.
 
 Each process keeps its shard of every weight, in the weights' dtype; a block is all-gathered, in the compute dtype,
-before its forward and resharded after it. Weights come from their files row by row: no process ever holds a full
-model.
+before its forward and resharded after it. Weights come from their files row by row: no process ever holds a full model.
 """
 
 from collections.abc import Callable, Iterator

@@ -26,8 +26,7 @@ class ScalarNetwork(nn.Module):
         classifier: a sequence classifier. ``classifier.config.reward_offset`` (0 if
             absent) is subtracted from the head's output.
         label: number of the output that is the score; None if there is only one.
-        check: refuse at once a classifier whose states padding changes (see `self_check`); skipped on the
-            meta device.
+        check: refuse at once a classifier whose states padding changes (see `self_check`); skipped on the meta device.
 
     Attributes:
         fsdp_entry_points: methods, in addition to ``forward``, before which sharded weights are gathered.
@@ -115,8 +114,7 @@ class Critic(ScalarNetwork):
             num_targets: how many tokens at the end of each row, padding included.
 
         Returns:
-            [batch, num_targets] values; index t is the state before target t, read at the position
-            before it.
+            [batch, num_targets] values; index t is the state before target t, read at the position before it.
 
         Raises:
             ValueError: unless 1 <= num_targets < seq.
@@ -136,8 +134,7 @@ class RewardNetwork(ScalarNetwork):
 
         Args:
             input_ids: [batch, seq], padded on either side.
-            attention_mask: [batch, seq], True on real tokens; the mask alone says which token is
-                the last.
+            attention_mask: [batch, seq], True on real tokens; the mask alone says which token is the last.
 
         Returns:
             [batch] scores.

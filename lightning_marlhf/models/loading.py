@@ -38,8 +38,7 @@ def load_causal_lm(
 
     Args:
         source: a folder, a Hub id, or an inline configuration.
-        tokenizer: the model's; gives the special tokens, and the vocabulary size of an inline
-            configuration.
+        tokenizer: the model's; gives the special tokens, and the vocabulary size of an inline configuration.
         dtype: Dtype of the weights.
         on_meta: leave the weights of a folder or Hub id on the meta device.
 
@@ -77,9 +76,8 @@ def load_sequence_classifier(
     """Load or initialise a classifier that gives one score (a reward model or critic), without dropout.
 
     Args:
-        source: a one-label classifier (its head is kept), a causal language model (its body is kept
-            and a new head drawn from N(0, 1 / (hidden + 1)), as Stiennon et al. do), or an inline
-            configuration.
+        source: a one-label classifier (its head is kept), a causal language model (its body is kept and a new head
+            drawn from N(0, 1 / (hidden + 1)), as Stiennon et al. do), or an inline configuration.
         tokenizer: the model's.
         dtype: Dtype of the weights.
         seed: Seed of a new head; an inline configuration has its own.

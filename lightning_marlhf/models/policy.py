@@ -34,8 +34,7 @@ class Policy(nn.Module):
     Args:
         lm: the Hugging Face model.
         chunk: how many tokens' logits exist at once.
-        check: compare ``forward`` with the model's own logits at once (see `self_check`); skipped on the
-            meta device.
+        check: compare ``forward`` with the model's own logits at once (see `self_check`); skipped on the meta device.
 
     Attributes:
         fsdp_entry_points: methods, in addition to ``forward``, before which sharded weights are gathered.

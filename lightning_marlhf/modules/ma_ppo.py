@@ -46,8 +46,7 @@ class MAPPO(TrainingModule):
         termination: Where macro actions end; fixed n = 1 is token-level PPO.
         sampling: How the policy samples.
         critic: Reward model from which the critic starts (its weights, with a value for every token); null initialises
-            it from
-            the policy's body with a zero head, for scorers without a network.
+            it from the policy's body with a zero head, for scorers without a network.
         reference: Model that KL is measured against; null takes ``policy``.
         auxiliary_scorers: Scorers whose scores are only reported.
         credit: How credit is assigned to macro actions.

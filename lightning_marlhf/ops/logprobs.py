@@ -4,8 +4,7 @@ The logits of all positions never exist at once: Gemma's vocabulary has 256,000 
 positions of float32 logits are 1 GB. They are made for ``chunk`` positions at a time and made again
 in the backward pass. Where all positions fit into one chunk nothing is computed twice.
 
-Not here: top-k and top-p. The log-probabilities are those of the full distribution, as in the
-released code.
+Not here: top-k and top-p. The log-probabilities are those of the full distribution, as in the released code.
 """
 
 from collections.abc import Iterator
@@ -40,8 +39,7 @@ def from_hidden(
         bias: The head's bias, if it has one.
         temperature: Divides the logits, after soft-capping as in ``generate()``.
         softcap: Gemma-2's final soft-cap c: logits become c * tanh(logits / c). None does not cap.
-        chunk: Positions (of all rows together) whose logits may exist at once: ``chunk * vocab``
-            float32.
+        chunk: Positions (of all rows together) whose logits may exist at once: ``chunk * vocab`` float32.
         with_entropy: False leaves the entropy at 0 and saves its time.
 
     Returns:

@@ -27,8 +27,7 @@ def sft_weights(
     Args:
         response_mask: True on response tokens up to and including EOS.
         attention_mask: True on prompt and response.
-        prompt_weight: 0 learns the response only, 1 prompt and response alike (the released
-            code's).
+        prompt_weight: 0 learns the response only, 1 prompt and response alike (the released code's).
         padding_weight: 1 learns to predict padding after EOS too, as the released code does
             (``training/step1*/main.py`` labels every position); anything but 0 is a defect.
 
@@ -47,8 +46,7 @@ def sft_terms(
 ) -> Float[Tensor, "batch sequence"]:
     """Return the weighted negative log-likelihood of each token; 0 where the weight is 0.
 
-    The mean over the batch is ``reduce_mean(terms, weights > 0, reduction="token",
-    total=weights.sum())``.
+    The mean over the batch is ``reduce_mean(terms, weights > 0, reduction="token", total=weights.sum())``.
 
     >>> sft_terms(torch.tensor([[-2.0, -3.0]]), torch.tensor([[0.5, 1.0]])).tolist()
     [[1.0, 3.0]]
@@ -77,10 +75,9 @@ def reward_ranking_token_terms(
 ) -> Float[Tensor, " batch"]:
     """Average the ranking loss over the tokens from the first that differs to the longer one's end.
 
-    This is DeepSpeed-Chat's, and so that of the released reward models
-    (``dschat/utils/model/reward_model.py``, ``forward``). Where one response has ended, its padding
-    positions still count, as there. Two equal responses count with one token, the last, and so with
-    log 2.
+    This is DeepSpeed-Chat's, and so that of the released reward models (``dschat/utils/model/reward_model.py``,
+    ``forward``). Where one response has ended, its padding positions still count, as there. Two equal responses count
+    with one token, the last, and so with log 2.
 
     Args:
         chosen_rewards: A reward at every token.

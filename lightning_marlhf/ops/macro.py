@@ -1,7 +1,6 @@
 """Pooling from tokens to macro actions, and broadcasting back.
 
-Columns at and past a row's count (missing macro actions) hold 0. Gradients flow through all
-functions.
+Columns at and past a row's count (missing macro actions) hold 0. Gradients flow through all functions.
 """
 
 import functools
@@ -29,21 +28,19 @@ def pool_tokens(
     Args:
         token_values: Values or rewards of the tokens; padding is ignored.
         macro_actions: Macro action of each token.
-        weights: The sigma_i of a macro action with m tokens, i = 0..m-1. "sum": 1 (the paper's
-            rewards); "equal": 1/m (the paper's default for values; the released code's for rewards
-            as well); "unit": the last token's alone; "first": the first token's alone (the value of
-            the state in which the macro action starts); "position": 1/((m-i) H_m), heavier on late
-            tokens (paper, sec. 3.2); "position_early": 1/((i+1) H_m), heavier on early tokens
-            (released code, ``ppo_trainer.py``, ``modeling_macro_action``; rounded to float32, as
-            there). H_m is the m-th harmonic number.
+        weights: The sigma_i of a macro action with m tokens, i = 0..m-1. "sum": 1 (the paper's rewards); "equal": 1/m
+            (the paper's default for values; the released code's for rewards as well); "unit": the last token's alone;
+            "first": the first token's alone (the value of the state in which the macro action starts); "position":
+            1/((m-i) H_m), heavier on late tokens (paper, sec. 3.2); "position_early": 1/((i+1) H_m), heavier on early
+            tokens (released code, ``ppo_trainer.py``, ``modeling_macro_action``; rounded to float32, as there). H_m is
+            the m-th harmonic number.
         discount: The paper's rho: with "sum", token i counts rho^i. The paper's experiments have 1.
 
     Returns:
         One number per macro action; 0 if the row has none.
 
     Raises:
-        ValueError: If ``weights`` is unknown, or ``discount`` is not 1 with other weights than
-            "sum".
+        ValueError: If ``weights`` is unknown, or ``discount`` is not 1 with other weights than "sum".
 
     >>> from lightning_marlhf.ops.segmentation import fixed_ngram
     >>> macro_actions = fixed_ngram(torch.tensor([[True, True, True, False]]), n=2)

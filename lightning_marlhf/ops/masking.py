@@ -146,13 +146,11 @@ def reduce_mean(
     Args:
         terms: One term per token or per macro action.
         mask: True on real elements.
-        reduction: "token" weighs every element alike. "sequence" first takes the mean of each row,
-            then of the rows that have any element: the released code's, which has one row per
-            micro-batch (ernie-research/MA-RLHF, ``ppo_trainer.py``, ``actor_loss_fn`` and
-            ``critic_loss_fn``).
-        total: The sum of ``count(mask, reduction=reduction)`` over the whole batch; None: this
-            batch is all. It need not be a whole number (divide it by the number of ranks where
-            gradients are averaged).
+        reduction: "token" weighs every element alike. "sequence" first takes the mean of each row, then of the rows
+            that have any element: the released code's, which has one row per micro-batch (ernie-research/MA-RLHF,
+            ``ppo_trainer.py``, ``actor_loss_fn`` and ``critic_loss_fn``).
+        total: The sum of ``count(mask, reduction=reduction)`` over the whole batch; None: this batch is all. It need
+            not be a whole number (divide it by the number of ranks where gradients are averaged).
 
     Returns:
         The sum of the terms (of the row means) over ``total``; 0 if there is nothing to count.

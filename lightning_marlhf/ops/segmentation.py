@@ -75,10 +75,8 @@ def draw_lengths(
     Args:
         lengths: The paper has (2, 3, 5, 10), the released code (1, 2, 3, 5, 10).
         repeat_times: How often each length is in the multiset.
-        seeds: One number per row. Equal seeds give equal orders, whatever the batch, device or
-            rank.
-        num_shuffles: How often the full multiset is reshuffled; the first shuffles are
-            the same however many follow.
+        seeds: One number per row. Equal seeds give equal orders, whatever the batch, device or rank.
+        num_shuffles: How often the full multiset is reshuffled; the first shuffles are the same however many follow.
 
     Returns:
         ``len(lengths) * repeat_times * num_shuffles`` lengths per row.

@@ -1,11 +1,10 @@
 """Sampling of responses, reproducible per row.
 
-Sampling is reproducible per row: every row has its own seed, every (seed, step) gives one uniform
-number by a counter-based generator, and the inverse of the cumulative distribution turns it into a
-token. So a row gets the same response alone, in any batch, in any order, under any amount of left
-padding, on any rank (as long as the logits agree to rounding). A sharded policy is gathered once for all
-tokens; if memory is too short for that, block by block for every token, and ranks that are done
-keep running forward passes until all are.
+Sampling is reproducible per row: every row has its own seed, every (seed, step) gives one uniform number by a
+counter-based generator, and the inverse of the cumulative distribution turns it into a token. So a row gets the same
+response alone, in any batch, in any order, under any amount of left padding, on any rank (as long as the logits agree
+to rounding). A sharded policy is gathered once for all tokens; if memory is too short for that, block by block for
+every token, and ranks that are done keep running forward passes until all are.
 
 The loop is ``generate()`` of transformers, greedy over what a public ``LogitsProcessor`` leaves.
 Any other engine may stand behind ``generate`` here.
@@ -168,8 +167,7 @@ def row_seeds(seed: int, sample_ids: Sequence[str], visit: int) -> Int[Tensor, "
     Args:
         seed: the run's.
         sample_ids: names of the rows.
-        visit: 0 for the first response to this prompt, 1 for the next; otherwise it would always be
-            the same.
+        visit: 0 for the first response to this prompt, 1 for the next; otherwise it would always be the same.
     """
     return torch.tensor([derive_seed(seed, name, visit) for name in sample_ids], dtype=torch.int64)
 
