@@ -1,4 +1,4 @@
-"""Answers and rollouts that have no score are left out and counted, and the run goes on."""
+"""Responses and rollouts without a score are masked out and counted, and the run continues."""
 
 import math
 from dataclasses import replace

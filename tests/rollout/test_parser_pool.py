@@ -18,7 +18,7 @@ CUTS = [[0, 8, 13], [0], None, [], [0]]  # of phrases below 12 characters; " the
 
 
 class Moody(Parser):
-    """A parser with faults: it has no model, dies, or raises what nobody expects."""
+    """A parser with faults: it has no model, dies, or raises an unexpected error."""
 
     def __init__(self, fault):
         self.fault = fault
