@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from lightning_marlhf.seeds import hashed
+from lightning_marlhf.seeds import derive_seed
 
 
 class TrainingSampler(Sampler[int]):
@@ -69,7 +69,7 @@ class TrainingSampler(Sampler[int]):
 
     def order(self) -> Tensor:
         """Return the rows of this epoch, [batches, batch_size], over all ranks."""
-        generator = torch.Generator().manual_seed(hashed(self.seed, "order", self.epoch))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
         rows = torch.randperm(self.size, generator=generator)
         rows = rows[: self.batches * self.batch_size].reshape(self.batches, self.batch_size)
         if self.lengths is None:

@@ -40,7 +40,7 @@ def test_mistakes_are_one_line(run_dir, tmp_path, capsys):
     for arguments, status, said in (
         (["--ckpt", "best"], 1, "no checkpoint 'best' in"),
         (["--ckpt", "nope.ckpt"], 1, "no checkpoint 'nope.ckpt'; there are:"),
-        (["--ckpt", tmp_path / "broken.ckpt"], 1, "is no whole checkpoint (13 bytes)"),
+        (["--ckpt", tmp_path / "broken.ckpt"], 1, "is an incomplete checkpoint (13 bytes)"),
         (["--ckpt", tmp_path / "other.ckpt"], 1, "is no checkpoint of a run"),
         (["--ckpt", tmp_path / "foreign.ckpt"], 1, "is not of this config"),
         (["--out", tmp_path], 1, "--overwrite replaces it"),
