@@ -17,14 +17,14 @@ from lightning_marlhf.ranges import Positive, PositiveInt
 from lightning_marlhf.records import BestOfN, read_completions
 
 NAME = "best_of_n"
-_POOL_SIZE = 64  # responses per prompt where --n does not say
+_POOL_SIZE = 64  # responses per prompt without --n
 
 
 @dataclass(frozen=True, kw_only=True)
 class BestOfNOptions:
     """Estimate without bias the expected score of best-of-N sampling from one pool of responses per prompt.
 
-    The score that chooses the best response is reported, and others beside it (over-optimisation).
+    The score that chooses the best response is reported, and the others of the same response (over-optimisation).
 
     Args:
         model: Policy that responds to --prompts: run directory, export/ folder, .ckpt of a run, Hugging Face folder or

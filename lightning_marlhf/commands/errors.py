@@ -13,7 +13,7 @@ from lightning_marlhf.config import program_name
 from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.display.text import printable
 
-INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 DEBUG_VARIABLE = "LIGHTNING_MARLHF_DEBUG"
 _USER_ERRORS = (
     "NonFiniteError",
@@ -24,7 +24,7 @@ _USER_ERRORS = (
 _PACKAGE = str(Path(__file__).parents[1])
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: the user pressed Ctrl-C
+class CommandInterrupted(Exception):  # noqa: N818 - not an error: the user pressed Ctrl-C
     """A resumable command was interrupted; the message tells how to resume."""
 
 
@@ -37,12 +37,12 @@ def resumable(kept: str, arguments: Sequence[str]) -> Iterator[None]:
         arguments: Command line of the command, its name included.
 
     Raises:
-        Interrupted: Ctrl-C was pressed.
+        CommandInterrupted: Ctrl-C was pressed.
     """
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(
+        raise CommandInterrupted(
             f"interrupted: {kept} keeps what is done; resume with:\n  {command_line(arguments)}"
         ) from None
 
@@ -58,7 +58,7 @@ def debugging() -> bool:
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
 
 
-def call(run: Callable[[], int], *, and_then: Callable[[], str] = lambda: "") -> int:
+def call(run: Callable[[], int], *, resume_hint: Callable[[], str] = lambda: "") -> int:
     """Call ``run`` and turn a user's mistake into one line on stderr and exit status 1.
 
     A mistake is a ValueError, a file that cannot be used, a full disk, or memory that does not suffice; with
@@ -66,11 +66,11 @@ def call(run: Callable[[], int], *, and_then: Callable[[], str] = lambda: "") ->
 
     Args:
         run: Returns the exit status.
-        and_then: Says, after a mistake, how to resume.
+        resume_hint: Describes, after a mistake, how to resume.
     """
     try:
         return run()
-    except Interrupted as end:
+    except CommandInterrupted as end:
         sys.stderr.write(printable(f"{end}\n"))
         return INTERRUPTED
     except ConfigError as mistake:
@@ -80,7 +80,7 @@ def call(run: Callable[[], int], *, and_then: Callable[[], str] = lambda: "") ->
         line = explain(error)
         if line is None or debugging():
             raise
-        message_line = printable("; ".join(filter(None, [line, and_then()])))
+        message_line = printable("; ".join(filter(None, [line, resume_hint()])))
         sys.stderr.write(f"error: {message_line}\n")
         return 1
 

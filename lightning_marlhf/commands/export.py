@@ -50,7 +50,7 @@ def _run(options: ExportOptions) -> int:
     run_dir, repository = options.run_dir, options.push_to_hub
     if repository is not None and options.out is None:
         if options.ckpt is not None:
-            raise ValueError("expected --out DIR beside --ckpt, or --push-to-hub OWNER/NAME alone")
+            raise ValueError("expected --out DIR with --ckpt, or --push-to-hub OWNER/NAME alone")
         folder, checkpoint = find_export(run_dir), None
         if folder is None:
             raise ValueError(f"{run_dir} has no export/: --out DIR makes a Hugging Face directory from a checkpoint")
@@ -72,7 +72,7 @@ def _run(options: ExportOptions) -> int:
 
 @contextmanager
 def _reading(run_dir: Path, *, writes: Path) -> Iterator[None]:
-    """Keep others from removing the checkpoints of a run meanwhile; one that is training may be read.
+    """Lock a run against removal of its checkpoints; a run in training is read without the lock.
 
     Raises:
         InUseError: The export would go into the folder of a run that another process writes.
@@ -92,8 +92,8 @@ def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:
 
     Args:
         run_dir: Holds the `config.yaml` that the module is rebuilt from.
-        checkpoint: A file, or a sharded checkpoint's folder, whose weights are streamed: the model is never held whole
-            (except for a reward model whose scores are centred, which takes forward passes).
+        checkpoint: A file, or a sharded checkpoint's folder, whose weights are streamed: the full model is in memory
+            only for a reward model whose scores are centred, which takes forward passes.
         folder: The Hugging Face directory to write.
 
     Returns:
@@ -149,9 +149,9 @@ def _build(run_dir: Path, config: Path) -> Any:
     from lightning_marlhf.commands.run import RunCLI, mute_lightning
 
     mute_lightning()
-    here = ["accelerator=cpu", "devices=1", "num_nodes=1", "strategy=auto", "precision=32-true"]
-    where = [f"default_root_dir={run_dir}", "logger=false", *here]
-    cli = RunCLI("test", ["--config", str(config), *(f"--trainer.{word}" for word in where)])
+    cpu = ["accelerator=cpu", "devices=1", "num_nodes=1", "strategy=auto", "precision=32-true"]
+    settings = [f"default_root_dir={run_dir}", "logger=false", *cpu]
+    cli = RunCLI("test", ["--config", str(config), *(f"--trainer.{each}" for each in settings)])
     cli.model.data = cli.datamodule
     return cli.model
 

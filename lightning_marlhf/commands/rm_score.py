@@ -67,7 +67,7 @@ def _run(options: RMScoreOptions, arguments: Sequence[str]) -> int:
         folder = ScoredFolder(options.scoring, exporter=export_checkpoint)
         files = _collect(options, labels, folder)
         folder.score(list(files.values()))
-    from lightning_marlhf.evaluation.rm_score import compare_policies
+    from lightning_marlhf.evaluation.reward_models import compare_policies
 
     completions = {label: read_completions(file) for label, file in files.items()}
     settings = {name: getattr(options.sampling, name) for name in _DRAWN_BY}

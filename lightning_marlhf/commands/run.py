@@ -39,7 +39,7 @@ from lightning_marlhf.commands.run_checks import (
 from lightning_marlhf.commands.run_parser import RunParser, import_named_classes
 from lightning_marlhf.commands.terminal import mute_lightning, quiet_threads, survive_closed_output
 from lightning_marlhf.config import program_name
-from lightning_marlhf.models.checkpoints import find_checkpoint, resume_hint
+from lightning_marlhf.models.checkpoints import find_checkpoint
 from lightning_marlhf.ranges import Range
 from lightning_marlhf.run_folder import CHECKPOINTS, DONE_FILE, LAST_CHECKPOINT
 from lightning_marlhf.run_lock import alone_in
@@ -334,14 +334,14 @@ def main(arguments: Sequence[str]) -> int:
         cli.append(RunCLI(arguments[0], arguments[1:], signals=signals))
         return cli[0].run()
 
-    def and_then() -> str:
+    def resume_hint() -> str:
         began = cli and arguments[0] == "fit" and cli[0].trainer and cli[0].trainer.global_step
         return resume_hint(cli[0].run_dir) if began else ""
 
     with Signals() as signals, quiet_threads(), survive_closed_output():
         try:
-            return errors.call(run, and_then=and_then)
+            return errors.call(run, resume_hint=resume_hint)
         except Interrupted as end:
             if not end.told:
-                print_once("; ".join(filter(None, ["interrupted", and_then()])))
+                print_once("; ".join(filter(None, ["interrupted", resume_hint()])))
             raise

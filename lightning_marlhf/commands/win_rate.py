@@ -11,7 +11,7 @@ from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.export import export_checkpoint
 from lightning_marlhf.config.options import ConfigError, read_options
 from lightning_marlhf.display.text import printable
-from lightning_marlhf.evaluation.judges.base import JudgeError
+from lightning_marlhf.evaluation.judges import JudgeError
 from lightning_marlhf.evaluation.judges.budget import Budget
 from lightning_marlhf.evaluation.judges.options import JudgeOptions, is_language_model, make_judge, make_language_model
 from lightning_marlhf.evaluation.judging import Judged, VerdictLog, judge_pairs

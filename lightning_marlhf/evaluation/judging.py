@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from lightning_marlhf.display.counter import Counter
-from lightning_marlhf.evaluation.judges.base import Judge, JudgeError
+from lightning_marlhf.evaluation.judges import Judge, JudgeError
 from lightning_marlhf.evaluation.judges.budget import BudgetSpent
 from lightning_marlhf.evaluation.judges.human import HumanJudge
 from lightning_marlhf.evaluation.outcomes import INVALID, latest

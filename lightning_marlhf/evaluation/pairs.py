@@ -31,9 +31,9 @@ class Pair:
         a: One response, without special tokens.
         b: The other response.
         reference: Ground truth (facts, a human response), if any.
-        ended: For a and for b: False where the response was cut off at the limit of tokens.
-        messages: Dialogue that a chat template wrote as the prompt; None: plain text.
-        ids: For a and for b: the tokens of prompt and response, where they were kept.
+        ended: For a and for b: False if the response was cut off at the limit of tokens.
+        messages: The dialogue that a chat template rendered as the prompt; None: plain text.
+        ids: For a and for b: the tokens of prompt and response, if they were kept.
     """
 
     pair_id: str
@@ -46,8 +46,8 @@ class Pair:
     ids: tuple[TokenIds | None, TokenIds | None] = (None, None)
 
     @property
-    def asked(self) -> str:
-        """The prompt as people and language models read it, without the markup of a chat template."""
+    def plain_prompt(self) -> str:
+        """The prompt without the markup of a chat template, for annotators and language models."""
         return self.prompt if self.messages is None else dialogue.to_plain(self.messages)
 
     @property
@@ -90,8 +90,8 @@ def read_pairs(a: Path, b: Path) -> Pairing:
 def pair_completions(a: Sequence[Completion], b: Sequence[Completion]) -> Pairing:
     """Pair the k-th response to a prompt in ``a`` with the k-th response to the same prompt in ``b``.
 
-    Prompts are the same where their texts are, whatever the sample ids, which other programs choose in their own way.
-    Dialogues are the same where their messages are, whatever template wrote each model's prompt.
+    Prompts are the same if their texts are equal, whatever the sample ids, which differ between programs.
+    Dialogues are the same if their messages are equal, whatever template rendered each model's prompt.
     """
     first, second = dict(_by_pair_id(a)), dict(_by_pair_id(b))
     pairs = tuple(
@@ -122,7 +122,7 @@ def draw(pairs: Sequence[Pair], n: int | None, *, seed: int, by_subreddit: bool)
         pairs: Pairs to draw from.
         n: Number of prompts; None, or at least as many as there are: all.
         seed: Seed of the draw.
-        by_subreddit: Each subreddit gets its share of the n, as exactly as whole numbers can.
+        by_subreddit: Each subreddit gets its proportion of the n, by largest remainders.
     """
     prompts = sorted({pair.prompt for pair in pairs}, key=lambda prompt: digest(str(seed), prompt))
     if n is None or n >= len(prompts):
@@ -132,17 +132,17 @@ def draw(pairs: Sequence[Pair], n: int | None, *, seed: int, by_subreddit: bool)
 
 
 def _stratify(prompts: Sequence[str], n: int) -> list[str]:
-    """Take the first prompts of each subreddit; the places left over go to the largest remainders, one each."""
+    """Take the first prompts of each subreddit; largest remainders get the rest, one each."""
     strata: dict[str, list[str]] = defaultdict(list)
     for prompt in prompts:
         found = _SUBREDDIT.search(prompt)
         strata[found[1] if found else ""].append(prompt)
     exact = {name: n * len(group) / len(prompts) for name, group in strata.items()}
-    places = {name: int(share) for name, share in exact.items()}
-    by_remainder = sorted(strata, key=lambda name: (places[name] - exact[name], name))
-    for name in by_remainder[: n - sum(places.values())]:
-        places[name] += 1
-    return [prompt for name, group in strata.items() for prompt in group[: places[name]]]
+    quotas = {name: int(quota) for name, quota in exact.items()}
+    by_remainder = sorted(strata, key=lambda name: (quotas[name] - exact[name], name))
+    for name in by_remainder[: n - sum(quotas.values())]:
+        quotas[name] += 1
+    return [prompt for name, group in strata.items() for prompt in group[: quotas[name]]]
 
 
 def plain_prompt(row: Completion) -> str:
@@ -151,7 +151,7 @@ def plain_prompt(row: Completion) -> str:
 
 
 def kept_ids(row: Completion) -> TokenIds | None:
-    """Return the tokens of a completion's prompt and response; None where they were not kept."""
+    """Return the tokens of a completion's prompt and response; None if they were not kept."""
     if row.prompt_ids is None or row.response_ids is None:
         return None
     return row.prompt_ids, row.response_ids

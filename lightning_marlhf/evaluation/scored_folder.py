@@ -36,7 +36,7 @@ class ScoringOptions(LoadOptions):
             id; MODEL#LABEL names the label whose logit is the score); its score is called rm. A second one, held out
             from training, is reported as held_out.
         gold: Also report the exact score of tiny TL;DR, as gold; needs prompts with `reference`.
-        chat_template: Show reward models dialogues in their own chat template.
+        chat_template: Reward models read dialogues in their own chat template.
         batch_size: Responses per forward pass.
         out: Folder of completions, scores and results; rerun to resume.
         overwrite: Overwrite --out.
@@ -72,8 +72,8 @@ class ScoredFolder:
     """Completions and their scores, in `completions/*.jsonl` and `scores.jsonl` of one folder.
 
     Args:
-        options: What scores, and where.
-        exporter: Makes the folder of a checkpoint that is named as a model.
+        options: Reward models, and the output folder.
+        exporter: Exports a checkpoint that is named as a model.
 
     Attributes:
         sources: Source of each score, by name.
@@ -136,7 +136,7 @@ class ScoredFolder:
         return list(jobs)
 
     def copy(self, completions: Path, name: str) -> Path:
-        """Copy a file of completions into the folder; the original stays as it is."""
+        """Copy a file of completions into the folder."""
         file = self._file(name)
         rows = read_responses(completions)
         write_jsonl(file, (replace(row, trace=None) for row in rows))  # traces are large, and unused
@@ -161,7 +161,7 @@ class ScoredFolder:
         return self.options.out / "completions" / f"{name}.jsonl"
 
     def _score_missing(self, model: str, name: str, files: Sequence[Path], known: _Known, cache: Path) -> None:
-        """Score what a reward model has not scored yet, the longest first, which need the most memory."""
+        """Score responses that have no score yet, the longest first, which need the most memory."""
         key = self._key(model)
         missing: dict[Path, dict[str, tuple[int, Completion]]] = {}
         for file in files:
@@ -172,7 +172,7 @@ class ScoredFolder:
         total = sum(map(len, missing.values()))
         if not total:
             return
-        from lightning_marlhf.evaluation.scoring import answered, reward_model, score_rows
+        from lightning_marlhf.evaluation.reward_models import answered, reward_model, score_rows
 
         settings = {"device": self.device, "dtype": self.dtype, "exporter": self._exporter}
         size, template = self.options.batch_size, self.options.chat_template

@@ -35,7 +35,7 @@ Exporter = Callable[[Path, Path, Path], int]
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """Where a model can be loaded from."""
+    """Source of a model."""
 
     source: str  # a Hugging Face folder, or a Hub id
     step: int | None  # optimizer updates of its run; None: unknown
@@ -43,11 +43,11 @@ class ModelFolder:
 
 @contextmanager
 def model_folder(model: str, *, exporter: Exporter) -> Iterator[ModelFolder]:
-    """Find the Hugging Face folder of a run, or make one from a checkpoint; any other name is taken as it is.
+    """Find the Hugging Face folder of a run, or make one from a checkpoint; any other name is returned unchanged.
 
     Args:
         model: As the user names it.
-        exporter: Makes the folder of a checkpoint, which is deleted at the end.
+        exporter: Exports a checkpoint, to a folder that is deleted at the end.
 
     Raises:
         ValueError: A run directory without an export, or no such checkpoint.
@@ -73,7 +73,7 @@ def model_folder(model: str, *, exporter: Exporter) -> Iterator[ModelFolder]:
 
 
 def find_export(path: Path) -> Path | None:
-    """Find the export of a run directory; a Hugging Face folder is its own; None where there is none."""
+    """Find the export of a run directory; a Hugging Face folder is its own; None if there is none."""
     if (path / EXPORT).is_dir():
         return path / EXPORT
     return path if (path / "config.json").is_file() else None
@@ -112,7 +112,7 @@ class LanguageModel:
         return context_length(self.policy.lm)
 
     def tokenize(self, prompt: str | Sequence[Turn]) -> list[int]:
-        """Tokenise a text as it is, with one BOS where the tokenizer puts one, or turns in the model's chat template.
+        """Tokenise a plain text, with BOS if the tokenizer adds one, or turns in the model's chat template.
 
         Raises:
             SourceError: The model has no chat template.
@@ -149,7 +149,7 @@ def language_model(model: str, *, exporter: Exporter, device: str, dtype: str) -
 
     Args:
         model: As the user names it.
-        exporter: Makes the Hugging Face folder of a checkpoint.
+        exporter: Exports a checkpoint.
         device: Where the model runs.
         dtype: Data type of the weights.
 

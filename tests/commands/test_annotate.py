@@ -70,7 +70,7 @@ class Running:
         return json.load(urllib.request.urlopen(request))
 
     def judge(self, view):
-        return self.post("answer", pair=view["pair"]["id"], winner="left", note="")
+        return self.post("verdict", pair=view["pair"]["id"], winner="left", note="")
 
     def end(self, number):
         self.process.send_signal(number)
@@ -141,7 +141,7 @@ def test_a_second_server_on_the_same_file_is_refused(files, capsys):
         (["--num-prompts", "0"], 2, "--num-prompts: expected at least 1"),
         (["--port", "70000"], 2, "--port: expected at least 0 and at most 65,535"),
         (["--task", "poems"], 2, "--task: expected 'tldr'"),
-        (["--out", "{a}"], 2, "--out and --a are one file"),
+        (["--out", "{a}"], 2, "--out and --a are the same file"),
         (["--annotator", " "], 1, "expected a name"),
         (["--a", "missing.jsonl"], 1, "missing.jsonl"),
     ],

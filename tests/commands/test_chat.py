@@ -1,4 +1,4 @@
-"""`chat` from the command line; the dialogue itself is tested in tests/inference/test_dialogue.py."""
+"""`chat` from the command line; the dialogue itself is tested in tests/inference/test_chat.py."""
 
 import io
 

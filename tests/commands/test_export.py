@@ -119,7 +119,7 @@ def test_nothing_is_exported_where_the_hub_refuses(run_dir, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--push-to-hub", "me/toy", "--ckpt", "best"], "expected --out DIR beside --ckpt"),
+        (["--push-to-hub", "me/toy", "--ckpt", "best"], "expected --out DIR with --ckpt"),
         (["--push-to-hub", "me/toy"], "has no export/: --out DIR makes"),
     ],
 )

@@ -228,7 +228,7 @@ def test_an_interrupted_run_keeps_what_it_made_and_is_resumed(published, tmp_pat
     assert run_into(out, published) == 0
     assert out.read_text() == (tmp_path / "whole.jsonl").read_text()
     assert run_into(out, published) == 0
-    assert "all responses are there" in capsys.readouterr().out
+    assert "all responses exist" in capsys.readouterr().out
 
 
 def test_a_file_of_other_completions_is_not_added_to_unasked(published, tmp_path, capsys):

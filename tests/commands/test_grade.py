@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from lightning_marlhf.commands import grade
-from lightning_marlhf.evaluation import grading, grading_table
+from lightning_marlhf.evaluation import grading
 from lightning_marlhf.evaluation.grading_inputs import Problems
 from lightning_marlhf.records import Completion, GradedProgram, append_jsonl, write_jsonl
 from lightning_marlhf.sandbox.pool import Sandbox
@@ -337,7 +337,7 @@ def test_a_full_disk_is_one_line(files, capsys, monkeypatch):
     monkeypatch.setattr(grading, "append_jsonl", fill)
     assert run(files) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith(f"error: cannot write {files.out}: No space left on device; what is")
+    assert error.startswith(f"error: cannot write {files.out}: No space left on device; ")
 
 
 # Memory
@@ -393,7 +393,7 @@ def test_the_table_counts_problems_by_difficulty():
         graded(2, 0, "introductory", 2, 0, "passed"),
         graded(2, 1, "introductory", 1, 1, "wrong_answer", isolation="B"),
     ]
-    lines = list(grading_table.summarize(rows, ks=[1, 2]))
+    lines = list(grading.grading_table(rows, ks=[1, 2]))
     table = {line[:17].strip(): re.split(r"  +", line[17:].strip()) for line in lines[:13]}
     assert table[""] == ["all", "introductory", "competition"]
     assert table["problems"] == ["2", "1", "1"]
@@ -440,8 +440,8 @@ def test_pass_at_k_is_shown_for_what_every_problem_has_completions_for(files, ca
         (["--problems", "missing.jsonl"], 1, "missing.jsonl"),
         (["--completions", "missing.jsonl"], 1, "missing.jsonl"),
         (["--out", "{folder}"], 2, "expected a file"),
-        (["--out", "{folder}/c.jsonl"], 2, "--out and --completions are one file"),
-        (["--out", "{folder}/p.jsonl", "--overwrite"], 2, "--out and --problems are one file"),
+        (["--out", "{folder}/c.jsonl"], 2, "--out and --completions are the same file"),
+        (["--out", "{folder}/p.jsonl", "--overwrite"], 2, "--out and --problems are the same file"),
     ],
 )
 def test_mistakes_are_one_line(files, capsys, arguments, status, said):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_marlhf.commands import score
-from lightning_marlhf.evaluation.scoring import describe_scores
+from lightning_marlhf.evaluation.reward_models import describe_scores
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 from tests.published import GEMMA_TEMPLATE, publish

@@ -1,9 +1,9 @@
-"""People as judges: verdicts that `annotate` wrote."""
+"""Human judges: verdicts written by `annotate`."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lightning_marlhf.evaluation.judges.base import WINNERS, JudgeError
+from lightning_marlhf.evaluation.judges import WINNERS, JudgeError
 from lightning_marlhf.evaluation.outcomes import latest
 from lightning_marlhf.evaluation.pairs import Pair
 from lightning_marlhf.records import Verdict, read_verdicts
@@ -16,8 +16,7 @@ class HumanJudge:
         path: JSONL of `Verdict`.
 
     Attributes:
-        left_out: Number of verdicts of the file that are not on the pairs judged last: other prompts, or other
-            responses.
+        left_out: Number of verdicts in the file on other prompts or responses than those judged last.
     """
 
     prompt_version = ""

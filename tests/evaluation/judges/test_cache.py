@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from lightning_marlhf.evaluation.judges.base import JudgeError
+from lightning_marlhf.evaluation.judges import JudgeError
 from lightning_marlhf.evaluation.judges.cache import Cache, key_of
 
 WRITER = """

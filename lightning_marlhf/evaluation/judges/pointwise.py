@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from lightning_marlhf.evaluation.judges.base import Judge, JudgeError
+from lightning_marlhf.evaluation.judges import Judge, JudgeError
 from lightning_marlhf.evaluation.pairs import Pair
 from lightning_marlhf.ranges import NonNegative, PositiveInt, checked
 from lightning_marlhf.records import Verdict
@@ -48,7 +48,7 @@ class RewardModelJudge:
         self.name = f"rm:{name}" + (f" (margin {margin:g})" if margin else "")
         self._scorer = scorer
         self._margin = margin
-        self._pairs_per_pass = max(1, batch_size // 2)
+        self._pairs_per_batch = max(1, batch_size // 2)
 
     def orders(self, pair: Pair) -> tuple[str, ...]:
         """Return the orders in which a pair is shown: none."""
@@ -56,8 +56,8 @@ class RewardModelJudge:
 
     def judge(self, pairs: Sequence[Pair]) -> Iterator[Verdict]:
         """Yield a verdict for each pair; one that is too long for the reward model is invalid."""
-        for start in range(0, len(pairs), self._pairs_per_pass):
-            batch = pairs[start : start + self._pairs_per_pass]
+        for start in range(0, len(pairs), self._pairs_per_batch):
+            batch = pairs[start : start + self._pairs_per_batch]
             try:
                 yield from self._judge(batch)
             except ValueError:  # a pair is too long: find out which
