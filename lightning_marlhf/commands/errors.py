@@ -88,7 +88,8 @@ def call(run: Callable[[], int], *, resume_hint: Callable[[], str] = lambda: "")
 def explain(error: Exception) -> str | None:
     """Return the one-line message of a user error; None for a bug."""
     message = " ".join(str(error).split())
-    if _is_full_disk(error):
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or f"(os error {errno.ENOSPC})" in str(error):  # safetensors gives it as text only
         filename = getattr(error, "filename", None)
         return f"the disk is full{f' ({filename})' if filename else ''}: free some space"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
@@ -96,22 +97,12 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, RecursionError):
         return f"a file or a setting is nested too deeply ({DEBUG_VARIABLE}=1 shows where)"
     if "DataLoader worker" in message:
-        cause = f"perhaps out of memory ({message})"
-        return f"a process that prepares batches died, {cause}"
+        return f"a process that prepares batches died, perhaps out of memory ({message})"
     files = FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError
     if isinstance(error, files) or (isinstance(error, OSError) and error.filename):
         return f"{error.strerror or message}: {error.filename}" if error.filename else message
     if not isinstance(error, ValueError) and type(error).__name__ not in _USER_ERRORS:
         return None
-    return message if _is_ours(error) else f"{message} ({DEBUG_VARIABLE}=1 shows where)"
-
-
-def _is_full_disk(error: BaseException) -> bool:
-    """Return whether a disk or quota is full; safetensors gives it as text only."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or f"(os error {errno.ENOSPC})" in str(error)
-
-
-def _is_ours(error: Exception) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and frames[-1].filename.startswith(_PACKAGE)
+    is_ours = bool(frames) and frames[-1].filename.startswith(_PACKAGE)
+    return message if is_ours else f"{message} ({DEBUG_VARIABLE}=1 shows where)"

@@ -59,12 +59,10 @@ def summarize(verdicts: Sequence[Verdict], pairs: Sequence[Pair], *, seed: int =
 
 
 def _win_rate(scores: np.ndarray, pairs: Sequence[Pair], *, seed: int) -> dict[str, float | None]:
-    if not len(scores):
-        return {"win_rate": None, "low": None, "high": None}
     low = high = None
     if len(set(prompts := [pair.prompt for pair in pairs])) > 1:
         low, high = mean_interval(scores, prompts, seed=seed)
-    return {"win_rate": float(scores.mean()), "low": low, "high": high}
+    return {"win_rate": _mean(scores), "low": low, "high": high}
 
 
 def _decisive(wins: int, losses: int) -> dict[str, float | None]:

@@ -11,8 +11,8 @@ from lightning_marlhf.display.columns import align
 from lightning_marlhf.display.markdown import render_markdown
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation import outcomes
-from lightning_marlhf.evaluation.judging import Judged
 from lightning_marlhf.evaluation.pairs import Pair
+from lightning_marlhf.evaluation.run_judges import Judged
 from lightning_marlhf.evaluation.win_rate import Agreement, agreement, pairwise, summarize
 from lightning_marlhf.files import write_json, write_text
 from lightning_marlhf.records import WinRate

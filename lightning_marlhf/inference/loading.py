@@ -61,7 +61,9 @@ def model_folder(model: str, *, exporter: Exporter) -> Iterator[ModelFolder]:
             step = exporter(path.resolve().parents[1], path, folder)
             yield ModelFolder(str(folder), step)
     elif export := find_export(path):
-        yield ModelFolder(str(export), _step(export))
+        done = export.parent / DONE_FILE
+        step = read_json(done).get("step") if export.name == EXPORT and done.is_file() else None
+        yield ModelFolder(str(export), step if isinstance(step, int) else None)
     elif (path / CHECKPOINTS).is_dir():
         raise ValueError(
             f"{model} has no export/ yet, as its run is not finished: name its checkpoint, {path / CHECKPOINTS / LAST}"
@@ -77,14 +79,6 @@ def find_export(path: Path) -> Path | None:
     if (path / EXPORT).is_dir():
         return path / EXPORT
     return path if (path / "config.json").is_file() else None
-
-
-def _step(export: Path) -> int | None:
-    done = export.parent / DONE_FILE
-    if export.name != EXPORT or not done.is_file():
-        return None
-    step = read_json(done).get("step")
-    return step if isinstance(step, int) else None
 
 
 def split_label(model: str) -> tuple[str, str | None]:

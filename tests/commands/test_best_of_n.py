@@ -7,9 +7,11 @@ import statistics
 import pytest
 
 from lightning_marlhf.commands import best_of_n
+from lightning_marlhf.display.blocks import Pictures
 from lightning_marlhf.evaluation import scored_folder
 from lightning_marlhf.inference import completions
 from lightning_marlhf.records import BestOfN, append_jsonl, read_completions
+from lightning_marlhf.reporting import best_of_n as figures
 from tests.commands.scored import FACTS, completion, opposite, read, scores_of, write
 from tests.published import publish
 
@@ -45,6 +47,13 @@ def scored(tmp_path):
         for n, rm in enumerate(numbers)
     ]
     return write(tmp_path / "c.jsonl", rows)
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch, request):
+    """Draw in one test alone: a picture takes about a second."""
+    if request.function is not test_pools_are_sampled_scored_and_estimated:
+        monkeypatch.setattr(figures, "best_of_n_pictures", lambda *_: Pictures((), ""))
 
 
 def run(*arguments):

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from lightning_marlhf.commands import rm_score
+from lightning_marlhf.display.blocks import Pictures
 from lightning_marlhf.evaluation import scored_folder
 from lightning_marlhf.inference import completions
 from lightning_marlhf.records import RMScores
+from lightning_marlhf.reporting import distributions
 from tests.commands.scored import FACTS, completion, opposite, read, scores_of, write
 from tests.published import publish
 
@@ -29,6 +31,13 @@ def models(tmp_path_factory):
 def prompts(tmp_path):
     rows = [{"sample_id": f"p{n}", "prompt": f"what is {n}?"} for n in range(6)]
     return write(tmp_path / "p.jsonl", rows)
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch, request):
+    """Draw in one test alone: a picture takes about a second."""
+    if request.function is not test_models_respond_to_the_same_prompts_and_are_compared:
+        monkeypatch.setattr(distributions, "histogram_pictures", lambda *_: Pictures((), ""))
 
 
 def run(*arguments):

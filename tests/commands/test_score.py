@@ -18,9 +18,9 @@ ROWS = [
 ]
 
 
-@pytest.fixture
-def model(tmp_path):
-    return publish(tmp_path / "rm", "reward_model", pad="<eos>")
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return publish(tmp_path_factory.mktemp("models") / "rm", "reward_model", pad="<eos>")
 
 
 @pytest.fixture

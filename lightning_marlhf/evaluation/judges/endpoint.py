@@ -127,8 +127,14 @@ class Endpoint:
             JudgeError: There is none, the key is missing, or the client is not installed.
         """
         assert self._client is not None  # a missing client or key is reported first
-        if why := _why_unreachable(self.base_url):
-            raise JudgeError(f"cannot reach {self.base_url}: {why}")
+        server = urlsplit(self.base_url)
+        host = str(server.hostname)
+        if server.scheme in getproxies() and not proxy_bypass(host):
+            return  # the proxy connects
+        try:
+            socket.create_connection((host, server.port or _PORTS[server.scheme]), timeout=_CONNECT_TIMEOUT_S).close()
+        except OSError as error:
+            raise JudgeError(f"cannot reach {self.base_url}: {error}") from None
 
     def complete(self, messages: Messages) -> Reply:
         """Send one request, with retries.
@@ -157,7 +163,14 @@ class Endpoint:
 
     @cached_property
     def _key(self) -> str:
-        return _read_key(self._key_variable, required=self._key_required)
+        """The key; "" if there is none. No message contains it."""
+        variable = self._key_variable
+        key = os.environ.get(variable, "").strip() if variable else ""
+        if self._key_required and not key:
+            raise JudgeError(f"no key: set the environment variable {variable}, or name another with --key-variable")
+        if not (key.isascii() and key.isprintable()):
+            raise JudgeError(f"{variable} holds characters that no key has")
+        return key
 
     @cached_property
     def _client(self) -> "openai.OpenAI":
@@ -176,21 +189,17 @@ class Endpoint:
         import openai
 
         while True:
-            sent = self._parameters()
+            sent: dict[str, Any] = {self._limit: self.max_tokens}
+            if self.temperature is not None and self._temperature:
+                sent["temperature"] = self.temperature
+            if self._schema:
+                form = {"name": "verdict", "strict": True, "schema": SCHEMA}
+                sent["response_format"] = {"type": "json_schema", "json_schema": form}
             try:
                 return self._client.chat.completions.create(model=self.model, messages=list(messages), **sent)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 if not self._disable_rejected(sent, _message(error)):
                     raise
-
-    def _parameters(self) -> dict[str, Any]:
-        parameters: dict[str, Any] = {self._limit: self.max_tokens}
-        if self.temperature is not None and self._temperature:
-            parameters["temperature"] = self.temperature
-        if self._schema:
-            form = {"name": "verdict", "strict": True, "schema": SCHEMA}
-            parameters["response_format"] = {"type": "json_schema", "json_schema": form}
-        return parameters
 
     def _disable_rejected(self, sent: Mapping[str, Any], message: str) -> bool:
         """Disable the parameter that the server rejected; return whether there was one."""
@@ -288,26 +297,3 @@ def _check_address(url: str) -> str:
             "query; a key comes from an environment variable (--key-variable)"
         )
     return url.rstrip("/")
-
-
-def _read_key(variable: str, *, required: bool) -> str:
-    """Read a key from an environment variable, "" if there is none; no message contains it."""
-    key = os.environ.get(variable, "").strip() if variable else ""
-    if required and not key:
-        raise JudgeError(f"no key: set the environment variable {variable}, or name another with --key-variable")
-    if not (key.isascii() and key.isprintable()):
-        raise JudgeError(f"{variable} holds characters that no key has")
-    return key
-
-
-def _why_unreachable(url: str) -> str:
-    """Return why no server can be reached at an address; "" if one can, or if a proxy would connect."""
-    server = urlsplit(url)
-    host = str(server.hostname)
-    if server.scheme in getproxies() and not proxy_bypass(host):
-        return ""
-    try:
-        socket.create_connection((host, server.port or _PORTS[server.scheme]), timeout=_CONNECT_TIMEOUT_S).close()
-    except OSError as error:
-        return str(error)
-    return ""

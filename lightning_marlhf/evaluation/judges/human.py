@@ -36,15 +36,6 @@ class HumanJudge:
         Raises:
             JudgeError: The file holds something else, or nothing on these pairs.
         """
-        verdicts = self._read()
-        prints = {pair.pair_id: pair.fingerprint for pair in pairs}
-        fitting = [each for each in verdicts if prints.get(each.pair_id) == each.fingerprint]
-        self.left_out = len(verdicts) - len(fitting)
-        if not fitting:
-            raise JudgeError(f"{self._path}: none of its {len(verdicts)} verdicts is on these pairs of responses")
-        yield from fitting
-
-    def _read(self) -> list[Verdict]:
         try:
             verdicts = latest(read_verdicts(self._path))
         except ValueError as error:
@@ -52,4 +43,9 @@ class HumanJudge:
         for verdict in verdicts:
             if verdict.winner not in WINNERS:
                 raise JudgeError(f"{self._path}: winner is {verdict.winner!r}: expected one of {', '.join(WINNERS)}")
-        return verdicts
+        fingerprints = {pair.pair_id: pair.fingerprint for pair in pairs}
+        fitting = [each for each in verdicts if fingerprints.get(each.pair_id) == each.fingerprint]
+        self.left_out = len(verdicts) - len(fitting)
+        if not fitting:
+            raise JudgeError(f"{self._path}: none of its {len(verdicts)} verdicts is on these pairs of responses")
+        yield from fitting

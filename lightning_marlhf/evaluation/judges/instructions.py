@@ -32,6 +32,7 @@ REPAIR = (
 """The message after a reply without a verdict; it is sent once."""
 
 _PREFERRED = {"a": "first", "b": "second", "tie": "tie"}
+_OBJECT_START = re.compile(r"\{(?=[ \t\n\r]*[\"}])")  # every JSON object begins like this
 _REASONING = re.compile(r"\s*(?:<think(?:ing)?>|\[THINK\])")
 _END_OF_REASONING = re.compile(r"</think(?:ing)?>|\[/THINK\]")
 
@@ -101,7 +102,7 @@ def _objects(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the outermost JSON objects in a text, wherever they begin, each with its source."""
     decoder = json.JSONDecoder(object_pairs_hook=_reject_duplicate_verdicts, strict=False)
     end = 0
-    for brace in re.finditer(r"\{", text):
+    for brace in _OBJECT_START.finditer(text):
         if brace.start() < end:
             continue
         try:

@@ -159,10 +159,8 @@ class LanguageModelJudge:
     def _send(self, question: Question, replies: Sequence[Reply]) -> Reply:
         messages = [{"role": "user", "content": self._instructions.fill(*question.texts)}]
         for reply in replies:
-            messages += [
-                {"role": "assistant", "content": reply.text or "(nothing)"},
-                {"role": "user", "content": REPAIR},
-            ]
+            messages.append({"role": "assistant", "content": reply.text or "(nothing)"})
+            messages.append({"role": "user", "content": REPAIR})
         prompt_tokens = sum(estimate_tokens(message["content"]) for message in messages)
         max_usage = {"prompt_tokens": prompt_tokens, "completion_tokens": self._endpoint.max_tokens}
         self._budget.reserve(max_usage)
@@ -215,9 +213,7 @@ class LanguageModelJudge:
 def _settled(question: Question, replies: Sequence[Reply]) -> bool:
     """Return whether the question needs no further request."""
     return bool(replies) and (
-        len(replies) == _MOST_REPLIES
-        or _truncated(replies[-1])
-        or read_preference(replies[-1].text, question.texts) is not None
+        len(replies) == _MOST_REPLIES or _truncated(replies[-1]) or _preference(question, replies) is not None
     )
 
 

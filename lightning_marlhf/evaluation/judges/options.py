@@ -21,7 +21,7 @@ from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, Se
 if TYPE_CHECKING:
     from lightning_marlhf.inference.loading import Exporter
 
-KINDS = ("openai", "rm", "gold", "human")
+JUDGE_KINDS = ("openai", "rm", "gold", "human")
 _SPECS = "openai:MODEL[@BASE_URL], rm:MODEL, gold, or human:FILE"
 
 
@@ -154,6 +154,6 @@ def is_language_model(spec: str) -> bool:
 
 def _split(spec: str) -> tuple[str, str]:
     kind, _, name = spec.partition(":")
-    if kind not in KINDS or bool(name) == (kind == "gold"):
-        raise ConfigError(f"--judge {spec}: expected {_SPECS}{did_you_mean(kind, KINDS)}")
+    if kind not in JUDGE_KINDS or bool(name) == (kind == "gold"):
+        raise ConfigError(f"--judge {spec}: expected {_SPECS}{did_you_mean(kind, JUDGE_KINDS)}")
     return kind, name

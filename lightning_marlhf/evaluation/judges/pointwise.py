@@ -17,14 +17,7 @@ ORDERS = ("",)  # each response is seen alone
 class TextScorer(Protocol):
     """Scores responses, as `RewardModelScorer` does."""
 
-    def score_texts(
-        self,
-        prompts: Sequence[str],
-        responses: Sequence[str],
-        ended: Sequence[bool],
-        messages: Sequence[Any],
-        ids: Sequence[Any],
-    ) -> Any:
+    def score_texts(self, *args: Any, **kwargs: Any) -> Any:
         """Return a score per response, [response]."""
         ...
 
@@ -99,11 +92,8 @@ class GoldJudge(Judge):
         for pair in pairs:
             facts = pair.reference
             if not isinstance(facts, Mapping) or not facts.keys() >= tiny_tldr.FACTS.keys():
-                raise JudgeError(
-                    "the gold judge supports tiny TL;DR only: expected `reference` with "
-                    f"{', '.join(tiny_tldr.FACTS)} in --a, got "
-                    f"{str(facts)[:60]}"
-                )
+                expected = f"expected `reference` with {', '.join(tiny_tldr.FACTS)} in --a, got {str(facts)[:60]}"
+                raise JudgeError(f"the gold judge supports tiny TL;DR only: {expected}")
             a, b = (tiny_tldr.gold_score(text, facts) for text in (pair.a, pair.b))
             yield compare(pair, a, b, judge=self.name)
 
