@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lightning_marlhf.annotation.store import KIND, AnnotationFile
-from lightning_marlhf.evaluation.pairs import Pair, digest, draw
+from lightning_marlhf.evaluation.pairs import Pair, digest, draw, plain_prompt
 from lightning_marlhf.records import Verdict
 
 SIDES = ("left", "right", "tie")
@@ -241,7 +241,7 @@ class Session:
 
     def _blind(self, person: Annotator, pair: Pair) -> dict[str, str]:
         left, right = (getattr(pair, which) for which in self._order(person, pair))
-        return {"id": pair.pair_id, "prompt": pair.plain_prompt, "left": left, "right": right}
+        return {"id": pair.pair_id, "prompt": plain_prompt(pair), "left": left, "right": right}
 
     def _find(self, person: Annotator, pair_id: str) -> Pair:
         if pair_id not in self._pairs:

@@ -188,7 +188,7 @@ def metrics_of(rate: WinRate) -> dict[str, float]:
 def example_text(pair: Pair, found: Mapping[str, str]) -> str:
     """Show a pair as Markdown; the texts stand in indented blocks, in which nothing is Markdown or HTML."""
     outcome = _OUTCOMES.get(found.get(pair.pair_id, ""), "no valid verdict")
-    texts = {"Prompt": pair.plain_prompt, "Policy": pair.a, "Baseline": pair.b}
+    texts = {"Prompt": plain_prompt(pair), "Policy": pair.a, "Baseline": pair.b}
     blocks = [f"{title}\n\n{code_block(text[:_LONGEST])}" for title, text in texts.items()]
     return "\n\n".join([f"**{outcome}**", *blocks])
 

@@ -46,11 +46,6 @@ class Pair:
     ids: tuple[TokenIds | None, TokenIds | None] = (None, None)
 
     @property
-    def plain_prompt(self) -> str:
-        """The prompt without the markup of a chat template, for annotators and language models."""
-        return self.prompt if self.messages is None else dialogue.to_plain(self.messages)
-
-    @property
     def fingerprint(self) -> str:
         """A digest of prompt, a and b."""
         return digest(self.prompt, self.a, self.b)
@@ -145,8 +140,8 @@ def _stratify(prompts: Sequence[str], n: int) -> list[str]:
     return [prompt for name, group in strata.items() for prompt in group[: quotas[name]]]
 
 
-def plain_prompt(row: Completion) -> str:
-    """Return a completion's prompt without the markup of a chat template."""
+def plain_prompt(row: Completion | Pair) -> str:
+    """Return a prompt without the markup of a chat template, as annotators and language models read it."""
     return row.prompt if row.messages is None else dialogue.to_plain(row.messages)
 
 

@@ -1,7 +1,7 @@
 """A folder of completions with scores: generated or copied, scored, resumable."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -151,11 +151,21 @@ class ScoredFolder:
         cache = self.options.out / CACHE_FILE
         if self.options.overwrite:
             cache.unlink(missing_ok=True)
-        known = _read_cache(cache)
+        known: _Known = {}
+        if cache.exists():
+            cut_unfinished_line(cache)
+            known = {(row.scorer, row.text): row.score for row in read_records(cache, TextScore)}
         for name, model in self._models.items():
             self._score_missing(model, name, files, known, cache)
         for file in files:
-            write_jsonl(file, list(self._with_scores(file, known)))
+            rows = []
+            for number, row in enumerate(read_completions(file), start=1):
+                text = _text_key(row)
+                scores = {name: known[self._key(model), text] for name, model in self._models.items()}
+                if self.options.gold:
+                    scores[GOLD] = _gold(row, f"{file}: row {number}")
+                rows.append(replace(row, scores={**row.scores, **scores}))
+            write_jsonl(file, rows)
 
     def _file(self, name: str) -> Path:
         return self.options.out / "completions" / f"{name}.jsonl"
@@ -189,18 +199,10 @@ class ScoredFolder:
                         scores = score_rows(scorer, shown, numbers=numbers)
                     except ValueError as error:
                         raise ValueError(f"{file}: {error}") from error
-                    texts = [text for text, _ in batch]
-                    append_jsonl(cache, [TextScore(key, *each) for each in zip(texts, scores, strict=True)])
-                    known |= {(key, text): x for text, x in zip(texts, scores, strict=True)}
+                    scored = [TextScore(key, text, score) for (text, _), score in zip(batch, scores, strict=True)]
+                    append_jsonl(cache, scored)
+                    known |= {(key, each.text): each.score for each in scored}
                     counter.add(len(scores))
-
-    def _with_scores(self, file: Path, known: _Known) -> Iterator[Completion]:
-        for number, row in enumerate(read_completions(file), start=1):
-            text = _text_key(row)
-            scores = {name: known[self._key(model), text] for name, model in self._models.items()}
-            if self.options.gold:
-                scores[GOLD] = _gold(row, f"{file}: row {number}")
-            yield replace(row, scores={**row.scores, **scores})
 
     def _key(self, model: str) -> str:
         return f"{model} {self.dtype}" + (" chat template" if self.options.chat_template else "")
@@ -214,13 +216,6 @@ def scores_by_prompt(rows: Sequence[Completion], names: Sequence[str]) -> dict[s
         for name in names:
             scores[name].append(row.scores[name])
     return found
-
-
-def _read_cache(cache: Path) -> _Known:
-    if not cache.exists():
-        return {}
-    cut_unfinished_line(cache)
-    return {(row.scorer, row.text): row.score for row in read_records(cache, TextScore)}
 
 
 def _text_key(row: Completion) -> str:

@@ -20,6 +20,7 @@ import pytest
 from lightning_marlhf.annotation.server import TOKEN_HEADER, listen
 from lightning_marlhf.commands import annotate
 from lightning_marlhf.records import read_verdicts
+from tests.commands.one_line import error_line
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 HOSTILE = '<script>document.title="stolen"</script><img src=x onerror="document.title=\'stolen\'">'
@@ -119,8 +120,7 @@ def test_the_socket_is_of_this_machine_alone():
 def refusal(capsys, files, *more, status=1):
     """Run the command where it has to refuse; return its one line."""
     assert annotate.main(words(files, *more)) == status
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
+    return error_line(capsys)
 
 
 def test_a_port_in_use_is_one_line(files, capsys):

@@ -6,6 +6,7 @@ from huggingface_hub import HfApi
 
 from lightning_marlhf.commands import export
 from lightning_marlhf.commands import run as cli
+from tests.commands.one_line import error_line
 from tests.strangers import Payload
 
 
@@ -48,9 +49,7 @@ def test_mistakes_are_one_line(run_dir, tmp_path, capsys):
     ):
         command = ["export", run_dir, "--out", tmp_path / "out", *arguments]
         assert export.main(list(map(str, command))) == status
-        error = capsys.readouterr().err
-        assert said in error
-        assert error.count("\n") == 1
+        assert said in error_line(capsys)
     (tmp_path / "out").mkdir()
     assert export.main(["export", str(run_dir), "--out", str(tmp_path / "out"), "--overwrite"]) == 0
 
@@ -110,9 +109,7 @@ def test_nothing_is_exported_where_the_hub_refuses(run_dir, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["--out", str(out), "--push-to-hub", "me/toy"]
     assert export.main(["export", str(run_dir), *arguments]) == 1
-    error = capsys.readouterr().err
-    assert "me/toy was not published, as the Hugging Face Hub cannot be reached" in error
-    assert error.count("\n") == 1
+    assert "me/toy was not published, as the Hugging Face Hub cannot be reached" in error_line(capsys)
     assert not out.exists()
 
 

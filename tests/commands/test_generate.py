@@ -8,6 +8,7 @@ from lightning_marlhf.files import read_jsonl, write_json
 from lightning_marlhf.inference import completions
 from lightning_marlhf.models.hf_export import export
 from lightning_marlhf.records import append_jsonl, read_completions
+from tests.commands.one_line import error_line
 from tests.published import END, EOS, GEMMA_TEMPLATE, publish
 
 
@@ -89,9 +90,7 @@ def test_mistakes_are_one_line(run_dir, tmp_path, capsys, arguments, status, sai
     (tmp_path / "unfinished/checkpoints").mkdir(parents=True)
     folders = {"{run}": str(run_dir), "{unfinished}": str(tmp_path / "unfinished")}
     assert generate.main(["generate", *(folders.get(word, word) for word in arguments)]) == status
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    assert said in error_line(capsys)
 
 
 def test_a_response_ends_with_the_stop_string_and_its_file_is_resumed(run_dir, tmp_path, capsys):

@@ -18,6 +18,7 @@ from lightning_marlhf.evaluation.grading_inputs import Problems
 from lightning_marlhf.records import Completion, GradedProgram, append_jsonl, write_jsonl
 from lightning_marlhf.sandbox.pool import Sandbox
 from lightning_marlhf.sandbox.verdicts import Limits, ProgramVerdict, Report, SandboxError
+from tests.commands.one_line import error_line
 
 DOUBLE, ADD, UNTESTED, BROKEN, UNEVEN, ODD = 7, 8, 9, 10, 11, 12
 
@@ -451,9 +452,7 @@ def test_pass_at_k_is_shown_for_what_every_problem_has_completions_for(files, ca
 def test_mistakes_are_one_line(files, capsys, arguments, status, said):
     write(files.completions, completions((DOUBLE, RIGHT)))
     assert run(files, *(word.format(folder=files.folder) for word in arguments)) == status
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    assert said in error_line(capsys)
     assert files.completions.exists()
     assert files.problems.exists()
 
@@ -480,9 +479,7 @@ def test_mistakes_are_one_line(files, capsys, arguments, status, said):
 def test_wrong_completions_are_one_line(files, capsys, content, said):
     files.completions.write_text(content)
     assert run(files) == 1
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    assert said in error_line(capsys)
 
 
 @pytest.mark.parametrize("name", ["problems", "completions"])
@@ -491,9 +488,7 @@ def test_a_pipe_is_refused_as_it_would_be_read_twice(files, capsys, name):
     path.unlink(missing_ok=True)
     os.mkfifo(path)
     assert run(files) == 2
-    error = capsys.readouterr().err
-    assert f"--{name} {path}: expected a file" in error
-    assert error.count("\n") == 1
+    assert f"--{name} {path}: expected a file" in error_line(capsys)
 
 
 def test_names_of_files_and_levels_steer_no_terminal(files, capsys):
@@ -531,9 +526,7 @@ def test_wrong_problems_are_one_line(files, capsys, content, said):
     write(files.completions, completions((DOUBLE, RIGHT)))
     files.problems.write_text(content)
     assert run(files) == 1
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    assert said in error_line(capsys)
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(files, capsys):

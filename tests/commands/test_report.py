@@ -9,6 +9,7 @@ from lightning_marlhf.commands import report
 from lightning_marlhf.files import write_text
 from lightning_marlhf.records import Completion, write_jsonl
 from lightning_marlhf.reporting.runs import find_runs
+from tests.commands.one_line import error_line
 
 
 def completion(number: int, score: float) -> Completion:
@@ -83,9 +84,7 @@ def test_the_report_is_one_page_that_loads_nothing_and_shows_no_markup_of_a_resp
 def test_a_mistake_is_one_line(runs, monkeypatch, capsys, words, status, said):
     monkeypatch.chdir(runs)
     assert call(*words) == status
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    assert said in error_line(capsys)
 
 
 def test_one_run_has_a_report_without_importing_torch_or_lightning(runs):

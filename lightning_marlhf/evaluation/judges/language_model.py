@@ -12,7 +12,7 @@ from lightning_marlhf.evaluation.judges.budget import Budget, estimate_tokens
 from lightning_marlhf.evaluation.judges.cache import Cache
 from lightning_marlhf.evaluation.judges.endpoint import TOO_LONG, Endpoint, NoReplyError, Reply
 from lightning_marlhf.evaluation.judges.instructions import REPAIR, Instructions, read_preference
-from lightning_marlhf.evaluation.pairs import Pair, digest
+from lightning_marlhf.evaluation.pairs import Pair, digest, plain_prompt
 from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.records import Verdict
 
@@ -35,7 +35,7 @@ class Question:
     def texts(self) -> tuple[str, str, str]:
         """The prompt, and the responses in the order in which they are shown."""
         responses = {"a": self.pair.a, "b": self.pair.b}
-        return self.pair.plain_prompt, responses[self.order[0]], responses[self.order[1]]
+        return plain_prompt(self.pair), responses[self.order[0]], responses[self.order[1]]
 
     @property
     def identical(self) -> bool:
