@@ -22,17 +22,11 @@ class OutdatedError(ValueError):
 
 @dataclass(frozen=True)
 class Selection:
-    """The pairs of a session.
+    """The pairs of a session."""
 
-    Attributes:
-        pairs: Pairs in the order in which they are shown, drawn by the seed.
-        num_shared: Number of pairs, from the first, that every annotator judges; each of the others is judged by one.
-        seed: Seed of the order of pairs and of the side of each response.
-    """
-
-    pairs: tuple[Pair, ...]
-    num_shared: int
-    seed: int
+    pairs: tuple[Pair, ...]  # in the order shown, drawn by the seed
+    num_shared: int  # number of pairs, from the first, that every annotator judges; each of the others is judged by one
+    seed: int  # seed of the order of pairs and of the side of each response
 
 
 def select(pairs: Sequence[Pair], *, num_prompts: int | None, overlap: float, seed: int) -> Selection:

@@ -13,7 +13,7 @@ from lightning_marlhf.config.options import ConfigError, read_options
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.judges import JudgeError
 from lightning_marlhf.evaluation.judges.budget import Budget
-from lightning_marlhf.evaluation.judges.options import JudgeOptions, is_language_model, make_judge, make_language_model
+from lightning_marlhf.evaluation.judges.options import JudgeOptions, make_judge, make_language_model
 from lightning_marlhf.evaluation.pairs import Pair, draw, read_pairs
 from lightning_marlhf.evaluation.run_judges import Judged, VerdictLog, judge_pairs
 from lightning_marlhf.files import read_json
@@ -118,7 +118,7 @@ def _forecast(options: WinRateOptions, pairs: Sequence[Pair], budget: Budget) ->
     """Print what judging would cost."""
     sys.stdout.write(f"{len(pairs)} pairs\n")
     for spec in options.judge:
-        if not is_language_model(spec):
+        if not spec.startswith("openai:"):
             sys.stdout.write(printable(f"{spec}: no requests\n"))
             continue
         with ExitStack() as stack:

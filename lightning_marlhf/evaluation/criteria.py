@@ -18,15 +18,13 @@ class Criteria:
     """Criteria for the responses to a task's prompts.
 
     Attributes:
-        instructions: Name of the prompt template in `judges/prompts/` for a language model. A changed one gets a new
-            name, since verdicts by both cannot be compared.
-        question: Question to annotators, above each pair.
-        points: (name, meaning) of each point that counts.
+        instructions: Name of the prompt template in `judges/prompts/` for a language model. A changed one gets a
+            new name, since verdicts by both cannot be compared.
     """
 
     instructions: str
-    question: str
-    points: tuple[tuple[str, str], ...]
+    question: str  # question to annotators, above each pair
+    points: tuple[tuple[str, str], ...]  # (name, meaning) of each point that counts
 
     @property
     def version(self) -> str:

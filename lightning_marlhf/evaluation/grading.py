@@ -30,25 +30,15 @@ _Pending = tuple[Attempt, Future[Report]]
 
 @dataclass(frozen=True)
 class GradingJob:
-    """Completions to grade, and the settings.
-
-    Attributes:
-        problems: Problems with their tests.
-        completions: File of completions.
-        limits: Limits of each test.
-        match: How outputs are compared.
-        raw: Completions are programs.
-        num_tests: Number of a problem's first tests to run; None: all.
-        empty_is_error: See `run_completion`.
-    """
+    """Completions to grade, and the settings."""
 
     problems: Problems
     completions: Path
     limits: Limits
-    match: Match
-    raw: bool
-    num_tests: int | None
-    empty_is_error: bool = True
+    match: Match  # how outputs are compared
+    raw: bool  # completions are programs
+    num_tests: int | None  # number of a problem's first tests to run; None: all
+    empty_is_error: bool = True  # see `run_completion`
 
     def attempts(self) -> Iterator[Attempt]:
         """Read the completions of problems with valid tests, in order."""
@@ -126,7 +116,7 @@ def grade_into(
     Args:
         out: File of `GradedProgram` (JSONL).
         attempts: Completions to grade.
-        job: How they are graded.
+        job: The grading settings.
         sandbox: Runs their programs.
         workers: Number of programs that the sandbox runs at a time.
         total: Number of attempts, for the progress bar.
@@ -153,7 +143,7 @@ def grade(
 
     Args:
         attempts: Completions to grade.
-        job: How they are graded.
+        job: The grading settings.
         sandbox: Runs their programs.
         in_flight: Maximum number of programs that wait, run, or wait for those before them.
 

@@ -26,23 +26,16 @@ class Pair:
     """Two responses to one prompt.
 
     Attributes:
-        pair_id: Names the prompt, and which of its responses these are; the same for any two models.
-        prompt: The prompt as the models saw it.
-        a: One response, without special tokens.
-        b: The other response.
-        reference: Ground truth (facts, a human response), if any.
-        ended: For a and for b: False if the response was cut off at the limit of tokens.
-        messages: The dialogue that a chat template rendered as the prompt; None: plain text.
         ids: For a and for b: the tokens of prompt and response, if they were kept.
     """
 
-    pair_id: str
-    prompt: str
-    a: str
-    b: str
-    reference: object = None
-    ended: tuple[bool, bool] = (True, True)
-    messages: Sequence[Turn] | None = None
+    pair_id: str  # names the prompt, and which of its responses these are; the same for any two models
+    prompt: str  # the prompt as the models saw it
+    a: str  # one response, without special tokens
+    b: str  # the other response
+    reference: object = None  # ground truth (facts, a human response), if any
+    ended: tuple[bool, bool] = (True, True)  # for a and for b: False if the response was cut off at the limit of tokens
+    messages: Sequence[Turn] | None = None  # the dialogue that a chat template rendered as the prompt; None: plain text
     ids: tuple[TokenIds | None, TokenIds | None] = (None, None)
 
     @property
@@ -53,17 +46,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Pairs of two files, and the responses without a partner.
+    """Pairs of two files, and the responses without a partner."""
 
-    Attributes:
-        pairs: In the order of a's file.
-        only_a: Ids of pairs whose response is in a's file alone.
-        only_b: Ids of pairs whose response is in b's file alone.
-    """
-
-    pairs: tuple[Pair, ...]
-    only_a: tuple[str, ...]
-    only_b: tuple[str, ...]
+    pairs: tuple[Pair, ...]  # in the order of a's file
+    only_a: tuple[str, ...]  # ids of pairs whose response is in a's file alone
+    only_b: tuple[str, ...]  # ids of pairs whose response is in b's file alone
 
 
 def read_pairs(a: Path, b: Path) -> Pairing:

@@ -103,15 +103,10 @@ class PassAtK(Metric):
         self.ks = tuple(ks)
         self.resamples = resamples
         self.seed = seed
-        self._left_out: tuple[int, ...] = ()
+        self.left_out: tuple[int, ...] = ()  # ks without result in the last ``compute``: a problem has fewer samples
         for state in ("problems", "difficulties", "samples", "passed", "total"):
             self.add_state(state, default=[], dist_reduce_fx="cat")
         self.set_dtype(torch.int64)  # dtype that torchmetrics gathers from a rank without samples
-
-    @property
-    def left_out(self) -> tuple[int, ...]:
-        """The ks that the last ``compute`` left out, because a problem has fewer samples."""
-        return self._left_out
 
     def update(
         self,
@@ -152,7 +147,7 @@ class PassAtK(Metric):
         """Compute the metrics over all ranks; see the class for their names."""
         problems = self._by_problem()
         fewest = int(problems.num_samples.min())
-        self._left_out = tuple(k for k in self.ks if k > fewest)
+        self.left_out = tuple(k for k in self.ks if k > fewest)
         numbers = self._numbers(problems)
         for difficulty in sorted({*problems.difficulties} - {""}):
             part = self._numbers(problems.of(difficulty))
@@ -179,7 +174,7 @@ class PassAtK(Metric):
 
     def _numbers(self, problems: "_Problems") -> dict[str, float]:
         num_samples, num_correct = problems.num_samples, problems.num_correct
-        values = {f"pass@{k}": pass_at_k(num_samples, num_correct, k) for k in self.ks if k not in self._left_out}
+        values = {f"pass@{k}": pass_at_k(num_samples, num_correct, k) for k in self.ks if k not in self.left_out}
         values["strict_accuracy"] = num_correct / num_samples.double()
         values["test_case_average"] = problems.test_case_average
         columns = torch.stack([*values.values()], dim=1)

@@ -22,21 +22,13 @@ _Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Judged:
-    """The verdicts of one judge.
+    """The verdicts of one judge."""
 
-    Attributes:
-        judge: Name of the judge.
-        prompt_version: Version of its instructions.
-        verdicts: Verdicts on the pairs that it judged in every order, in the order of the pairs.
-        num_pairs: Number of pairs to judge.
-        stopped: Why it stopped early; "": it did not.
-    """
-
-    judge: str
+    judge: str  # its name
     prompt_version: str
-    verdicts: tuple[Verdict, ...]
-    num_pairs: int
-    stopped: str = ""
+    verdicts: tuple[Verdict, ...]  # verdicts on the pairs that it judged in every order, in the order of the pairs
+    num_pairs: int  # to judge
+    stopped: str = ""  # why it stopped early; "": it did not
 
 
 def judge_pairs(judge: Judge, pairs: Sequence[Pair], log: "VerdictLog", *, ignore_log: bool = False) -> Judged:

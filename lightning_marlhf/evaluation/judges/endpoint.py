@@ -38,19 +38,12 @@ Messages = Sequence[Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Reply:
-    """One reply of the model.
+    """One reply of the model."""
 
-    Attributes:
-        text: The verbatim reply, or the refusal.
-        finish: Why it ended: "stop", "length", "content_filter", ...; `TOO_LONG` if only its beginning is kept.
-        usage: "prompt_tokens" and "completion_tokens", if the server counts them.
-        seconds: Time that it took, retries included.
-    """
-
-    text: str
-    finish: str
-    usage: dict[str, int]
-    seconds: float
+    text: str  # the verbatim reply, or the refusal
+    finish: str  # why it ended: "stop", "length", "content_filter", ...; `TOO_LONG` if only its beginning is kept
+    usage: dict[str, int]  # "prompt_tokens" and "completion_tokens", if the server counts them
+    seconds: float  # time that it took, retries included
 
 
 class NoReplyError(Exception):

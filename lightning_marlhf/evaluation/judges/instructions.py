@@ -39,15 +39,10 @@ _END_OF_REASONING = re.compile(r"</think(?:ing)?>|\[/THINK\]")
 
 @dataclass(frozen=True)
 class Instructions:
-    """Instructions with their placeholders.
+    """Instructions with their placeholders."""
 
-    Attributes:
-        version: The file's name and a hash of its content, as in the records.
-        text: Text with ``{{mark}}``, ``{{prompt}}``, ``{{first}}`` and ``{{second}}``.
-    """
-
-    version: str
-    text: str
+    version: str  # the file's name and a hash of its content, as in the records
+    text: str  # text with ``{{mark}}``, ``{{prompt}}``, ``{{first}}`` and ``{{second}}``
 
     def fill(self, prompt: str, first: str, second: str) -> str:
         """Fill in a prompt and two responses in one pass, so that nothing in them is taken for a placeholder.

@@ -100,7 +100,7 @@ def make_judge(spec: str, options: JudgeOptions, *, budget: Budget, stack: ExitS
 
     Args:
         spec: The judge as the user names it.
-        options: How it judges.
+        options: Options of judges.
         budget: Limits of requests.
         stack: Closes the files and models of the judge.
         exporter: Exports a checkpoint that is named as a reward model.
@@ -145,11 +145,6 @@ def make_language_model(spec: str, options: JudgeOptions, *, budget: Budget, sta
         concurrency=options.concurrency,
         offline=options.reparse,
     )
-
-
-def is_language_model(spec: str) -> bool:
-    """Return whether a judge sends requests."""
-    return _split(spec)[0] == "openai"
 
 
 def _split(spec: str) -> tuple[str, str]:

@@ -99,15 +99,7 @@ class GoldJudge(Judge):
 
 
 def compare(pair: Pair, a: float, b: float, *, judge: str, margin: float = 0.0) -> Verdict:
-    """Return the verdict for the response with the higher score.
-
-    Args:
-        pair: Two responses.
-        a: Score of the first.
-        b: Score of the second.
-        judge: Name of the judge.
-        margin: Scores that differ by no more are a tie.
-    """
+    """Return the verdict for the response with the higher score; scores that differ by ``margin`` at most are a tie."""
     if not (math.isfinite(a) and math.isfinite(b)):
         return invalid(pair, f"scores are {a} and {b}", judge=judge)
     winner = "tie" if abs(a - b) <= margin else "a" if a > b else "b"
