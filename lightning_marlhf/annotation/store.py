@@ -99,7 +99,9 @@ def _read(path: Path) -> Iterator[Verdict]:
         except ValueError:
             is_valid = False
         if not is_valid:
-            raise ValueError(f"{path} holds something else than verdicts of people (row {number}): give another --out")
+            raise ValueError(
+                f"{path} holds something else than verdicts of annotators (row {number}): give another --out"
+            )
         yield verdict
 
 

@@ -50,11 +50,11 @@ class BestOfNOptions:
         if (self.model is None) == (self.completions is None):
             raise ConfigError("expected either a MODEL, or --completions FILE")
         if self.model is not None and prompts is None:
-            raise ConfigError("--prompts is missing: what MODEL responds to")
+            raise ConfigError("--prompts is missing: the prompts for MODEL")
         if self.completions is not None and prompts is not None:
             raise ConfigError("--prompts and --completions: completions have their prompts")
         if self.model is not None and not (self.scoring.reward_model or self.scoring.gold):
-            raise ConfigError("--reward-model is missing: what scores the responses (or --gold)")
+            raise ConfigError("--reward-model is missing: the scorer of the responses (or --gold)")
 
 
 def main(arguments: Sequence[str]) -> int:

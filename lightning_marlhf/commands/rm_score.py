@@ -48,10 +48,10 @@ class RMScoreOptions:
         if twice is not None:
             raise ConfigError(f"{twice} is given twice")
         if not (self.scoring.reward_model or self.scoring.gold):
-            raise ConfigError("--reward-model is missing: what scores the responses (or --gold)")
+            raise ConfigError("--reward-model is missing: the scorer of the responses (or --gold)")
         model = next((each for each in sources if not _is_file(each)), None)
         if model is not None and self.prompts.prompts is None:
-            raise ConfigError(f"--prompts is missing: what {model} responds to")
+            raise ConfigError(f"--prompts is missing: the prompts for {model}")
         if model is None and self.prompts.prompts is not None:
             raise ConfigError("--prompts: files of completions have their prompts; no model is given")
 

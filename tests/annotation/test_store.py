@@ -98,7 +98,7 @@ def test_a_file_of_something_else_is_refused(path, line):
 
 def test_verdicts_of_a_model_are_not_those_of_people(path):
     records.write_jsonl(path, [verdict("1", judge="gold")])
-    with pytest.raises(ValueError, match="verdicts of people"):
+    with pytest.raises(ValueError, match="verdicts of annotators"):
         AnnotationFile(path)
 
 

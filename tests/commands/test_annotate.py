@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import pytest
 
 from lightning_marlhf.annotation.server import TOKEN_HEADER, listen
+from lightning_marlhf.annotation.store import AnnotationFile
 from lightning_marlhf.commands import annotate
 from lightning_marlhf.records import read_verdicts
 from tests.commands.one_line import error_line
@@ -130,7 +131,7 @@ def test_a_port_in_use_is_one_line(files, capsys):
 
 
 def test_a_second_server_on_the_same_file_is_refused(files, capsys):
-    with running(files):
+    with closing(AnnotationFile(files.out)):
         assert "another `annotate` writes" in refusal(capsys, files, "--port", "0")
 
 

@@ -1,4 +1,4 @@
-"""Pairwise judges: their interface; a language model, a reward model, a gold score, people."""
+"""Pairwise judges: their interface; a language model, a reward model, a gold score, annotators."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
