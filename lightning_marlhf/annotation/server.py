@@ -65,7 +65,9 @@ class Server:
         self.token = secrets.token_urlsafe()
         self._actions: Mapping[str, Callable[[Annotator, Body], None]] = {
             "next": lambda person, body: None,
-            "verdict": self._submit_verdict,
+            "verdict": lambda person, body: session.submit_verdict(
+                person, _text(body, "pair"), winner=_text(body, "winner"), note=_text(body, "note")
+            ),
             "skip": lambda person, body: session.skip(person, _text(body, "pair")),
             "undo": lambda person, body: session.undo(person),
         }
@@ -114,9 +116,6 @@ class Server:
         except OSError as error:
             raise HTTPException(507, f"not saved: {error.strerror}") from error
         return _json(self.session.view(person))
-
-    def _submit_verdict(self, person: Annotator, body: Body) -> None:
-        self.session.submit_verdict(person, _text(body, "pair"), winner=_text(body, "winner"), note=_text(body, "note"))
 
 
 class _SafetyHeaders:

@@ -108,10 +108,18 @@ def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:
     read_yaml(config)
     import torch
 
+    from lightning_marlhf.models.checkpoint_data import broken, read_checkpoint
     from lightning_marlhf.models.network_factory import NetworkFactory
+    from lightning_marlhf.models.sharded_checkpoint import ShardedWeights, read_metadata_file
 
-    sharded = checkpoint.is_dir()
-    step, weights = (_open_sharded if sharded else _open_file)(checkpoint)
+    weights: Any
+    if sharded := checkpoint.is_dir():
+        weights, step = ShardedWeights(checkpoint), read_metadata_file(checkpoint)["global_step"]
+    else:
+        state = read_checkpoint(checkpoint)
+        weights, step = state.get("state_dict"), state["global_step"]
+        if not isinstance(weights, dict):
+            raise broken(checkpoint, "holds no weights")
     module = _build(run_dir, config)
     card = {"run": {"updates": step}, "configuration": config.read_text(encoding="utf-8")}
     if sharded and module.streams_export:
@@ -124,24 +132,6 @@ def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:
         _load_weights(module, weights, checkpoint)
         module.export(folder, card=card)
     return step
-
-
-def _open_file(checkpoint: Path) -> tuple[int, Any]:
-    """Read updates and weights of a checkpoint of one file."""
-    from lightning_marlhf.models.checkpoint_data import broken, read_checkpoint
-
-    state = read_checkpoint(checkpoint)
-    if not isinstance(state.get("state_dict"), dict):
-        raise broken(checkpoint, "holds no weights")
-    return state["global_step"], state["state_dict"]
-
-
-def _open_sharded(checkpoint: Path) -> tuple[int, Any]:
-    """Read the updates of a sharded checkpoint, and open its weights."""
-    from lightning_marlhf.models.sharded_checkpoint import ShardedWeights, read_metadata_file
-
-    weights = ShardedWeights(checkpoint)
-    return read_metadata_file(checkpoint)["global_step"], weights
 
 
 def _build(run_dir: Path, config: Path) -> Any:

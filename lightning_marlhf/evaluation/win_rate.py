@@ -44,6 +44,9 @@ def summarize(verdicts: Sequence[Verdict], pairs: Sequence[Pair], *, seed: int =
     scores = np.array([outcomes.SCORES[outcome] for outcome in kept.values()])
     wins, ties, losses = (int((scores == value).sum()) for value in (1.0, 0.5, 0.0))
     names = list(dict.fromkeys(v.judge for v in verdicts))
+    low = high = None
+    if len(set(prompts := [pair.prompt for pair in judged])) > 1:
+        low, high = mean_interval(scores, prompts, seed=seed)
     return WinRate(
         judge=" + ".join(names),
         pairs=len(found),
@@ -51,18 +54,13 @@ def summarize(verdicts: Sequence[Verdict], pairs: Sequence[Pair], *, seed: int =
         ties=ties,
         losses=losses,
         invalid=len(found) - len(kept),
-        **_win_rate(scores, judged, seed=seed),
+        win_rate=_mean(scores),
+        low=low,
+        high=high,
         **_decisive(wins, losses),
         **_order_effects(verdicts),
         **_lengths(scores, judged, seed=seed),
     )
-
-
-def _win_rate(scores: np.ndarray, pairs: Sequence[Pair], *, seed: int) -> dict[str, float | None]:
-    low = high = None
-    if len(set(prompts := [pair.prompt for pair in pairs])) > 1:
-        low, high = mean_interval(scores, prompts, seed=seed)
-    return {"win_rate": _mean(scores), "low": low, "high": high}
 
 
 def _decisive(wins: int, losses: int) -> dict[str, float | None]:
