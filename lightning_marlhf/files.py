@@ -59,7 +59,7 @@ def read_json_or_empty(path: Path) -> dict[str, Any]:
         return {}
 
 
-def cut_unfinished_line(path: Path) -> None:
+def truncate_partial_line(path: Path) -> None:
     """Remove what follows the last line end: a row that was being appended when its process was killed."""
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]

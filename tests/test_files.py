@@ -6,12 +6,12 @@ import gzip
 import pytest
 
 from lightning_marlhf.files import (
-    cut_unfinished_line,
     open_bytes,
     parse_row,
     read_json_or_empty,
     read_jsonl,
     read_lines,
+    truncate_partial_line,
     write_json,
 )
 
@@ -87,5 +87,5 @@ def test_whole_surrogate_pairs_are_text_and_halves_where_they_are_asked_for():
 def test_a_row_that_was_not_finished_is_cut_off(tmp_path, torn):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"number": 1}\n' + torn)
-    cut_unfinished_line(path)
+    truncate_partial_line(path)
     assert path.read_text() == '{"number": 1}\n'

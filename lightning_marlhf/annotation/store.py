@@ -12,7 +12,7 @@ from itertools import combinations
 from pathlib import Path
 
 from lightning_marlhf.evaluation.pairs import Pair
-from lightning_marlhf.files import cut_unfinished_line, read_jsonl
+from lightning_marlhf.files import read_jsonl, truncate_partial_line
 from lightning_marlhf.records import Verdict, append_jsonl, write_jsonl
 from lightning_marlhf.run_lock import InUseError, alone_in
 
@@ -42,7 +42,7 @@ class AnnotationFile:
                 f"another `annotate` writes {self.path}: several people can use its page; else give another --out"
             ) from None
         if path.exists():
-            cut_unfinished_line(path)
+            truncate_partial_line(path)
         self._rows = {(row.judge, row.pair_id): row for row in _read(path)}
 
     def __iter__(self) -> Iterator[Verdict]:
@@ -73,7 +73,7 @@ class AnnotationFile:
             append_jsonl(self.path, [verdict])
         except OSError:
             if self.path.exists():
-                cut_unfinished_line(self.path)
+                truncate_partial_line(self.path)
             raise
         self._rows[verdict.judge, verdict.pair_id] = verdict
 

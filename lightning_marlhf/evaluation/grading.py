@@ -13,7 +13,7 @@ from lightning_marlhf.display.columns import align
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.grading_inputs import Attempt, Problems, read_attempts
-from lightning_marlhf.files import cut_unfinished_line, read_jsonl
+from lightning_marlhf.files import read_jsonl, truncate_partial_line
 from lightning_marlhf.records import GradedProgram, append_jsonl
 from lightning_marlhf.rollout.program_tests import reward_of, run_completion
 from lightning_marlhf.sandbox.pool import Sandbox
@@ -87,7 +87,7 @@ def find_missing(out: Path, job: GradingJob) -> tuple[int, Iterator[Attempt]]:
     with out.open("rb") as file:
         if not _FIRST_BYTES.startswith(file.read(len(_FIRST_BYTES))):
             raise ValueError(f"{out} holds something else: give another --out, or --overwrite")
-    cut_unfinished_line(out)
+    truncate_partial_line(out)
     num_rows = 0
     for num_rows, row in enumerate(read_jsonl(out), start=1):
         attempt = next(attempts, None)

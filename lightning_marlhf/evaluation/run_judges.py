@@ -13,7 +13,7 @@ from lightning_marlhf.evaluation.judges.budget import BudgetSpent
 from lightning_marlhf.evaluation.judges.human import HumanJudge
 from lightning_marlhf.evaluation.outcomes import INVALID, latest
 from lightning_marlhf.evaluation.pairs import Pair
-from lightning_marlhf.files import cut_unfinished_line
+from lightning_marlhf.files import truncate_partial_line
 from lightning_marlhf.records import Verdict, append_jsonl, read_verdicts
 
 _WRITE_EVERY_S = 0.5  # a judge that only computes gives thousands a second; each write waits for the disk
@@ -88,7 +88,7 @@ class VerdictLog:
         self._unwritten: list[Verdict] = []
         self._last_write = time.monotonic()
         if path.exists():
-            cut_unfinished_line(path)
+            truncate_partial_line(path)
             try:
                 self._known = {_key(verdict): verdict for verdict in latest(read_verdicts(path))}
             except ValueError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lightning_marlhf.config.options import ConfigError
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.evaluation.pairs import digest, kept_ids, plain_prompt
-from lightning_marlhf.files import cut_unfinished_line
+from lightning_marlhf.files import truncate_partial_line
 from lightning_marlhf.inference.completions import CompletionJob, batches, read_responses
 from lightning_marlhf.inference.options import LoadOptions, device_and_dtype
 from lightning_marlhf.ranges import PositiveInt
@@ -153,7 +153,7 @@ class ScoredFolder:
             cache.unlink(missing_ok=True)
         known: _Known = {}
         if cache.exists():
-            cut_unfinished_line(cache)
+            truncate_partial_line(cache)
             known = {(row.scorer, row.text): row.score for row in read_records(cache, TextScore)}
         for name, model in self._models.items():
             self._score_missing(model, name, files, known, cache)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.display.text import printable
-from lightning_marlhf.files import cut_unfinished_line, read_jsonl
+from lightning_marlhf.files import read_jsonl, truncate_partial_line
 from lightning_marlhf.inference.prompts import Prompt
 from lightning_marlhf.records import Completion, append_jsonl, read_completions
 from lightning_marlhf.tasks.dialogue import to_plain
@@ -81,7 +81,7 @@ class CompletionJob:
         requests = self.requests()
         if not file.exists():
             return requests
-        cut_unfinished_line(file)
+        truncate_partial_line(file)
         prompts = {each.sample_id: each.prompt.text for each in requests}
         done = set()
         for row in read_completions(file):
