@@ -24,7 +24,7 @@ _USER_ERRORS = (
 _PACKAGE = str(Path(__file__).parents[1])
 
 
-class CommandInterrupted(Exception):  # noqa: N818 - not an error: the user pressed Ctrl-C
+class Interrupted(Exception):  # noqa: N818 - not an error: the user pressed Ctrl-C
     """A resumable command was interrupted; the message tells how to resume."""
 
 
@@ -37,12 +37,12 @@ def resumable(kept: str, arguments: Sequence[str]) -> Iterator[None]:
         arguments: Command line of the command, its name included.
 
     Raises:
-        CommandInterrupted: Ctrl-C was pressed.
+        Interrupted: Ctrl-C was pressed.
     """
     try:
         yield
     except KeyboardInterrupt:
-        raise CommandInterrupted(
+        raise Interrupted(
             f"interrupted: {kept} keeps what is done; resume with:\n  {command_line(arguments)}"
         ) from None
 
@@ -66,11 +66,11 @@ def call(run: Callable[[], int], *, resume_hint: Callable[[], str] = lambda: "")
 
     Args:
         run: Returns the exit status.
-        resume_hint: Describes, after a mistake, how to resume.
+        resume_hint: Returns how to resume after a mistake; "" adds nothing.
     """
     try:
         return run()
-    except CommandInterrupted as end:
+    except Interrupted as end:
         sys.stderr.write(printable(f"{end}\n"))
         return INTERRUPTED
     except ConfigError as mistake:
