@@ -39,7 +39,7 @@ from lightning_marlhf.commands.run_checks import (
 from lightning_marlhf.commands.run_parser import RunParser, import_named_classes
 from lightning_marlhf.commands.terminal import mute_lightning, quiet_threads, survive_closed_output
 from lightning_marlhf.config import program_name
-from lightning_marlhf.models.checkpoints import find_checkpoint
+from lightning_marlhf.models.checkpoints import find_checkpoint, resume_hint
 from lightning_marlhf.ranges import Range
 from lightning_marlhf.run_folder import CHECKPOINTS, DONE_FILE, LAST_CHECKPOINT
 from lightning_marlhf.run_lock import alone_in
