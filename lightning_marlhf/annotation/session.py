@@ -134,13 +134,7 @@ class Session:
         }
 
     def submit_verdict(self, person: Annotator, pair_id: str, *, winner: str, note: str = "") -> None:
-        """Record a verdict.
-
-        Args:
-            person: Annotator who judged.
-            pair_id: Id of the pair on the page.
-            winner: One of `SIDES`, as the page showed them.
-            note: Remark.
+        """Record a verdict on the pair on the page; ``winner`` is one of `SIDES`, as shown.
 
         Raises:
             OutdatedError: The person has judged this pair before.

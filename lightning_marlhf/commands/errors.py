@@ -32,10 +32,6 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the user pressed Ctr
 def resumable(kept: str, arguments: Sequence[str]) -> Iterator[None]:
     """Turn Ctrl-C into a message that says how to resume; ``call`` then gives exit status 130.
 
-    Args:
-        kept: File or folder that keeps what is done.
-        arguments: Command line of the command, its name included.
-
     Raises:
         Interrupted: Ctrl-C was pressed.
     """

@@ -113,15 +113,6 @@ def grade_into(
 ) -> None:
     """Grade, and append results to a file as they come.
 
-    Args:
-        out: File of `GradedProgram` (JSONL).
-        attempts: Completions to grade.
-        job: The grading settings.
-        sandbox: Runs their programs.
-        workers: Number of programs that the sandbox runs at a time.
-        total: Number of attempts, for the progress bar.
-        overwrite: Truncate the file first.
-
     Raises:
         ValueError: The file cannot be written; existing rows are kept.
         SandboxError: The machine failed; results so far are in the file.
@@ -141,11 +132,7 @@ def grade(
 ) -> Iterator[list[GradedProgram]]:
     """Yield results in order, as many as there are at a time.
 
-    Args:
-        attempts: Completions to grade.
-        job: The grading settings.
-        sandbox: Runs their programs.
-        in_flight: Maximum number of programs that wait, run, or wait for those before them.
+    At most ``in_flight`` programs wait, run, or wait for those before them.
 
     Raises:
         SandboxError: The machine failed; what came before has been yielded.
@@ -200,12 +187,7 @@ class _Sample(NamedTuple):
 
 
 def grading_table(rows: Iterable[GradedProgram], ks: Sequence[int]) -> Iterator[str]:
-    """Yield the lines of the table: problems solved, tests passed and verdicts, overall and by difficulty.
-
-    Args:
-        rows: Results, at least one.
-        ks: Values of k for pass@k, each at most the number of samples of any problem.
-    """
+    """Yield the lines of the table: problems solved, tests passed and verdicts, overall and by difficulty."""
     every: list[_Sample] = []
     by_difficulty: dict[str, list[_Sample]] = {}
     conditions: set[str] = set()

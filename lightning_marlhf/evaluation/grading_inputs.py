@@ -123,11 +123,6 @@ def read_attempts(path: Path) -> Iterator[Attempt]:
 def count_gradable(completions: Path, problems: Problems, *, source: Path) -> Counter[int]:
     """Count the completions of each problem with valid tests; print on stderr which are left out, and why.
 
-    Args:
-        completions: File of completions.
-        problems: Their problems.
-        source: File of the problems, for errors.
-
     Raises:
         ValueError: There are no completions, none can be graded, or one is of a problem that ``problems`` lacks.
     """

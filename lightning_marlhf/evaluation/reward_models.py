@@ -55,12 +55,7 @@ def reward_model(
 
 
 def score_rows(scorer: RewardModelScorer, rows: Sequence[Answered], *, numbers: Sequence[int]) -> list[float]:
-    """Score some rows in one forward pass.
-
-    Args:
-        scorer: A loaded reward model.
-        rows: Prompts and their responses.
-        numbers: Numbers of the rows, for errors.
+    """Score some rows in one forward pass; ``numbers`` are theirs, for errors.
 
     Raises:
         ValueError: A row is too long for the reward model, or its score is NaN or infinite.

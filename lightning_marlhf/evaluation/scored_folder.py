@@ -96,15 +96,7 @@ class ScoredFolder:
         seed: int,
         format: str,
     ) -> list[Path]:
-        """Generate the responses of a model that are missing.
-
-        Args:
-            model: Policy as the user names it.
-            samplings: How responses are sampled, by the names of their files.
-            prompts: Prompts to respond to.
-            num_samples: Responses per prompt.
-            seed: Sampling seed.
-            format: Prompt format.
+        """Generate the responses that are missing; ``samplings`` are by the names of their files.
 
         Returns:
             One file per sampling.

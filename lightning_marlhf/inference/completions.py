@@ -209,12 +209,7 @@ def read_responses(path: Path) -> list[Completion]:
 
 
 def to_completion(row: Mapping[str, Any], number: int, path: Path | None) -> Completion:
-    """Make a completion of a row; missing fields get neutral values.
-
-    Args:
-        row: With `prompt` and `response`.
-        number: Number of the row, from 0.
-        path: Path of its file.
+    """Make a completion of a row (``number`` counts from 0); missing fields get neutral values.
 
     Raises:
         ValueError: Its messages or tokens have another form; names the file and the row.

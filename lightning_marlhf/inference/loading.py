@@ -43,11 +43,9 @@ class ModelFolder:
 
 @contextmanager
 def model_folder(model: str, *, exporter: Exporter) -> Iterator[ModelFolder]:
-    """Find the Hugging Face folder of a run, or make one from a checkpoint; any other name is returned unchanged.
+    """Find the Hugging Face folder of a run, or export a checkpoint to one, which is deleted at the end.
 
-    Args:
-        model: As the user names it.
-        exporter: Exports a checkpoint, to a folder that is deleted at the end.
+    Any other name is returned unchanged.
 
     Raises:
         ValueError: A run directory without an export, or no such checkpoint.
@@ -140,12 +138,6 @@ class LanguageModel:
 @contextmanager
 def language_model(model: str, *, exporter: Exporter, device: str, dtype: str) -> Iterator[LanguageModel]:
     """Load a language model.
-
-    Args:
-        model: As the user names it.
-        exporter: Exports a checkpoint.
-        device: Where the model runs.
-        dtype: Data type of the weights.
 
     Raises:
         ValueError: See `model_folder`.

@@ -73,13 +73,6 @@ class Cache:
 
 
 def key_of(*, judge: str, settings: Mapping[str, Any], version: str, texts: tuple[str, str, str]) -> str:
-    """Hash everything that affects a reply.
-
-    Args:
-        judge: Name of the judge.
-        settings: Its sampling settings.
-        version: Version of the instructions.
-        texts: Prompt, first and second response.
-    """
+    """Hash everything that affects a reply; ``texts`` are the prompt, the first and the second response."""
     content = json.dumps([judge, dict(sorted(settings.items())), version, *texts])
     return hashlib.sha256(content.encode()).hexdigest()

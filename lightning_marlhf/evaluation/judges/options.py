@@ -96,15 +96,7 @@ class JudgeOptions(LoadOptions):
 
 
 def make_judge(spec: str, options: JudgeOptions, *, budget: Budget, stack: ExitStack, exporter: "Exporter") -> Judge:
-    """Build a judge.
-
-    Args:
-        spec: The judge as the user names it.
-        options: Options of judges.
-        budget: Limits of requests.
-        stack: Closes the files and models of the judge.
-        exporter: Exports a checkpoint that is named as a reward model.
-    """
+    """Build the judge of ``spec``; ``stack`` closes its files and models."""
     kind, name = _split(spec)
     if kind == "openai":
         return make_language_model(spec, options, budget=budget, stack=stack)
