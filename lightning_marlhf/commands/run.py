@@ -334,14 +334,14 @@ def main(arguments: Sequence[str]) -> int:
         cli.append(RunCLI(arguments[0], arguments[1:], signals=signals))
         return cli[0].run()
 
-    def and_then() -> str:
+    def resume_suffix() -> str:
         began = cli and arguments[0] == "fit" and cli[0].trainer and cli[0].trainer.global_step
         return resume_hint(cli[0].run_dir) if began else ""
 
     with Signals() as signals, quiet_threads(), survive_closed_output():
         try:
-            return errors.call(run, and_then=and_then)
+            return errors.call(run, resume_hint=resume_suffix)
         except Interrupted as end:
             if not end.told:
-                print_once("; ".join(filter(None, ["interrupted", and_then()])))
+                print_once("; ".join(filter(None, ["interrupted", resume_suffix()])))
             raise

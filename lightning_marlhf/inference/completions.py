@@ -35,7 +35,7 @@ _REQUIRED: Mapping[str, tuple[Any, str]] = {
 class Request:
     """One response to generate."""
 
-    sample_id: str  # its prompt's, with the sample's number where a prompt gets several responses
+    sample_id: str  # its prompt's, with the sample's number if a prompt gets several responses
     prompt: Prompt
     sample: int  # which of the prompt's responses, from 0
     prompt_ids: Sequence[int] = ()  # once tokenised
@@ -43,7 +43,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class CompletionJob:
-    """Which responses are wanted, of which model, and how they are sampled."""
+    """The responses to generate: model, prompts, sampling."""
 
     model: str  # as the user names it
     exporter: "Exporter"
@@ -179,7 +179,7 @@ class CompletionJob:
 
 
 def batches(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Cut ``rows`` into batches of ``size``."""
+    """Split ``rows`` into batches of ``size``."""
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
@@ -200,7 +200,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def read_responses(path: Path) -> list[Completion]:
-    """Read rows that anybody may have written as completions.
+    """Read completions, as other tools may write them.
 
     Raises:
         ValueError: See `read_rows` and `to_completion`.
@@ -209,12 +209,7 @@ def read_responses(path: Path) -> list[Completion]:
 
 
 def to_completion(row: Mapping[str, Any], number: int, path: Path | None) -> Completion:
-    """Make a completion of a row; missing fields get neutral values.
-
-    Args:
-        row: With `prompt` and `response`.
-        number: Of the row, from 0.
-        path: Of its file.
+    """Make a completion of a row (``number`` counts from 0); missing fields get neutral values.
 
     Raises:
         ValueError: Its messages or tokens have another form; names the file and the row.

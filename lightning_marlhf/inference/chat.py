@@ -62,7 +62,7 @@ class Conversation:
             self.turns = self.turns[:-2]
 
     def respond(self, text: str, write: Write) -> None:
-        """Respond to the user's ``text``, piece by piece; Ctrl-C ends the response, which is kept as it is.
+        """Respond to the user's ``text``, streamed; Ctrl-C ends the response, which is kept.
 
         Raises:
             ValueError: The dialogue has become longer than the model's context.
@@ -117,8 +117,8 @@ class TextStream(BaseStreamer):  # type: ignore[misc]
         self._show(self._decode())
 
     def _decode(self) -> str:
-        spoken = [token for token in self._ids if token not in self._ends]
-        (text,) = decode_responses(self.tokenizer, [self._prompt or []], [spoken])
+        text_ids = [token for token in self._ids if token not in self._ends]
+        (text,) = decode_responses(self.tokenizer, [self._prompt or []], [text_ids])
         for stop in self.stop:
             text = text.partition(stop)[0]
         return text.lstrip()
