@@ -51,6 +51,7 @@ NonNegativeInt = Annotated[int, Range(at_least=0)]
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(at_least=0)]
 Seconds = Annotated[float, Range(above=0, at_most=10**9)]  # timers overflow beyond 9.2e9
+Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]  # numpy's
 UnitInterval = Annotated[float, Range(at_least=0, at_most=1)]
 
 

@@ -1,10 +1,10 @@
 import errno
 import io
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -92,36 +92,29 @@ def test_a_sharded_checkpoint_replaces_another_whole(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-KILLED_WHILE_SAVING = """
-import os, sys, torch
-from pathlib import Path
-from lightning_marlhf.callbacks import checkpoint
+def save_and_be_killed(folder):
+    class KilledTrainer:
+        is_global_zero, loggers, fast_dev_run, global_step = True, [], False, 0
+        strategy = SimpleNamespace(barrier=lambda name: None)
 
-path = Path(sys.argv[1])
+        def save_checkpoint(self, path):
+            if self.global_step == 0:
+                torch.save({"global_step": 0}, path)
+            else:
+                path.write_bytes(b"half a checkpoi")
+                os.kill(os.getpid(), signal.SIGKILL)
 
-class Strategy:
-    def barrier(self, name): pass
-
-class Trainer:
-    is_global_zero, loggers, strategy, fast_dev_run, global_step = True, [], Strategy(), False, 0
-    def save_checkpoint(self, to):
-        if self.global_step == 0:
-            torch.save({"global_step": 0}, to)
-        else:
-            Path(to).write_bytes(b"half a checkpoi")
-            os.kill(os.getpid(), 9)
-
-saver, trainer = checkpoint.Checkpoint(dirpath=str(path)), Trainer()
-saver.save_last_checkpoint(trainer)
-trainer.global_step = 4
-saver.save_last_checkpoint(trainer)
-"""
+    saver, trainer = Checkpoint(dirpath=str(folder)), KilledTrainer()
+    saver.save_last_checkpoint(trainer)
+    trainer.global_step = 4
+    saver.save_last_checkpoint(trainer)
 
 
 def test_a_kill_in_the_middle_of_a_save_leaves_the_one_before(tmp_path):
-    command = [sys.executable, "-c", KILLED_WHILE_SAVING, str(tmp_path)]
-    ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False, capture_output=True)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    process = multiprocessing.get_context("fork").Process(target=save_and_be_killed, args=[tmp_path])
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert step_of(tmp_path / "last.ckpt") == 0
 
 

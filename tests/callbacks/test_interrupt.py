@@ -104,4 +104,4 @@ def test_the_second_signal_stops_at_once(tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert not (tmp_path / "checkpoints").exists()
-    assert "once more stops at once" in errors
+    assert "press again" in errors

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from lightning_marlhf.callbacks.completions import scores_of
+from lightning_marlhf.callbacks.completion_records import scores_of
 from lightning_marlhf.rollout.code_tests import CodeTestScorer, read_tests
 from lightning_marlhf.rollout.program_tests import reward_of
 from lightning_marlhf.sandbox.verdicts import Limits, ProgramVerdict, Report
