@@ -13,7 +13,7 @@ from lightning_marlhf.callbacks.completion_records import gather_rows, records_o
 from lightning_marlhf.callbacks.rollouts import ValidationCallback, experience_of
 from lightning_marlhf.callbacks.tensorboard import add_texts
 from lightning_marlhf.display.text import code_block
-from lightning_marlhf.evaluation.judges.base import Judge
+from lightning_marlhf.evaluation.judges import Judge
 from lightning_marlhf.evaluation.outcomes import outcomes
 from lightning_marlhf.evaluation.pairs import Pair, pair_completions, plain_prompt
 from lightning_marlhf.evaluation.win_rate import summarize
@@ -185,7 +185,7 @@ def to_metrics(rate: WinRate) -> dict[str, float]:
 def example_text(pair: Pair, found: Mapping[str, str]) -> str:
     """Show a pair as Markdown; the texts stand in indented blocks, in which nothing is Markdown or HTML."""
     outcome = _OUTCOMES.get(found.get(pair.pair_id, ""), "no valid verdict")
-    texts = {"Prompt": pair.asked, "Policy": pair.a, "Baseline": pair.b}
+    texts = {"Prompt": plain_prompt(pair), "Policy": pair.a, "Baseline": pair.b}
     blocks = [f"{title}\n\n{code_block(text[:_LONGEST])}" for title, text in texts.items()]
     return "\n\n".join([f"**{outcome}**", *blocks])
 

@@ -1,4 +1,4 @@
-"""A run that is stopped in good order, in whatever way, and goes on: the numbers of a run that nobody stopped."""
+"""A run that is stopped, in whatever way, and resumed gives the numbers of an uninterrupted one."""
 
 import os
 import signal

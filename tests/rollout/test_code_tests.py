@@ -99,9 +99,9 @@ def test_as_released_an_empty_program_is_merely_wrong():
 
 
 def test_a_function_is_found_before_its_own_test(scorer):
-    answer = "```python\ndef add(a, b):\n    return a + b\n```\nTest:\n```python\nprint(add(1, 2))\n```\n"
+    response = "```python\ndef add(a, b):\n    return a + b\n```\nTest:\n```python\nprint(add(1, 2))\n```\n"
     tests = {"inputs": [[1, 2]], "outputs": [3], "fn_name": "add"}
-    scores = scorer.submit(rollout(answer, tests=tests), evaluating=False).result()
+    scores = scorer.submit(rollout(response, tests=tests), evaluating=False).result()
     assert scores.values.tolist() == [1.0]
 
 
