@@ -91,7 +91,7 @@ def test_long_lines_and_many_lines_are_kept_whole(tmp_path, monkeypatch):
         ("rows.jsonl", '{"a": "é"}\n'.encode("utf-16"), "row 1: expected text in UTF-8, got UTF-16"),
         ("rows.jsonl", b"", "is empty"),
         ("rows.jsonl.gz", gzip.compress(b"", mtime=0), "is empty"),
-        ("rows.jsonl.gz", b"{}", "no whole gzip file"),
+        ("rows.jsonl.gz", b"{}", "truncated gzip file"),
         ("rows.parquet", b"{}", "cannot be read"),
         ("rows.parquet", b"", "cannot be read"),
     ],
