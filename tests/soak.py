@@ -27,7 +27,7 @@ from tests.forks import fork
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "experiments/tiny/tldr/ma_ppo_fixed10.yaml"
-UPDATES_PER_SAVE, UPDATES_PER_KILL = 4, 8
+UPDATES_PER_SAVE, UPDATES_PER_KILL = 4, 6
 MEASURED = ("timing_s/", "perf/")  # how long things took differs
 MOMENTS = ("training", "saving", "saved", "starting")  # in turn
 SIGNS = {"saving": "checkpoints/.*.partial", "saved": "checkpoints/last.ckpt", "exporting": ".export-*"}
