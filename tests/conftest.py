@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 
 from tests.isolation import isolate
+from tests.skipped import pytest_addoption, pytest_sessionfinish  # noqa: F401  # hooks
 
 isolate(gpu="gpu" in sys.argv)  # before the first import that reads the environment
 
