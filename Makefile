@@ -14,21 +14,23 @@ RUN := PATH="$(abspath $(VENV))/bin:$$PATH"
 LOCKS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint format clean
+.PHONY: help demo test soak lint format notebooks clean
 
 help: ## say what can be made
 	@echo "make demo           SFT, reward model, PPO and MA-PPO on a generated task, with a report (20 minutes, 2 cores)"
 	@echo "make demo TASK=apps SFT, PPO and MA-PPO on generated programming problems, rewarded by tests (12 minutes, 2 cores)"
-	@echo "make demo QUICK=1   the same, much shorter (3 minutes): shows that everything works"
+	@echo "make demo QUICK=1   a smoke run (3 minutes): shows that everything works; its numbers mean nothing"
 	@echo "make test           the tests and the notebooks (CPU, no network)"
 	@echo "make soak           kills a tiny run 20 times and resumes it: the result must be that of a run nobody killed"
 	@echo "make lint           ruff, mypy, import-linter"
 	@echo "make format         let ruff format and repair what it can"
+	@echo "make notebooks      run the notebooks and keep their outputs (a minute)"
 	@echo "make clean          remove caches; .venv and runs/ stay"
 	@echo "Options: PYTHON=/path/to/python3.11  VENV=.venv"
 
 demo: $(VENV)/.installed ## run the main job
-	@echo "==> demo: experiments/tiny/$(TASK)/demo.yaml$(if $(QUICK), (quick)). Finished stages are skipped, an interrupted one goes on."
+	@echo "==> demo: experiments/tiny/$(TASK)/demo.yaml$(if $(QUICK), (quick)). Finished stages are skipped, an interrupted one resumes."
+	@$(if $(QUICK),echo "==> demo: QUICK=1 is a smoke run. It shows that everything runs; its numbers mean nothing.")
 	@$(VENV)/bin/python -m lightning_marlhf reproduce experiments/tiny/$(TASK)/demo.yaml$(if $(QUICK), --quick)$(if $(OUTPUT), --output $(OUTPUT))
 
 test: $(VENV)/.installed-dev ## run the CPU tests
@@ -52,6 +54,10 @@ lint: $(VENV)/.installed-dev ## check style, types and layers
 format: $(VENV)/.installed-dev ## let ruff format and repair
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
+
+notebooks: $(VENV)/.installed-dev ## run the notebooks
+	@echo "==> notebooks: python notebooks/run.py"
+	@$(VENV)/bin/python notebooks/run.py
 
 clean: ## remove caches
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info

@@ -138,7 +138,7 @@ def settings(case: Case, reward_model: Path) -> dict[str, Any]:
 
 def measure(case: Case, reward_model: Path, capacity: float | None) -> Result:
     """Measure one case, unless `plan` says that it does not fit into ``capacity`` bytes."""
-    cli.quieten_lightning()
+    cli.mute_lightning()
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(settings(case, reward_model), file)
         file.flush()

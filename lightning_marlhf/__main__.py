@@ -10,12 +10,12 @@ from lightning_marlhf.config import program_name
 
 # command -> (module in lightning_marlhf.commands, one line of help)
 COMMANDS = {
-    "fit": ("run", "train what a YAML describes; resume with --ckpt_path last"),
+    "fit": ("run", "train the run of a YAML config; resume with --ckpt_path last"),
     "validate": ("run", "evaluate on the validation prompts"),
-    "test": ("run", "evaluate on the held-out prompts and keep the completions"),
+    "test": ("run", "evaluate on the test prompts and save the completions"),
     "predict": ("run", "run the predict loop"),
-    "preview": ("preview", "show what the model will see: texts, tokens, masks, counts"),
-    "plan": ("plan", "say what a run would take: updates, memory per GPU, hours"),
+    "preview": ("preview", "show the training data: texts, tokens, loss masks, counts"),
+    "plan": ("plan", "estimate the cost of a run: updates, memory per GPU, hours"),
     "reproduce": ("reproduce", "run all stages of a plan, and write its report"),
     "report": ("report", "compare any runs: curves, tables, samples, in one HTML file"),
     "generate": ("generate", "generate responses with a run, an export or a Hub model"),
@@ -23,16 +23,16 @@ COMMANDS = {
     "rm-score": ("rm_score", "compare policies by the reward-model scores of their responses"),
     "best-of-n": ("best_of_n", "expected score of best-of-N sampling, for many N and temperatures"),
     "grade": ("grade", "run the programs in completions on tests: verdicts, rewards, pass@k"),
-    "win-rate": ("win_rate", "how often judges prefer the responses of one file to those of another"),
-    "annotate": ("annotate", "let people compare two models' responses, blinded, on a page"),
-    "chat": ("chat", "talk with a model"),
-    "inspect": ("inspect", "page through rollouts, macro actions coloured"),
+    "win-rate": ("win_rate", "win rate of one file of responses against another, by judges"),
+    "annotate": ("annotate", "collect human preferences on a web page, blinded"),
+    "chat": ("chat", "chat with a model"),
+    "inspect": ("inspect", "browse rollouts with coloured macro actions"),
     "export": ("export", "turn a checkpoint into a Hugging Face directory; publish it"),
 }
 
 
 def help_text() -> str:
-    """Say what the program does and list its commands."""
+    """Return the help text with all commands."""
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:<{width}}  {line}" for name, (_, line) in COMMANDS.items())
     return (
@@ -49,11 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: the command line after the program's name; None takes the process's own.
+        arguments: the command line after the program's name; None: `sys.argv[1:]`.
 
     Returns:
-        The exit status: 0 done, 1 the run failed, 2 the command line is wrong, 130 interrupted, 75
-        interrupted by the machine: requeue with --ckpt_path last.
+        The exit status: 0 done, 1 error, 2 usage error, 130 interrupted, 75
+        preempted: requeue with --ckpt_path last.
     """
     if arguments is None and os.curdir not in sys.path:
         sys.path.insert(0, os.curdir)  # `marlhf` finds a user's classes where `python -m` does
@@ -65,11 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"lightning_marlhf {__version__}\n")
         return 0
     if arguments[0] not in COMMANDS:
-        return _complain(arguments[0])
+        return _unknown_command(arguments[0])
     return _run(arguments)
 
 
-def _complain(name: str) -> int:
+def _unknown_command(name: str) -> int:
     from lightning_marlhf.config.suggest import did_you_mean
 
     expected = f"expected one of: {', '.join(COMMANDS)}"
@@ -80,7 +80,7 @@ def _complain(name: str) -> int:
 def _run(arguments: list[str]) -> int:
     try:
         os.getcwd()
-    except FileNotFoundError:  # libraries end in ways of their own without one
+    except FileNotFoundError:  # libraries fail with obscure errors without one
         sys.stderr.write("error: the working directory was removed: change into another one\n")
         return 1
     try:

@@ -20,7 +20,7 @@ Messages = Sequence[Mapping[str, str]]
 
 
 class TensorBatch:
-    """What all batches can do: move to a device, and be cut into micro-batches of rows.
+    """Base of all batches: moves to a device, splits into micro-batches of rows.
 
     Tensors and tuples have one entry per row, the first field always; every other field describes the whole batch.
     """
@@ -60,15 +60,15 @@ def _take(value: Any, rows: slice | Sequence[int]) -> Any:
 
 @dataclass(frozen=True)
 class Prompts(TensorBatch):
-    """What the policy is asked: one left-padded prompt per row."""
+    """The prompts of a batch, one left-padded prompt per row."""
 
     input_ids: Int[Tensor, "batch prompt"]  # left-padded to the longest in the batch
     attention_mask: Bool[Tensor, "batch prompt"]  # True on real tokens
-    sample_ids: tuple[str, ...]  # name the rows for ever: seed their sampling, tie records together
+    sample_ids: tuple[str, ...]  # stable row ids: seed the sampling and join records
     texts: tuple[str, ...]  # the prompt before tokenisation
-    references: tuple[Any, ...]  # what a gold score or tests need; None where there is nothing
+    references: tuple[Any, ...]  # ground truth for a gold score or unit tests; None without one
     messages: tuple[Messages | None, ...] = ()
-    # ^ what the policy's chat template wrote as the text, for models with another; None: the text is all there is
+    # ^ the messages that ``text`` was rendered from, for models with another chat template; None: plain text
 
     def __post_init__(self) -> None:
         """Give every row an entry for its messages."""
@@ -117,11 +117,11 @@ class Rollout(TensorBatch):
     prompts: Prompts
     response_ids: Int[Tensor, "batch response"]  # right-padded with the pad token
     response_mask: Bool[Tensor, "batch response"]  # True on response tokens, their end included
-    texts: tuple[str, ...]  # the responses without special tokens; prompt + text is what was said
-    ended: Bool[Tensor, " batch"]  # True where the policy came to an end within the limit
-    # ^ an end is EOS, any other token that ends the model's responses, or what completes a stop string
+    texts: tuple[str, ...]  # the responses without special tokens; prompt + text is the full sequence
+    ended: Bool[Tensor, " batch"]  # True where generation stopped before max_new_tokens
+    # ^ an end is EOS, any other stop token of the model, or the last token of a stop string
     perplexity_logprobs: Float[Tensor, "batch response"] | None = None
-    # ^ of the reference at temperature 1; filled in only for a termination that asks for them
+    # ^ of the reference at temperature 1; filled in only if `Termination.needs_logprobs`
 
     @property
     def input_ids(self) -> Int[Tensor, "batch sequence"]:
@@ -142,7 +142,7 @@ class MacroActions(TensorBatch):
     count: Int[Tensor, " batch"]  # how many macro actions the row has
     width: int  # the largest count, known on the host: later steps need no synchronisation
     fell_back: Bool[Tensor, " batch"] | None = None
-    # ^ True where the condition could not cut the row in its own way; None where it always can
+    # ^ True where the condition failed and the fallback was used; None without a fallback
 
     @property
     def mask(self) -> Bool[Tensor, "batch macro"]:
@@ -160,14 +160,14 @@ class TokenLogprobs(TensorBatch):
 
 @dataclass(frozen=True)
 class Experience(TensorBatch):
-    """One rollout with everything PPO learns from; what does not change while it is learnt from."""
+    """One rollout with everything PPO trains on; constant during the updates."""
 
     rollout: Rollout
     old_logprobs: Float[Tensor, "batch response"]  # the policy that sampled
     ref_logprobs: Float[Tensor, "batch response"]  # the frozen reference
     old_values: Float[Tensor, "batch response"]  # the critic, of the state before each token
     scores: Float[Tensor, " batch"]  # the scorer's, after penalties, normalisation and clamping
-    raw_scores: Float[Tensor, " batch"]  # the scorer's own, for people to read
+    raw_scores: Float[Tensor, " batch"]  # the scorer's raw output, for logging
     valid: Bool[Tensor, " batch"]  # False without a score: left out of every loss and metric
     details: tuple[Mapping[str, float], ...]  # each row's numbers by scorer: "rm", "gold", ...
     kl: Float[Tensor, "batch response"]  # log pi - log pi_ref of each sampled token (k1)
@@ -176,7 +176,7 @@ class Experience(TensorBatch):
     macro_rewards: Float[Tensor, "batch macro"]
     macro_values: Float[Tensor, "batch macro"]
     macro_returns: Float[Tensor, "batch macro"]  # advantages before whitening are returns - values
-    macro_advantages: Float[Tensor, "batch macro"]  # whitened if asked for
+    macro_advantages: Float[Tensor, "batch macro"]  # whitened if `Credit.whiten_advantages`
     advantages: Float[Tensor, "batch response"]  # the same, spread to tokens
     returns: Float[Tensor, "batch response"]  # likewise
     clamped: Bool[Tensor, " batch"] | None = None
@@ -184,10 +184,10 @@ class Experience(TensorBatch):
 
     @property
     def token_mask(self) -> Bool[Tensor, "batch response"]:
-        """True on the response tokens that are learnt from: those of valid rows."""
+        """True on the response tokens that enter the losses: those of valid rows."""
         return self.rollout.response_mask & self.valid.unsqueeze(1)
 
     @property
     def macro_mask(self) -> Bool[Tensor, "batch macro"]:
-        """True on the macro actions that are learnt from: those of valid rows."""
+        """True on the macro actions that enter the losses: those of valid rows."""
         return self.macro_actions.mask & self.valid.unsqueeze(1)

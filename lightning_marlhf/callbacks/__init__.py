@@ -1,1 +1,1 @@
-"""Watch a run: logs, checkpoints, rollouts, guards, progress; they talk to modules by hooks and logged keys alone."""
+"""Lightning callbacks and loggers: logs, checkpoints, rollouts, guards, progress."""

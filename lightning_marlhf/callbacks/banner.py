@@ -1,4 +1,4 @@
-"""What a run will do, printed before it begins; and how long it will take, once its pace is known."""
+"""The start banner: a summary of the run, then its time per step and ETA."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -79,7 +79,7 @@ def plan(trainer: Trainer, module: LightningModule, *, total: int | None) -> dic
     return {
         "run": f"{trainer.default_root_dir}",
         **resumed,
-        "updates": "without end" if total is None else f"{total:,}",
+        "updates": "unlimited" if total is None else f"{total:,}",
         **_described(getattr(trainer, "datamodule", None)),
         **models(module),
         **_described(module),
@@ -136,7 +136,7 @@ def memory_estimate(module: nn.Module) -> str:
     frozen = sum(w.numel() for w in weights) / 1e6 - millions
     return (
         f"{_bytes(total)} for weights, gradients and AdamW "
-        f"({millions:.3g} M weights learn, {frozen:.3g} M are frozen); activations come on top"
+        f"({millions:.3g} M trainable, {frozen:.3g} M frozen); plus activations"
     )
 
 

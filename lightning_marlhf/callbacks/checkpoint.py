@@ -1,4 +1,4 @@
-"""When checkpoints are saved, and how: whole or not at all; how one that is a file is written and read."""
+"""The checkpoint callback with atomic saves, and safe checkpoint I/O."""
 
 import errno
 import os
@@ -25,8 +25,8 @@ class Checkpoint(ModelCheckpoint):
 
     `last.ckpt` is saved at the end of the first batch at which enough updates have passed since it was saved before
     (a batch makes several updates, so no step need be a multiple of anything), and at the end of the fit; where a
-    validation follows that batch, after it, since a resumed run does not make up for one that was cut off. A new one
-    is written beside the old one and takes its place by renaming: a kill at any time leaves one that is whole. Under
+    validation follows that batch, after it, since a resumed run would skip an interrupted validation. It is
+    written to a temporary name and renamed, so that a kill at any time leaves a complete one. Under
     a strategy that shards, it is written in the background.
 
     Args:
@@ -61,7 +61,7 @@ class Checkpoint(ModelCheckpoint):
         self._last_saved_at = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Choose the folder, and find out now whether it can be written to.
+        """Resolve the folder, and check that it is writable.
 
         Raises:
             PermissionError: the folder is there and nothing may be written to it.
@@ -77,12 +77,12 @@ class Checkpoint(ModelCheckpoint):
         self._last_saved_at = trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Save `last.ckpt` when it is time."""
+        """Save `last.ckpt` if due."""
         if not validation_follows(trainer):
             self._save_when_due(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the best, and `last.ckpt` when it is time."""
+        """Save the best, and `last.ckpt` if due."""
         super().on_validation_end(trainer, pl_module)
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._save_when_due(trainer)
@@ -92,16 +92,16 @@ class Checkpoint(ModelCheckpoint):
         self.save_last_checkpoint(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Note where in the data the run is; an epoch is over when its last batch is."""
+        """Save the data position; an epoch ends with its last batch."""
         over = trainer.fit_loop.epoch_loop._num_ready_batches_reached()
-        checkpoint["epoch"] = settle_epoch(checkpoint["loops"], epoch_over=over)
+        checkpoint["epoch"] = normalize_loop_state(checkpoint["loops"], epoch_over=over)
 
     def _save_when_due(self, trainer: Trainer) -> None:
         if trainer.global_step - self._last_saved_at >= self.every:
             self.save_last_checkpoint(trainer, wait=False)
 
     def save_last_checkpoint(self, trainer: Trainer, *, wait: bool = True) -> Path:
-        """Save `last.ckpt`, unless it is of this very update already; all ranks have to call it.
+        """Save `last.ckpt`, unless it is of this very update already; collective.
 
         Args:
             trainer: the run's trainer.
@@ -123,7 +123,7 @@ class Checkpoint(ModelCheckpoint):
         return path
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str, *, wait: bool = True) -> None:
-        """Save beside ``filepath``, then rename; the one door through which Lightning saves too."""
+        """Save to a temporary path, then rename; Lightning's own saves go through here, too."""
         path = Path(filepath)
         partial = path.with_name(f".{path.name}.partial")
         if _in_background(trainer):
@@ -137,7 +137,7 @@ class Checkpoint(ModelCheckpoint):
                 trainer.save_checkpoint(partial, storage_options=lambda: _replace(partial, path))
             else:
                 trainer.save_checkpoint(partial)  # ends with a barrier
-        except OSError:  # a full disk: what was written is of no use, and takes room
+        except OSError:  # disk full: delete the partial file
             _remove(partial)
             raise
         if not in_background:
@@ -150,7 +150,7 @@ class Checkpoint(ModelCheckpoint):
             logger.after_save_checkpoint(proxy(self))
 
     def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
-        """Answer `ckpt_path="last"`, which Lightning asks before `setup`."""
+        """Resolve `ckpt_path="last"`; Lightning calls this before `setup`."""
         path = last_checkpoint(Path(self._folder(trainer)))
         return set() if path is None else {str(path)}
 
@@ -160,7 +160,7 @@ class Checkpoint(ModelCheckpoint):
 
 
 def save_last(trainer: Trainer) -> Path | None:
-    """Save `last.ckpt` of a run that keeps checkpoints; all ranks have to call this."""
+    """Save `last.ckpt` of a run that keeps checkpoints; collective."""
     if trainer.fast_dev_run:
         return None
     keepers = (c for c in trainer.checkpoint_callbacks if isinstance(c, Checkpoint))
@@ -175,8 +175,8 @@ def validation_follows(trainer: Trainer) -> bool:
     return not loop.epoch_loop.val_loop.skip and loop.epoch_loop._should_check_val_fx(fetcher)
 
 
-def settle_epoch(loops: dict[str, Any], *, epoch_over: bool) -> int:
-    """Bring the state of Lightning's loops into one of two shapes, whenever it was taken.
+def normalize_loop_state(loops: dict[str, Any], *, epoch_over: bool) -> int:
+    """Normalise Lightning's loop state, so that a resumed run continues with the next batch.
 
     Inside an epoch it is that of a batch's end, from which Lightning continues with the next batch; where the epoch is
     over, the next one has not begun. Lightning itself closes the epoch wherever training stops, so that a resumed run
@@ -233,7 +233,7 @@ def _remove(path: Path) -> None:
 
 
 class DirectCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint where it belongs, and reads it as data.
+    """Checkpoint I/O without intermediate copies, and with safe loading.
 
     Lightning's way of writing makes a copy of it in memory and another in /tmp, and neither may have room for it.
     """
@@ -260,5 +260,5 @@ class DirectCheckpointIO(TorchCheckpointIO):
         for name, kind in _PARTS.items():
             part = state.get(name)
             if not isinstance(part, kind) or not part:
-                raise broken(path, f"is not whole: no {name}")
+                raise broken(path, f"is incomplete: no {name}")
         return state

@@ -1,4 +1,4 @@
-"""Experience as the records that people and reports read."""
+"""Converts experience into completion records."""
 
 import math
 from collections.abc import Mapping

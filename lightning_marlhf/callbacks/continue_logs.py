@@ -1,10 +1,10 @@
-"""Cuts the logs back to where a run goes on, so that no step is in them twice."""
+"""Truncates the logs to the resumed step, so that no step is logged twice."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class ContinueLogs(Callback):
-    """Tells every logger that can cut itself back (`continue_from`) at which update training starts."""
+    """Calls `continue_from(step)` of every logger that has it when training starts."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Cut back, now that the step of the checkpoint is known."""

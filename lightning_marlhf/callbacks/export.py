@@ -1,4 +1,4 @@
-"""The Hugging Face directory that a fit leaves, for the next stage and for people."""
+"""Exports the trained model as a Hugging Face directory at the end of a fit."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class ExportHF(Callback):
         self._export(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Export where nothing was left to train: the run was cut off between its last update and here."""
+        """Export if training had finished before but the export had not."""
         if not self._exported:
             self._export(trainer, pl_module)
 
@@ -49,7 +49,7 @@ class ExportHF(Callback):
 
 
 def model_card(trainer: Trainer, folder: Path) -> dict[str, Any]:
-    """Return what the model card says: metrics, where the model comes from, and the resolved config."""
+    """Return the content of the model card: metrics, where the model comes from, and the resolved config."""
     environment = describe_environment()
     config = folder / CONFIG_FILE
     card: dict[str, Any] = {

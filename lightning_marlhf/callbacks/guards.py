@@ -1,4 +1,4 @@
-"""Guards that end a run which has gone wrong, while the last good checkpoint is still the last one."""
+"""Guards that stop a diverged run before its last good checkpoint is overwritten."""
 
 import math
 from typing import Any, Literal
@@ -21,8 +21,8 @@ class KLGuard(Callback):
     Args:
         limit: largest `objective/kl`, KL to the reference in nats per response; null for none.
         update_limit: largest `policy/approxkl_avg`, KL to the policy that sampled in nats per token; null for none.
-        action: past a limit, "fail" ends the run and keeps the last checkpoint as it is, "stop" ends training in good
-            order (checkpoint, export), "warn" warns and continues.
+        action: past a limit, "fail" ends the run and keeps the last checkpoint as it is, "stop" ends training
+            normally (checkpoint, export), "warn" warns and continues.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class KLGuard(Callback):
                 self._past.discard(name)
             elif name not in self._past:
                 self._past.add(name)
-                self._act(trainer, f"update {trainer.global_step}: {name} {value:.3g} is past {limit:g}")
+                self._act(trainer, f"update {trainer.global_step}: {name} {value:.3g} exceeds {limit:g}")
 
     def _act(self, trainer: Trainer, what: str) -> None:
         if self.action == "fail":

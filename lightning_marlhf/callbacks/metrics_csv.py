@@ -60,20 +60,20 @@ class MetricsCSV(Logger):
         if self._zero is None:
             self._open()
         if not self.path.exists():
-            raise FileNotFoundError(errno.ENOENT, "removed while the run went on", str(self.path))
+            raise FileNotFoundError(errno.ENOENT, "removed during the run", str(self.path))
         seconds = f"{time.monotonic() - (self._zero or 0.0):.2f}"
         with self.path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerows([step or 0, name, f"{float(value):.8g}", seconds] for name, value in metrics.items())
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Leave them to `config.yaml`."""
+        """Do nothing: they are in `config.yaml`."""
 
     @rank_zero_only
     def continue_from(self, step: int) -> None:
         """Cut the file back to ``step`` updates, where a run is resumed; what is cut off is kept in `metrics.cut.csv`.
 
-        A line that a kill left half written is cut off too.
+        An incomplete last line is removed, too.
         """
         if self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -86,7 +86,7 @@ class MetricsCSV(Logger):
         self._open()
 
     def restart(self) -> None:
-        """Forget the file, which was removed for a new run."""
+        """Reset after the file was removed for a new run."""
         self._zero = None
 
     def _open(self) -> None:
@@ -101,7 +101,7 @@ class MetricsCSV(Logger):
 
 
 def _step(line: str) -> int | None:
-    """Read the step of a line; None for the header, and for a line that is not whole."""
+    """Read the step of a line; None for the header, and for an incomplete line."""
     fields = next(csv.reader([line]), [])
     if not line.endswith("\n") or len(fields) != 4 or not fields[0].isdecimal():
         return None

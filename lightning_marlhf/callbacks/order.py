@@ -37,13 +37,13 @@ SECTIONS: dict[str, type[Callback]] = {
 OPTIONAL_SECTIONS: dict[str, type[Callback]] = {"win_rate": WinRateCallback}
 # Lightning calls each hook of all callbacks in this order, except that those which save checkpoints always come last.
 ORDER: tuple[type[Callback], ...] = (
-    NameRanks,  # first: errors of all others are told with their rank
-    RollCall,  # the first collective of a run: who is there
-    RunDirectory,  # takes the folder, or refuses it, before anybody else writes to it
-    SaveConfig,  # into the folder that is ours now
-    ContinueLogs,  # cuts the logs back before anybody logs
+    NameRanks,  # first: prefixes the errors of all others
+    RollCall,  # the first collective of a run
+    RunDirectory,  # claims the run directory before anything writes to it
+    SaveConfig,  # after the directory is claimed
+    ContinueLogs,  # truncates the logs before anything is logged
     EvaluatedStep,  # sets the step under which all others log
-    StartBanner,  # says what will happen before it does
+    StartBanner,  # before training starts
     Callback,  # those of `trainer.callbacks`
     NaNGuard,  # the guards end a run before its last batch is recorded, exported or saved
     KLGuard,

@@ -1,4 +1,4 @@
-"""How far a run is and when it will be done, counted in optimizer updates; and what it last measured."""
+"""Progress of a run in optimizer updates, its ETA, and its latest metrics."""
 
 import itertools
 import math
@@ -9,14 +9,14 @@ from lightning.pytorch import LightningModule, Trainer
 
 
 class Pace:
-    """Updates against seconds, in this session.
+    """Updates per second in this session.
 
-    Neither the start-up nor the first batch, which is slower than those after it, counts in the pace; as long as there
-    is no second batch, the first has to do.
+    Neither the start-up nor the first batch, which is slower than those after it, counts in the pace; until there
+    is a second batch, the first is used.
 
     Args:
         step: updates done when the session began.
-        total: updates of the whole run; None where nobody knows.
+        total: updates of the whole run; None if unknown.
     """
 
     def __init__(self, *, step: int, total: int | None) -> None:
@@ -48,7 +48,7 @@ class Pace:
 
 
 class Paced:
-    """Part of callbacks that say how far a run is: keeps its `Pace`."""
+    """Mixin of callbacks that report progress; maintains `pace`."""
 
     pace: Pace | None = None
 

@@ -1,4 +1,4 @@
-"""pass@k of the programs that a policy writes for held-out problems, and some of its failures."""
+"""Logs pass@k on held-out problems, with sample failures."""
 
 import json
 import math
@@ -36,14 +36,15 @@ class _Sample:
 class PassAtKCallback(HeldOutCallback):
     """Logs `eval/pass_at_1`, `eval/test_case_average`, ... of held-out problems.
 
-    The problems are those of validation and test, the same every time; all ranks write and test a share of the
-    programs. `trainer.val_check_interval` sets how often, the data's `samples_per_prompt` how many programs a problem
+    The problems are those of validation and test, the same every time; the problems are
+    sharded over ranks. `trainer.val_check_interval` sets how often, the data's `samples_per_prompt` how many programs a
+    problem
     gets; a k above that is not logged. Each number is logged with its interval (`_low`, `_high`: 95 %, bootstrap over
     problems) and by difficulty (`/interview`). TensorBoard shows some failures as text. Runs without programs log
     nothing.
 
     Args:
-        ks: numbers of tries.
+        ks: values of k.
         scorer: name of the scorer that runs the tests, as in its `init_args.name`.
         num_failures: number of programs shown, each of another problem.
     """
@@ -80,7 +81,7 @@ class PassAtKCallback(HeldOutCallback):
                 self._failures.setdefault(sample.problem_id, sample)
 
     def finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log what was counted on all ranks."""
+        """Log the metrics over all ranks."""
         if not self.metric.update_called:
             return
         numbers = self.metric.compute()

@@ -41,7 +41,7 @@ class UpdateProgress(Paced, ProgressBar):
         self._line_at = 0.0
 
     def disable(self) -> None:
-        """Show nothing from now on."""
+        """Hide the bar."""
         self._enabled = False
 
     def enable(self) -> None:

@@ -1,4 +1,4 @@
-"""The processes of a run: which of them writes a line, and which of them is gone when a collective fails."""
+"""Prefixes stderr lines with the rank, and names lost ranks when a collective fails."""
 
 import contextlib
 import os
@@ -13,27 +13,27 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 _STDERR = 2
 _OF_COLLECTIVES = ("gloo", "NCCL", "ProcessGroup", "TCPStore")
-_PATIENCE_S = 5.0  # a process that failed may still be ending
+_GRACE_PERIOD_S = 5.0  # a process that failed may still be ending
 
 
 class NameRanks(Callback):
     """Puts its rank before each line that a process writes to stderr, where there are several processes."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Begin, and never end, so that the last words of a process have a name too."""
+        """Wrap stderr until the process exits, so that its last lines have a prefix, too."""
         prefix = prefix_of(trainer)
         if prefix and not isinstance(sys.stderr, _Prefixed):
             sys.stderr = _Prefixed(sys.stderr, prefix)
 
 
 def prefix_of(trainer: Trainer) -> str:
-    """Return what stands before each line of this process: nothing where it is alone."""
+    """Return this process's line prefix; "" for a single process."""
     return f"[rank {trainer.global_rank}] " if trainer.world_size > 1 else ""
 
 
-def say(text: str, *, prefix: str = "") -> None:
+def write_stderr(text: str, *, prefix: str = "") -> None:
     """Write to stderr in one system call: in a signal handler, or while all hangs, buffered streams may be locked."""
-    with contextlib.suppress(OSError):  # nobody is there to read it any more
+    with contextlib.suppress(OSError):  # the terminal is closed
         os.write(_STDERR, (prefix + text).encode())
 
 
@@ -46,7 +46,7 @@ class _Prefixed:
         self._at_start = True
 
     def write(self, text: str) -> int:
-        """Write, and say who it is at the start of each line."""
+        """Write with the prefix at each line start."""
         for line in text.splitlines(keepends=True):
             self._stream.write(self._prefix + line if self._at_start else line)
             self._at_start = line.endswith("\n")
@@ -61,7 +61,7 @@ class LostRankError(ValueError):
 
 
 class RollCall(Callback):
-    """Notes host and process id of each rank, and finds the ranks that are gone."""
+    """Records host and pid of each rank, and finds dead ranks."""
 
     def __init__(self) -> None:
         self._rank = 0
@@ -76,7 +76,7 @@ class RollCall(Callback):
             torch.distributed.all_gather_object(self._processes, here)
 
     def explain(self, error: BaseException) -> LostRankError | None:
-        """Say who is gone, if ``error`` is that of a collective which somebody has left.
+        """Return an error naming the lost ranks if ``error`` is a collective's; None otherwise.
 
         Processes of other hosts cannot be seen from here: where none of this host is gone, they are named all together.
         """
@@ -84,8 +84,8 @@ class RollCall(Callback):
         if not self._processes or not any(word in text for word in _OF_COLLECTIVES):
             return None
         host = self._processes[self._rank][0]
-        until = time.monotonic() + _PATIENCE_S
-        while not (gone := self._gone(host)) and time.monotonic() < until:
+        until = time.monotonic() + _GRACE_PERIOD_S
+        while not (gone := self._dead_ranks(host)) and time.monotonic() < until:
             time.sleep(0.1)
         elsewhere = [rank for rank, (where, _) in enumerate(self._processes) if where != host]
         if not gone and not elsewhere:
@@ -95,16 +95,15 @@ class RollCall(Callback):
             for rank in gone or elsewhere
         )
         reach = "" if gone else f", or out of reach of {host}"
-        return LostRankError(
-            f"{who} is gone{reach}: its own last line says why, or it was killed, as for want of memory"
-        )
+        return LostRankError(f"{who} is lost{reach}: see its last line; without one it was killed (out of memory?)")
 
-    def _gone(self, host: str) -> list[int]:
+    def _dead_ranks(self, host: str) -> list[int]:
         """Find the ranks of this host whose process has ended."""
-        return [rank for rank, (where, process) in enumerate(self._processes) if where == host and not _lives(process)]
+        here = ((rank, process) for rank, (where, process) in enumerate(self._processes) if where == host)
+        return [rank for rank, process in here if not _is_alive(process)]
 
 
-def _lives(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     try:
         return psutil.Process(process).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.NoSuchProcess:

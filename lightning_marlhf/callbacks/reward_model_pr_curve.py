@@ -1,4 +1,4 @@
-"""How far a reward model can be trusted when it is sure: the precision-recall curve of its judgements."""
+"""Precision-recall curve of a reward model on held-out preference pairs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,12 +17,12 @@ class RewardModelPRCurve(HeldOutCallback):
     """Writes a precision-recall curve to TensorBoard at each validation and test of a reward model.
 
     Each held-out pair is judged in both orders, and the question is "is the first response the better one?". Positives
-    are the orders in which people's choice stands first: half of all, whatever the data's order, so that a judge who
-    knows nothing has precision 0.5. (In the order chosen, rejected alone all would be positive, and the precision 1.)
+    are the orders in which people's choice stands first: half of all, whatever the data's order, so that random
+    guessing has precision 0.5. (In the order chosen, rejected alone all would be positive, and the precision 1.)
     P(first is better) = sigmoid(its score - the other's), so at the threshold 0.5 precision and recall are both the
-    accuracy (but for equal scores, a yes in both orders); above it, precision is the accuracy of the judgements that
-    are this sure.
-    A text beside it gives the accuracy of a perfect judge, where the data knows it.
+    accuracy (but for equal scores, a yes in both orders); above it, precision is the accuracy of the pairs with
+    that confidence.
+    A text panel gives the accuracy ceiling, if the data has it.
     """
 
     def __init__(self) -> None:

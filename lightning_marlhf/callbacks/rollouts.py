@@ -1,4 +1,4 @@
-"""Callbacks that look at rollouts: the bases of all of them, and the one that writes responses to disk."""
+"""Base classes of callbacks on rollouts and held-out batches, and the completion writer."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,13 +23,13 @@ class ValidationCallback(Callback):
     """Base of callbacks that collect what each validation batch returns and use it when the last one is done."""
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the validation before."""
+        """Reset."""
 
     def collect(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
         """Keep what is needed of the outputs of a step."""
 
     def finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Use what was kept; all ranks call this."""
+        """Log or write the collected outputs; called on all ranks."""
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Call `begin`."""
@@ -46,7 +46,7 @@ class ValidationCallback(Callback):
 
 
 class HeldOutCallback(ValidationCallback):
-    """Does the same in tests."""
+    """Also runs in tests."""
 
     on_test_start = ValidationCallback.on_validation_start
     on_test_batch_end = ValidationCallback.on_validation_batch_end
@@ -60,7 +60,7 @@ class EveryNUpdates(Callback):
     """
 
     every: int
-    """Updates between two looks; 0 never looks."""
+    """Updates between two calls; 0: never."""
     step_before: int = 0
     """Updates before the batch: those of the policy that sampled its rollout."""
 

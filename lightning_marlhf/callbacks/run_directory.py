@@ -1,4 +1,4 @@
-"""The run directory: whose it is, what the run runs on, how far it is, and that it is finished."""
+"""The run directory: overwrite protection, environment.json, progress.json and done.json."""
 
 import hashlib
 import os
@@ -48,7 +48,7 @@ class RunExistsError(ValueError):
 
 
 class NoUpdateError(ValueError):
-    """A fit ended as untrained as it began."""
+    """A fit made no update."""
 
 
 class RunDirectory(Paced, Callback):
@@ -71,7 +71,7 @@ class RunDirectory(Paced, Callback):
         self._written_at = 0.0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take the directory, or refuse it.
+        """Claim the run directory.
 
         Raises:
             RunExistsError: a new fit, and the directory holds a run.
@@ -103,7 +103,7 @@ class RunDirectory(Paced, Callback):
         self._metrics = finite_metrics(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse to call a run done that was not trained.
+        """Raise if no update was made.
 
         Raises:
             NoUpdateError: no update was made, in this session or before.
@@ -120,7 +120,7 @@ class RunDirectory(Paced, Callback):
             self._finish(trainer, pl_module)
 
     def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Note that the run is alive."""
+        """Update progress.json."""
         self._report(trainer, pl_module, "running")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -161,11 +161,11 @@ class RunDirectory(Paced, Callback):
         nothing = {"command": "", "step": 0, "seconds": 0.0}
         before = RunSummary.from_dict({**nothing, **read_json_or_empty(folder / DONE_FILE)})
         # the summary stays that of the fit
-        tested_alone = not self._fitted and before.command == "fit"
+        standalone_test = not self._fitted and before.command == "fit"
         summary = RunSummary(
-            command="fit" if self._fitted or tested_alone else _command(trainer),
-            step=before.step if tested_alone else trainer.global_step,
-            seconds=before.seconds if tested_alone else round(self._seconds(), 2),
+            command="fit" if self._fitted or standalone_test else _command(trainer),
+            step=before.step if standalone_test else trainer.global_step,
+            seconds=before.seconds if standalone_test else round(self._seconds(), 2),
             metrics={**before.metrics, **self._metrics},
             export=EXPORT if (folder / EXPORT).is_dir() else None,
         )
@@ -209,7 +209,7 @@ def remove_run(folder: Path) -> None:
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return what somebody needs to know to repeat the run; reads files only, starts no process."""
+    """Return the environment of the run for reproducibility; starts no process."""
     return {
         "command": shlex.join(sys.orig_argv),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -237,7 +237,7 @@ def git_commit(repository: Path) -> str | None:
 
 
 def source_digest(package: Path) -> str:
-    """Hash the Python files of a package: it tells apart two states of the code that have one commit."""
+    """Hash the Python files of a package: distinguishes uncommitted changes."""
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")

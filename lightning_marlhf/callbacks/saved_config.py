@@ -33,7 +33,7 @@ class SaveConfig(Callback):
         self._resumed_from: str | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Save, once the run directory is ours."""
+        """Save, once the run directory is claimed."""
         if trainer.ckpt_path and self._command == "fit" and stage == "fit":
             self._resumed_from = str(trainer.ckpt_path)
         else:

@@ -21,7 +21,7 @@ from torch.utils.tensorboard.summary import hparams
 # one unit, and shares in it count the same thing.
 LAYOUT: dict[str, dict[str, list[str]]] = {
     "objective": {
-        "score that is maximised": ["objective/scores", "eval/scores"],
+        "training score": ["objective/scores", "eval/scores"],
         "gold score": ["objective/gold", "eval/gold"],
         "reward model score": ["objective/rm", "eval/rm"],
         "share of clamped scores": ["objective/scores_clamped"],
@@ -62,7 +62,7 @@ LAYOUT: dict[str, dict[str, list[str]]] = {
     },
     "timing": {"seconds": ["timing_s/.*"], "tokens per second": ["perf/throughput"]},
 }
-# What each tag counts, by regular expression; the first that matches holds
+# Descriptions of tags by regular expression; the first match is used
 _DESCRIPTIONS = {
     "objective/scores": "Mean score of the rollout's responses, in the scorer's unit, before it is clamped.",
     "eval/scores": "Mean score of the responses to held-out prompts, in the scorer's unit.",
@@ -99,11 +99,11 @@ _DESCRIPTIONS = {
     "objective/kl_coefficient": "Factor of KL in the token rewards (score units per nat).",
     "loss/value_avg": "Clipped value loss (half the squared error of returns).",
     "critic/vf_explained_var": "Share of the returns' variance that the values explain; 1 is perfect.",
-    "val/clipfrac_avg": "Share of tokens where the clipped value loss was the larger one.",
+    "val/clipfrac_avg": "Share of tokens whose value loss was clipped.",
     "macro/length_(mean|max)": "Tokens of the rollout's macro actions.",
     "macro/count_mean": "Mean number of macro actions in a response.",
     "macro/advantage_var": "Variance of the macro actions' advantages before whitening.",
-    "macro/parse_failures": "Share of responses that no parser could read, cut by a simple rule instead.",
+    "macro/parse_failures": "Share of responses that could not be parsed and fell back to fixed n-grams.",
     "timing_s/.*": "Seconds of this part of a step, on rank 0.",
     "perf/throughput": "Prompt and response tokens of all ranks per second of a step.",
     "episode": "Responses sampled since the run began.",
@@ -118,15 +118,15 @@ _DESCRIPTIONS = {
     "eval/win_rate_flips": "Share of the pairs on which the verdict changes with the order of the responses.",
     "eval/pass_at_.*": "Probability that one of k programs passes all tests of a held-out problem (and 95 % interval).",
     "eval/strict_accuracy.*": "Share of the held-out programs that pass all tests (and 95 % interval).",
-    "eval/test_case_average.*": "Mean share of tests passed by a held-out program (and 95 % interval).",
-    "skipped/.*": "Count, since the run began, of what went wrong and was left out.",
+    "eval/test_case_average.*": "Mean fraction of tests passed by a held-out program (and 95 % interval).",
+    "skipped/.*": "Number of skipped updates or rollouts since the run began.",
     "samples/text_summary": "Sample responses: numbers, prompt, and text with bars between macro actions.",
     "samples/response_.*": "A response in macro actions, with the advantage, value and KL of its tokens.",
     "macro/advantage_var_by_length": "Variance of advantages before whitening, by tokens of the macro action.",
     "macro/lengths": "Tokens of the rollout's macro actions, on rank 0.",
     "scores/rollout": "Scores of the rollout's responses on rank 0, before clamping.",
     "scores/held_out": "Scores of the responses to held-out prompts, on rank 0.",
-    "advantages/rollout": "Advantages of the rollout's response tokens on rank 0, as they are learnt from.",
+    "advantages/rollout": "Advantages of the rollout's response tokens on rank 0, as used in the loss.",
     "reward_model/first_is_better.*": "Held-out pairs in both orders: is the first response the better one?",
     "win_rate/examples/text_summary": "Pairs with the judge's verdicts.",
     "failures/text_summary": "Held-out programs that fail a test.",
@@ -140,7 +140,7 @@ HPARAM_METRICS = ("objective/scores", "objective/kl", "eval/gold", "eval/kl", "e
 
 
 class TensorBoard(TensorBoardLogger):
-    """A TensorBoardLogger without folders of its own, which knows how to be resumed.
+    """A resumable TensorBoardLogger that writes into the run directory.
 
     Args:
         folder: the run directory, where the event files go.
@@ -153,7 +153,7 @@ class TensorBoard(TensorBoardLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
-        """The event writer, made with the charts when it is first asked for."""
+        """The event writer, created with its charts on first use."""
         new = self._experiment is None
         writer: SummaryWriter = super().experiment
         if new:
@@ -177,7 +177,7 @@ class TensorBoard(TensorBoardLogger):
     def log_hyperparams(
         self, params: dict[str, Any] | Namespace, metrics: dict[str, Any] | None = None, step: int | None = None
     ) -> None:
-        """Write the hyper-parameters beside the metrics they will be compared by.
+        """Write the hyper-parameters with the metrics of the HParams tab.
 
         The learning rate, n and the seed come first, under these names; then all by their dotted names. TensorBoard
         sorts the columns by name, and shows those first that are said to differ between runs.
@@ -205,7 +205,7 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def continue_from(self, step: int) -> None:
-        """Make TensorBoard forget what was logged after ``step`` updates (the writer's `purge_step`)."""
+        """Purge events after ``step`` updates (the writer's `purge_step`)."""
         if step == 0:
             return
         events = self.experiment._get_file_writer()
@@ -226,7 +226,7 @@ class TensorBoard(TensorBoardLogger):
 
 
 def describe(tag: str) -> str:
-    """Say what a tag counts, and in which unit; nothing of an unknown tag.
+    """Return a tag's description with its unit; "" for an unknown tag.
 
     >>> describe("objective/my_scorer")
     "Mean of the scorers' number `my_scorer` over the rollout's responses."
@@ -236,7 +236,7 @@ def describe(tag: str) -> str:
 
 
 def described(summary: Summary) -> Summary:
-    """Give the values of a summary their descriptions, in place.
+    """Attach descriptions to the values of a summary, in place.
 
     Only metadata that says which plugin a value belongs to is shown by both of TensorBoard's readers.
     """

@@ -1,4 +1,4 @@
-"""What TensorBoard shows beside curves: responses with their macro actions, and how their numbers are distributed."""
+"""TensorBoard samples: responses with macro actions as text and figures, and histograms."""
 
 import itertools
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from lightning_marlhf.records import Completion, TokenTrace
 from lightning_marlhf.types import Experience
 
 BOUNDARY = "│"  # between two macro actions
-_TIMES, _LONGEST_INTERVAL = 10, 40  # how often a run writes, where nothing is said
+_TIMES, _LONGEST_INTERVAL = 10, 40  # default number of writes per run, and maximum interval
 
 
 @checked
@@ -102,7 +102,7 @@ def sample_text(row: Completion) -> str:
 
 
 def facts(row: Completion) -> list[str]:
-    """Say what is known of a response: scores, KL, length, and whether it was cut off."""
+    """List the numbers of a response: scores, KL, length, truncation."""
     scores = [f"{_plain(name)} {value:.4g}" for name, value in row.scores.items()]
     kl = [] if row.kl is None else [f"KL {row.kl:.4g} nats"]
     macro = [_count(len(set(row.trace["macro_index"])), "macro action")] if row.trace else []
@@ -125,7 +125,7 @@ def macro_text(row: Completion) -> str:
 
 
 def distributions(experience: Experience) -> dict[str, Tensor]:
-    """Return what histograms are made of; without values where no response teaches anything."""
+    """Return the values of the histograms; empty if no row is valid."""
     return {
         "scores/rollout": experience.raw_scores[experience.valid],
         "advantages/rollout": experience.advantages[experience.token_mask],

@@ -1,4 +1,4 @@
-"""Reports where each process is when no step ends any more: a collective that hangs says nothing itself."""
+"""A watchdog that dumps stack traces when training hangs."""
 
 import faulthandler
 import os
@@ -10,19 +10,19 @@ from typing import Any, Literal
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_marlhf.callbacks.interrupt import REQUEUE_STATUS
-from lightning_marlhf.callbacks.ranks import prefix_of, say
+from lightning_marlhf.callbacks.ranks import prefix_of, write_stderr
 from lightning_marlhf.ranges import Seconds, checked
 
 _STDERR = 2
-_SOONER_S = 60.0  # than a collective gives up, which may end the process
+_MARGIN_S = 60.0  # than a collective gives up, which may end the process
 
 
 @checked
 class Watchdog(Callback):
-    """Watches, in each process, that batches end; else it prints rank, update, phase, and what each thread is doing.
+    """Prints rank, update, phase and stack traces in each process if no batch ends for `timeout_s`.
 
     Args:
-        timeout_s: seconds without the end of a batch after which it speaks; collectives give up a minute later.
+        timeout_s: seconds without the end of a batch before it reports; collectives give up a minute later.
         action: "report" keeps waiting, and reports again; "exit" ends the process (status 75: requeue), so that the
             launcher can restart the run.
     """
@@ -34,10 +34,10 @@ class Watchdog(Callback):
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def bound_collectives(self, trainer: Trainer) -> None:
-        """Give the strategy's process group its timeout, before it is made."""
+    def set_collective_timeout(self, trainer: Trainer) -> None:
+        """Set the timeout of the process group, before it is created."""
         if hasattr(trainer.strategy, "_timeout"):
-            trainer.strategy._timeout = timedelta(seconds=self.timeout_s + _SOONER_S)
+            trainer.strategy._timeout = timedelta(seconds=self.timeout_s + _MARGIN_S)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to watch."""
@@ -47,7 +47,7 @@ class Watchdog(Callback):
         self._thread.start()
 
     def _beat(self, *_: Any) -> None:
-        """Count from here."""
+        """Reset the timer."""
         self._ended_at = time.monotonic()
 
     on_train_batch_end = on_validation_batch_end = _beat
@@ -67,7 +67,7 @@ class Watchdog(Callback):
             if self._left() > 0:
                 continue
             phase = getattr(module, "phase", "") or str(trainer.state.stage)
-            say(
+            write_stderr(
                 f"watchdog: rank {trainer.global_rank} of {trainer.world_size}: no batch has ended for "
                 f"{self.timeout_s:g} s; {trainer.global_step} updates done, now in: {phase}; its threads:\n",
                 prefix=prefix_of(trainer),

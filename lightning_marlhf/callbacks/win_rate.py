@@ -1,4 +1,4 @@
-"""How often a judge prefers the policy's responses to a baseline: the policy before training, or a file."""
+"""Logs the win rate of the policy against a baseline (the initial policy, or a file), by a judge."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from lightning_marlhf.callbacks.tensorboard import add_texts
 from lightning_marlhf.display.text import code_block
 from lightning_marlhf.evaluation.judges.base import Judge
 from lightning_marlhf.evaluation.outcomes import outcomes
-from lightning_marlhf.evaluation.pairs import Pair, asked, pair_completions
+from lightning_marlhf.evaluation.pairs import Pair, pair_completions, plain_prompt
 from lightning_marlhf.evaluation.win_rate import summarize
 from lightning_marlhf.modules.data_protocol import data_of
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
@@ -33,8 +33,10 @@ class WinRateCallback(ValidationCallback):
 
     The prompts are the first of the validation, the same every time. The baseline's responses are sampled before the
     first update, by the policy itself, and kept: in `completions/baseline.jsonl` and in the checkpoint, with their
-    sampling settings. All ranks sample their share; rank 0 asks the judge. A judge that fails costs a warning and that
-    evaluation's win rate, never the run. Ties count half. `eval/win_rate_ties` and `_invalid` are shares of the pairs,
+    sampling settings. All ranks sample their share; rank 0 asks the judge. If the judge fails, a warning is logged and
+    that
+    evaluation has no win rate; training continues. Ties count half. `eval/win_rate_ties` and `_invalid` are shares of
+    the pairs,
     `_flips` the share of pairs on which the judge changed its mind with the order. All verdicts are kept in
     `verdicts/step-STEP.jsonl`; TensorBoard shows some as text.
 
@@ -68,7 +70,7 @@ class WinRateCallback(ValidationCallback):
         self._responses: list[Completion] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the policy respond before it learns."""
+        """Sample the baseline before the first update."""
         self._prepare(trainer, pl_module)
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -82,9 +84,9 @@ class WinRateCallback(ValidationCallback):
         experience = experience_of(outputs)
         if self.judge is None or experience is None:
             return
-        wanted = set(map(asked, self.baseline))
+        wanted = set(map(plain_prompt, self.baseline))
         rows = records_of(trainer, pl_module, experience, step=trainer.global_step)
-        self._responses += [row for row in rows if asked(row) in wanted]
+        self._responses += [row for row in rows if plain_prompt(row) in wanted]
 
     def finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare with the baseline on rank 0, and log on all ranks."""
@@ -101,7 +103,7 @@ class WinRateCallback(ValidationCallback):
         return {"rows": [] if self._is_given else [row.to_dict() for row in self.baseline]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the baseline over, unless another is given."""
+        """Restore the baseline, unless a file is given."""
         if not self._is_given:
             self.baseline = [Completion.from_dict(row) for row in state_dict["rows"]]
 
@@ -119,7 +121,7 @@ class WinRateCallback(ValidationCallback):
             self.baseline = read_completions(path)
         if self.baseline and trainer.is_global_zero:
             write_jsonl(path, self.baseline)
-        _warn_of_unfair(self.baseline, pl_module)
+        _warn_if_unfair(self.baseline, pl_module)
 
     def _compare(self, responses: Sequence[Completion], trainer: Trainer) -> dict[str, float]:
         """Ask the judge; return what is logged, which is nothing where the judge fails."""
@@ -145,7 +147,7 @@ class WinRateCallback(ValidationCallback):
 
 
 def sample_baseline(trainer: Trainer, pl_module: LightningModule, *, num_prompts: int) -> list[Completion]:
-    """Respond to the first validation prompts; training then continues as if nothing had happened."""
+    """Respond to the first validation prompts; random states are restored."""
     rows: list[Completion] = []
     found: list[Completion] = []
     with torch.no_grad(), isolate_rng():
@@ -165,12 +167,12 @@ def first_responses(rows: Iterable[Completion]) -> list[Completion]:
     """Keep the first response to each prompt."""
     by_prompt: dict[str, Completion] = {}
     for row in rows:
-        by_prompt.setdefault(asked(row), row)
+        by_prompt.setdefault(plain_prompt(row), row)
     return list(by_prompt.values())
 
 
 def metrics_of(rate: WinRate) -> dict[str, float]:
-    """Name what is logged; what is not known is left out."""
+    """Return the metrics to log; unknown ones are left out."""
     valid = rate.wins + rate.ties + rate.losses
     numbers = {
         "eval/win_rate": rate.win_rate,
@@ -191,8 +193,8 @@ def example_text(pair: Pair, found: Mapping[str, str]) -> str:
     return "\n\n".join([f"**{outcome}**", *blocks])
 
 
-def _warn_of_unfair(baseline: Sequence[Completion], pl_module: LightningModule) -> None:
-    """Say what is wrong with the comparison, if anything is."""
+def _warn_if_unfair(baseline: Sequence[Completion], pl_module: LightningModule) -> None:
+    """Warn if the comparison is unfair or impossible."""
     if not baseline:
         rank_zero_warn(
             "win_rate: nothing to compare with, as this policy has been trained already (or there are no "

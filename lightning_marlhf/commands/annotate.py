@@ -20,7 +20,7 @@ _INSTALL = "pip install 'lightning_marlhf[annotate]'"
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotateOptions:
-    """Serve a page on 127.0.0.1 on which people say which of two responses is better, blinded.
+    """Serve a page on 127.0.0.1 on which annotators choose the better of two responses, blinded.
 
     Each verdict is on disk before the next pair is shown; rerun to resume.
 
@@ -28,9 +28,9 @@ class AnnotateOptions:
         a: Completions (JSONL).
         b: Completions to compare with.
         out: File of verdicts (JSONL), for `win-rate --judge human:FILE`.
-        task: Task whose question is asked.
+        task: Task, which selects the question.
         annotator: Name of the annotator (default: the page asks for it).
-        overlap: Share of pairs that every annotator gets, to measure agreement; each of the others goes to one
+        overlap: Fraction of pairs shown to every annotator, to measure agreement; each of the others is shown to one
             annotator.
         num_prompts: Number of prompts, drawn by --seed as `win-rate --num-prompts` draws them (default: all).
         seed: Seed of prompts, their order, and the side of each response.
@@ -50,7 +50,7 @@ class AnnotateOptions:
     def __post_init__(self) -> None:
         for name, given in (("a", self.a), ("b", self.b)):
             if self.out.exists() and given.exists() and self.out.samefile(given):
-                raise ConfigError(f"--out and --{name} are one file, {given}")
+                raise ConfigError(f"--out and --{name} are the same file, {given}")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -23,7 +23,7 @@ _KEYS = (
 
 @dataclass(frozen=True, kw_only=True)
 class ChatOptions:
-    """Talk with a model.
+    """Chat with a model.
 
     /reset forgets the dialogue, /undo the last message and its response, /quit (or Ctrl-D) ends; Ctrl-C ends a
     response.
@@ -42,7 +42,7 @@ class ChatOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Talk with a model; see `chat --help`."""
+    """Chat with a model; see `chat --help`."""
     return errors.call(lambda: _run(read_options(ChatOptions, arguments[1:], command="chat")))
 
 
@@ -64,7 +64,7 @@ def _run(options: ChatOptions) -> int:
             form = "its chat template" if conversation.chat_template else "HH-RLHF's format"
             sys.stderr.write(printable(f"{options.model}, in {form}. {_KEYS}.\n"))
         for line in _lines():
-            if not _obey(line.strip(), conversation):
+            if not _handle_line(line.strip(), conversation):
                 break
     return 0
 
@@ -86,8 +86,8 @@ def _lines() -> Iterator[str]:
             sys.stderr.write("\n/quit (or Ctrl-D) ends\n")
 
 
-def _obey(line: str, conversation: "Conversation") -> bool:
-    """Do what one line says; False ends the dialogue."""
+def _handle_line(line: str, conversation: "Conversation") -> bool:
+    """Handle one input line; False ends the dialogue."""
     if line == "/quit":
         return False
     if line == "/reset":

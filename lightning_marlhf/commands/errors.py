@@ -1,4 +1,4 @@
-"""Errors that a user can fix are one line; all others keep their traceback."""
+"""User errors become one line and an exit status; all others keep their traceback."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from lightning_marlhf.display.text import printable
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 DEBUG_VARIABLE = "LIGHTNING_MARLHF_DEBUG"
-_MISTAKES = (
+_USER_ERRORS = (
     "NonFiniteError",
     "MisconfigurationException",
     "SandboxError",
@@ -24,8 +24,8 @@ _MISTAKES = (
 _PACKAGE = str(Path(__file__).parents[1])
 
 
-class Interrupted(Exception):  # noqa: N818 - no fault: the user pressed Ctrl-C
-    """A command that keeps what it has was interrupted; says how to resume."""
+class Interrupted(Exception):  # noqa: N818 - not an error: the user pressed Ctrl-C
+    """A resumable command was interrupted; the message tells how to resume."""
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def command_line(arguments: Sequence[str]) -> str:
 
 
 def debugging() -> bool:
-    """Tell whether tracebacks were asked for."""
+    """Return whether LIGHTNING_MARLHF_DEBUG is set."""
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
 
 
@@ -80,13 +80,13 @@ def call(run: Callable[[], int], *, and_then: Callable[[], str] = lambda: "") ->
         line = explain(error)
         if line is None or debugging():
             raise
-        told = printable("; ".join(filter(None, [line, and_then()])))
-        sys.stderr.write(f"error: {told}\n")
+        message_line = printable("; ".join(filter(None, [line, and_then()])))
+        sys.stderr.write(f"error: {message_line}\n")
         return 1
 
 
 def explain(error: Exception) -> str | None:
-    """Put a user's mistake in one line, or return None for what looks like a fault of the program."""
+    """Return the one-line message of a user error; None for a bug."""
     message = " ".join(str(error).split())
     if _is_full_disk(error):
         filename = getattr(error, "filename", None)
@@ -101,13 +101,13 @@ def explain(error: Exception) -> str | None:
     files = FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError
     if isinstance(error, files) or (isinstance(error, OSError) and error.filename):
         return f"{error.strerror or message}: {error.filename}" if error.filename else message
-    if not isinstance(error, ValueError) and type(error).__name__ not in _MISTAKES:
+    if not isinstance(error, ValueError) and type(error).__name__ not in _USER_ERRORS:
         return None
     return message if _is_ours(error) else f"{message} ({DEBUG_VARIABLE}=1 shows where)"
 
 
 def _is_full_disk(error: BaseException) -> bool:
-    """Tell whether a disk, or the user's share of it, is full; safetensors says so in words alone."""
+    """Return whether a disk or quota is full; safetensors gives it as text only."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     return full or f"(os error {errno.ENOSPC})" in str(error)
 

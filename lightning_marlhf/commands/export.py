@@ -18,13 +18,13 @@ from lightning_marlhf.run_lock import InUseError, alone_in
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """Turn a checkpoint of a run into a Hugging Face directory, as a finished run leaves in export/; or publish that.
+    """Turn a checkpoint of a run into a Hugging Face directory, and publish it on the Hub.
 
     Args:
         run_dir: Run directory, with config.yaml and checkpoints/; with --push-to-hub and without --out, one with
             export/, or a Hugging Face folder.
         ckpt: last (default), best, or a path.
-        out: New directory. Default: export/ in the run directory; with --push-to-hub, what is there is published.
+        out: New directory. Default: export/ in the run directory; with --push-to-hub, its content is published.
         push_to_hub: Hub repository, OWNER/NAME, to publish to, model card included; needs `hf auth login`.
         private: Make a new repository private.
         overwrite: Replace --out.
@@ -59,7 +59,7 @@ def _run(options: ExportOptions) -> int:
         if folder.exists() and not options.overwrite:
             raise ValueError(f"{folder} exists; --overwrite replaces it")
         checkpoint = find_checkpoint(run_dir, options.ckpt or "last")
-    if repository is not None:  # before the work, as this is where most goes wrong
+    if repository is not None:  # first, as it fails most often
         publish.create_repository(repository, private=options.private)
     if checkpoint is not None:
         with _reading(run_dir, writes=folder):
@@ -100,7 +100,7 @@ def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:
         The optimizer updates before the checkpoint.
 
     Raises:
-        ValueError: No config.yaml, a broken checkpoint, or weights that are not this module's.
+        ValueError: No config.yaml, a broken checkpoint, or weights of another module.
     """
     config = run_dir / CONFIG_FILE
     if not config.is_file():
@@ -138,17 +138,17 @@ def _open_file(checkpoint: Path) -> tuple[int, Any]:
 
 def _open_sharded(checkpoint: Path) -> tuple[int, Any]:
     """Read the updates of a sharded checkpoint, and open its weights."""
-    from lightning_marlhf.models.sharded_checkpoint import ShardedWeights, read_rest
+    from lightning_marlhf.models.sharded_checkpoint import ShardedWeights, read_metadata_file
 
     weights = ShardedWeights(checkpoint)
-    return read_rest(checkpoint)["global_step"], weights
+    return read_metadata_file(checkpoint)["global_step"], weights
 
 
 def _build(run_dir: Path, config: Path) -> Any:
     """Build the module of a run on the CPU, without its networks yet."""
-    from lightning_marlhf.commands.run import RunCLI, quieten_lightning
+    from lightning_marlhf.commands.run import RunCLI, mute_lightning
 
-    quieten_lightning()
+    mute_lightning()
     here = ["accelerator=cpu", "devices=1", "num_nodes=1", "strategy=auto", "precision=32-true"]
     where = [f"default_root_dir={run_dir}", "logger=false", *here]
     cli = RunCLI("test", ["--config", str(config), *(f"--trainer.{word}" for word in where)])

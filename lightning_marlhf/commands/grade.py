@@ -29,13 +29,13 @@ class GradeOptions:
         completions: JSONL with `problem_id` and `completion`, several rows per problem for pass@k; or as runs on APPS
             and generate write them (`response`, `reference`).
         out: File (JSONL) to which one row per completion is added as it is graded; rerun to resume.
-        overwrite: Begin --out anew.
+        overwrite: Overwrite --out.
         k: Values of k for pass@k (default: 1 5 10 100, as far as all problems have enough completions).
         raw: Completions are programs; without it, the program is looked for in prose and fences.
         run_empty: Run programs that are empty or nothing but comments, as the released code does; without it, they are
             runtime errors.
-        match: Comparison of outputs. strict: in order, tolerance for decimals alone; apps: that of the official test
-            program, which accepts much that is wrong.
+        match: Comparison of outputs. strict: in order, tolerance for decimals only; apps: as the official test
+            program, which is lenient.
         tests: Number of a problem's first tests to run (default: all).
         workers: Number of programs that run at a time (default: one per CPU).
         allow_weak: Continue where this machine cannot keep programs from reading this user's files.
@@ -103,7 +103,7 @@ def _check_files(options: GradeOptions) -> None:
         if given.is_fifo():
             raise ConfigError(f"--{name} {given}: expected a file, which can be read again, not a pipe")
         if out.exists() and given.exists() and out.samefile(given):
-            raise ConfigError(f"--out and --{name} are one file, {out}")
+            raise ConfigError(f"--out and --{name} are the same file, {out}")
 
 
 def _check_ks(ks: Sequence[int], counts: Mapping[int, int]) -> None:

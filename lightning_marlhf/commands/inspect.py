@@ -17,7 +17,7 @@ from lightning_marlhf.ranges import NonNegativeInt, PositiveInt
 from lightning_marlhf.records import Completion, read_completions
 from lightning_marlhf.run_folder import COMPLETIONS
 
-_KEYS = "n next, p previous, number + Enter goes there, q quits"
+_KEYS = "n next, p previous, number + Enter jumps there, q quits"
 Rows = Sequence[tuple[int, Completion]]
 
 

@@ -22,12 +22,12 @@ _CAPACITY = re.compile(r"(\d+)gb")  # in the name of an overlay
 
 @dataclass(frozen=True, kw_only=True)
 class PlanOptions:
-    """Estimate updates, memory per GPU, FLOPs and hours of a run; all options of `fit` are taken, too.
+    """Estimate updates, memory per GPU, FLOPs and hours of a run. Accepts all options of `fit`.
 
     Args:
         config: YAML files of the run, as for `fit`.
         gpu_memory: Memory of one GPU in GB; by default that of an overlay named like `8x80gb.yaml`.
-        mean_length: Mean length of rows as a share of the longest row, for FLOPs and hours.
+        mean_length: Mean row length as a fraction of the longest row, for FLOPs and hours.
         machine: Assumptions about each GPU.
         json: Print one JSON object, with sizes in bytes.
     """
@@ -82,7 +82,7 @@ def build_parts(arguments: Sequence[str]) -> "RunParts":
     from lightning_marlhf.modules.base import TrainingModule
     from lightning_marlhf.planning.read_run import RunParts
 
-    cli.quieten_lightning()
+    cli.mute_lightning()
     parsed = cli.RunCLI("fit", arguments, build=False)
     trainer = parsed.config.trainer.as_dict()
     parsed.config.trainer.strategy = "auto"  # a GPU strategy needs no GPU to be planned

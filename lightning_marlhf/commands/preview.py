@@ -1,4 +1,4 @@
-"""`preview`: what the model will see, before anything trains: texts, tokens, masks, counts."""
+"""`preview`: the training data of a run: texts, tokens, loss masks, counts."""
 
 import statistics
 import sys
@@ -24,7 +24,7 @@ _BAR = 40
 class PreviewOptions:
     """Show the first rows of a run's stage, their tokens, and what was dropped; without a tokenizer, the texts alone.
 
-    All options of `fit` are taken, too, such as `--data.init_args.source FOLDER`.
+    Accepts all options of `fit`, such as `--data.init_args.source FOLDER`.
 
     Args:
         config: YAML files of the run, as for `fit`.
@@ -84,7 +84,7 @@ def build_data(arguments: Sequence[str]) -> "tuple[RLHFDataModule, Mapping[str, 
     from lightning_marlhf.commands import run as cli
     from lightning_marlhf.data.base import RLHFDataModule
 
-    cli.quieten_lightning()
+    cli.mute_lightning()
     run = cli.RunCLI("preview", arguments, build=False)
     try:
         data = run.parser.instantiate(Namespace(data=run.config.data)).data

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from lightning_marlhf.commands import errors
-from lightning_marlhf.commands.terminal import lasting_output
+from lightning_marlhf.commands.terminal import survive_closed_output
 from lightning_marlhf.config.options import positional, read_options
 from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.display.text import duration
@@ -38,12 +38,12 @@ class ReproduceOptions:
         plan: The plan's YAML, such as experiments/tiny/tldr/demo.yaml.
         seeds: How many seeds (3 means 1,2,3), or a list such as 1,5,7.
         only: Run this stage only; of a plan with systems also a system, with all that its row needs. Repeatable.
-        systems: Run other systems in place of the plan's own, such as tiny: minutes on a laptop.
+        systems: Run other systems in place of the plan's own, such as tiny: runs in minutes on a laptop.
         quick: Use the plan's quick settings, in their own folder: a smoke run.
-        jobs: Stages side by side; the cores are divided among them.
+        jobs: Number of concurrent stages; CPU cores are divided among them.
         output: Another folder than the plan's.
         overwrite: Redo stages that were made with other settings or inputs; with --only, redo that stage anyway.
-        dry_run: Say what would be run and what it costs, and stop.
+        dry_run: Print what would run and its cost, and exit.
     """
 
     plan: Path = positional()
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         0 all stages are finished, 1 a stage failed, 2 the plan or the command line is wrong, 130 interrupted.
     """
-    with lasting_output():
+    with survive_closed_output():
         return errors.call(lambda: _main(arguments))
 
 
@@ -71,7 +71,7 @@ def check_run(arguments: Sequence[str]) -> None:
     """Refuse a wrong command line of a run."""
     from lightning_marlhf.commands import run
 
-    run.quieten_lightning()
+    run.mute_lightning()
     run.check(arguments)
 
 
@@ -120,8 +120,8 @@ def _main(arguments: Sequence[str]) -> int:
         names = ", ".join(job.name for job in monitor.stale)
         text = f"made with other settings or inputs than the plan's, and kept: {names} (--overwrite redoes them)"
         _say(console, text, style="yellow")
-    lost = (Outcome.FAILED, Outcome.BLOCKED)
-    failed = [job.name for job, outcome in outcomes.items() if outcome in lost]
+    unfinished = (Outcome.FAILED, Outcome.BLOCKED)
+    failed = [job.name for job, outcome in outcomes.items() if outcome in unfinished]
     end = f"not finished: {', '.join(failed)}; rerun to try again" if failed else "all stages finished"
     _say(console, f"{end}; {duration(time.monotonic() - began)} in all")
     return 1 if failed else 0
@@ -179,7 +179,7 @@ def _say(console: Console, *lines: str, style: str | None = None) -> None:
 
 @contextmanager
 def _alone(output: Path) -> Iterator[None]:
-    """Hold the output folder, so that two plans never write into one.
+    """Lock the output folder against concurrent plans.
 
     Raises:
         ValueError: Another process holds it.

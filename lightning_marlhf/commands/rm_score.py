@@ -112,7 +112,7 @@ def _draw_prompts(options: RMScoreOptions) -> list[Prompt]:
     file, form = options.prompts.prompts, options.prompts.format
     found = read_prompts([], file, form)
     if len(found) < options.num_prompts:
-        sys.stderr.write(printable(f"{file} has {len(found)} prompts: all are taken\n"))
+        sys.stderr.write(printable(f"{file} has {len(found)} prompts: all are used\n"))
     from lightning_marlhf.data.splits import evaluation_subset
 
     rows = evaluation_subset(len(found), options.num_prompts, shuffled=form != _IN_ORDER, seed=options.sampling.seed)

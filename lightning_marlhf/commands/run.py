@@ -30,14 +30,14 @@ from lightning_marlhf.callbacks.tensorboard import TensorBoard
 from lightning_marlhf.callbacks.watchdog import Watchdog
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.run_checks import (
+    apply_fast_dev_run,
     check_run,
     check_stage,
-    shorten,
     tasks_without_srun,
     updates_of_finished,
 )
 from lightning_marlhf.commands.run_parser import RunParser, import_named_classes
-from lightning_marlhf.commands.terminal import lasting_output, quiet_threads, quieten_lightning
+from lightning_marlhf.commands.terminal import mute_lightning, quiet_threads, survive_closed_output
 from lightning_marlhf.config import program_name
 from lightning_marlhf.models.checkpoints import find_checkpoint, resume_hint
 from lightning_marlhf.ranges import Range
@@ -49,9 +49,9 @@ SEEDED = ("data.init_args.seed", "model.init_args.seed")  # follow seed_everythi
 TRAINER_DEFAULTS = {
     "accelerator": "auto",
     "devices": 1,
-    "enable_model_summary": False,  # the start banner says more
-    "use_distributed_sampler": False,  # ours resumes; the injected one shuffles even where told not to
-    "num_sanity_val_steps": 0,  # a rollout is no small check, and the first step runs at the largest shapes
+    "enable_model_summary": False,  # the start banner shows more
+    "use_distributed_sampler": False,  # our sampler is resumable; Lightning's shuffles even with shuffle=False
+    "num_sanity_val_steps": 0,  # a rollout is expensive, and on_train_start dry-runs the largest shapes
 }
 
 
@@ -62,7 +62,7 @@ class RunCLI(LightningCLI):
         command: "fit", "validate", "test" or "predict".
         arguments: The command line after the command.
         build: False only parses.
-        signals: Of the process, where somebody listens.
+        signals: Signal handlers of the process, if installed.
 
     Raises:
         ConfigError: The command line or a YAML is wrong; nothing was built.
@@ -116,7 +116,7 @@ class RunCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add what a run has beside its trainer, model and data."""
+        """Add the options other than trainer, model and data."""
         parser.add_argument(
             "--ckpt_path", type=str | None, default=None, help="'last', 'best', or a .ckpt to resume from"
         )
@@ -132,7 +132,7 @@ class RunCLI(LightningCLI):
             parser.link_arguments("seed_everything", path)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, then check what types cannot say."""
+        """Parse, then check constraints across options."""
         self.config = parser.parse_args(args)
         check_run(self.config, args, linked=SEEDED, here=self.build)
         if self.command != "preview":  # which shows data of any stage
@@ -149,23 +149,23 @@ class RunCLI(LightningCLI):
         return self.parser.dump(self.config, skip_unset=False, skip_validation=True)
 
     def before_instantiate_classes(self) -> None:
-        """Find the checkpoint, so that a wrong name fails before the model is built, and a finished run ends here."""
+        """Resolve the checkpoint before the model is built; do nothing for a finished run."""
         if not self.build:
             return
         if self.command == "fit" and self.config.trainer.fast_dev_run:
-            shorten(self.config)
+            apply_fast_dev_run(self.config)
         elif self.command == "fit" and self.config.ckpt_path == "last":
-            self._look_for_the_last()
+            self._resolve_last()
         elif self.command != "fit" and (self.run_dir / LAST_CHECKPOINT).exists():
-            # not the untrained model, over the trained one's results
+            # else the untrained model would overwrite the results
             self.config.ckpt_path = self.config.ckpt_path or "last"
         if self.build and self.config.ckpt_path is not None:
             self.config.ckpt_path = str(find_checkpoint(self.run_dir, self.config.ckpt_path))
             if self.command == "fit":
-                self._say_what_changed()
+                self._report_changes()
 
-    def _look_for_the_last(self) -> None:
-        """Start anew where no checkpoint was saved yet, and do nothing where nothing is left to do.
+    def _resolve_last(self) -> None:
+        """Start from scratch if no checkpoint was saved yet; do nothing if the run is finished.
 
         So a job that is requeued may always be given `--ckpt_path last`.
         """
@@ -174,22 +174,22 @@ class RunCLI(LightningCLI):
         done = updates_of_finished(self.run_dir, max_steps=max_steps, changed=changed)
         if done is not None:
             self.build = False
-            say(f"{self.run_dir} is finished, after {done} updates: nothing is left to do")
+            print_once(f"{self.run_dir} is finished, after {done} updates: nothing to do")
         elif not (self.run_dir / DONE_FILE).exists() and not any((self.run_dir / CHECKPOINTS).glob("*.ckpt")):
             self.config.ckpt_path = None
-            say(f"{self.run_dir} has no checkpoint yet: the run starts anew")
+            print_once(f"{self.run_dir} has no checkpoint yet: starting from scratch")
 
-    def _say_what_changed(self) -> None:
-        """Name the settings that differ from those that the run had so far, and refuse what cannot work."""
+    def _report_changes(self) -> None:
+        """Print the settings changed since the run was started; refuse a changed number of workers."""
         changed = changes(self.run_dir, self.config_text)
         for line in changed:
             if line.startswith("data.init_args.num_workers:"):
                 raise ValueError(
-                    f"{line}: a run resumes with as many workers as it had, by which its place in the data is kept"
+                    f"{line}: a run must resume with the same num_workers, which the data position depends on"
                 )
         if changed:
             lines = "".join(f"\n  {line}" for line in changed)
-            say(f"resuming with settings that have changed:{lines}")
+            print_once(f"resuming with settings that have changed:{lines}")
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer, unless only the command line was to be checked."""
@@ -229,8 +229,8 @@ class RunCLI(LightningCLI):
         if tasks is not None:
             config["plugins"] = [LightningEnvironment(), *as_list(config["plugins"])]
         if tasks is not None and tasks > 1:
-            say(
-                f"SLURM has room for {tasks} tasks, but srun has not started this process: it runs by itself, on "
+            print_once(
+                f"SLURM allocated {tasks} tasks, but this process was not started by srun: running as one task, on "
                 f"trainer.devices; `srun {program_name()} fit ...` starts all tasks"
             )
         try:
@@ -243,7 +243,7 @@ class RunCLI(LightningCLI):
             trainer.strategy.checkpoint_io = DirectCheckpointIO()
         for callback in configured:
             if isinstance(callback, Watchdog):
-                callback.bound_collectives(trainer)
+                callback.set_collective_timeout(trainer)
         return trainer
 
     def run(self) -> int:
@@ -289,12 +289,12 @@ def all_loggers(setting: Any, run_dir: Path) -> list[Logger]:
 
 
 def as_list(value: Any) -> list[Any]:
-    """Give what the Trainer takes as one object, several, or none."""
+    """Normalise a Trainer argument to a list."""
     return list(value) if isinstance(value, list | tuple) else [value] if value else []
 
 
-def say(text: str) -> None:
-    """Tell people something about a run, once for all its processes."""
+def print_once(text: str) -> None:
+    """Print to stderr on rank 0."""
     if rank_zero_only.rank == 0:
         sys.stderr.write(f"{text}\n")
 
@@ -325,7 +325,7 @@ def check(arguments: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `fit`, `validate`, `test` or `predict`; ``arguments`` begin with the command."""
-    quieten_lightning()
+    mute_lightning()
     if "--debug" in arguments:
         os.environ[errors.DEBUG_VARIABLE] = "1"
     cli: list[RunCLI] = []
@@ -338,10 +338,10 @@ def main(arguments: Sequence[str]) -> int:
         began = cli and arguments[0] == "fit" and cli[0].trainer and cli[0].trainer.global_step
         return resume_hint(cli[0].run_dir) if began else ""
 
-    with Signals() as signals, quiet_threads(), lasting_output():
+    with Signals() as signals, quiet_threads(), survive_closed_output():
         try:
             return errors.call(run, and_then=and_then)
         except Interrupted as end:
             if not end.told:
-                say("; ".join(filter(None, ["interrupted", and_then()])))
+                print_once("; ".join(filter(None, ["interrupted", and_then()])))
             raise

@@ -1,6 +1,6 @@
-"""What is decided about a run from its configuration alone, before anything is built.
+"""Checks of a run's configuration before anything is built.
 
-Settings that Lightning takes and that cannot work, a run that is finished already, a smoke run, SLURM's variables.
+Invalid trainer settings, finished runs, smoke runs (fast_dev_run), SLURM variables.
 """
 
 import atexit
@@ -24,7 +24,7 @@ from lightning_marlhf.records import RunSummary
 from lightning_marlhf.run_folder import DONE_FILE
 from lightning_marlhf.sandbox.pool import available_cpus
 
-PROCESSES_PER_CORE = 4  # more only take each other's memory and time
+PROCESSES_PER_CORE = 4  # more would thrash
 TRAINER_RANGES = {
     "check_val_every_n_epoch": Range(at_least=1),
     "fast_dev_run": Range(at_least=0),
@@ -49,7 +49,7 @@ _INTERACTIVE_STEP = "4294967290"  # the shell of an salloc
 
 
 def check_run(config: Namespace, arguments: Sequence[str], *, linked: Sequence[str], here: bool) -> None:
-    """Check what types cannot say: the folder, the seeds, and the trainer.
+    """Check the run directory, the seeds and the trainer.
 
     Args:
         config: The resolved configuration.
@@ -100,7 +100,7 @@ def _check_trainer(settings: Mapping[str, Any]) -> None:
     interval = settings.get("val_check_interval")
     if isinstance(interval, float) and interval > 1:
         raise ConfigError(
-            f"trainer.val_check_interval: expected a share of an epoch, or a whole number of batches, got {interval}"
+            f"trainer.val_check_interval: expected a fraction of an epoch or a number of batches, got {interval}"
         )
     if isinstance(interval, int | float) and not interval > 0:  # Lightning divides by it
         raise ConfigError(
@@ -127,9 +127,9 @@ def _check_processes(accelerator: Any, devices: Any) -> None:
 
 
 def updates_of_finished(run_dir: Path, *, max_steps: int, changed: bool) -> int | None:
-    """Return the updates of a run that is finished; None for one that is not, or that is to be extended.
+    """Return the updates of a run that is finished; None for one that is not, or that max_steps extends.
 
-    A job that is requeued asks so, since it may be started once more than needed.
+    Lets a requeued job of a finished run exit at once.
 
     Args:
         run_dir: The run directory.
@@ -146,8 +146,8 @@ def updates_of_finished(run_dir: Path, *, max_steps: int, changed: bool) -> int 
     return done.step if done.command == "fit" and enough and not lost else None
 
 
-def shorten(config: Namespace) -> None:
-    """Make a fit a smoke run of `fast_dev_run` updates (True: two), each of a batch or rollout of its own.
+def apply_fast_dev_run(config: Namespace) -> None:
+    """Turn a fit into a smoke run of `fast_dev_run` updates (True: two), one batch or rollout each.
 
     Args:
         config: The resolved config; changed in place. The run writes to a folder that is deleted with the process, and

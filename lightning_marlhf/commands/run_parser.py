@@ -16,7 +16,7 @@ from lightning_marlhf.config.messages import class_names, config_files, one_line
 from lightning_marlhf.config.yaml_files import ConfigError, read_yaml
 from lightning_marlhf.ranges import find_outside
 
-OF_ONE_SESSION = ("config", "ckpt_path", "overwrite", "debug")  # not part of a saved config
+OF_ONE_SESSION = ("config", "ckpt_path", "overwrite", "debug")  # not saved in config.yaml
 # Packages whose classes can be named without their path
 NAMED_CLASSES = (
     "lightning_marlhf.modules",
@@ -89,7 +89,7 @@ class RunParser(LightningArgumentParser):
                 raise TypeError(f'Parser key "{name}":\n  {mistake.partition(": ")[2]}')
 
     def dump(self, namespace: Namespace, *args: Any, **options: Any) -> str:
-        """Write a config as YAML, without what belongs to one session alone."""
+        """Write a config as YAML, without the options of one session."""
         if self.exit_on_error:  # the parser of a run, not of a class in it
             kept = vars(namespace).items()
             namespace = Namespace({k: v for k, v in kept if k not in OF_ONE_SESSION})
@@ -100,7 +100,7 @@ class RunParser(LightningArgumentParser):
         return readable_types(super().format_help(*args))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Say what is wrong in one line: the whole key, the nearest right one, and what was expected.
+        """Raise a one-line error: the full key, the closest valid one, and the expected value.
 
         Raises:
             _ParsingError: By the parser of a run. Parsers of classes only add what they know.

@@ -1,4 +1,4 @@
-"""What a long command writes to the terminal, which may be closed before the command ends."""
+"""Robust terminal output of long commands, and muted library warnings."""
 
 import errno
 import io
@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_NOBODY_READS = (errno.EPIPE, errno.EIO)  # of a pipe, of a terminal
+_CLOSED_ERRORS = (errno.EPIPE, errno.EIO)  # of a pipe, of a terminal
 _KNOWN_WARNINGS = (
     "'set_vital' is deprecated",  # torchdata 0.11 on torch 2.13
     "does not have many workers",
@@ -23,8 +23,8 @@ _KNOWN_WARNINGS = (
 
 
 @contextmanager
-def lasting_output() -> Iterator[None]:
-    """Let output go nowhere once its reader is gone: `fit | head`, a closed terminal; hours of work go on."""
+def survive_closed_output() -> Iterator[None]:
+    """Redirect output to /dev/null once its reader is gone (`fit | head`, a closed terminal), instead of failing."""
     before = sys.stdout, sys.stderr
     if sys.stdout is sys.__stdout__:
         sys.stdout = _lasting(sys.stdout)
@@ -38,12 +38,12 @@ def lasting_output() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
-class _Lasting(io.FileIO):
+class _ClosedSafeFile(io.FileIO):
     def write(self, data: object) -> int:
         try:
             return super().write(data)  # type: ignore[arg-type]
         except OSError as error:
-            if error.errno not in _NOBODY_READS:
+            if error.errno not in _CLOSED_ERRORS:
                 raise
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())
@@ -53,13 +53,13 @@ class _Lasting(io.FileIO):
 
 def _lasting(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     stream.flush()
-    raw = io.BufferedWriter(_Lasting(stream.fileno(), "w", closefd=False))
+    raw = io.BufferedWriter(_ClosedSafeFile(stream.fileno(), "w", closefd=False))
     return io.TextIOWrapper(raw, stream.encoding, stream.errors, line_buffering=True)
 
 
 @contextmanager
 def quiet_threads() -> Iterator[None]:
-    """Leave it to the main thread to report files that cannot be written: the event writer's thread hands it on."""
+    """Suppress OSErrors of background threads; the TensorBoard writer re-raises them in the main thread."""
     loud = threading.excepthook
 
     def tell(args: threading.ExceptHookArgs) -> None:
@@ -73,7 +73,7 @@ def quiet_threads() -> Iterator[None]:
         threading.excepthook = loud
 
 
-def quieten_lightning() -> None:
+def mute_lightning() -> None:
     """Silence Lightning's tips and hints; warnings about a run stay."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -30,15 +30,15 @@ _PRESETS: dict[str | None, dict[str, Any]] = {
 class WinRateOptions(JudgeOptions):
     """Compare the responses of two models to the same prompts by one or several judges.
 
-    Reports how often a is preferred, with intervals, and what may have misled the judge.
+    Reports the win rate of a with confidence intervals, and diagnostics of position and length bias.
 
     Args:
         a: JSONL with `prompt` and `response`, as generate and runs write it.
         b: The file to compare with.
         out: Folder of the verdicts, which are kept as they come, and of the results; rerun to resume.
-        overwrite: Begin --out anew; cached replies stay.
+        overwrite: Overwrite --out; cached replies are kept.
         num_prompts: Number of prompts to judge, drawn by --seed (default: all).
-        preset: Defaults of other options. paper: 50 prompts (of TL;DR: each subreddit's share), one order, seed 42.
+        preset: Defaults of other options. paper: 50 prompts (TL;DR: stratified by subreddit), one order, seed 42.
     """
 
     a: Path
@@ -55,13 +55,13 @@ class WinRateOptions(JudgeOptions):
 
     @property
     def folder(self) -> Path:
-        """The folder of the verdicts, where there is one."""
+        """The output folder."""
         assert self.out is not None
         return self.out
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the results record."""
+        """The settings recorded with the results."""
         names = ("task", "num_prompts", "orders", "seed", "preset")
         files = {"a": str(self.a), "b": str(self.b)}
         return files | {name: getattr(self, name) for name in names}
@@ -110,7 +110,7 @@ def _judge_all(options: WinRateOptions, pairs: Sequence[Pair], log: VerdictLog, 
     for spec in options.judge:
         with ExitStack() as stack:
             judge = make_judge(spec, options, budget=budget, stack=stack, exporter=export_checkpoint)
-            judged.append(judge_pairs(judge, pairs, log, ask_again=options.reparse))
+            judged.append(judge_pairs(judge, pairs, log, ignore_log=options.reparse))
     return judged
 
 
@@ -134,7 +134,7 @@ def _forecast(options: WinRateOptions, pairs: Sequence[Pair], budget: Budget) ->
 
 
 def _prepare_folder(options: WinRateOptions) -> None:
-    """Refuse the folder of another comparison, or empty it where --overwrite says so."""
+    """Refuse the folder of another comparison, unless --overwrite is given."""
     out = options.folder
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: expected a folder, got a file")

@@ -5,5 +5,5 @@ from pathlib import Path
 
 
 def program_name() -> str:
-    """Return how this program was called, for usage lines: `marlhf`, or `python -m lightning_marlhf`."""
+    """Return the program's name for usage lines: `marlhf`, or `python -m lightning_marlhf`."""
     return "marlhf" if Path(sys.argv[0]).stem == "marlhf" else "python -m lightning_marlhf"

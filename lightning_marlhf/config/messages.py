@@ -1,4 +1,4 @@
-"""What jsonargparse found wrong, in one line: the whole key, the nearest right one, what was expected, what was given.
+"""One-line error messages for jsonargparse: the full key, the closest valid one, expected and given value.
 
 jsonargparse nests its complaints as indented text, one level per class that the wrong value stands in:
 
@@ -47,7 +47,7 @@ _MAX_LENGTH = 300
 
 
 @dataclass(frozen=True)
-class _Complaint:
+class _ParseError:
     """The deepest level of a message."""
 
     path: str  # of the setting
@@ -111,7 +111,7 @@ def with_hint(message: str, options: Sequence[str], hints: Mapping[str, Any]) ->
 
 
 def find_given(arguments: Sequence[str], path: str) -> tuple[str, Any] | None:
-    """Find who set a key: the file (empty for an option) and the value, if that is in it; None where it was not set.
+    """Find where a key was set: the file ("" for an option) and the value; None if it was not set.
 
     Args:
         arguments: The command line.
@@ -191,7 +191,7 @@ def _keys(tree: Any) -> Iterator[str]:
     return (str(path).rpartition(".")[2] for path, _ in _paths(tree))
 
 
-def _deepest(message: str) -> _Complaint:
+def _deepest(message: str) -> _ParseError:
     """Read the deepest level of an indented message."""
     outer: list[re.Match[str]] = []
     levels: list[re.Match[str]] = []
@@ -200,7 +200,7 @@ def _deepest(message: str) -> _Complaint:
         outer.append(level)
         levels = list(outer) if len(outer) > len(levels) else levels
     if not levels:
-        return _Complaint("", "", None, message, len(message.partition("\n")[0]), 0)
+        return _ParseError("", "", None, message, len(message.partition("\n")[0]), 0)
     start, indent = levels[-1].end(), len(levels[-1]["indent"])
     first, *rest = message[start:].splitlines(keepends=True) or [""]
     detail = first
@@ -209,7 +209,7 @@ def _deepest(message: str) -> _Complaint:
         if dedented and detail.strip():
             break
         detail += line
-    return _Complaint(
+    return _ParseError(
         path=_path(message, levels[:-1] if levels[-1]["cls"] else levels),
         inside=_path(message, levels),
         cls=levels[-1]["cls"],
@@ -238,7 +238,7 @@ def _unknown_key(detail: str) -> str | None:
     return unrecognized[1].partition("=")[0] if unrecognized else None
 
 
-def _about_key(found: _Complaint, key: str, hint: str, arguments: Sequence[str]) -> tuple[str, str]:
+def _about_key(found: _ParseError, key: str, hint: str, arguments: Sequence[str]) -> tuple[str, str]:
     """Name the first unknown part of a key, and what may have been meant."""
     if found.num_levels == 0 and not key.startswith("--") and key in arguments:
         return "", f"{key!r} is not an option (options look like --key value)"
@@ -246,8 +246,8 @@ def _about_key(found: _Complaint, key: str, hint: str, arguments: Sequence[str])
         given = find_given(arguments, found.path)
         beside = [k for k in (given and given[1]) or () if k not in _CLASS_KEYS] or [key]
         near = did_you_mean(str(beside[0]), _CLASS_KEYS)
-        near = near or "; settings stand under init_args"
-        return f"{found.path}.{beside[0]}", f"unexpected beside class_path{near}"
+        near = near or "; settings go under init_args"
+        return f"{found.path}.{beside[0]}", f"unexpected next to class_path{near}"
     inside = f"{found.inside}." if found.cls else ""
     wrong, similar, known = (hint or f"{key}||").split("|")
     section, _, word = wrong.lstrip("-").rpartition(".")
@@ -262,7 +262,7 @@ def _about_key(found: _Complaint, key: str, hint: str, arguments: Sequence[str])
     return inside + wrong.lstrip("-"), said
 
 
-def _owner(found: _Complaint) -> str:
+def _owner(found: _ParseError) -> str:
     return (found.cls or "").rpartition(".")[2]
 
 
@@ -281,7 +281,7 @@ def _similar_key(key: str, options: Sequence[str]) -> str:
     return f"{key}||"
 
 
-def _about_missing(found: _Complaint, keys: Sequence[str]) -> tuple[str, str]:
+def _about_missing(found: _ParseError, keys: Sequence[str]) -> tuple[str, str]:
     if not found.cls:
         key = "model" if "model" in keys else keys[0]
         return key, "is missing: give --config FILE (see experiments/)"
@@ -290,20 +290,20 @@ def _about_missing(found: _Complaint, keys: Sequence[str]) -> tuple[str, str]:
     return first, f"is missing: {_owner(found)} needs it{also}"
 
 
-def _is_about_class(found: _Complaint) -> bool:
+def _is_about_class(found: _ParseError) -> bool:
     if not found.cls:
         return bool(_NO_CLASS_OF_NAME.search(found.detail) or _OTHER_CLASS.search(found.detail))
     return bool(_NO_CLASS.search(found.detail) or _OTHER_CLASS.search(found.detail))
 
 
-def _class_name(found: _Complaint) -> str:
+def _class_name(found: _ParseError) -> str:
     """Return the class path that was given; in the errors of a union jsonargparse leaves it out."""
     detail = _HINT.sub("", found.detail)
     named = _NO_CLASS_OF_NAME.search(detail) or _IMPORT_PATH.search(detail) or _GOT.search(detail)
     return found.cls or (named[1] if named else "")
 
 
-def _about_class(found: _Complaint, detail: str, hint: str) -> tuple[str, str]:
+def _about_class(found: _ParseError, detail: str, hint: str) -> tuple[str, str]:
     name, other = _class_name(found), _OTHER_CLASS.search(detail)
     path = f"{found.path}.class_path"
     if other:
@@ -341,7 +341,7 @@ def _similar_class(name: str, hint: Any) -> str:
 
 
 def _known(hint: Any) -> Iterator[type]:
-    """Yield the classes that a type stands for: the subclasses of each class in it, or the class itself."""
+    """Yield the classes that a type hint accepts: the subclasses of each class in it, or the class itself."""
     for part in get_args(hint):
         yield from _known(part)
     if isinstance(hint, type) and hint.__module__.partition(".")[0] not in sys.stdlib_module_names:
@@ -355,7 +355,7 @@ def _subclasses(base: type) -> Iterator[type]:
 
 
 def _about_value(detail: str) -> str:
-    """Say what was expected, what was given, and the nearest of a choice of words."""
+    """Describe the expected and the given value, with the closest choice."""
     if "object has no attribute" in detail:  # jsonargparse reads `init_args: 5` as settings
         return "init_args: expected settings"
     no_mapping = re.match(r"Unable to load config ['\"](.+?)['\"]\s", f"{detail}\n")

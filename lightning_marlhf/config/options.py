@@ -70,7 +70,7 @@ def read_options(options: type[Options], arguments: Sequence[str], *, command: s
     """
     fields = list(_fields(options))
     parser = _parser(options, fields, command)
-    parsed = parser.parse_args(_spell_out(arguments, fields))
+    parsed = parser.parse_args(_expand_lists(arguments, fields))
     for field in fields:
         if field.item and field.default is dataclasses.MISSING and not parsed[field.name]:
             raise ConfigError(_missing(field))
@@ -109,7 +109,7 @@ def split_options(options: type, arguments: Sequence[str]) -> tuple[list[str], l
 
 @dataclass(frozen=True)
 class _Field:
-    """One option, wherever it stands among nested dataclasses."""
+    """One option, flattened from nested dataclasses."""
 
     name: str
     hint: Any
@@ -119,7 +119,7 @@ class _Field:
 
     @property
     def word(self) -> str:
-        """As it is given on the command line."""
+        """Its name on the command line."""
         return self.name if self.positional else f"--{self.name.replace('_', '-')}"
 
     @property
@@ -130,7 +130,7 @@ class _Field:
 
 
 class _Parser(ArgumentParser):
-    """Complains in one line."""
+    """Raises one-line errors."""
 
     fields: Sequence["_Field"] = ()
 
@@ -193,7 +193,7 @@ def _add(parser: _Parser, field: _Field) -> None:
     parser.add_argument(field.word, **given)
 
 
-def _spell_out(arguments: Sequence[str], fields: Sequence[_Field]) -> list[str]:
+def _expand_lists(arguments: Sequence[str], fields: Sequence[_Field]) -> list[str]:
     """Write `--k 1 5` as `--k=[1] --k+=[5]`: the first value replaces the default, the others are appended.
 
     Where words without a name may follow that the option could take for its own, it takes one word each time.

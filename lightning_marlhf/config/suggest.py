@@ -1,4 +1,4 @@
-"""The nearest right word to a wrong one."""
+"""Spelling suggestions."""
 
 import difflib
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ def nearest(word: str, options: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """Return `, did you mean 'x'?` or an empty string, to be put behind a complaint about ``word``."""
+    """Return `, did you mean 'x'?` or an empty string, for error messages about ``word``."""
     match = nearest(word, options)
     return f", did you mean {match!r}?" if match else ""
 

@@ -1,7 +1,7 @@
-"""A YAML's tree as a dataclass: plan files and what they contain.
+"""Parses a YAML tree into nested dataclasses, as for plan files.
 
-Types and keys are checked by jsonargparse, ranges by `ranges`. jsonargparse does not say where in a list or mapping a
-mistake is, so the innermost part that is wrong by itself is looked for here, to name its whole key.
+Types and keys are checked by jsonargparse, ranges by `ranges`. jsonargparse does not locate an
+error inside lists and mappings, so the innermost invalid part is searched for here, to name its full key.
 """
 
 import dataclasses
@@ -104,7 +104,7 @@ def _without_nulls(hint: Any, value: Any) -> Any:
 
 
 def _one_line(message: str, hint: Any, value: Any, where: str) -> str:
-    """Say what is wrong with a part whose own parts are right."""
+    """Describe the error of a part whose children are valid."""
     prefix = f"{where}: " if where else ""
     if not dataclasses.is_dataclass(hint):
         line = one_line(message, ()).removeprefix(f"{_KEY}: ")

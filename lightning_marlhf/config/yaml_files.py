@@ -1,4 +1,4 @@
-"""YAML files as plain mappings: one way to read them for runs, plans and reports, with errors of one line."""
+"""Reads YAML files into plain mappings, with one-line errors."""
 
 import re
 from collections.abc import Mapping
@@ -78,7 +78,7 @@ def refuse_duplicate_keys(text: str) -> None:
         for key, value in node.value:
             name = (key.tag, str(key.value))
             if name in names:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is duplicated", problem_mark=key.start_mark)
             names.add(name)
             nodes.append(value)
 

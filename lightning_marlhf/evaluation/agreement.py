@@ -1,4 +1,4 @@
-"""Agreement of two judges: the share of equal outcomes, and Cohen's kappa, which corrects it for chance."""
+"""Agreement of two judges: the fraction of equal outcomes, and Cohen's kappa, which corrects it for chance."""
 
 import itertools
 import math

@@ -32,7 +32,7 @@ def estimate_from_completions(
         rows: Scored completions, several per prompt.
         chooser: Name of the score by which the best response is chosen.
         ns: Values of N; empty: those of ``NS`` that every prompt has responses for.
-        sources: What gave the scores, by their names.
+        sources: Source of each score, by name.
 
     Raises:
         ConfigError: A completion lacks the chooser's score, or a prompt has fewer responses than the largest N.
@@ -186,7 +186,7 @@ def _expected_scores(pool: Pool, names: Sequence[str], chooser: str, ns: Sequenc
 
 
 def _share_ties(chooser: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Give responses that the sorted chooser cannot tell apart the mean of their scores.
+    """Average the scores of responses with equal chooser scores.
 
     >>> _share_ties(np.array([[1.0, 1.0, 2.0]]), np.array([[5.0, 3.0, 0.0]])).tolist()
     [[4.0, 4.0, 0.0]]

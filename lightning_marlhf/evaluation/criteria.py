@@ -1,7 +1,7 @@
-"""By what responses are judged, task by task: the instructions of language models, and the question to people.
+"""Judging criteria per task: instructions for language models, and the question for annotators.
 
-The points for people are those of the MA-RLHF paper's evaluations, in words of our own. A new task is one entry here
-(and its name in ``Task``), beside its prompt format in `tasks/prompts.py`.
+The points for people are those of the MA-RLHF paper's evaluations, reworded. A new task is one entry here
+(and its name in ``Task``); its prompt format is in `tasks/prompts.py`.
 """
 
 from collections.abc import Mapping

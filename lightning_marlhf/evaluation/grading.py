@@ -1,4 +1,4 @@
-"""Grades completions by the tests of their problems: runs the programs, and resumes a file of results."""
+"""Grades programs by unit tests, resumably into a file."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -47,7 +47,7 @@ class GradingJob:
     empty_is_error: bool = True
 
     def attempts(self) -> Iterator[Attempt]:
-        """Read the completions of problems with sound tests, in order."""
+        """Read the completions of problems with valid tests, in order."""
         attempts = read_attempts(self.completions)
         return (each for each in attempts if not self.problems[each.problem_id].unusable)
 

@@ -1,4 +1,4 @@
-"""Problems with their tests, and completions to be graded by them; neither file has to fit into memory."""
+"""Problems with their tests, and completions to be graded by them; both are streamed."""
 
 import sys
 from collections import Counter
@@ -24,7 +24,7 @@ class ProblemEntry:
     offset: int  # of its line, in bytes
     difficulty: str
     fingerprint: str  # of its tests
-    unusable: str  # why its tests grade nothing; "" where they are sound
+    unusable: str  # why its tests are unusable; "" if they are valid
 
 
 class Problems(Mapping[int, ProblemEntry]):
@@ -64,7 +64,7 @@ class Problems(Mapping[int, ProblemEntry]):
         if problem.problem_id in self._entries:
             raise MalformedRow(f"expected different problems, got problem {problem.problem_id} twice")
         try:
-            _sound_tests(problem)
+            _valid_tests(problem)
             unusable = ""
         except UnusableRow as error:
             unusable = str(error)
@@ -74,10 +74,10 @@ class Problems(Mapping[int, ProblemEntry]):
     def _read_tests(self, problem_id: int) -> Tests:
         with open_bytes(self._path) as file:
             file.seek(self._entries[problem_id].offset)
-            return _sound_tests(apps.problem(parse_row(file.readline().decode())))
+            return _valid_tests(apps.problem(parse_row(file.readline().decode())))
 
 
-def _sound_tests(problem: apps.Problem) -> Tests:
+def _valid_tests(problem: apps.Problem) -> Tests:
     """Return the tests of a problem; raise `UnusableRow` with the reason where they grade nothing."""
     if "input_output" in problem.malformed:
         raise UnusableRow("input_output cannot be parsed")
@@ -121,7 +121,7 @@ def read_attempts(path: Path) -> Iterator[Attempt]:
 
 
 def count_gradable(completions: Path, problems: Problems, *, source: Path) -> Counter[int]:
-    """Count the completions of each problem with sound tests; say on standard error what is left out, and why.
+    """Count the completions of each problem with valid tests; print on stderr which are left out, and why.
 
     Args:
         completions: File of completions.

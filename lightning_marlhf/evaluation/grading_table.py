@@ -44,7 +44,7 @@ def summarize(rows: Iterable[GradedProgram], ks: Sequence[int]) -> Iterator[str]
     ]
     yield from align([[label, *(column[label] for column in columns)] for label in columns[0]])
     yield f"{'; '.join(sorted(conditions))}. In brackets: 95 % intervals over problems."
-    yield "Verdicts: share of samples, by the first thing that went wrong."
+    yield "Verdicts: fraction of samples, by the first failure."
 
 
 def _by_ease(difficulty: str) -> tuple[int, str]:

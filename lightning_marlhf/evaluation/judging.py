@@ -1,4 +1,4 @@
-"""Asks judges about pairs, and keeps their verdicts on disk: what is there is not asked for again."""
+"""Runs judges on pairs, resumably: verdicts are logged to disk and reused."""
 
 import sys
 import time
@@ -26,9 +26,9 @@ class Judged:
 
     Attributes:
         judge: Name of the judge.
-        prompt_version: Version of what it was asked.
+        prompt_version: Version of its instructions.
         verdicts: Verdicts on the pairs that it judged in every order, in the order of the pairs.
-        num_pairs: Number of pairs that it was to judge.
+        num_pairs: Number of pairs to judge.
         stopped: Why it stopped early; "": it did not.
     """
 
@@ -39,19 +39,19 @@ class Judged:
     stopped: str = ""
 
 
-def judge_pairs(judge: Judge, pairs: Sequence[Pair], log: "VerdictLog", *, ask_again: bool = False) -> Judged:
+def judge_pairs(judge: Judge, pairs: Sequence[Pair], log: "VerdictLog", *, ignore_log: bool = False) -> Judged:
     """Let a judge give the verdicts that a log lacks.
 
     Args:
         judge: The judge.
         pairs: Pairs to judge.
         log: Verdicts so far; new ones are added as they come.
-        ask_again: Ask the judge about all pairs, whatever the log has.
+        ignore_log: Ask the judge about all pairs, whatever the log has.
 
     Raises:
         JudgeError: There is no verdict on any pair.
     """
-    found = [] if ask_again else [each for pair in pairs for each in log.settled(judge, pair)]
+    found = [] if ignore_log else [each for pair in pairs for each in log.settled(judge, pair)]
     settled = {verdict.pair_id for verdict in found}
     missing = [pair for pair in pairs if pair.pair_id not in settled]
     total = sum(len(judge.orders(pair)) for pair in missing)

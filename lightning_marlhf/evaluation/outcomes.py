@@ -1,4 +1,4 @@
-"""One outcome per pair from its verdicts: orders that disagree are a tie, annotators vote."""
+"""Aggregates verdicts into one outcome per pair: disagreeing orders are a tie, annotators vote."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping

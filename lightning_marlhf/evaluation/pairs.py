@@ -30,7 +30,7 @@ class Pair:
         prompt: The prompt as the models saw it.
         a: One response, without special tokens.
         b: The other response.
-        reference: What the task holds as truth (facts, a human response), where there is one.
+        reference: Ground truth (facts, a human response), if any.
         ended: For a and for b: False where the response was cut off at the limit of tokens.
         messages: Dialogue that a chat template wrote as the prompt; None: plain text.
         ids: For a and for b: the tokens of prompt and response, where they were kept.
@@ -72,7 +72,7 @@ class Pairing:
 
 
 def read_pairs(a: Path, b: Path) -> Pairing:
-    """Pair the responses of two files, and say on standard error which rows are left out.
+    """Pair the responses of two files, and print on stderr which rows are left out.
 
     Raises:
         ValueError: They have no prompt in common.
@@ -145,7 +145,7 @@ def _stratify(prompts: Sequence[str], n: int) -> list[str]:
     return [prompt for name, group in strata.items() for prompt in group[: places[name]]]
 
 
-def asked(row: Completion) -> str:
+def plain_prompt(row: Completion) -> str:
     """Return a completion's prompt without the markup of a chat template."""
     return row.prompt if row.messages is None else dialogue.to_plain(row.messages)
 
@@ -170,6 +170,6 @@ def _by_pair_id(rows: Sequence[Completion]) -> Iterator[tuple[str, Completion]]:
     """Name each row by its prompt and its number among that prompt's responses, from 0."""
     seen: Counter[str] = Counter()
     for row in rows:
-        prompt = asked(row)
+        prompt = plain_prompt(row)
         yield f"{digest(prompt)}-{seen[prompt]}", row
         seen[prompt] += 1

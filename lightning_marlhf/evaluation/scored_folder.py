@@ -1,4 +1,4 @@
-"""A folder of completions with scores: generated or copied, scored once, and resumed by the same command."""
+"""A folder of completions with scores: generated or copied, scored, resumable."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lightning_marlhf.config.options import ConfigError
 from lightning_marlhf.display.counter import Counter
-from lightning_marlhf.evaluation.pairs import asked, digest, kept_ids
+from lightning_marlhf.evaluation.pairs import digest, kept_ids, plain_prompt
 from lightning_marlhf.files import cut_unfinished_line
 from lightning_marlhf.inference.completions import CompletionJob, batches, read_responses
 from lightning_marlhf.inference.options import LoadOptions, device_and_dtype
@@ -29,7 +29,7 @@ _Known = dict[tuple[str, str], float]  # by the reward model, with its settings,
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringOptions(LoadOptions):
-    """What scores completions, and where they are kept.
+    """Reward models, and the output folder.
 
     Args:
         reward_model: Sequence classifier (run directory, export/ folder, .ckpt of a run, Hugging Face folder or Hub
@@ -39,7 +39,7 @@ class ScoringOptions(LoadOptions):
         chat_template: Show reward models dialogues in their own chat template.
         batch_size: Responses per forward pass.
         out: Folder of completions, scores and results; rerun to resume.
-        overwrite: Begin --out anew.
+        overwrite: Overwrite --out.
     """
 
     reward_model: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ class ScoredFolder:
         exporter: Makes the folder of a checkpoint that is named as a model.
 
     Attributes:
-        sources: What gives each score, by its name.
+        sources: Source of each score, by name.
     """
 
     def __init__(self, options: ScoringOptions, *, exporter: "Exporter") -> None:
@@ -210,7 +210,7 @@ def scores_by_prompt(rows: Sequence[Completion], names: Sequence[str]) -> dict[s
     """Gather the scores of each prompt's responses: prompt -> name -> scores in the order of the rows."""
     found: dict[str, dict[str, list[float]]] = {}
     for row in rows:
-        scores = found.setdefault(asked(row), {name: [] for name in names})
+        scores = found.setdefault(plain_prompt(row), {name: [] for name in names})
         for name in names:
             scores[name].append(row.scores[name])
     return found

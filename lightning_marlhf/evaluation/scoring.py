@@ -1,4 +1,4 @@
-"""Reward models as users name them, the scores that they give to responses, and how scores are distributed."""
+"""Loads reward models by name, scores completions, and describes the distribution of scores."""
 
 import math
 import statistics

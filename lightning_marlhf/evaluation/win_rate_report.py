@@ -20,7 +20,7 @@ from lightning_marlhf.records import WinRate
 
 MOST_INVALID = 0.05  # share of pairs, above which the other numbers cannot be trusted
 _TRAINED_ON = "a reward model favours policies that were trained on it: judge by one that was held out"
-_UNKNOWN = "not known"
+_UNKNOWN = "n/a"
 
 
 @dataclass(frozen=True)

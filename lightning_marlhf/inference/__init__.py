@@ -1,1 +1,1 @@
-"""A trained model responds: models, prompts, completions, dialogues."""
+"""Inference with trained models: loading, prompts, completions, dialogues."""

@@ -1,6 +1,6 @@
-"""Prompts in, completion records out: what a file has already, what is missing, and how the rest is generated.
+"""Generates completions for prompts, resumably into a file.
 
-Also reads files of completions that somebody else wrote. Torch is imported where a model runs, and not before.
+Also reads third-party files of completions. Imports torch lazily.
 """
 
 import sys
@@ -33,7 +33,7 @@ _REQUIRED: Mapping[str, tuple[Any, str]] = {
 
 @dataclass(frozen=True)
 class Request:
-    """One response that is to be generated."""
+    """One response to generate."""
 
     sample_id: str  # its prompt's, with the sample's number where a prompt gets several responses
     prompt: Prompt
@@ -58,7 +58,7 @@ class CompletionJob:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What else decides the responses, as their records keep it."""
+        """The settings recorded with each completion."""
         sampling = asdict(self.sampling) | {"stop": list(self.sampling.stop)}
         if not self.sampling.stop:
             del sampling["stop"]  # as in the records of earlier versions
@@ -184,7 +184,7 @@ def batches(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read rows with `prompt` (a text or messages), `response`, and perhaps `ended`, as anybody may write them.
+    """Read rows with `prompt` (a text or messages), `response`, and perhaps `ended`, as other tools write them.
 
     Raises:
         ValueError: There are none, or one has another form; names the file and the row.
@@ -209,7 +209,7 @@ def read_responses(path: Path) -> list[Completion]:
 
 
 def to_completion(row: Mapping[str, Any], number: int, path: Path | None) -> Completion:
-    """Make a completion of a row; fields that it lacks get values that claim nothing.
+    """Make a completion of a row; missing fields get neutral values.
 
     Args:
         row: With `prompt` and `response`.

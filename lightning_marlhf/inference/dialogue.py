@@ -1,4 +1,4 @@
-"""A dialogue of several turns with a model, and its text as it is generated."""
+"""Multi-turn chat with a model, with streamed text."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,7 +22,7 @@ class Conversation:
     """Keeps the turns of a dialogue, in the model's chat template or in HH-RLHF's format.
 
     Args:
-        model: Who responds.
+        model: The language model.
         settings: How responses are sampled.
         system: The system turn that the dialogue begins with; "": none.
         seed: The same messages get the same responses.
@@ -110,7 +110,7 @@ class TextStream(BaseStreamer):  # type: ignore[misc]
             return
         self._ids += ids
         text = self._decode()
-        self._show(text[: len(text) - self._unsure(text)])
+        self._show(text[: len(text) - self._pending_length(text)])
 
     def end(self) -> None:
         """Write what was held back."""
@@ -123,7 +123,7 @@ class TextStream(BaseStreamer):  # type: ignore[misc]
             text = text.partition(stop)[0]
         return text.lstrip()
 
-    def _unsure(self, text: str) -> int:
+    def _pending_length(self, text: str) -> int:
         """Count the last characters that the next token may change: parts of a character or of a stop string."""
         begun = (n for stop in self.stop for n in range(1, len(stop)) if text.endswith(stop[:n]))
         broken = len(text) - len(text.rstrip("\N{REPLACEMENT CHARACTER}"))

@@ -1,4 +1,4 @@
-"""Models as users name them: a run, an export, a checkpoint, a Hugging Face folder or a Hub id -> a loaded model.
+"""Resolves a model name (run, export, checkpoint, Hugging Face folder or Hub id) and loads it.
 
 Nothing here rebuilds the module of a run: the caller gives the function that exports a checkpoint.
 """

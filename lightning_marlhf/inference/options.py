@@ -44,7 +44,7 @@ class PromptOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingLimits:
-    """What bounds sampling at any temperature.
+    """Sampling options other than the temperature.
 
     Args:
         max_new_tokens: Maximum new tokens per response, EOS included.

@@ -1,4 +1,4 @@
-"""Prompts as users give them: as arguments, in a file or on standard input; as they are, or in a data set's format."""
+"""Reads prompts from arguments, files or standard input, as plain text or in a data set's format."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ class Prompt:
 
     sample_id: str  # the row's own, or its number; its sampling is seeded by it
     text: str  # in its format; where there are messages, for people
-    reference: Any = None  # what a judge may compare with
+    reference: Any = None  # ground truth for judges
     messages: Sequence[Turn] | None = None  # the dialogue, which the model's chat template renders
 
 
@@ -107,7 +107,7 @@ def _to_prompt(name: str, text: str, format: str, reference: Any = None) -> Prom
 
 
 def _hint(row: Mapping[str, Any], format: str) -> str:
-    """Say which format reads the row, where one does."""
+    """Return a hint on the format that reads the row."""
     if isinstance(row.get("prompt"), list) or "messages" in row or "conversations" in row:
         return f"; --format {CHAT} reads messages"
     fitting = (name for name in prompts.READERS if format not in prompts.READERS and _reads(name, row))

@@ -1,4 +1,4 @@
-"""The shape of a model without its weights: published ones from a table here, so that planning needs no download.
+"""Model configurations without weights; those of the published systems are built in, so planning needs no download.
 
 Source of the table: config.json of each model on the Hub; what is not listed is transformers' default for the family.
 """
@@ -74,7 +74,7 @@ def architecture_of(source: ModelSource, *, vocab_size: int | None = None) -> Pr
         vocab_size: of an inline configuration, whose vocabulary is its tokenizer's.
 
     Raises:
-        SourceError: it is in none of these places.
+        SourceError: it was found nowhere.
     """
     if isinstance(source, ModelConfig):
         vocabulary = {} if vocab_size is None else {"vocab_size": vocab_size}

@@ -1,4 +1,4 @@
-"""What a language model or classifier of any family looks like from here: its body, head, positions and ends.
+"""Family-independent access to a model: backbone, head, position ids, context length, stop tokens.
 
 Loading is in `loading.py`.
 """
@@ -44,16 +44,16 @@ def position_ids(attention_mask: Tensor) -> Tensor:
 
 
 def body(model: PreTrainedModel) -> nn.Module:
-    """Find what is below the head.
+    """Return the backbone below the head.
 
     Raises:
-        SourceError: the model does not say what that is.
+        SourceError: the model does not name it.
     """
     for name in (model.base_model_prefix, "model"):  # Llama 4's prefix is that of a larger model
         part = getattr(model, name, None)
         if isinstance(part, nn.Module):
             return part
-    raise SourceError(f"{type(model).__name__} does not name the body below its head, so it cannot be used here")
+    raise SourceError(f"{type(model).__name__} has no known backbone, so it is not supported")
 
 
 def score_head(classifier: PreTrainedModel) -> nn.Linear:
@@ -72,12 +72,12 @@ def score_head(classifier: PreTrainedModel) -> nn.Linear:
 
 
 def has_score_head(classifier: PreTrainedModel) -> bool:
-    """Tell a classifier that scores every state by one linear layer from those that pool in ways of their own."""
+    """Return whether a classifier has one linear head over every hidden state (encoders pool instead)."""
     return isinstance(getattr(classifier, "score", None), nn.Linear)
 
 
 def context_length(model: PreTrainedModel) -> float:
-    """Tell how many tokens the model has positions for; infinity where its configuration sets no limit."""
+    """Return the context length in tokens; infinity if the configuration sets no limit."""
     stated = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 0
     limit = stated if stated > 0 else math.inf  # XLNet states -1
     for name, table in model.named_modules():
@@ -88,19 +88,19 @@ def context_length(model: PreTrainedModel) -> float:
 
 
 def response_ends(lm: PreTrainedModel) -> list[int]:
-    """Name the tokens that end a response: ``eos_token_id`` of the model's generation settings.
+    """List the stop tokens of a model: ``eos_token_id`` of the model's generation settings.
 
     Those of a model that was loaded here are the EOS of its tokenizer, all that its own settings name, and the end of a
     turn in its chat template.
     """
     ends = lm.generation_config.eos_token_id
     ends = ends if isinstance(ends, list | tuple) else [ends]
-    return [end for end in ends if isinstance(end, int)]  # a stranger's file may name them as text
+    return [end for end in ends if isinstance(end, int)]  # third-party files may hold strings
 
 
 @contextmanager
-def as_for_generation(lm: PreTrainedModel) -> Iterator[None]:
-    """Go into evaluation mode (checkpointing would drop the cache), own generation settings put aside."""
+def generation_mode(lm: PreTrainedModel) -> Iterator[None]:
+    """Switch to eval mode (checkpointing would drop the cache) with a default generation_config; restore both."""
     was_training, settings = lm.training, lm.generation_config
     lm.eval()
     lm.generation_config = GenerationConfig()

@@ -1,6 +1,6 @@
-"""Checkpoints hold data and nothing else; what may be built from them is listed here, for writers and for readers.
+"""Safe (de)serialisation of checkpoints: tensors, plain Python values and an allowlist, never arbitrary pickles.
 
-A pickle can run any code when it is read, so that a checkpoint from a stranger would be a program. torch's restricted
+A pickle can run any code on loading, so that an untrusted checkpoint would be a program. torch's restricted
 unpickler builds tensors, plain Python values and what `SAFE` names, and calls nothing.
 """
 
@@ -26,7 +26,7 @@ class BrokenCheckpointError(ValueError):
 
 
 def read_data(source: Path | IO[bytes], *, name: str = "") -> Any:
-    """Read what `write_data` or `torch.save` wrote, onto the CPU, and run nothing that hides in it.
+    """Read what `write_data` or `torch.save` wrote, onto the CPU, without running any code in it.
 
     Args:
         source: a file.
@@ -40,19 +40,19 @@ def read_data(source: Path | IO[bytes], *, name: str = "") -> Any:
         return _load(source)
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # garbage fails in as many ways as there are
+    except Exception as error:  # a broken file can raise anything
         foreign = _foreign_classes(source)
         what = f"cannot be read ({one_line(error)})"
         if foreign:
-            what = f"asks for {foreign}, which is no data and could run code: it was not run, and the file is not read"
+            what = f"holds {foreign}, which is not data and could run code: the file was not loaded"
         raise broken(name or source, what) from None
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of one file, or what a sharded one holds beside weights and moments; errors as `read_data`."""
+    """Read a single-file checkpoint, or the metadata of a sharded one; errors as `read_data`."""
     value = read_data(path)
     if not isinstance(value, dict) or not isinstance(value.get("global_step"), int):
-        raise broken(path, "holds no run's state")
+        raise broken(path, "is not a training checkpoint")
     return value
 
 
@@ -66,7 +66,7 @@ def write_data(value: Any, path: Path) -> None:
     try:
         with path.open("wb") as file:
             torch.save(value, file)
-    except (OSError, RuntimeError) as error:  # torch hides the one behind the other
+    except (OSError, RuntimeError) as error:  # torch wraps OSError in RuntimeError
         cause = next((e for e in _chain(error) if isinstance(e, OSError)), None)
         if cause is None:
             raise
@@ -83,7 +83,7 @@ def write_data(value: Any, path: Path) -> None:
 
 
 def broken(path: object, what: str) -> BrokenCheckpointError:
-    """Say what is wrong with a checkpoint, and what to do."""
+    """Build the error for a broken checkpoint."""
     return BrokenCheckpointError(f"{path} {what}; resume from another (--ckpt_path PATH)")
 
 

@@ -1,4 +1,4 @@
-"""Finds the checkpoint of a run that a user names, and refuses one that is damaged."""
+"""Finds a run's checkpoint by "last", "best" or a path, and checks its integrity."""
 
 import zipfile
 from collections.abc import Sequence
@@ -45,12 +45,12 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def previous_path(path: Path) -> Path:
-    """Give the name that a sharded checkpoint has while another one takes its place."""
+    """Return the temporary name of a sharded checkpoint while it is being replaced."""
     return path.with_name(f"{path.stem}-previous{path.suffix}")
 
 
 def resume_hint(run_dir: Path) -> str:
-    """Say in a clause how a run that failed or was stopped can be resumed."""
+    """Return a hint on how to resume a stopped run."""
     last = last_checkpoint(run_dir / CHECKPOINTS)
     if last is None:
         return "no checkpoint was saved yet: the same command restarts the run"
@@ -58,9 +58,10 @@ def resume_hint(run_dir: Path) -> str:
 
 
 def find_damage(path: Path) -> str | None:
-    """Say why a file is no whole checkpoint of a run; None where it is one.
+    """Return why a file is not an intact checkpoint; None if it is.
 
-    Sharded ones, folders, are hardly looked at. Each record of a file has a checksum, which PyTorch writes and
+    Folders (sharded checkpoints) are only checked superficially. Each record of a file has a checksum, which PyTorch
+    writes and
     does not check.
     """
     if path.is_dir():

@@ -29,7 +29,7 @@ ModelSource = str | ModelConfig
 
 
 def seeded(source: ModelSource, seed: int) -> ModelSource:
-    """Give an inline configuration without a seed of its own the run's."""
+    """Set the run's seed on an inline configuration without one."""
     if isinstance(source, ModelConfig) and source.seed is None:
         return replace(source, seed=seed)
     return source
@@ -58,7 +58,7 @@ def build_config(
         text = config.get_text_config()
     if vocab_size is not None:
         text.vocab_size = vocab_size
-        _keep_inside(text, vocab_size, pad_token_id)
+        _drop_out_of_range_ids(text, vocab_size, pad_token_id)
     return without_dropout(config)
 
 
@@ -73,7 +73,7 @@ def _refuse_unknown_keys(settings: Mapping[str, Any], defaults: PreTrainedConfig
             _refuse_unknown_keys(value, getattr(defaults, key))
 
 
-def _keep_inside(config: PreTrainedConfig, vocab_size: int, pad_token_id: int | None) -> None:
+def _drop_out_of_range_ids(config: PreTrainedConfig, vocab_size: int, pad_token_id: int | None) -> None:
     """Replace a family's special tokens that lie beyond a smaller vocabulary: embeddings index them."""
     if getattr(config, "pad_token_id", None) is not None:
         config.pad_token_id = pad_token_id
@@ -90,7 +90,7 @@ def parts_of(config: PreTrainedConfig) -> list[PreTrainedConfig]:
 
 
 def without_dropout(config: PreTrainedConfig) -> PreTrainedConfig:
-    """Set every rate of noise to 0: Gemma's attention_dropout, GPT-2's resid_pdrop, a router's jitter and so on."""
+    """Set all dropout rates and router jitter to 0, by whatever names the family has for them."""
     for part in parts_of(config):
         for name, value in part.to_dict().items():
             noise = any(word in name for word in ("dropout", "pdrop", "layerdrop", "jitter"))

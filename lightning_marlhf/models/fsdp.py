@@ -1,7 +1,7 @@
-"""Networks sharded over all processes by PyTorch's fully_shard (FSDP2), one unit per transformer block.
+"""FSDP2 sharding (torch's fully_shard), one unit per transformer block.
 
-Each process keeps its rows of every weight, in the dtype of the weights; a block is gathered, in the compute dtype,
-when a pass comes to it, and given back after. Weights come from their files row by row: no process ever holds a whole
+Each process keeps its shard of every weight, in the weights' dtype; a block is all-gathered, in the compute dtype,
+before its forward and resharded after it. Weights come from their files row by row: no process ever holds a whole
 model.
 """
 
@@ -76,7 +76,7 @@ def blocks(network: nn.Module) -> list[nn.Module]:
     names = set(model._no_split_modules or ())
     found = [part for part in model.modules() if type(part).__name__.removeprefix("FSDP") in names]
     if not found:
-        raise ValueError(f"{type(model).__name__} does not name its blocks, so it cannot be sharded")
+        raise ValueError(f"{type(model).__name__} has no `_no_split_modules`, so it cannot be sharded")
     return found
 
 
@@ -86,13 +86,13 @@ def language_model(network: nn.Module) -> PreTrainedModel:
 
 
 def is_sharded(network: nn.Module) -> bool:
-    """Tell whether `shard` was applied to a network, or to what is in it."""
+    """Return whether a network is sharded."""
     return any(isinstance(part, FSDPModule) for part in network.modules())
 
 
 @contextmanager
 def gathered(policy: nn.Module) -> Iterator[bool]:
-    """Gather a sharded policy for many passes in a row, and give it back after the ``with`` block.
+    """Unshard a policy for many forward passes, and reshard it at the end of the ``with`` block.
 
     One that is whole already stays as it is, and so does one whose ``gathering`` is "block".
 
@@ -115,7 +115,7 @@ def gathered(policy: nn.Module) -> Iterator[bool]:
 
 
 def materialize(network: nn.Module, *, weights_on: torch.device, buffers_on: torch.device) -> None:
-    """Give a sharded network on the meta device memory: weights without values, and buffers as the model makes them."""
+    """Materialise a sharded network from the meta device: empty weights, initialised buffers."""
     network.to_empty(device=weights_on)
     for part in network.modules():
         for name, buffer in part.named_buffers(recurse=False):
@@ -128,7 +128,7 @@ def materialize(network: nn.Module, *, weights_on: torch.device, buffers_on: tor
 
 
 def local_rows(tensor: Tensor) -> tuple[Tensor, slice]:
-    """Give what this process holds of a tensor, and which of its rows that are; all of them where it is not sharded."""
+    """Return this rank's shard of a tensor and its row slice; the full tensor if it is not sharded."""
     tensor = tensor.detach()
     if not isinstance(tensor, DTensor):
         return tensor, slice(None)
@@ -144,7 +144,7 @@ def assign(tensor: Tensor, rows: Callable[[slice], Tensor]) -> None:
         mine.copy_(rows(which))
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """Gather a tensor; all processes have to ask."""
+def full_tensor(tensor: Tensor) -> Tensor:
+    """Return the full tensor of a DTensor. Collective."""
     tensor = tensor.detach()
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

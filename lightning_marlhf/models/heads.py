@@ -1,8 +1,8 @@
-"""One number per state: the critic's values, and the reward model's score of a whole response.
+"""Scalar heads: the critic (a value per state) and the reward network (a score per response).
 
 Both wrap an ``AutoModelForSequenceClassification``, so that any published reward model can be used, and
 ours anywhere. Its own ``forward`` is not used where one linear layer scores every state: it looks for the
-last token by pad id, not by mask. Encoders, which pool in ways of their own, are asked by it, and give no values.
+last token by pad id, not by mask. Encoders, which pool, are scored by their own ``forward`` and cannot be critics.
 """
 
 import copy
@@ -24,10 +24,10 @@ class ScalarNetwork(nn.Module):
 
     Args:
         classifier: a sequence classifier. ``classifier.config.reward_offset`` (0 where
-            absent) is subtracted from what the head says.
+            absent) is subtracted from the head's output.
         label: number of the output that is the score; None where there is but one.
-        check: refuse at once a classifier whose states padding changes (see `self_check`); one on the meta device
-            cannot be asked before it has weights.
+        check: refuse at once a classifier whose states padding changes (see `self_check`); skipped on the
+            meta device.
 
     Attributes:
         fsdp_entry_points: methods beside ``forward`` before which sharded weights are gathered.
@@ -64,7 +64,7 @@ class ScalarNetwork(nn.Module):
 
     @property
     def reward_offset(self) -> float:
-        """What is subtracted from every score, so that (say) demonstrations score 0; is saved."""
+        """Subtracted from every score, so that demonstrations score 0 on average; saved in the config."""
         return float(getattr(self.classifier.config, "reward_offset", 0.0))
 
     @reward_offset.setter
@@ -93,7 +93,7 @@ class Critic(ScalarNetwork):
             check: as for any network here.
 
         Raises:
-            SourceError: the family has no classifier of such a form.
+            SourceError: the family has no such classifier.
         """
         config = copy.deepcopy(lm.config)
         config.num_labels = 1
@@ -154,7 +154,7 @@ class RewardNetwork(ScalarNetwork):
 
 
 class PoolingClassifier(nn.Module):
-    """Scores a prompt with its response by the classifier's own ``forward``: encoders pool in ways of their own.
+    """Scores a prompt with its response by the classifier's own ``forward``, for encoders.
 
     Args:
         classifier: a sequence classifier of any architecture. ``classifier.config.reward_offset`` (0 where absent) is

@@ -1,4 +1,4 @@
-"""Hugging Face folders: what every stage leaves behind, and what the next one starts from."""
+"""Export to Hugging Face folders, from which the next stage starts."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ def export(
 ) -> None:
     """Write a folder that ``AutoModelFor...`` and ``AutoTokenizer`` load, with a model card.
 
-    The folder appears whole or not at all: it is written beside its place and renamed; an older one
+    The folder appears whole or not at all: it is written to a temporary folder and renamed; an older one
     is replaced. All processes have to call this; the first one writes.
 
     Args:
@@ -77,7 +77,7 @@ def export(
 
 
 def valid_settings(config: GenerationConfig) -> GenerationConfig:
-    """Keep a base model's settings of generation as far as they are valid together, and name those set aside.
+    """Drop the invalid settings of a base model's generation_config, with a warning.
 
     Published models have settings that loading accepts and saving refuses once one of them was changed, such as a
     temperature without sampling.
@@ -104,7 +104,7 @@ def valid_settings(config: GenerationConfig) -> GenerationConfig:
 
 
 def _write_settings(model: PreTrainedModel, folder: Path) -> None:
-    """Write what ``save_pretrained`` writes beside weights."""
+    """Write the files of ``save_pretrained`` other than weights."""
     model.config.dtype = str(model.dtype).removeprefix("torch.")
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)

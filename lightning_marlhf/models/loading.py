@@ -1,4 +1,4 @@
-"""Language models and classifiers: loaded or initialised, and made ready for RLHF.
+"""Loads or initialises language models and sequence classifiers for RLHF.
 
 Ready means: dropout is off, the special tokens are the tokenizer's, pad is never EOS, the model has the vocabulary of
 the tokenizer that it is given, and no weight is initialised that should have been loaded. Sharding is not done here;
@@ -44,10 +44,10 @@ def load_causal_lm(
         on_meta: leave the weights of a folder or Hub id on the meta device.
 
     Raises:
-        SourceError: if it cannot be had, is a classifier, lacks weights, or has another tokenizer.
+        SourceError: if it cannot be loaded, is a classifier, lacks weights, or has another tokenizer.
     """
     if isinstance(source, ModelConfig):
-        return _make_ready(_initialise(AutoModelForCausalLM, source, tokenizer, dtype=dtype), tokenizer)
+        return _align_with_tokenizer(_initialise(AutoModelForCausalLM, source, tokenizer, dtype=dtype), tokenizer)
     folder = locate(source)
     config = _read_config(source, folder)
     refuse_other_tokenizer(source, folder, tokenizer)
@@ -60,8 +60,8 @@ def load_causal_lm(
             model.generation_config = GenerationConfig.from_pretrained(folder)
     else:
         model, missing = _from_pretrained(AutoModelForCausalLM, source, folder, config, dtype=dtype)
-        refuse_lost_weights(source, missing)
-    return _make_ready(model, tokenizer, ends=response_ends(model))
+        refuse_missing_weights(source, missing)
+    return _align_with_tokenizer(model, tokenizer, ends=response_ends(model))
 
 
 def load_sequence_classifier(
@@ -88,13 +88,13 @@ def load_sequence_classifier(
         on_meta: leave the weights of a folder or Hub id on the meta device.
 
     Raises:
-        SourceError: if it cannot be had, has several labels and none is chosen, lacks weights that are not the new
+        SourceError: if it cannot be loaded, has several labels and none is chosen, lacks weights that are not the new
             head's, or has another tokenizer.
     """
     if isinstance(source, ModelConfig):
         model = _initialise(AutoModelForSequenceClassification, source, tokenizer, dtype=dtype, num_labels=1)
         draw_head(model, seed=source.seed or 0)
-        return _make_ready(model, tokenizer)
+        return _align_with_tokenizer(model, tokenizer)
     folder = locate(source)
     config = _read_config(source, folder)
     refuse_other_tokenizer(source, folder, tokenizer)
@@ -111,12 +111,12 @@ def load_sequence_classifier(
         config.num_labels = 1
     if on_meta:
         model = _build_on_meta(AutoModelForSequenceClassification, source, config, dtype=dtype)
-        return _make_ready(model, tokenizer)
+        return _align_with_tokenizer(model, tokenizer)
     model, missing = _from_pretrained(AutoModelForSequenceClassification, source, folder, config, dtype=dtype)
     if not is_classifier:
         score_head(model)
-    complete(model, source, missing, seed=seed)
-    return _make_ready(model, tokenizer)
+    init_new_head(model, source, missing, seed=seed)
+    return _align_with_tokenizer(model, tokenizer)
 
 
 def label_index(config: PreTrainedConfig, label: int | str | None, *, source: str = "") -> int:
@@ -147,7 +147,7 @@ def label_index(config: PreTrainedConfig, label: int | str | None, *, source: st
     raise SourceError(f"{source} has no label {label!r}: expected one of {known}")
 
 
-def complete(model: PreTrainedModel, source: str, missing: set[str], *, seed: int) -> None:
+def init_new_head(model: PreTrainedModel, source: str, missing: set[str], *, seed: int) -> None:
     """Draw the head of a classifier that was a language model; refuse any other weight that its files lack.
 
     Args:
@@ -157,11 +157,11 @@ def complete(model: PreTrainedModel, source: str, missing: set[str], *, seed: in
         seed: of a new head.
 
     Raises:
-        SourceError: names lost weights.
+        SourceError: lists missing weights.
     """
     was_classifier = _is_classifier(model.config)
     head = set() if was_classifier else {name for name in missing if name.startswith("score.")}
-    refuse_lost_weights(source, missing - head)
+    refuse_missing_weights(source, missing - head)
     if head:
         draw_head(model, seed=seed)
 
@@ -214,7 +214,7 @@ def refuse_other_tokenizer(source: str, folder: str, tokenizer: PreTrainedTokeni
         )
 
 
-def refuse_lost_weights(source: str, missing: set[str]) -> None:
+def refuse_missing_weights(source: str, missing: set[str]) -> None:
     """Refuse a model whose files lack some of its weights.
 
     Raises:
@@ -235,7 +235,7 @@ def _refuse_quantised(source: str, model: PreTrainedModel) -> None:
         method = str(settings.get("quant_method", "unknown"))
         raise SourceError(
             f"{source} is quantised ({method.rpartition('.')[2].lower()}): expected weights in float32, bfloat16 or "
-            "float16; take the model that it was made from"
+            "float16; use the unquantised model"
         )
 
 
@@ -289,12 +289,12 @@ def _build_on_meta(auto_class: Any, source: str, config: PreTrainedConfig, *, dt
     return model
 
 
-def _make_ready(
+def _align_with_tokenizer(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, ends: Sequence[int] = ()
 ) -> PreTrainedModel:
-    """Give the model the tokenizer's special tokens, and rows in its embeddings for all tokens.
+    """Align special tokens and embedding size with the tokenizer.
 
-    Responses may end with ``ends``, too, but for BOS, which settings that nobody chose may name.
+    Responses may end with ``ends``, too, except BOS, which default generation_configs may list.
     """
     rows = vocabulary.rows_needed(tokenizer)
     try:
@@ -302,7 +302,7 @@ def _make_ready(
     except NotImplementedError as error:  # CANINE hashes characters
         raise SourceError(
             f"{model.name_or_path} ({type(model).__name__}) has no table of embeddings, so it cannot be used here: "
-            "take a model of another family"
+            "use a model of another family"
         ) from error
     if rows > old:
         tokens = sorted((index, name) for name, index in tokenizer.get_vocab().items())

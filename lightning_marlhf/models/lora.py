@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, arXiv 2106.09685), by peft: what learns is a small update beside each frozen matrix."""
+"""Low-rank adapters (LoRA, arXiv 2106.09685), by peft: a low-rank update of each frozen matrix."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ class LoRA:
         )
 
     def _targets(self, model: PreTrainedModel) -> str | list[str]:
-        """Give the ends of names as a list, which peft takes for such; a text would be a pattern of whole names."""
+        """Return the suffixes as a list; peft treats a single string as a regular expression."""
         if self.target_modules == "all-linear":
             return "all-linear"
         given = self.target_modules
@@ -79,7 +79,7 @@ class LoRA:
 
 
 def head_parts(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """Find what a classifier has beside its body, by name: its head. A language model has none."""
+    """Return the head modules of a classifier by name; empty for a language model."""
     if model.get_output_embeddings() is not None:
         return {}
     return {
@@ -133,12 +133,12 @@ def adapters(model: nn.Module) -> Iterator[tuple[str, "LoraLayer"]]:
 
 
 def is_adapter(name: str) -> bool:
-    """Tell the weights of adapters by their names."""
+    """Return whether a parameter name is an adapter's."""
     return ".lora_" in name
 
 
 class WithoutAdapter:
-    """A policy as it was before it learnt anything: its adapter has no effect. Needs no memory of its own.
+    """The policy with its adapter disabled: the initial policy, without a second copy of the weights.
 
     Args:
         policy: with adapters.
@@ -157,7 +157,7 @@ class WithoutAdapter:
 
 
 def merge(weights: Weights, model: PreTrainedModel) -> Weights:
-    """Give the weights of a model without adapters that does what one with them does.
+    """Return the weights with the adapters merged.
 
     Args:
         weights: of the adapted model, adapters and all.
@@ -190,7 +190,7 @@ def write_adapter(weights: Weights, model: PreTrainedModel, lora: LoRA, folder: 
         weights: of the adapted model, adapters and all.
         model: the adapted model; may be on the meta device.
         lora: how it was adapted.
-        folder: where to; None only takes part in the reading.
+        folder: where to; None only participates in the collectives.
         base: the folder or Hub id of what was adapted.
     """
     head = tuple(f"{part}." for part in head_parts(model))

@@ -63,7 +63,7 @@ def model_card(model: PreTrainedModel, card: Mapping[str, Any]) -> str:
         "library_name": "transformers",
         "pipeline_tag": "text-generation" if generates else "text-classification",
         "tags": ["rlhf", "ma-rlhf"],
-        **made_of(str(card.get("configuration", ""))),
+        **provenance(str(card.get("configuration", ""))),
     }
     title = str(card.get("title", f"{type(model).__name__}, trained with lightning_marlhf"))
     parts = [f"---\n{yaml.safe_dump(front, sort_keys=False)}---", f"# {title}"]
@@ -75,14 +75,14 @@ def model_card(model: PreTrainedModel, card: Mapping[str, Any]) -> str:
 
 
 def _score(config: PretrainedConfig) -> str:
-    """Show how a reward model is asked: with the tokens that it learnt from."""
-    learnt_from = RewardInput.of(config)
-    ids = _CHAT if learnt_from.chat_template else _JOINED if learnt_from.joined else _APART
+    """Return the usage snippet of a reward model, with its input format."""
+    input_format = RewardInput.of(config)
+    ids = _CHAT if input_format.chat_template else _JOINED if input_format.joined else _APART
     return _SCORE.replace("{ids}", ids)
 
 
-def made_of(configuration: str) -> dict[str, Any]:
-    """Find what is known for the front matter: the base model, the data, and a licence.
+def provenance(configuration: str) -> dict[str, Any]:
+    """Return the front matter's base model, data sets and licence, as far as known.
 
     Args:
         configuration: a run's YAML. Hub ids are taken from it; of a local model that the run began with, what the

@@ -1,4 +1,4 @@
-"""Builds the networks of a run where they live: whole in one process, or sharded over many."""
+"""Builds the networks of a run on their device, optionally sharded."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,7 +12,7 @@ from lightning_marlhf.models.backbone import has_score_head
 from lightning_marlhf.models.configs import ModelSource, seeded
 from lightning_marlhf.models.fsdp import Sharding
 from lightning_marlhf.models.heads import Critic, PoolingClassifier, RewardNetwork, ScalarNetwork
-from lightning_marlhf.models.loading import complete, label_index, load_causal_lm, load_sequence_classifier
+from lightning_marlhf.models.loading import init_new_head, label_index, load_causal_lm, load_sequence_classifier
 from lightning_marlhf.models.lora import LoRA, adapt, draw_adapters, is_adapter
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.models.weight_files import download, fill_from
@@ -23,7 +23,7 @@ AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 @dataclass(frozen=True)
 class NetworkFactory:
-    """Where networks live, and how they get there.
+    """Builds networks on a device, optionally sharded.
 
     A sharded network of a folder or Hub id is built on the meta device, and each process reads its own rows of the
     weights. One of an inline configuration is drawn whole in every process, so that it is the same for any number.
@@ -117,7 +117,7 @@ class NetworkFactory:
         if self.sharding is None:
             network = network.to(self.device)
             if self.device.type == "meta":
-                fsdp.language_model(network).tie_weights()  # which were torn apart on the way there
+                fsdp.language_model(network).tie_weights()  # moving to meta unties them
         else:
             self._shard(network, self.sharding, source, seed=seed, learns=learns)
         if self.device.type != "meta":
@@ -139,4 +139,4 @@ class NetworkFactory:
             model = fsdp.language_model(network)
             missing = fill_from(download(source), model)
             missing = {name for name in missing if not is_adapter(name)}
-            complete(model, source, missing, seed=seed)
+            init_new_head(model, source, missing, seed=seed)

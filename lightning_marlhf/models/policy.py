@@ -1,7 +1,7 @@
 """The policy: a causal language model with two entry points, ``forward`` and ``generate``.
 
-The first gives the log-probabilities of given tokens, the second new tokens. This is the unit that
-sharding wraps. The full-vocabulary logits of a batch never exist: the head is applied to the hidden
+``forward`` returns log-probabilities of given tokens, ``generate`` samples new ones. This module is the
+FSDP root. The full-vocabulary logits of a batch never exist: the head is applied to the hidden
 states before response tokens only, and there in chunks.
 """
 
@@ -17,8 +17,8 @@ from lightning_marlhf.models.fsdp import Gathering
 from lightning_marlhf.ops import logprobs
 from lightning_marlhf.types import TokenLogprobs
 
-# What families do to the logits of their head, by the settings' names; whether that is all is checked when a model is
-# loaded. Cohere and Falcon-H1 multiply, Granite and Inkling divide, Gemma-2, RecurrentGemma and xLSTM cap.
+# Config keys by which model families scale or cap their logits; `self_check` verifies at loading that none is
+# missing. Cohere and Falcon-H1 multiply, Granite and Inkling divide, Gemma-2, RecurrentGemma and xLSTM cap.
 _FACTORS = ("logit_scale", "lm_head_multiplier")
 _DIVISORS = ("logits_scaling", "logits_mup_width_multiplier")
 _SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
@@ -34,8 +34,8 @@ class Policy(nn.Module):
     Args:
         lm: the Hugging Face model.
         chunk: how many tokens' logits exist at once.
-        check: compare ``forward`` with the model's own logits at once (see `self_check`); a model on the meta device
-            cannot be asked before it has weights.
+        check: compare ``forward`` with the model's own logits at once (see `self_check`); skipped on the
+            meta device.
 
     Attributes:
         fsdp_entry_points: methods beside ``forward`` before which sharded weights are gathered.
@@ -69,12 +69,12 @@ class Policy(nn.Module):
         temperature: float,
         with_entropy: bool = True,
     ) -> TokenLogprobs:
-        """Take the log-probabilities of each row's last tokens, in fp32 or better, with gradient.
+        """Compute the log-probabilities of each row's last tokens, in fp32 or better, with gradients.
 
         Args:
             input_ids: [batch, seq]: left padding, prompt, response, right padding.
             attention_mask: [batch, seq], True on real tokens.
-            num_targets: how many tokens at the end of each row to judge, padding included.
+            num_targets: number of target tokens at the end of each row, padding included.
             temperature: the logits are divided by it.
             with_entropy: without it, the entropy is 0.
 

@@ -1,4 +1,4 @@
-"""What this package takes for granted of a network, asked of it on a short row when it is loaded.
+"""Sanity checks of a loaded network on a short row: padding invariance, and log-probabilities equal to its own logits.
 
 Families differ in what stands between body and head, in what follows the head, in what they make of left padding, and
 in what their caches keep. No setting states this, so the network's own outputs are compared.
@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from lightning_marlhf.hub.sources import SourceError, first_line
-from lightning_marlhf.models.backbone import as_for_generation, body
+from lightning_marlhf.models.backbone import body, generation_mode
 from lightning_marlhf.models.cache import preallocated_cache
 from lightning_marlhf.types import TokenLogprobs
 
@@ -60,13 +60,13 @@ def check_states(network: _WithStates, model: PreTrainedModel) -> None:
     if not off <= _tolerance(_STATES, alone.dtype):  # NaN is no agreement
         raise SourceError(
             f"{_name(model)} cannot be used here: padding to the left of a row, or the token after it, changes its "
-            f"hidden states by {off:.1%} (expected no change); take a model of another family"
+            f"hidden states by {off:.1%} (expected no change); use a model of another family"
         )
 
 
 @torch.no_grad()
 def check_scores(network: Callable[[Tensor, Tensor], Tensor], classifier: PreTrainedModel) -> None:
-    """Refuse an encoder whose score of a row changes when the row is padded.
+    """Refuse an encoder whose scores change with padding.
 
     Args:
         network: maps ids and mask [batch, seq] to scores [batch]; whole, or sharded, then all processes have to call
@@ -88,7 +88,7 @@ def check_scores(network: Callable[[Tensor, Tensor], Tensor], classifier: PreTra
     if not off <= _tolerance(_SCORES, classifier.dtype) * (1 + abs(alone)):
         raise SourceError(
             f"{_name(classifier)} cannot be used here: padding changes the score of a row by {off:.2g} (it is "
-            f"{alone:.2g}; expected no change); take a model of another family"
+            f"{alone:.2g}; expected no change); use a model of another family"
         )
 
 
@@ -105,7 +105,7 @@ def check_logprobs(policy: _Policy, lm: PreTrainedModel) -> None:
     """
     ids, mask = _rows(lm)
     prompt = slice(0, ids.shape[1] - _NEW)
-    with _evaluating(lm), as_for_generation(lm), _stretched(lm) as dtypes:
+    with _evaluating(lm), generation_mode(lm), _stretched(lm) as dtypes:
         got = policy(ids, mask, num_targets=_NEW, temperature=1.0).logprobs
         output = policy.generate(
             ids[:, prompt],
@@ -124,7 +124,7 @@ def check_logprobs(policy: _Policy, lm: PreTrainedModel) -> None:
     if not off <= _tolerance(_LOGPROBS, *dtypes):
         raise SourceError(
             f"{_name(lm)} cannot be used here: log-probabilities from its hidden states and head differ by {off:.2g} "
-            "nats from those of its own logits in generation (expected the same); take a model of another family"
+            "nats from those of its own logits in generation (expected the same); use a model of another family"
         )
 
 
@@ -145,7 +145,7 @@ def _rows(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def _evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Go into evaluation mode and the precision of the weights, and tell what the model cannot do in one line."""
+    """Switch to eval mode without autocast; turn exceptions into one-line SourceErrors."""
     was_training = model.training
     try:
         model.eval()
@@ -155,7 +155,7 @@ def _evaluating(model: PreTrainedModel) -> Iterator[None]:
         raise
     except Exception as error:
         raise SourceError(
-            f"{_name(model)} cannot be used here: {first_line(error)}; take a model of another family"
+            f"{_name(model)} cannot be used here: {first_line(error)}; use a model of another family"
         ) from error
     finally:
         model.train(was_training)
@@ -163,7 +163,7 @@ def _evaluating(model: PreTrainedModel) -> Iterator[None]:
 
 @contextmanager
 def _stretched(lm: PreTrainedModel) -> Iterator[set[torch.dtype]]:
-    """Stretch what the body gives to the head.
+    """Scale up the backbone's hidden states.
 
     Yields:
         The dtypes of the states that passed by.

@@ -1,6 +1,6 @@
 """Sharded checkpoints on disk: a folder with a file of each process, by torch.distributed.checkpoint.
 
-Its index is JSON, where the library would pickle it, and what it pickles beside tensors is read as data.
+The index is JSON instead of a pickle, and non-tensor state is loaded safely.
 """
 
 import io
@@ -37,7 +37,7 @@ from lightning_marlhf.models.checkpoint_data import BrokenCheckpointError, broke
 
 __all__ = [
     "INDEX_FILE",
-    "REST_FILE",
+    "METADATA_FILE",
     "BrokenCheckpointError",
     "Reader",
     "ShardedWeights",
@@ -45,10 +45,10 @@ __all__ = [
     "first_failure",
     "load",
     "read_index",
-    "read_rest",
+    "read_metadata_file",
 ]
 
-REST_FILE = "meta.pt"  # all that is no weight and no moment; Lightning's name
+METADATA_FILE = "meta.pt"  # state other than weights and optimizer moments; Lightning's name
 INDEX_FILE = ".metadata"
 _WRONG = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
@@ -88,7 +88,7 @@ def load(state: dict[str, Any], folder: Path, *, no_dist: bool = False) -> None:
     """Fill the tensors and values of ``state`` from a sharded checkpoint.
 
     Raises:
-        BrokenCheckpointError: it is not whole, or holds something else than data.
+        BrokenCheckpointError: it is incomplete, or holds something else than data.
     """
     with first_failure():
         checkpoint.load(state, storage_reader=Reader(folder), planner=_DataPlanner(), no_dist=no_dist)
@@ -96,7 +96,7 @@ def load(state: dict[str, Any], folder: Path, *, no_dist: bool = False) -> None:
 
 @contextmanager
 def first_failure() -> Iterator[None]:
-    """Raise what went wrong on one process, instead of the traces of all."""
+    """Raise the first rank's exception instead of the collected traces."""
     try:
         yield
     except CheckpointException as error:
@@ -104,7 +104,7 @@ def first_failure() -> Iterator[None]:
 
 
 def read_index(folder: Path) -> Metadata:
-    """Read what is where in a sharded checkpoint, and check that all of it is there.
+    """Read the index of a sharded checkpoint, and check that its files are complete.
 
     Raises:
         BrokenCheckpointError: a file is missing, or shorter than it was, or the index is none.
@@ -128,13 +128,13 @@ def read_index(folder: Path) -> Metadata:
     return index
 
 
-def read_rest(folder: Path) -> dict[str, Any]:
+def read_metadata_file(folder: Path) -> dict[str, Any]:
     """Read what is no weight and no moment: step, loops, schedules, callbacks, random states.
 
     Raises:
         BrokenCheckpointError: its file is missing or broken, or holds something else than data.
     """
-    path = folder / REST_FILE
+    path = folder / METADATA_FILE
     if not path.is_file():
         raise broken(path, "is missing")
     return read_checkpoint(path)
@@ -147,7 +147,7 @@ class ShardedWeights:
         folder: the checkpoint.
 
     Raises:
-        BrokenCheckpointError: it is not whole.
+        BrokenCheckpointError: it is incomplete.
     """
 
     _PREFIX = "state_dict."
@@ -198,7 +198,7 @@ def _parse(entries: Mapping[str, Any]) -> Metadata:
         for at, part in enumerate(parts):
             file = part["file"]
             if Path(file).name != file or min(part["at"], part["length"]) < 0:
-                raise ValueError(f"{file!r} is no file of it")
+                raise ValueError(f"{file!r} is not one of its files")
             index = (part["start"], at) if "dtype" in entry else ()
             places[MetadataIndex(name, *index)] = _StorageInfo(file, part["at"], part["length"])
     return Metadata(state_dict_metadata=names, storage_data=places, storage_meta=StorageMeta())

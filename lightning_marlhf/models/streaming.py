@@ -1,4 +1,4 @@
-"""Weights written to safetensors files a few gigabytes at a time, so that no process holds a whole model."""
+"""Streams weights into safetensors files in chunks, so that no process holds the full model."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lightning_marlhf.models.fsdp import whole
+from lightning_marlhf.models.fsdp import full_tensor
 from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
 from lightning_marlhf.models.weight_files import WeightFiles, download
 
@@ -23,7 +23,7 @@ class Weights:
 
     Attributes:
         sizes: bytes of each, by name.
-        read: gives some of them, whole and on the CPU; in a sharded run all processes have to ask alike.
+        read: returns some of them as full CPU tensors; collective in a sharded run.
         verify: read them once more and compare them with what was written.
     """
 
@@ -37,7 +37,7 @@ def weights_of(model: PreTrainedModel) -> Weights:
     tensors = named_tensors(model)
     return Weights(
         sizes={name: x.numel() * x.element_size() for name, x in tensors.items()},
-        read=lambda names: {name: whole(tensors[name]).cpu() for name in names},
+        read=lambda names: {name: full_tensor(tensors[name]).cpu() for name in names},
     )
 
 
@@ -48,7 +48,7 @@ def weights_in(checkpoint: ShardedWeights, model: PreTrainedModel, *, prefix: st
         checkpoint: where they are.
         model: has their shapes; may be on the meta device.
         prefix: of their names in the checkpoint.
-        base: folder or Hub id of the weights that did not learn, and so are not in the checkpoint.
+        base: folder or Hub id of the frozen weights, which are not in the checkpoint.
 
     Raises:
         ValueError: the checkpoint lacks some of them.
@@ -85,10 +85,10 @@ def write_weights(weights: Weights, folder: Path | None) -> None:
 
     Args:
         weights: what to write.
-        folder: where to; None only takes part in the reading, for processes that do not write.
+        folder: where to; None only participates in the collectives.
 
     Raises:
-        OSError: what was written is not what was to be written.
+        OSError: the written file differs from the weights.
     """
     groups = list(_groups(weights.sizes))
     names = [_file_name(at, len(groups)) for at in range(len(groups))]
@@ -126,4 +126,4 @@ def _compare(path: Path, expected: Mapping[str, Tensor]) -> None:
     written = load_file(path)
     wrong = [name for name, x in expected.items() if not torch.equal(written[name], x)]
     if wrong or written.keys() != expected.keys():
-        raise OSError(f"{path} does not hold what was written ({', '.join(wrong[:3])}): is the disk in order?")
+        raise OSError(f"{path} does not hold what was written ({', '.join(wrong[:3])}): check the disk")

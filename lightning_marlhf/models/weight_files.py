@@ -1,4 +1,4 @@
-"""Weights in safetensors files, read row by row: a process reads its own share and nothing else."""
+"""Weights in safetensors files, read row by row: a process reads its own shard only."""
 
 from contextlib import ExitStack
 from pathlib import Path

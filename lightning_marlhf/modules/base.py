@@ -1,4 +1,4 @@
-"""What SFT, reward model and MA-PPO share: their networks, data, evaluation, exports and checkpoints.
+"""The base LightningModule of SFT, reward model and MA-PPO: networks, data, evaluation, export, checkpoints.
 
 How weights are updated is in `updates.py`.
 """
@@ -38,7 +38,7 @@ Batch = TypeVar("Batch", bound=TensorBatch)
 
 @checked
 class TrainingModule(UpdatingModule):
-    """One stage of RLHF. A subclass says which networks learn, and from what.
+    """Base of one RLHF stage; a subclass builds the networks and defines the steps.
 
     Args:
         optimization: How weights are updated.
@@ -46,19 +46,19 @@ class TrainingModule(UpdatingModule):
             precision by the rounding of each pass's gradients, about 0.2 %).
         checkpoint_activations: Keep only the input of each layer, and run the layer again in the backward pass: less
             memory, a third more time, the same results.
-        lora: Train low-rank adapters beside frozen weights; null trains all weights. The reference of MA-PPO is then
-            the policy without its adapter, and takes no memory.
+        lora: Train low-rank adapters on frozen weights; null trains all weights. The reference of MA-PPO is then
+            the policy without its adapter, and needs no extra memory.
         dtype: Dtype of the weights.
         seed: Seed of new heads and adapters, and of the random initialisation of an inline ``config:``; in MA-PPO also
-            of sampling, and of the order in which experience is learnt from.
+            of sampling, and of the minibatch order.
     """
 
     monitor: str
     """The metric that matters; shown in the progress line."""
     stages: tuple[str, ...] = ()
-    """What `data.init_args.stage` may be; any where it names none."""
+    """Allowed values of `data.init_args.stage`; empty allows any."""
     starts_from: ModelSource
-    """Where the network comes from that is exported."""
+    """Initial weights of the exported network."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class TrainingModule(UpdatingModule):
 
     @abstractmethod
     def build_networks(self, network_factory: NetworkFactory) -> None:
-        """Load or initialise what learns; `data` is there by now."""
+        """Load or initialise the trained networks; `data` is set by now."""
 
     @abstractmethod
     def export(self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None) -> None:
@@ -93,7 +93,7 @@ class TrainingModule(UpdatingModule):
         """Compute a loss of rows [batch, sequence] of the largest shape, through every network that learns."""
 
     def describe(self) -> dict[str, str]:
-        """Say in a few lines what the run will do."""
+        """Summarise the run for the start banner."""
         networks = self.networks()
         sizes = (f"{name} {_count(network)} parameters" for name, network in networks.items())
         rates = (f"{name} {self.optimization.of(name).lr:g}" for name in networks)
@@ -106,7 +106,7 @@ class TrainingModule(UpdatingModule):
     # Setting up
 
     def setup(self, stage: str) -> None:
-        """Refuse data of another stage, precisions that go wrong, and strategies under which processes would differ."""
+        """Check the data's stage, the precision and the strategy."""
         check_precision(self.trainer.precision)
         self.data = data_of(self.trainer)
         found = getattr(self.data, "stage", None)
@@ -115,8 +115,8 @@ class TrainingModule(UpdatingModule):
                 f"data.init_args.stage: {type(self).__name__} reads {' or '.join(self.stages)}, got {found}"
             )
         strategy = self.trainer.strategy
-        together = isinstance(strategy, DDPStrategy | ShardedStrategy)
-        if not together and (self.trainer.world_size > 1 or strategy.restore_checkpoint_after_setup):
+        supported = isinstance(strategy, DDPStrategy | ShardedStrategy)
+        if not supported and (self.trainer.world_size > 1 or strategy.restore_checkpoint_after_setup):
             raise ValueError(
                 f"{type(strategy).__name__} is none of the strategies that {type(self).__name__} runs under: expected "
                 "trainer.strategy auto, or lightning_marlhf.modules.ShardedStrategy (experiments/hardware/8x80gb.yaml)"
@@ -131,14 +131,14 @@ class TrainingModule(UpdatingModule):
             )
 
     def configure_model(self) -> None:
-        """Build what learns, once."""
+        """Build the trained networks, once."""
         if not self._is_built:
             self.build_networks(self.network_factory)
             self._is_built = True
 
     @property
     def network_factory(self) -> NetworkFactory:
-        """Builds networks where those of this run live; without a trainer, on the CPU."""
+        """The factory for this run's device and sharding; without a trainer, the CPU."""
         strategy = self._trainer and self._trainer.strategy
         if isinstance(strategy, ShardedStrategy):
             return NetworkFactory(strategy.root_device, strategy.sharding)
@@ -154,11 +154,11 @@ class TrainingModule(UpdatingModule):
         return self.data.batch_size // self.trainer.world_size
 
     def max_row_tokens(self) -> int:
-        """Count the tokens of the longest row that a pass may see."""
+        """Return the maximum number of tokens of a row."""
         return self.data.longest
 
     def on_train_start(self) -> None:
-        """Run one pass of the largest shape, so that a run that does not fit fails at once."""
+        """Dry-run one forward and backward pass of the largest shape, so that out-of-memory errors come at once."""
         super().on_train_start()
         models = {name: language_model(network) for name, network in self.networks().items()}
         if self.checkpoint_activations:
@@ -177,7 +177,7 @@ class TrainingModule(UpdatingModule):
         self.zero_grad()
 
     def _validate_over_epochs(self) -> None:
-        """Count the batches between two validations over epochs that have less, which Lightning refuses."""
+        """Let `val_check_interval` span epochs that are shorter than it."""
         trainer = self.trainer
         interval = getattr(trainer, "val_check_interval", None)  # not there where it is a time
         share = trainer.limit_train_batches
@@ -198,30 +198,28 @@ class TrainingModule(UpdatingModule):
         self.log_metrics(self.mean_over_ranks(self._evaluation))
 
     def on_test_epoch_start(self) -> None:
-        """Do what validation does."""
+        """Same as validation."""
         self.on_validation_epoch_start()
 
     def on_test_epoch_end(self) -> None:
-        """Do what validation does."""
+        """Same as validation."""
         self.on_validation_epoch_end()
 
     def test_step(self, batch: Any, batch_idx: int) -> Any:
-        """Do what validation does."""
+        """Same as validation."""
         return self.validation_step(batch, batch_idx)
 
     def predict_step(self, batch: Any, batch_idx: int) -> Any:
-        """Refuse, in the modules that do not respond to prompts."""
-        raise ValueError(
-            f"{type(self).__name__} predicts nothing: `generate RUN` responds to prompts with what it exported"
-        )
+        """Raise: only MAPPO generates responses."""
+        raise ValueError(f"{type(self).__name__} has no predict loop: use `generate RUN` on its export")
 
     def num_valid_rows(self, batch_idx: int) -> int:
-        """Count the valid rows of a held-out batch; those after them only fill up the share of a rank."""
+        """Count the valid rows of a held-out batch; the rest is padding to equal numbers per rank."""
         evaluating = self.trainer.state.fn in ("fit", "validate")
         return self.data.num_valid_rows("validate" if evaluating else "test", batch_idx)
 
     def held_out_micro_batches(self, batch: Batch, batch_idx: int) -> Iterator[tuple[Batch, slice]]:
-        """Cut a held-out batch into micro-batches, each with the slice of its valid rows; all ranks make as many."""
+        """Split a held-out batch into micro-batches, each with the slice of its valid rows; as many on all ranks."""
         num_valid = self.num_valid_rows(batch_idx)
         for number, part in enumerate(batch.micro_batches(self.micro_batch_size)):
             yield part, slice(max(0, num_valid - number * self.micro_batch_size))
@@ -230,7 +228,7 @@ class TrainingModule(UpdatingModule):
 
     @property
     def streams_export(self) -> bool:
-        """The export of a checkpoint needs weights one by one only, not the network."""
+        """Whether a checkpoint can be exported tensor by tensor, without building the network."""
         return self.lora is None or isinstance(self.starts_from, str)
 
     def write_export(
@@ -242,7 +240,7 @@ class TrainingModule(UpdatingModule):
         card: Mapping[str, Any],
         weights: ShardedWeights | None,
     ) -> None:
-        """Write one of the module's models, whose weights checkpoints call ``prefix`` and their name."""
+        """Export one of the module's models, whose checkpoint keys begin with ``prefix``."""
         base = self.starts_from if isinstance(self.starts_from, str) else ""
         stream = None
         if weights is not None:
@@ -250,12 +248,12 @@ class TrainingModule(UpdatingModule):
         export(model, self.tokenizer, folder, card=card, weights=stream, lora=self.lora, base=base)
 
     def frozen_weights(self) -> set[str]:
-        """Name the weights that do not learn, which no checkpoint holds."""
+        """Return the names of frozen weights, which checkpoints leave out."""
         weights = self.named_parameters(remove_duplicate=False)
         return {name for name, weight in weights if not weight.requires_grad}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what learns, and the random state: ours is a function of seed and step, a user's scorer may draw."""
+        """Save trained weights only, and the RNG states of all ranks (a user's scorer may draw from them)."""
         frozen = self.frozen_weights()
         weights = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: x for name, x in weights.items() if name not in frozen}
@@ -263,7 +261,7 @@ class TrainingModule(UpdatingModule):
         checkpoint["skipped"] = asdict(self.skipped)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Find the random state; it is put back when the first batch comes.
+        """Read the RNG state; it is restored at the first batch.
 
         Raises:
             ValueError: the checkpoint is of other networks.
@@ -276,7 +274,7 @@ class TrainingModule(UpdatingModule):
         self.skipped = Skipped(**checkpoint.get("skipped", {}))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Put the random state of the checkpoint back, once."""
+        """Restore the checkpoint's RNG state, once."""
         if self._random_state is not None:
             _restore_random_state(self._random_state)
             self._random_state = None
@@ -312,7 +310,7 @@ def _random_state() -> dict[str, Any]:
 
 
 def _restore_random_state(state: Mapping[str, Any]) -> None:
-    """Put back what `_random_state` collected."""
+    """Restore what `_random_state` collected."""
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
@@ -323,7 +321,7 @@ def _restore_random_state(state: Mapping[str, Any]) -> None:
 
 
 def _count(network: nn.Module) -> str:
-    """Count the weights that learn, and all of them where that differs."""
+    """Format the number of trainable parameters, and the total if it differs."""
     weights = list(network.parameters())
     learning = sum(weight.numel() for weight in weights if weight.requires_grad)
     size = sum(weight.numel() for weight in weights)

@@ -1,4 +1,4 @@
-"""What PPO adapts while it runs, kept in buffers so that checkpoints hold it: KL coefficient and scale of scores."""
+"""The adaptive KL coefficient and the running scale of scores, as buffers, so that checkpoints save them."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ class KLControl:
     """The KL coefficient, and how it adapts.
 
     Attributes:
-        coefficient: Beta, the reward taken off per nat of KL; its first value, if it adapts.
-        target: KL per response in nats that the coefficient is steered to; null keeps the coefficient.
+        coefficient: Beta, weight of the KL penalty; the initial value if adaptive.
+        target: Target KL per response in nats; null keeps the coefficient fixed.
         horizon: Episodes in which the coefficient changes by at most a fifth; smaller adapts faster. A rollout changes
             it by no more.
     """
@@ -27,14 +27,14 @@ class KLControl:
 
     def __post_init__(self) -> None:
         if self.target is not None and self.coefficient == 0:
-            raise ValueError("coefficient: expected more than 0 beside a target, as it is scaled, got 0")
+            raise ValueError("coefficient: expected more than 0 with a target (it is multiplied), got 0")
 
 
 class KLController(nn.Module):
-    """Holds the KL coefficient and steers it (Ziegler et al., 2019, section 2.2).
+    """The adaptive KL controller (Ziegler et al., 2019, section 2.2).
 
     Args:
-        settings: where to start and where to steer.
+        settings: coefficient, target and horizon.
     """
 
     coefficient: Tensor

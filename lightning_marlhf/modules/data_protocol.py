@@ -1,4 +1,4 @@
-"""What modules and callbacks ask of a run's DataModule; `data.RLHFDataModule` has it all, and so may a user's own."""
+"""The DataModule protocol that modules and callbacks rely on; `data.RLHFDataModule` implements it."""
 
 from collections.abc import Iterable
 from typing import Any, Literal, Protocol, cast
@@ -36,7 +36,7 @@ class Data(Protocol):
         ...
 
     def num_valid_rows(self, split: Literal["validate", "test"], batch: int) -> int:
-        """Count the valid rows of this rank's held-out ``batch`` (from 0); they come before those that fill it up."""
+        """Count the valid rows of this rank's held-out ``batch`` (from 0); the rows after them are padding."""
         ...
 
     def demonstrations(self, rows: int) -> SupervisedBatch:

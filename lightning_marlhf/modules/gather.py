@@ -1,4 +1,4 @@
-"""The rows of all ranks on every rank, so that minibatches are those of one process."""
+"""All-gathers the rollout, so that minibatches are the same for any number of processes."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -14,7 +14,7 @@ _PADDING = {"index": -1}  # of macro actions; everything else is padded with 0
 
 
 def all_gather_rows(experience: Experience, ranks: int) -> Experience:
-    """Collect the whole rollout, of which ``ranks`` processes have a share each: what is learnt from, without texts.
+    """Collect the whole rollout, sharded over ``ranks`` processes: tensors only, without texts.
 
     It is small compared with any model, and a minibatch is a random part of it: from the whole, all ranks together take
     the rows that one process would take.

@@ -47,15 +47,16 @@ class MAPPO(TrainingModule):
         scorer: Scores whole responses; training maximises it.
         termination: Where macro actions end; fixed n = 1 is token-level PPO.
         sampling: How the policy samples.
-        critic: Reward model from which the critic starts (its weights, with a value for every token); null takes the
-            policy's body with a head of zeros, for scorers that are no network of the policy's tokens.
+        critic: Reward model from which the critic starts (its weights, with a value for every token); null initialises
+            it from
+            the policy's body with a zero head, for scorers without a network.
         reference: Model that KL is measured against; null takes ``policy``.
         auxiliary_scorers: Scorers whose scores are only reported.
         credit: How credit is assigned to macro actions.
         shaping: How scores and KL become rewards.
         kl: KL coefficient.
-        ppo: How experience is learnt from.
-        retry_policy: What is done about scorers that raise.
+        ppo: Settings of the PPO updates.
+        retry_policy: How failing scorers are retried.
         **shared: Arguments of `TrainingModule`.
     """
 
@@ -144,7 +145,7 @@ class MAPPO(TrainingModule):
         )
 
     def _normalize(self, scores: Tensor, valid: Tensor, *, observe: bool) -> Tensor:
-        """Scale scores by the deviation of all that were seen, these of all ranks included if they are to be seen."""
+        """Divide scores by their running standard deviation; ``observe`` updates it with the scores of all ranks."""
         if observe:
             of_all, are_valid = self.gather(scores), self.gather(valid.long()) > 0
             self.score_normalizer.observe(of_all.flatten(), are_valid.flatten())
@@ -152,7 +153,7 @@ class MAPPO(TrainingModule):
         return scaled
 
     def _minibatches(self, size: int) -> Iterator[list[int]]:
-        """Cut a rollout of all ranks into random parts, anew in every epoch; a function of seed and step alone."""
+        """Split a rollout of all ranks into minibatches, reshuffled every epoch; depends on seed and step only."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
         for _ in range(self.ppo.epochs):
             order = torch.randperm(size, generator=generator)
@@ -222,14 +223,14 @@ class MAPPO(TrainingModule):
     predict_step = validation_step  # type: ignore[assignment]
 
     def on_predict_epoch_start(self) -> None:
-        """Collect means that nobody reads."""
+        """Set up the metric accumulators; predict does not log them."""
         self.on_validation_epoch_start()
 
     def mean_over_ranks(self, means: WeightedMeans) -> dict[str, float]:
-        """Take the means over all ranks, each of which may have counted other things."""
+        """Compute the means over all ranks, which may have seen different metrics."""
         means.expect(itertools.chain(*self.all_gather_object(means.names)))
         values, known = means.compute(self.all_reduce_sum), self.trainer.callback_metrics
-        return metrics.without_zero_shares(values, known=known)
+        return metrics.drop_zero_invalid(values, known=known)
 
     # Rollouts without scores
 
@@ -251,7 +252,7 @@ class MAPPO(TrainingModule):
         rank_zero_warn(f"update {self.global_step + 1}: {error}; the rollout is skipped ({in_a_row} in a row)")
 
     def _skip_rollout(self, error: ScoringError) -> None:
-        """Let the updates of a rollout without scores pass without a change."""
+        """Advance the step count past a rollout without scores; no weight changes."""
         self._count_unscored(error)
         self.skipped.steps += self.updates_per_batch
         for _ in range(self.updates_per_batch):
@@ -271,11 +272,11 @@ class MAPPO(TrainingModule):
             self.critic = factory.build(Critic, self.critic_source, tokenizer, **options)
 
     def networks(self) -> dict[str, nn.Module]:
-        """Name the two networks that learn."""
+        """Return the trained networks by name."""
         return {"policy": self.policy, "critic": self.critic}
 
     def first_update(self, network: str) -> int:
-        """Let the policy wait for the critic's warm-up."""
+        """Return the update at which a network starts to learn: the policy after the critic's warm-up."""
         return self.ppo.critic_warmup if network == "policy" else 0
 
     def rows_per_update(self) -> int:
@@ -294,7 +295,7 @@ class MAPPO(TrainingModule):
         return loss
 
     def on_fit_start(self) -> None:
-        """Load what does not learn, and refuse a run that cannot be cut into equal updates."""
+        """Load reference and scorers; check that the run divides into equal updates."""
         self.ppo.check_run(rows=super().rows_per_update(), updates=self.total_updates)
         if self.ppo.critic_warmup > self.total_updates and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             raise ValueError(
@@ -312,13 +313,13 @@ class MAPPO(TrainingModule):
         """Refuse to resume in the middle of a rollout."""
         if self.global_step % self.updates_per_batch:
             raise ValueError(
-                f"the checkpoint is of update {self.global_step}, no whole number of rollouts of "
+                f"the checkpoint is of update {self.global_step}, not a multiple of "
                 f"{self.updates_per_batch} updates: resume with ppo.epochs and ppo.minibatches as they were"
             )
         super().on_train_start()
 
     def on_validation_start(self) -> None:
-        """Load what does not learn."""
+        """Load reference and scorers."""
         self._prepare()
 
     on_test_start = on_predict_start = on_validation_start
@@ -348,7 +349,7 @@ class MAPPO(TrainingModule):
         )
 
     def teardown(self, stage: str) -> None:
-        """Let the scorers give back what they took: processes, connections."""
+        """Close the scorers: processes, connections."""
         for scorer in (self.scorer, *self.auxiliary_scorers):
             scorer.close()
 
@@ -356,7 +357,7 @@ class MAPPO(TrainingModule):
         """Write the policy as a Hugging Face folder."""
         self.write_export(self.policy.lm, "policy.lm.", folder, card=card, weights=weights)
 
-    # What people are shown
+    # Progress display
 
     @property
     def phase(self) -> str:
@@ -364,7 +365,7 @@ class MAPPO(TrainingModule):
         return self._stopwatch.part
 
     def describe(self) -> dict[str, str]:
-        """Say in a few lines what the run will do."""
+        """Summarise the run for the start banner."""
         rollouts = -(-self.total_updates // self.updates_per_batch)
         tokens = self.tokenizer.convert_ids_to_tokens(response_ends(self.policy.lm))
         each = f"{self.data.batch_size} prompts, {self.updates_per_batch} updates each"

@@ -1,12 +1,12 @@
-"""What is logged about a rollout and its updates, under the field's names (TRL's; verl's where TRL has none).
+"""Metrics of a rollout and its updates, under TRL's names (verl's where TRL has none).
 
-All means are over the responses of all ranks that have a valid score, or over their tokens; never over padding. What
-has no number is counted beside it: NAME_invalid is the share of responses without NAME.
+All means are over the responses of all ranks that have a valid score, or over their tokens; never over padding.
+NAME_invalid is the fraction of responses without NAME.
 
 Units: KL and entropies are in nats. `objective/kl`, `objective/entropy` and the parts of the reward are sums over the
 tokens of a response, averaged over responses; `objective/entropy` is the sum of -log pi of the sampled tokens.
 `policy/entropy_avg` is a mean over tokens, of the entropy of the whole next-token distribution. `*_ratio`, `clipfrac`,
-`*_invalid` and `objective/scores_clamped` are shares between 0 and 1.
+`*_invalid` and `objective/scores_clamped` are fractions between 0 and 1.
 """
 
 import math
@@ -25,7 +25,7 @@ Gather = Callable[[Tensor], Tensor]
 class WeightedMeans:
     """Means by name, collected over micro-batches and ranks.
 
-    Kept are running sums and counts; devices are synchronised only when the means are read.
+    Keeps running sums and counts on the device; synchronises only in `compute`.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class WeightedMeans:
 
     @property
     def names(self) -> list[str]:
-        """What was counted."""
+        """Names of the accumulated metrics."""
         return list(self._sums)
 
     def snapshot(self) -> None:
@@ -54,7 +54,7 @@ class WeightedMeans:
         self._sums[name] = self._sums[name] + pair if name in self._sums else pair
 
     def expect(self, names: Iterable[str]) -> None:
-        """Give ``names`` a place, and all names one order, so that ranks which counted different things add up."""
+        """Add missing ``names`` and sort them, so that ranks with different metrics can be reduced."""
         nothing = torch.zeros_like(next(iter(self._sums.values()), torch.zeros(2)))
         every = sorted({*self._sums, *names})
         self._sums = {name: self._sums.get(name, nothing) for name in every}
@@ -69,7 +69,7 @@ class WeightedMeans:
 
 
 def add_evaluation(means: WeightedMeans, experience: Experience) -> None:
-    """Count what held-out prompts show: eval/*."""
+    """Accumulate the metrics of held-out prompts: eval/*."""
     valid = experience.valid
     means.add("eval/kl", experience.kl.sum(dim=1), valid)
     means.add("eval/response_length", experience.rollout.response_mask.sum(dim=1), valid)
@@ -78,7 +78,7 @@ def add_evaluation(means: WeightedMeans, experience: Experience) -> None:
 
 
 def add_rollout(means: WeightedMeans, experience: Experience) -> None:
-    """Count what a rollout shows: objective/*, response_length/*, macro/*."""
+    """Accumulate the metrics of a rollout: objective/*, response_length/*, macro/*."""
     rollout, actions, valid = experience.rollout, experience.macro_actions, experience.valid
     lengths = rollout.response_mask.sum(dim=1)
     penalties = experience.token_rewards.sum(dim=1) - experience.scores * (lengths > 0)
@@ -97,8 +97,8 @@ def add_rollout(means: WeightedMeans, experience: Experience) -> None:
         means.add("macro/parse_failures", actions.fell_back, valid)
 
 
-def spread_of(x: Tensor, mask: Tensor, *, all_reduce_sum: AllReduce) -> Tensor:
-    """Measure the variance of the real elements of ``x`` over all ranks."""
+def masked_variance(x: Tensor, mask: Tensor, *, all_reduce_sum: AllReduce) -> Tensor:
+    """Compute the variance of ``x`` where ``mask`` is True, over all ranks."""
     zeroed = x.float().masked_fill(~mask, 0.0)
     sums = all_reduce_sum(torch.stack([mask.sum(), zeroed.sum()]).to(zeroed))
     count = sums[0].clamp(min=1)
@@ -109,12 +109,12 @@ def variance_metrics(experience: Experience, *, all_reduce_sum: AllReduce) -> di
     """Measure how much of the returns the critic explains, and how far advantages spread before whitening."""
     mask = experience.token_mask
     errors = experience.returns - experience.old_values
-    left = spread_of(errors, mask, all_reduce_sum=all_reduce_sum)
-    there = spread_of(experience.returns, mask, all_reduce_sum=all_reduce_sum)
+    left = masked_variance(errors, mask, all_reduce_sum=all_reduce_sum)
+    there = masked_variance(experience.returns, mask, all_reduce_sum=all_reduce_sum)
     advantages = experience.macro_returns - experience.macro_values
     return {
         "critic/vf_explained_var": (1 - left / there.clamp(min=1e-8)).item(),
-        "macro/advantage_var": spread_of(advantages, experience.macro_mask, all_reduce_sum=all_reduce_sum).item(),
+        "macro/advantage_var": masked_variance(advantages, experience.macro_mask, all_reduce_sum=all_reduce_sum).item(),
     }
 
 
@@ -132,10 +132,10 @@ def extremes(experience: Experience, *, gather: Gather) -> dict[str, float]:
 
 
 def add_policy_update(means: WeightedMeans, output: TokenLogprobs, experience: Experience) -> Tensor:
-    """Count how far an update's policy is from the one that sampled: policy/*, val/ratio.
+    """Accumulate how far the policy moved from the sampling policy: policy/*, val/ratio.
 
     Returns:
-        The log-ratio of both policies [batch, response], without a graph; 0 where nothing is learnt.
+        The log-ratio of both policies [batch, response], detached; 0 outside the token mask.
     """
     mask = experience.token_mask
     log_ratio = (output.logprobs.detach() - experience.old_logprobs).masked_fill(~mask, 0)
@@ -150,14 +150,14 @@ def add_policy_update(means: WeightedMeans, output: TokenLogprobs, experience: E
 def add_policy_clipping(
     means: WeightedMeans, log_ratio: Tensor, advantages: Tensor, mask: Tensor, *, clip_range: float
 ) -> None:
-    """Count where clipping took the gradient away: policy/clipfrac_avg (as TRL counts)."""
+    """Accumulate the fraction of clipped ratios: policy/clipfrac_avg (TRL's definition)."""
     ratio = losses.probability_ratio(log_ratio, torch.zeros_like(log_ratio))
     gained = (ratio - 1) * advantages.sign()
     means.add("policy/clipfrac_avg", gained > clip_range, mask)
 
 
 def add_value_update(means: WeightedMeans, values: Tensor, experience: Experience, *, clip_range: float | None) -> None:
-    """Count where the clipped value loss was the larger one: val/clipfrac_avg (as TRL counts)."""
+    """Accumulate the fraction of clipped values: val/clipfrac_avg (TRL's definition)."""
     limit = float("inf") if clip_range is None else clip_range
     old = experience.old_values
     clipped = old + (values.detach() - old).clamp(-limit, limit)
@@ -176,6 +176,6 @@ def _add_scores(means: WeightedMeans, experience: Experience, *, prefix: str) ->
         means.add(f"{prefix}/{name}_invalid", values.isnan(), valid)
 
 
-def without_zero_shares(metrics: Mapping[str, float], *, known: Collection[str]) -> dict[str, float]:
-    """Leave out what says that every response has its number, as long as that was always so."""
+def drop_zero_invalid(metrics: Mapping[str, float], *, known: Collection[str]) -> dict[str, float]:
+    """Drop *_invalid metrics that are 0 and have never been above 0."""
     return {name: value for name, value in metrics.items() if value or name in known or not name.endswith("_invalid")}

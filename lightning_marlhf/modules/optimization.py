@@ -1,4 +1,4 @@
-"""One AdamW for everything that learns, with named parameter groups, and a learning-rate schedule.
+"""One AdamW for all trained networks, with named parameter groups, and a learning-rate schedule.
 
 One optimizer means one count of steps: `max_steps`, checkpoints, logs and the progress bar all count updates.
 """
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from lightning_marlhf.models.fsdp import whole
+from lightning_marlhf.models.fsdp import full_tensor
 from lightning_marlhf.ranges import NonNegative, NonNegativeInt, Positive, Range, checked
 
 Rate = Annotated[float, Range(at_least=0, at_most=1)]
@@ -30,24 +30,24 @@ Schedule = Literal["constant", "linear", "cosine"]
 @checked
 @dataclass(frozen=True)
 class Optimization:
-    """How weights are updated: what learns alone, or policy and critic, each of which may have its own numbers.
+    """Optimizer and schedule settings; the ``critic_`` ones override those of the policy.
 
     A schedule counts the updates in which its network learns: the policy's begins after ``ppo.critic_warmup``.
 
     Attributes:
         lr: Peak learning rate (of the policy, where there is a critic).
-        critic_lr: Peak learning rate of the critic; null takes ``lr``.
+        critic_lr: Peak learning rate of the critic; null: ``lr``.
         betas: Betas of AdamW.
         eps: Epsilon of AdamW.
         weight_decay: Weight decay of matrices; vectors (norms, biases) have none.
-        critic_weight_decay: Weight decay of the critic; null takes ``weight_decay``.
+        critic_weight_decay: Weight decay of the critic; null: ``weight_decay``.
         schedule: Learning rate after the warm-up: "constant", "linear" to 0, or "cosine" to 0.
-        critic_schedule: Schedule of the critic; null takes ``schedule``.
-        warmup_ratio: Share of its updates in which a network's learning rate rises from 0.
+        critic_schedule: Schedule of the critic; null: ``schedule``.
+        warmup_ratio: Fraction of a network's updates that are warm-up.
         warmup_steps: Updates of the warm-up; replaces the ratio.
-        critic_warmup_steps: Updates of the critic's warm-up; null takes the policy's steps or ratio.
+        critic_warmup_steps: Updates of the critic's warm-up; null: the policy's steps or ratio.
         max_grad_norm: Norm to which gradients are clipped, policy and critic each by itself; null does not clip.
-        critic_max_grad_norm: Norm for the critic; null takes ``max_grad_norm``.
+        critic_max_grad_norm: Norm for the critic; null: ``max_grad_norm``.
         max_skips_in_a_row: Maximum number of updates in a row that are skipped as their gradients are NaN or infinite;
             one more ends the run.
     """
@@ -68,7 +68,7 @@ class Optimization:
     max_skips_in_a_row: NonNegativeInt = 3
 
     def of(self, network: str) -> "Optimization":
-        """Give the numbers of one network: the critic's own ones stand in the place of the policy's."""
+        """Return the settings of one network: the critic's override the policy's."""
         if network != "critic":
             return self
         names = ("lr", "weight_decay", "schedule", "warmup_steps", "max_grad_norm")
@@ -107,7 +107,7 @@ class MasterAdamW(AdamW):
         if closure is not None:  # Lightning's
             with torch.enable_grad():
                 loss = closure()
-        masters = self._take_masters()
+        masters = self._swap_in_masters()
         own_weights = [group["params"] for group in self.param_groups]
         for group in self.param_groups:
             group["params"] = [masters.get(weight, weight) for weight in group["params"]]
@@ -116,7 +116,7 @@ class MasterAdamW(AdamW):
         finally:
             for group, weights in zip(self.param_groups, own_weights, strict=True):
                 group["params"] = weights
-            self._put_back(masters)
+            self._swap_out_masters(masters)
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -130,7 +130,7 @@ class MasterAdamW(AdamW):
                 floats = {key: x for key, x in saved.items() if torch.is_tensor(x)}
                 self.state[weight] |= {key: x.to(weight.device, torch.float32) for key, x in floats.items()}
 
-    def _take_masters(self) -> dict[Tensor, Tensor]:
+    def _swap_in_masters(self) -> dict[Tensor, Tensor]:
         """Hand the state and the gradient of each half-precision weight over to its copy, made in the first step."""
         masters = {}
         for weight in (weight for group in self.param_groups for weight in group["params"]):
@@ -143,7 +143,7 @@ class MasterAdamW(AdamW):
                 masters[weight] = master
         return masters
 
-    def _put_back(self, masters: dict[Tensor, Tensor]) -> None:
+    def _swap_out_masters(self, masters: dict[Tensor, Tensor]) -> None:
         for weight, master in masters.items():
             weight.copy_(master)
             master.grad = None
@@ -215,8 +215,8 @@ def learning_rate_factor(settings: Optimization, *, updates: int, start: int = 0
     return factor
 
 
-def renew_rates(optimizer: AdamW, schedule: LambdaLR, settings: Optimization) -> None:
-    """Give a resumed optimizer the learning rates and weight decays of its settings: the checkpoint brought its own.
+def reapply_hyperparameters(optimizer: AdamW, schedule: LambdaLR, settings: Optimization) -> None:
+    """Give a resumed optimizer the learning rates and weight decays of its settings: the checkpoint holds the old ones.
 
     Args:
         optimizer: as loaded.
@@ -239,10 +239,10 @@ class NonFiniteError(RuntimeError):
 def gradient_norm(network: nn.Module) -> Tensor:
     """Measure the norm of all gradients of a network together, over all ranks where they are sharded."""
     gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
-    return whole(nn.utils.get_total_norm(gradients))
+    return full_tensor(nn.utils.get_total_norm(gradients))
 
 
 def find_non_finite(named: Iterable[tuple[str, Tensor | None]]) -> str:
     """Name the first tensor that holds a NaN or an infinity; '' if none does."""
     present = ((name, x) for name, x in named if x is not None)
-    return next((name for name, x in present if not whole(torch.isfinite(x).all())), "")
+    return next((name for name, x in present if not full_tensor(torch.isfinite(x).all())), "")

@@ -1,4 +1,4 @@
-"""Step 10 of the algorithm: how a policy and a critic learn from experience."""
+"""Step 10 of the algorithm: the policy and value losses of one micro-batch."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +17,7 @@ from lightning_marlhf.types import Experience
 @checked
 @dataclass(frozen=True)
 class PPO:
-    """How experience is learnt from.
+    """Settings of the PPO updates.
 
     Attributes:
         epochs: Passes over each rollout.
@@ -54,7 +54,7 @@ class PPO:
         per_rollout = self.epochs * self.minibatches
         if updates % per_rollout:
             raise ValueError(
-                f"a run of {updates} updates is no whole number of rollouts of {per_rollout} updates "
+                f"a run of {updates} updates is not a multiple of {per_rollout} updates per rollout "
                 "(ppo.epochs x ppo.minibatches): change trainer.max_steps"
             )
 
@@ -65,12 +65,12 @@ def policy_loss(
     """Compute the clipped policy loss of a micro-batch.
 
     Args:
-        policy: learns.
+        policy: the network to train.
         part: the micro-batch.
         ppo: clipping, level of the ratios and reduction.
         temperature: of the log-probabilities, as in the rollout.
-        total: what the whole minibatch counts, per rank (see `masking.count`): the losses of its micro-batches add up.
-        means: get what is logged.
+        total: denominator of the minibatch per rank (see `masking.count`), so that micro-batch losses sum to its mean.
+        means: accumulates the metrics.
     """
     rollout, clip = part.rollout, ppo.clip_range
     output = policy(

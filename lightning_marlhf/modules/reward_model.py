@@ -1,4 +1,4 @@
-"""Reward modelling: learn from pairs which response people prefer."""
+"""Reward modelling: Bradley-Terry on preference pairs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,7 +56,7 @@ class RewardModel(TrainingModule):
         )
 
     def networks(self) -> dict[str, nn.Module]:
-        """Name the one network that learns."""
+        """Return the trained network by name."""
         return {"reward_model": self.network}
 
     def training_step(self, batch: PreferencePairs, batch_idx: int) -> None:
@@ -77,7 +77,7 @@ class RewardModel(TrainingModule):
         """Measure loss and accuracy, and the accuracy of a perfect judge where the data knows it.
 
         Returns:
-            By how much each pair's chosen response scores higher, and how often a perfect judge agrees with its label.
+            Each pair's margin, and the probability that a perfect judge agrees with its label.
         """
         all_margins = []
         for part, valid in self.held_out_micro_batches(batch, batch_idx):
@@ -102,11 +102,11 @@ class RewardModel(TrainingModule):
 
     @property
     def streams_export(self) -> bool:
-        """Centring needs the network."""
+        """Whether the checkpoint can be exported tensor by tensor; centring needs the network."""
         return super().streams_export and not self.center_rows
 
     def export(self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None) -> None:
-        """Centre the scores, and write the classifier as a Hugging Face folder that tells what it was shown."""
+        """Centre the scores, and write the classifier as a Hugging Face folder that records its input format."""
         self.center()
         model = self.network.classifier
         self.data.reward_input.write(model.config)
@@ -125,7 +125,7 @@ class RewardModel(TrainingModule):
         return self._compare(pairs)[0].sum()
 
     def _compare(self, pairs: PreferencePairs) -> tuple[Tensor, Tensor]:
-        """Compute each pair's loss term, and by how much its chosen response scores higher."""
+        """Compute each pair's loss term and margin."""
         ids = torch.cat([pairs.chosen_ids, pairs.rejected_ids])
         mask = torch.cat([pairs.chosen_mask, pairs.rejected_mask])
         if self.loss == "last":

@@ -51,7 +51,7 @@ class SFT(TrainingModule):
         )
 
     def networks(self) -> dict[str, nn.Module]:
-        """Name the one network that learns."""
+        """Return the trained network by name."""
         return {"policy": self.policy}
 
     def training_step(self, batch: SupervisedBatch, batch_idx: int) -> None:

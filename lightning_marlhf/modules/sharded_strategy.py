@@ -19,7 +19,14 @@ from torch.distributed.checkpoint.state_dict import (
 from lightning_marlhf.models.checkpoint_data import write_data
 from lightning_marlhf.models.configs import torch_dtype
 from lightning_marlhf.models.fsdp import Gathering, Sharding
-from lightning_marlhf.models.sharded_checkpoint import REST_FILE, Writer, first_failure, load, read_index, read_rest
+from lightning_marlhf.models.sharded_checkpoint import (
+    METADATA_FILE,
+    Writer,
+    first_failure,
+    load,
+    read_index,
+    read_metadata_file,
+)
 
 
 class ShardedStrategy(ModelParallelStrategy):
@@ -27,7 +34,7 @@ class ShardedStrategy(ModelParallelStrategy):
 
     Weights, gradients and AdamW's moments are sharded in the dtype of the weights (`model.init_args.dtype`); set
     `trainer.precision` to 32-true. Checkpoints are folders to which each process writes its share, in the background
-    where the caller says what is to be done when they are whole.
+    if the caller passes a completion callback.
 
     Args:
         compute_dtype: dtype of forward and backward passes; gradients are reduced in fp32 all the same.
@@ -63,7 +70,7 @@ class ShardedStrategy(ModelParallelStrategy):
         """Connect the processes: all of them share the networks (Lightning's "auto" is one per node)."""
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
-        # a group of its own for checkpoints: they are written while others train
+        # a separate group for checkpoints, which are written asynchronously during training
         self._writers = torch.distributed.new_group(backend="gloo")
 
     def save_checkpoint(
@@ -74,7 +81,7 @@ class ShardedStrategy(ModelParallelStrategy):
         Args:
             checkpoint: as Lightning collects it.
             filepath: the folder.
-            storage_options: called by the first process when all is written. With it this method returns when the
+            storage_options: completion callback, called on rank 0. With it this method returns once the
                 weights are copied, and they are written in the background; an error is raised by the next save.
         """
         self.finish_saving()
@@ -84,7 +91,7 @@ class ShardedStrategy(ModelParallelStrategy):
             tensors[f"optimizer_{at}"] = state
         if self.is_global_zero:
             folder.mkdir(parents=True, exist_ok=True)
-            write_data(checkpoint, folder / REST_FILE)
+            write_data(checkpoint, folder / METADATA_FILE)
         self.barrier()
         to = {"storage_writer": Writer(folder), "process_group": self._writers}
         if storage_options is None:
@@ -95,7 +102,7 @@ class ShardedStrategy(ModelParallelStrategy):
         self._writing = _then(writing, storage_options) if self.is_global_zero else writing
 
     def finish_saving(self) -> None:
-        """Wait until a checkpoint that is being written is there; all processes have to call this.
+        """Wait for an asynchronous checkpoint to be complete; collective.
 
         Raises:
             Exception: whatever went wrong while it was written.
@@ -107,7 +114,7 @@ class ShardedStrategy(ModelParallelStrategy):
             self.barrier()
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """Give the shards of what learns, on the CPU."""
+        """Return the shards of the trained weights, on the CPU."""
         assert self.model is not None
         return get_model_state_dict(self.model, options=StateDictOptions(cpu_offload=True, ignore_frozen_params=True))
 
@@ -115,7 +122,7 @@ class ShardedStrategy(ModelParallelStrategy):
         """Load a checkpoint that any number of processes wrote under this strategy.
 
         Raises:
-            BrokenCheckpointError: it is not whole; names the file.
+            BrokenCheckpointError: it is incomplete; names the file.
             ValueError: it was saved without sharding.
         """
         self.finish_saving()
@@ -127,7 +134,7 @@ class ShardedStrategy(ModelParallelStrategy):
             )
         assert self.model is not None
         read_index(folder)
-        rest = read_rest(folder)
+        rest = read_metadata_file(folder)
         options = StateDictOptions(ignore_frozen_params=True, strict=False)
         state = {"state_dict": get_model_state_dict(self.model, options=options)}
         load(state, folder)
@@ -140,13 +147,13 @@ class ShardedStrategy(ModelParallelStrategy):
         return rest
 
     def teardown(self) -> None:
-        """Let a checkpoint that is being written end."""
+        """Wait for an asynchronous checkpoint."""
         self.finish_saving()
         super().teardown()
 
 
 def _then(writing: Future[Any], act: Callable[[], None]) -> Future[None]:
-    """Give a future that is there when ``act`` was called after ``writing``."""
+    """Return a future that completes after ``writing`` and ``act``."""
     done: Future[None] = Future()
 
     def finish(written: Future[Any]) -> None:

@@ -1,6 +1,6 @@
 """Manual optimisation in which one update is one `global_step`, whatever the number of networks, passes and ranks.
 
-A loss is divided by what the whole batch of an update counts, over all micro-batches and ranks, so that 8 x 1 = 1 x 8.
+Losses are normalised over the whole batch of an update (all micro-batches and ranks), so that 8 x 1 = 1 x 8.
 """
 
 from abc import abstractmethod
@@ -25,17 +25,17 @@ from lightning_marlhf.modules.optimization import (
     build_schedule,
     find_non_finite,
     gradient_norm,
-    renew_rates,
+    reapply_hyperparameters,
 )
 
 
-class NothingLearntError(ValueError):
-    """No weight was changed by any update of a run."""
+class NoUpdateError(ValueError):
+    """Every update of a run was skipped."""
 
 
 @dataclass
 class Skipped:
-    """What a run left out because it went wrong; checkpoints hold it."""
+    """Counters of skipped updates and rollouts; saved in checkpoints."""
 
     updates: int = 0  # whose gradients were not finite
     in_a_row: int = 0  # of them, the last ones
@@ -44,7 +44,7 @@ class Skipped:
     steps: int = 0  # of the optimizer, for whichever of these reasons: no weight was changed
 
     def metrics(self) -> dict[str, float]:
-        """Return what is logged: nothing as long as nothing went wrong."""
+        """Return the metrics; empty while nothing was skipped."""
         counts = {"skipped/updates": self.updates, "skipped/rollouts": self.rollouts}
         return {name: float(count) for name, count in counts.items() if count}
 
@@ -68,10 +68,10 @@ class UpdatingModule(LightningModule):
 
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
-        """Name the networks that learn."""
+        """Return the trained networks by name."""
 
     def first_update(self, network: str) -> int:
-        """Count the updates of the run before ``network`` learns, and its schedule begins."""
+        """Return the update at which ``network`` starts to train and its schedule begins."""
         return 0
 
     @property
@@ -89,8 +89,8 @@ class UpdatingModule(LightningModule):
         learning = (weight for network in self.networks().values() for weight in network.parameters())
         if any(weight.requires_grad and weight.dtype == torch.float16 for weight in learning):
             rank_zero_warn(
-                "what learns is in float16, in which gradients below 6e-8 are 0: expected model.init_args.dtype "
-                "bfloat16 or float32"
+                "the trained weights are in float16, in which gradients below 6e-8 are 0: expected "
+                "model.init_args.dtype bfloat16 or float32"
             )
         optimizer = build_optimizer(self.networks(), self.optimization)
         starts = {name: self.first_update(name) for name in self.networks()}
@@ -98,22 +98,22 @@ class UpdatingModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_train_start(self) -> None:
-        """Give a resumed optimizer the learning rates of its settings."""
+        """Apply the configured learning rates to a resumed optimizer."""
         optimizer, schedule = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
         assert isinstance(optimizer, AdamW)
         assert isinstance(schedule, LambdaLR)
-        renew_rates(optimizer, schedule, self.optimization)
+        reapply_hyperparameters(optimizer, schedule, self.optimization)
 
     def on_train_end(self) -> None:
-        """Refuse to call a run trained in which nothing was learnt; its last checkpoint is saved by now.
+        """Raise if every update was skipped; the last checkpoint is saved by now.
 
         Raises:
-            NothingLearntError: every update of the run was skipped.
+            NoUpdateError: every update of the run was skipped.
         """
         if 0 < self.global_step == self.skipped.steps:
-            raise NothingLearntError(
-                f"all {self.global_step} updates of the run were skipped, so there is nothing to export: the warnings "
-                "above say why"
+            raise NoUpdateError(
+                f"all {self.global_step} updates of the run were skipped, so there is nothing to export: "
+                "see the warnings above"
             )
 
     def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
@@ -128,7 +128,7 @@ class UpdatingModule(LightningModule):
         added to ``means`` since their snapshot is rolled back.
 
         Args:
-            means: get the learning rates of this update, and each network's gradient norm before clipping.
+            means: receives the learning rates of this update, and the gradient norms before clipping.
 
         Raises:
             NonFiniteError: too many updates in a row had to be skipped, or a weight is not finite.
@@ -185,7 +185,7 @@ class UpdatingModule(LightningModule):
         self.zero_grad()
 
     def per_rank_denominator(self, total: Tensor) -> Tensor:
-        """Return what a rank's loss is divided by: the count over all ranks, as gradients are averaged over them."""
+        """Return the denominator of a rank's loss: global count / world size, as gradients are averaged over ranks."""
         return self.all_reduce_sum(total) / self.trainer.world_size
 
     def all_reduce_sum(self, x: Tensor) -> Tensor:
@@ -219,7 +219,7 @@ class UpdatingModule(LightningModule):
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
 
     def describe_schedules(self) -> Iterator[str]:
-        """Say in words how the learning rates go, once where they go alike."""
+        """Describe the learning-rate schedules; one line if they are equal."""
         words = {}
         for name in self.networks():
             own, start = self.optimization.of(name), self.first_update(name)

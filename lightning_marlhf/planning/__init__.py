@@ -1,1 +1,1 @@
-"""A run on paper: updates, FLOPs, hours, memory per GPU."""
+"""Static analysis of a run: updates, FLOPs, hours, memory per GPU."""

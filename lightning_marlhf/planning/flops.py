@@ -1,4 +1,4 @@
-"""FLOPs and hours of a run, on paper.
+"""FLOPs and hours of a run, from closed formulas.
 
 Letters as in `memory.py`. Forward pass: 2NM + 4NTadL + 2N'Vh FLOPs; backward pass: twice that. Checkpointing runs the
 layers once more, chunking the head. The tests compare with `torch.utils.flop_counter`.
@@ -16,11 +16,11 @@ LAUNCH_S_PER_LAYER = 1e-3  # a decoding step of generate() on a GPU: kernels are
 @checked
 @dataclass(frozen=True)
 class Machine:
-    """What is assumed of each GPU; the defaults are an A100's of 80 GB.
+    """Assumed GPU performance; the defaults are an A100 80 GB.
 
     Args:
         tflops: Peak of one GPU in bf16, dense.
-        mfu: Share of the peak that training and scoring reach.
+        mfu: Model FLOPs utilisation of training and scoring.
         bandwidth: Memory bandwidth of one GPU in TB/s.
     """
 

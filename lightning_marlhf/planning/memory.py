@@ -1,4 +1,4 @@
-"""Memory of a run per GPU, on paper: networks that stay, and what each phase of a step adds at its peak.
+"""Memory of a run per GPU, from closed formulas: static memory of networks, plus the peak of each phase.
 
 The formulas are those of decoders with gated MLPs (Gemma, Gemma-2, Llama).
 

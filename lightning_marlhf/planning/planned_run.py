@@ -1,11 +1,11 @@
-"""A run on paper: its networks, and how many rows and tokens they read; without torch."""
+"""The input of the planning formulas: networks, rows and tokens of a run. Imports no torch."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the arithmetic needs to know of a network."""
+    """Architecture dimensions of a network."""
 
     parameters: int
     matrices: int  # weights of the layers' matrices
@@ -23,7 +23,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Precision:
-    """How numbers are kept."""
+    """Bytes per number."""
 
     weight: int  # bytes
     compute: int  # bytes, in matrices and attention
@@ -87,7 +87,7 @@ class PlannedRun:
     update: Pass
     reference_passes: int
     gathers_whole: bool = True  # the policy, to generate
-    offloads: bool = False  # what does not learn
+    offloads: bool = False  # frozen networks
 
     @property
     def rows(self) -> int:
@@ -106,5 +106,5 @@ class PlannedRun:
 
 
 def is_scorer(name: str) -> bool:
-    """Tell the reward models of a PPO run by their names."""
+    """Return whether a network is a scorer, by its name."""
     return name.startswith("scorer ")

@@ -178,7 +178,7 @@ def _exporter(source: str, files: Sequence[Path]) -> Path | None:
 
 
 def precision_of(dtype: str, trainer_precision: Any, sharded: bool) -> Precision:
-    """Say how numbers are kept, from the weights' dtype and `trainer.precision`; sharded layers compute in bf16."""
+    """Return the bytes per number from the weights' dtype and `trainer.precision`; sharded layers compute in bf16."""
     weight = torch_dtype(dtype).itemsize
     words = str(trainer_precision)
     if sharded:
@@ -195,10 +195,10 @@ def shape_of(model: PreTrainedModel, *, scalar: bool) -> Shape:
 
     Args:
         model: a causal language model or a classifier.
-        scalar: it has a head of one output.
+        scalar: it has a scalar head.
 
     Raises:
-        ValueError: the arithmetic does not know its family.
+        ValueError: the formulas do not cover its family.
     """
     config = model.config
     if not hasattr(config, "intermediate_size") or not hasattr(config, "num_key_value_heads"):

@@ -1,4 +1,4 @@
-"""What `plan` says about a run: the facts as JSON, and as a page for people."""
+"""The output of `plan`: facts as JSON, and as tables."""
 
 from dataclasses import asdict
 from typing import Any
@@ -84,13 +84,13 @@ def _lines(found: dict[str, Any]) -> dict[str, str]:
 
 def _verdict(sizes: dict[str, Any]) -> str:
     if sizes["capacity"] is None:
-        return "--gpu-memory, or an overlay of experiments/hardware, tells whether it fits"
+        return "--gpu-memory, or an overlay of experiments/hardware, sets the GPU memory to compare with"
     size = _size(sizes["capacity"])
     if sizes["fits"]:
         return f"fits into {size}"
     phase = max(sizes["peaks"], key=sizes["peaks"].get)
     less = "" if phase == "generation" else ", lower micro_batch_size, set checkpoint_activations"
-    return f"does NOT fit into {size} ({phase}): take more GPUs{less}"
+    return f"does NOT fit into {size} ({phase}): use more GPUs{less}"
 
 
 def _networks(found: dict[str, Any]) -> Table:

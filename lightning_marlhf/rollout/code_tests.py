@@ -33,7 +33,8 @@ class CodeTestScorer(Scorer):
     """Runs the program in each response on the tests of its problem.
 
     -1 where it does not compile, -0.6 where a test raises or exceeds a limit, else -0.3 + 1.3 * passed / tests. The
-    programs run beside the model passes. A problem without tests is no reward, and nothing is learnt from it.
+    programs run concurrently with the forward passes. A problem without tests has no valid score and is masked out of
+    the losses.
 
     Prompts refer to their tests as the data set APPS does: ``{"input_output": JSON text}``.
 
@@ -42,11 +43,10 @@ class CodeTestScorer(Scorer):
             ``_compile`` (which of them it was: 0 or 1) and ``_tests`` (the share of tests that it passed).
         workers: Programs that run at the same time; null: one for each CPU, shared among the processes of this machine.
         limits: Limits of each test.
-        match: How outputs are compared: strict, or apps (the official test program's way, which accepts much that is
-            wrong).
+        match: How outputs are compared: strict, or apps (as the official test program compares, which is lenient).
         max_tests: Number of first tests that decide the reward in training; null takes all. Evaluations take all.
         empty_is_error: Count a program that is empty or holds nothing but comments as one that raises (-0.6); false:
-            as in the released code, it prints nothing (-0.3), which pays more than a crash.
+            as in the released code, it prints nothing (-0.3), a higher reward than a crash.
         allow_weak: Accept isolation level C, at which programs can read this user's files.
         unsafe: Accept level D, at which programs can do whatever this user can.
     """
@@ -74,7 +74,7 @@ class CodeTestScorer(Scorer):
         self._sandbox: Sandbox | None = None
 
     def prepare(self, *, tokenizer: PreTrainedTokenizerBase, network_factory: NetworkFactory) -> None:
-        """Start the sandbox, so that a machine without one is found out before the first rollout."""
+        """Start the sandbox, so that a missing sandbox fails before the first rollout."""
         self._open()
 
     def submit(self, rollout: Rollout, *, evaluating: bool) -> Pending[Scores]:
@@ -116,7 +116,7 @@ def read_tests(reference: Any) -> Tests | None:
     """Read the tests of a problem; None where it has none that can be used.
 
     Raises:
-        ValueError: the reference is none of a problem with tests: the scorer does not go with the data.
+        ValueError: the reference is none of a problem with tests: the scorer does not fit the data.
     """
     if not isinstance(reference, Mapping) or "input_output" not in reference:
         raise ValueError(

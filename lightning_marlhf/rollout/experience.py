@@ -1,4 +1,4 @@
-"""One rollout, from prompts to everything PPO learns from: the algorithm of MA-RLHF on one screen.
+"""One rollout, from prompts to advantages and returns: the algorithm of MA-RLHF on one screen.
 
 Follows arXiv 2410.02743, section 3. Where paper and released code differ, `settings.py` has an option. Step 10, the
 updates of policy and critic, is in `modules/ppo.py`.
@@ -30,20 +30,20 @@ NormalizeScores = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Actors:
-    """Who takes part in a rollout; only policy and critic learn."""
+    """The networks and components of a rollout; only policy and critic are trained."""
 
     policy: Policy
     reference: Policy | WithoutAdapter
     critic: Critic
     scorer: Scorer
-    auxiliary_scorers: Sequence[Scorer]  # scores for people to read; no reward comes from them
+    auxiliary_scorers: Sequence[Scorer]  # logged only, not part of the reward
     termination: Termination
     tokenizer: PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
 class Execution:
-    """How a rollout is run; the defaults are right for training in one process."""
+    """Runtime settings of a rollout; the defaults fit single-process training."""
 
     micro_batch_size: int = 64  # rows per forward pass of policy, reference and critic
     evaluating: bool = False  # True for held-out prompts, on which scorers may be more thorough
@@ -64,7 +64,7 @@ def collect_experience(
     seeds: Int[Tensor, " batch"],
     execution: Execution,
 ) -> Experience:
-    """Sample a response to each prompt, and work out what the policy should learn from it: steps 1 to 9.
+    """Sample a response to each prompt, and compute advantages and returns: steps 1 to 9.
 
     Args:
         prompts: 1. left-padded to the longest in the batch.
@@ -72,9 +72,9 @@ def collect_experience(
         sampling: How the policy samples.
         credit: How credit is assigned.
         shaping: How scores and KL become rewards.
-        kl_coefficient: Beta, the reward taken off per nat of KL.
+        kl_coefficient: Beta, the weight of the KL penalty.
         seeds: One int64 per row; decides the row's sampling and random terminations, whatever else is in the batch.
-        execution: Size of passes, statistics over ranks, and where times are counted.
+        execution: Micro-batch size, reductions over ranks, and the stopwatch.
 
     Returns:
         The experience, on the device of ``prompts``; detached from every graph.
@@ -83,7 +83,7 @@ def collect_experience(
         ScoringError: a scorer failed, on this rank or another one; in training also where it gave NaN to all responses.
     """
     time, all_reduce_sum = execution.stopwatch, execution.all_reduce_sum
-    # 2. The policy samples responses. Termination condition and scorers start; slow ones work while the models run.
+    # 2. The policy samples responses. Slow scorers and parsers run concurrently with the forward passes.
     with time("generation"):
         rollout = generate(actors.policy, prompts, tokenizer=actors.tokenizer, settings=sampling, seeds=seeds)
     micro_batches = list(rollout.micro_batches(execution.micro_batch_size))
@@ -163,7 +163,7 @@ def collect_experience(
 def policy_logprobs(
     policy: Policy | WithoutAdapter, micro_batches: Sequence[Rollout], *, temperature: float
 ) -> Float[Tensor, "batch response"]:
-    """Read off the log-probabilities of the sampled tokens in nats, one forward pass per micro-batch; 0 on padding."""
+    """Compute the log-probabilities of the sampled tokens in nats, one forward pass per micro-batch; 0 on padding."""
     parts = []
     for part in micro_batches:
         output = policy(
@@ -190,7 +190,7 @@ def state_values(critic: Critic, micro_batches: Sequence[Rollout]) -> Float[Tens
 def shape_scores(
     scores: Scores, ended: Bool[Tensor, " batch"], *, shaping: Shaping, normalize: NormalizeScores
 ) -> tuple[Float[Tensor, " batch"], Bool[Tensor, " batch"] | None]:
-    """Normalise scores, clamp them, and take off the penalty of responses that did not end.
+    """Normalise scores, clamp them, and subtract the penalty of responses that did not end.
 
     Returns:
         The scores, 0 where they are not valid; and where the clamp changed one, None without a clamp.
@@ -206,7 +206,7 @@ def shape_scores(
 
 
 def discounts(credit: Credit, actions: MacroActions) -> float | Float[Tensor, "batch macro"]:
-    """Give gamma for each macro action: the same for all, or to the power of its length."""
+    """Return gamma per macro action: constant, or gamma to the power of its length (semi-Markov)."""
     if credit.gamma_per == "macro" or credit.gamma == 1.0:
         return credit.gamma
     return gae.semi_markov_discounts(actions, gamma=credit.gamma)
@@ -220,7 +220,7 @@ def whiten_over_tokens(
 ) -> Float[Tensor, "batch macro"]:
     """Shift and scale advantages so that over the tokens of all valid rows their mean is 0 and their variance 1.
 
-    All ranks count together; a row that is not valid gets 0.
+    Statistics are global over ranks; invalid rows get 0.
     """
     rows = valid.unsqueeze(1)
     tokens, mask = macro.spread(macro_advantages, actions), (actions.index >= 0) & rows

@@ -1,11 +1,11 @@
-"""The policy samples responses, by random numbers that depend on nothing but the row.
+"""Sampling of responses, reproducible per row.
 
 Sampling is reproducible per row: every row has its own seed, every (seed, step) gives one uniform
 number by a counter-based generator, and the inverse of the cumulative distribution turns it into a
 token. So a row gets the same response alone, in any batch, in any order, under any amount of left
 padding, on any rank (as long as the logits agree to rounding). A sharded policy is gathered once for all
-tokens; where memory is too short for that, block by block for every token, and ranks that are done make
-passes with the others until all are.
+tokens; where memory is too short for that, block by block for every token, and ranks that are done
+keep running forward passes until all are.
 
 The loop is ``generate()`` of transformers, greedy over what a public ``LogitsProcessor`` leaves.
 Any other engine may stand behind ``generate`` here.
@@ -24,7 +24,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from lightning_marlhf.hub import vocabulary
 from lightning_marlhf.hub.tokenizer import decode_responses
-from lightning_marlhf.models.backbone import as_for_generation, context_length, response_ends
+from lightning_marlhf.models.backbone import context_length, generation_mode, response_ends
 from lightning_marlhf.models.cache import preallocated_cache
 from lightning_marlhf.models.fsdp import gathered
 from lightning_marlhf.models.policy import Policy
@@ -33,14 +33,14 @@ from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, Ra
 from lightning_marlhf.seeds import hashed
 from lightning_marlhf.types import Prompts, Rollout
 
-LEAST_TEMPERATURE = 1e-6  # logits over less are infinite
+MIN_TEMPERATURE = 1e-6  # smaller values overflow the logits
 _SAMPLING_STREAM = 0x53414D504C45  # keeps these numbers apart from others drawn with the row's seed
 
 
 @checked
 @dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
-    """How responses are sampled; the model's own generation settings are set aside.
+    """How responses are sampled; the model's own generation_config is ignored.
 
     Attributes:
         max_new_tokens: Maximum new tokens per response, its end included.
@@ -57,8 +57,8 @@ class SamplingSettings:
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if 0 < self.temperature < LEAST_TEMPERATURE:
-            raise ValueError(f"temperature: expected 0 or at least {LEAST_TEMPERATURE:g}, got {self.temperature}")
+        if 0 < self.temperature < MIN_TEMPERATURE:
+            raise ValueError(f"temperature: expected 0 or at least {MIN_TEMPERATURE:g}, got {self.temperature}")
         if isinstance(self.stop, str) or "" in self.stop:
             raise ValueError(f"stop: expected a list of texts, none of them empty, got {self.stop!r}")
 
@@ -80,7 +80,7 @@ def generate(
         tokenizer: the policy's; a response is padded with its pad token.
         settings: how to sample.
         seeds: int64, one per row (see ``row_seeds``).
-        streamer: is handed every token as it comes; takes one row only.
+        streamer: receives every token as it is sampled; one row only.
 
     Returns:
         The responses, trimmed to the longest. One ends with the first token that is its tokenizer's EOS, one of the
@@ -99,13 +99,13 @@ def generate(
         do_sample=False,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=ends,
-        suppress_tokens=_no_tokens(policy.lm, tokenizer),
+        suppress_tokens=_suppressed_ids(policy.lm, tokenizer),
     )
     processors = []
     if settings.temperature > 0:
         seeds = seeds.to(prompts.input_ids.device)
         processors.append(InverseCdf(seeds, settings, prompt_width=width))
-    with as_for_generation(policy.lm), gathered(policy) as in_step:
+    with generation_mode(policy.lm), gathered(policy) as in_step:
         sequences = policy.generate(
             prompts.input_ids,
             prompts.attention_mask,
@@ -120,7 +120,7 @@ def generate(
 
 
 class InverseCdf(LogitsProcessor):  # type: ignore[misc]
-    """Leaves one token per row: the one that the row's uniform number of this step falls on.
+    """Inverse-CDF sampling: keeps one token per row, the one at the row's uniform number of this step.
 
     Args:
         seeds: int64, one per row, on the device of the scores.
@@ -171,13 +171,13 @@ def row_seeds(seed: int, sample_ids: Sequence[str], visit: int) -> Int[Tensor, "
 
 
 def uniforms(seeds: Int[Tensor, " batch"], steps: int) -> Float[Tensor, "batch steps"]:
-    """Give the numbers that rows with these seeds sample their tokens by: float64 in [0, 1)."""
+    """Return the uniform numbers in [0, 1) (float64) by which these rows sample."""
     streams = (seeds ^ _SAMPLING_STREAM).unsqueeze(1).expand(-1, steps)
     return random.uniform(streams, torch.arange(steps, device=seeds.device).expand_as(streams))
 
 
-def _no_tokens(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int] | None:
-    """List the ids of the model's head that are no tokens, and so are never sampled; None where there are none."""
+def _suppressed_ids(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int] | None:
+    """List the ids of the model's head that no token has, so that they are never sampled; None without any."""
     head = lm.get_output_embeddings()
     return vocabulary.ids_without_token(tokenizer, head.weight.shape[0]) or None
 
@@ -206,7 +206,7 @@ class _StopStrings(StoppingCriteria):  # type: ignore[misc]
         self.ends: dict[int, int] = {}
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
-        """Tell which rows [batch] are to end, from the text of the last tokens of each."""
+        """Return which rows [batch] stop, from the text of their last tokens."""
         rows, step = input_ids.tolist(), input_ids.shape[1] - self.prompt_width
         start = max(self.prompt_width, input_ids.shape[1] - self.reach)
         texts = decode_responses(self.tokenizer, [row[:start] for row in rows], [row[start:] for row in rows])

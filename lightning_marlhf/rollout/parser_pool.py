@@ -1,7 +1,7 @@
-"""Processes that parse while the models run.
+"""Worker processes that parse concurrently with the forward passes.
 
-They start once. Each replies over a pipe of its own and ends with it, so none outlives the trainer, whatever ends that.
-An interrupt is the trainer's to handle: the processes ignore it.
+They start once. Each has its own pipe and exits when it closes, so that no worker outlives the trainer.
+Workers ignore SIGINT: the trainer handles it.
 """
 
 import logging
@@ -66,21 +66,21 @@ class ParserPool:
                 cuts[first :: self.num_processes] = _receive(pipe)
         else:
             cuts = cut_rows(self._rows, self.parser, self.cutoff)
-        self._tell_of_the_first_failure([cut for cut in cuts if isinstance(cut, str)])
+        self._warn_once([cut for cut in cuts if isinstance(cut, str)])
         return [None if isinstance(cut, str) else cut for cut in cuts]
 
-    def _tell_of_the_first_failure(self, reasons: Sequence[str]) -> None:
+    def _warn_once(self, reasons: Sequence[str]) -> None:
         if reasons and not self._failed_before:
             self._failed_before = True
             _log.warning(
                 "%d of %d responses could not be parsed and are cut into fixed n-grams; "
-                "macro/parse_failures counts them from now on. The first: %s",
+                "see the metric macro/parse_failures. The first: %s",
                 *(len(reasons), len(self._rows), reasons[0]),
             )
 
 
 def cut_rows(rows: Sequence[Row], parser: Parser, cutoff: int) -> list[Cut]:
-    """Cut each row; whatever a parser raises about one response, it shall not end the run."""
+    """Cut each row; a parser error on one response never ends the run."""
     cuts: list[Cut] = []
     for text, token_ends in rows:
         try:

@@ -2,7 +2,7 @@
 
 The paper's rule (sec. 3.1): walk each sentence's tree depth-first; a node of fewer policy tokens than the cutoff is one
 macro action; a node of a single token joins the macro action before it. Worked out from the outputs of the released
-code (tests/reference/released_parsing.json), two things are so that the paper does not say: a node over a single
+code (tests/reference/released_parsing.json), two rules are not in the paper: a node over a single
 *word* joins too, however many tokens it has; and the first node of a sentence has nothing to join, so that
 every sentence starts a macro action.
 
@@ -27,14 +27,14 @@ class NoTreeError(ValueError):
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence's tree, and where its leaves stand."""
+    """A sentence's tree, and the character offsets of its leaves."""
 
     tree: "Tree"
     leaf_ends: tuple[int, ...]  # characters of the whole text up to the end of each leaf
 
 
 class Parser(ABC):
-    """Gives the constituency trees of a text. One's own is a subclass with one method, importable by its name."""
+    """Gives the constituency trees of a text. To add one, subclass it and implement `__call__`."""
 
     def prepare(self) -> None:  # noqa: B027
         """Load what is needed, before the first text; in the process that parses.
@@ -105,7 +105,7 @@ class TinyTLDRGrammar(Parser):
     """Exact trees of tiny TL;DR's sentences, from the grammar of its generator; no download."""
 
     def prepare(self) -> None:
-        """Find nltk."""
+        """Import the grammar, which needs nltk."""
         try:
             from lightning_marlhf.tasks import tiny_tldr_grammar
         except ModuleNotFoundError as error:
@@ -122,7 +122,7 @@ class TinyTLDRGrammar(Parser):
 
 
 def place(tree: "Tree", text: str, *, start: int) -> Sentence:
-    """Find the leaves of a sentence's tree in the text; only white space may stand between them.
+    """Locate the leaves of a sentence's tree in the text; only white space may separate them.
 
     Args:
         tree: of one sentence.
@@ -130,7 +130,7 @@ def place(tree: "Tree", text: str, *, start: int) -> Sentence:
         start: characters before the sentence.
 
     Raises:
-        NoTreeError: the leaves are not what stands there.
+        NoTreeError: the leaves do not match the text.
     """
     ends = []
     for leaf in tree.leaves():
@@ -172,7 +172,7 @@ def _phrases(node: "Tree | str", leaf: int, bounds: Sequence[int], cutoff: int) 
     leaves = 1 if isinstance(node, str) else len(node.leaves())
     tokens = bounds[leaf + leaves] - bounds[leaf]
     if isinstance(node, str) or leaves == 1 or tokens <= 1:
-        return  # joins what stands before it
+        return  # joins the previous macro action
     if tokens < cutoff:
         yield bounds[leaf]
         return

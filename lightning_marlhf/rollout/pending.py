@@ -1,4 +1,4 @@
-"""Results that may still be on their way, so that slow judges and parsers work while the models run their passes."""
+"""Futures: slow scorers and parsers run while the models do their forward passes."""
 
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -8,7 +8,7 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 
 class Pending(Protocol[Result_co]):
-    """What was asked for; the futures of ``concurrent.futures`` are pending results, too."""
+    """A future; those of ``concurrent.futures`` satisfy this protocol, too."""
 
     def result(self) -> Result_co:
         """Wait for the result."""

@@ -1,4 +1,4 @@
-"""The tests of a problem, and what a report on them is worth; without torch, so that `grade` starts at once."""
+"""Parses the tests of a problem, runs them, and turns the report into a reward; needs no torch."""
 
 from concurrent.futures import Future
 from functools import lru_cache
@@ -8,10 +8,10 @@ from lightning_marlhf.sandbox.verdicts import ProgramVerdict, Report, Tests
 from lightning_marlhf.tasks import apps
 from lightning_marlhf.tasks.code import code_reward, does_nothing, extract_program
 
-_KEPT = 8  # problems; the programs for one mostly come together
+_CACHE_SIZE = 8  # problems; completions of one problem mostly come together
 
 
-@lru_cache(_KEPT)
+@lru_cache(_CACHE_SIZE)
 def parse_tests(input_output: str) -> Tests | None:
     """Read APPS' column ``input_output``; None where there are no tests that can be used."""
     tests = apps.parse_tests(input_output)
@@ -36,8 +36,9 @@ def run_completion(
         tests: of its problem.
         sandbox: where it runs.
         raw: the completion is the program.
-        empty_is_error: a program that does nothing (see `does_nothing`) is an error in every test, so that giving up
-            pays no more than a crash; False runs it, as the released code does: its output is wrong, not an error.
+        empty_is_error: a program that does nothing (see `does_nothing`) is an error in every test, so that an empty
+            program
+            earns no more than a crash; False runs it, as the released code does: its output is wrong, not an error.
         stop_at_error: see `Sandbox.submit`.
     """
     program = completion if raw else extract_program(completion, function=tests.fn_name)
@@ -50,7 +51,7 @@ def run_completion(
 
 
 def reward_of(report: Report) -> float:
-    """Score a program."""
+    """Return the reward of a program."""
     return code_reward(
         compiled=ProgramVerdict.COMPILE_ERROR not in report.results,
         errors=len(report.errors),

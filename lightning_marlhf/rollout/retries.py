@@ -1,7 +1,7 @@
-"""Scorers fail: servers go away, machines are busy, a number overflows.
+"""Retries for scorers that fail: servers down, timeouts, overflows.
 
-A scorer is asked again; in the end all ranks give up the rollout together. A response whose score is no finite number
-is left out of losses and metrics.
+A failed request is retried; after the last attempt all ranks skip the rollout together. A response whose score is not
+finite is masked out of losses and metrics.
 """
 
 import itertools
@@ -32,12 +32,12 @@ RESERVED_NAMES = {"scores", "scores_invalid", "scores_clamped", "kl", "kl_coeffi
 @checked
 @dataclass(frozen=True)
 class RetryPolicy:
-    """What is done about a scorer that raises.
+    """How failing scorers are retried.
 
     Attributes:
         attempts: Maximum number of requests for the scores of one rollout.
         wait_s: Seconds before the second attempt; the wait doubles with each further one.
-        max_skips_in_a_row: Maximum number of rollouts in a row that are skipped as they have no scores; one more ends
+        max_skips_in_a_row: Maximum number of rollouts in a row that are skipped for lack of scores; one more ends
             the run.
     """
 
@@ -73,13 +73,13 @@ class ScoringError(RuntimeError):
 
 
 class RetryingScorer(Scorer):
-    """Asks another scorer until it replies.
+    """Retries another scorer until it succeeds.
 
     A ValueError before its first reply is a mistake in the settings, and raised at once.
 
     Args:
         scorer: the other one, prepared.
-        retry_policy: how often it is asked.
+        retry_policy: number of attempts and waits.
     """
 
     def __init__(self, scorer: Scorer, retry_policy: RetryPolicy) -> None:
@@ -94,7 +94,7 @@ class RetryingScorer(Scorer):
 
 
 class _Attempts:
-    """Scores that may have to be asked for again."""
+    """Pending scores that are requested again on failure."""
 
     def __init__(self, asker: RetryingScorer, rollout: Rollout, *, evaluating: bool) -> None:
         self._asker = asker
@@ -152,12 +152,12 @@ class _Attempts:
             f"{self._rollout.prompts.sample_ids[broken[0]]} "
             f"(no finite number for {len(broken)} of {len(finite)} responses)"
         )
-        warnings.warn(f"{complaint}; nothing is learnt from that", stacklevel=2)
-        return replace(scores, valid=scores.valid & finite, complaint=complaint)
+        warnings.warn(f"{complaint}; masked out of the losses", stacklevel=2)
+        return replace(scores, valid=scores.valid & finite, reason=complaint)
 
 
 def in_one_form(scores: Scores, rollout: Rollout) -> Scores:
-    """Bring what a scorer gave into one form: floats, on the device of the rollout; details that are infinite are NaN.
+    """Normalise a scorer's output: floats, on the device of the rollout; details that are infinite are NaN.
 
     Raises:
         ValueError: it is not one score for each response.
@@ -192,7 +192,7 @@ def wait_for_all(
 
     Raises:
         ScoringError: one failed, here or elsewhere; all ranks raise together, so that none waits for another.
-        Exception: what a scorer raised here that no other rollout would mend.
+        Exception: a configuration error, which the next rollout would raise, too.
     """
     failure: Exception | None = None
     scores = []
@@ -217,8 +217,8 @@ def require_scores(scores: Scores, *, all_reduce_sum: Callable[[Tensor], Tensor]
     Raises:
         ScoringError: there is none, as the scorer gave NaN or infinity; on all ranks together.
     """
-    complains = torch.tensor(int(scores.complaint != ""), device=scores.valid.device)
-    counts = all_reduce_sum(torch.stack([scores.valid.sum(), complains]))
+    failed_here = torch.tensor(int(scores.reason != ""), device=scores.valid.device)
+    counts = all_reduce_sum(torch.stack([scores.valid.sum(), failed_here]))
     valid, complaints = counts.tolist()
     if complaints and not valid:
-        raise ScoringError(f"no score of the rollout is a finite number: {scores.complaint}")
+        raise ScoringError(f"no score of the rollout is a finite number: {scores.reason}")

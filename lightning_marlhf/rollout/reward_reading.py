@@ -1,4 +1,4 @@
-"""What a reward model is shown of a prompt and its response: tokens as it learnt from, whoever wrote the response."""
+"""The input of a reward model: prompt and response tokenised as in its training, whatever the policy."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -35,7 +35,7 @@ class _Texts(NamedTuple):
 
 
 class RewardReader:
-    """Makes the tokens that a reward model is shown.
+    """Tokenises prompts and responses for a reward model.
 
     Messages are written by its own chat template, if it has one and has not learnt from plain text; any other prompt as
     it stands. What was trained here reads what training made of the same row; a model that others published reads the
@@ -43,7 +43,7 @@ class RewardReader:
 
     Args:
         tokenizer: of the reward model.
-        learnt_from: what it was shown in training.
+        input_format: the input format of its training.
         chat_template: plain prompts are dialogues, too: HH-RLHF's and WebGPT's turns are found, any other is one
             turn of the user.
         always_ends: EOS follows responses that were cut off, too: encoder-decoders (BART, T5) score at EOS.
@@ -52,14 +52,14 @@ class RewardReader:
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
-        learnt_from: RewardInput,
+        input_format: RewardInput,
         *,
         chat_template: bool = False,
         always_ends: bool = False,
     ) -> None:
         self.always_ends = always_ends
         self.tokenizer = tokenizer
-        self.learnt_from = learnt_from
+        self.input_format = input_format
         self.chat_template = chat_template
         self._known = frozenset(tokenizer.get_vocab().values())
 
@@ -67,7 +67,7 @@ class RewardReader:
         """Tell whether a prompt is shown in the reward model's own chat template."""
         if messages is None or self.chat_template:
             return self.chat_template
-        return bool(self.tokenizer.chat_template) and self.learnt_from.chat_template is not False
+        return bool(self.tokenizer.chat_template) and self.input_format.chat_template is not False
 
     def refuses(self, row: Answered) -> bool:
         """Tell whether the chat template refuses the dialogue of a row."""
@@ -94,7 +94,7 @@ class RewardReader:
                     prompts,
                     responses,
                     ended=[self.always_ends or each for each in ended],
-                    joined=self.learnt_from.joined,
+                    joined=self.input_format.joined,
                     special_tokens=not rendered,
                 )
                 tokens = ([*pair.prompt, *pair.response] for pair in pairs)
@@ -105,7 +105,7 @@ class RewardReader:
         if not self.renders(row.messages):
             return _Texts(row.prompt, row.response, row.ended, rendered=False)
         turns = _turns(row)
-        if not self.learnt_from.chat_template:
+        if not self.input_format.chat_template:
             return _Texts(chat.render(self.tokenizer, turns), "", ended=False, rendered=True)
         *asked, last = turns
         said = row.response
@@ -132,7 +132,7 @@ class RewardReader:
         return found
 
     def _question(self, row: Answered) -> str:
-        """Write what is asked."""
+        """Render the prompt."""
         if not self.renders(row.messages):
             return row.prompt
         *asked, _ = _turns(row)
@@ -147,14 +147,14 @@ class RewardReader:
 
 
 def _turns(row: Answered) -> list[Mapping[str, str]]:
-    """Give the dialogue with its response as the assistant's turn."""
+    """Return the dialogue with the response as the assistant's turn."""
     if row.messages is None:
         return list(dialogue.answered(row.prompt, row.response))
     return [*row.messages, {"role": "assistant", "content": row.response.strip()}]
 
 
 def same_vocabulary(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
-    """Tell whether both tokenizers have the same tokens with the same ids, special ones included, and add the same."""
+    """Return whether both tokenizers have the same vocabulary and add the same special tokens."""
 
     def tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[object, ...]:
         ends = tokenizer.eos_token_id, tokenizer.bos_token_id

@@ -1,7 +1,7 @@
-"""Scores of whole responses: one class per kind of judge that can train a policy.
+"""Scores of whole responses: one class per source of rewards.
 
-`Scorer.submit` returns at once, and the scores are read from what it returned, so that slow judges (programs to run,
-servers to ask) work while the models run their passes.
+`Scorer.submit` returns at once, and the scores are read from what it returned, so that slow scorers (unit tests,
+remote servers) run concurrently with the forward passes.
 """
 
 import warnings
@@ -36,7 +36,7 @@ class Scores(TensorBatch):
     values: Float[Tensor, " batch"]  # one that is NaN or infinite makes its row invalid
     valid: Bool[Tensor, " batch"]  # False where a response has no score (a problem without tests)
     details: tuple[Mapping[str, float], ...]  # numbers of each row by name; NaN: it has none
-    complaint: str = ""  # why responses that should have a score have none
+    reason: str = ""  # why responses that should have a score have none
 
 
 class Scorer(ABC):
@@ -51,7 +51,7 @@ class Scorer(ABC):
     def prepare(  # noqa: B027
         self, *, tokenizer: PreTrainedTokenizerBase, network_factory: NetworkFactory
     ) -> None:
-        """Load what is needed, once, before the first rollout; many scorers need nothing.
+        """Load what is needed, once, before the first rollout; a no-op by default.
 
         Args:
             tokenizer: the policy's.
@@ -72,7 +72,7 @@ class Scorer(ABC):
         """
 
     def close(self) -> None:  # noqa: B027
-        """Give back what was taken of the machine; it is taken again when it is needed."""
+        """Release resources (processes, connections); they are reopened when needed."""
 
     def ready(self, values: Float[Tensor, " batch"]) -> Ready[Scores]:
         """Give scores that are all valid and known already, recorded under the scorer's name."""
@@ -172,7 +172,7 @@ class RewardModelScorer(Scorer):
         return self._forward(padded, mask)
 
     def _score(self, rollout: Rollout) -> Float[Tensor, " batch"]:
-        """Score ids where both models mean the same by them, texts elsewhere.
+        """Score the policy's ids where both tokenizers agree, else re-tokenised texts.
 
         A dialogue that the reward model's template refuses, or that is longer than its context, gets NaN. Rows of every
         kind go through one pass together: where the network is sharded, all processes have to make as many.
@@ -196,7 +196,7 @@ class RewardModelScorer(Scorer):
         return self._forward(ids, mask).masked_fill(unread.to(self.device), torch.nan)
 
     def _tokens(self, rollout: Rollout, by_ids: Sequence[bool]) -> list[Tokens]:
-        """Take the ids of rows that share them, and make those of the others; none for refused dialogues."""
+        """Reuse the policy's ids where both tokenizers agree, re-tokenise the others; empty for refused dialogues."""
         prompts, ended = rollout.prompts, rollout.ended.tolist()
         kept = zip(
             unpadded(prompts.input_ids, prompts.attention_mask),
@@ -225,7 +225,7 @@ class RewardModelScorer(Scorer):
 
     @property
     def _context(self) -> float:
-        """The tokens that the reward model has positions for."""
+        """The reward model's context length in tokens."""
         return context_length(self.network.classifier)
 
     @torch.no_grad()
@@ -235,7 +235,7 @@ class RewardModelScorer(Scorer):
 
 
 class TinyTLDRGold(Scorer):
-    """The exact score of tiny TL;DR: facts right, minus half for each wrong, repeated or invented sentence."""
+    """The exact score of tiny TL;DR: number of correct facts, minus 0.5 per wrong, repeated or invented sentence."""
 
     def __init__(self, name: str = "gold") -> None:
         self.name = name

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from lightning_marlhf.ranges import NonNegative, Positive, Range, UnitInterval, checked
-from lightning_marlhf.rollout.generation import LEAST_TEMPERATURE, SamplingSettings
+from lightning_marlhf.rollout.generation import MIN_TEMPERATURE, SamplingSettings
 
 Pooling = Literal["sum", "equal", "unit", "first", "position", "position_early"]
 
@@ -53,7 +53,7 @@ class Shaping:
     Attributes:
         kl_estimator: Estimator of the KL penalty per token; k1 = log pi - log pi_ref is unbiased.
         clamp: Bound of scores, which are clamped to [-clamp, clamp] (released code: 2.5); null does not clamp.
-        missing_eos_penalty: Number taken off the score of a response that did not end within the limit.
+        missing_eos_penalty: Penalty subtracted from the score of a response without EOS (`max_new_tokens` reached).
         normalize: Divide scores by their running standard deviation.
         logprob_temperature: Temperature of all log-probabilities; null takes the sampling temperature (released code:
             1.0).
@@ -63,7 +63,7 @@ class Shaping:
     clamp: Positive | None = None
     missing_eos_penalty: NonNegative = 0.0
     normalize: bool = False
-    logprob_temperature: Annotated[float, Range(at_least=LEAST_TEMPERATURE)] | None = None
+    logprob_temperature: Annotated[float, Range(at_least=MIN_TEMPERATURE)] | None = None
 
     def temperature(self, sampling: SamplingSettings) -> float:
         """Give the temperature of log-probabilities; greedy sampling counts as 1."""

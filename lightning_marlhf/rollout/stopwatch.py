@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Adds up the wall time of named parts; on a GPU work that is still queued counts for whoever waits for it."""
+    """Adds up the wall time of named parts; queued CUDA kernels count for the part that synchronises."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)

@@ -1,8 +1,8 @@
 """Where macro actions end: one class, one termination condition.
 
 A condition sees the whole rollout (token ids, texts, and, if it asks for them, the reference model's log-probabilities)
-and returns a partition of every row's response tokens. To write one's own: subclass `Termination` with one method,
-`__call__`, and name it in the YAML.
+and returns a partition of every row's response tokens. To add one: subclass `Termination`, implement
+`__call__`, and name the class in the YAML.
 """
 
 from abc import ABC, abstractmethod
@@ -50,7 +50,7 @@ class Termination(ABC):
         """
 
     def submit(self, rollout: Rollout, *, seeds: Int[Tensor, " batch"]) -> Pending[MacroActions]:
-        """Start to cut every row; a condition that is slow on the CPU works while the models run their passes."""
+        """Start to cut every row; slow CPU conditions run concurrently with the forward passes."""
         return Ready(self(rollout, seeds=seeds))
 
     def __repr__(self) -> str:
@@ -77,7 +77,7 @@ class FixedNGram(Termination):
 
 @checked
 class RandomizedNGram(Termination):
-    """Lengths drawn from a set, each once before any comes again.
+    """Random lengths, drawn from a set without replacement and reshuffled.
 
     Args:
         lengths: Set of lengths: the paper's, or the released code's (1, 2, 3, 5, 10).
@@ -161,7 +161,7 @@ class Parsing(Termination):
         return self.submit(rollout, seeds=seeds).result()
 
     def submit(self, rollout: Rollout, *, seeds: Int[Tensor, " batch"]) -> Pending[MacroActions]:
-        """Send the responses to the processes."""
+        """Send the responses to the parser processes."""
         ends = token_ends(rollout, self._tokenizer)
         self._pool.submit(list(zip(rollout.texts, ends, strict=True)))
         return _Phrases(self._pool, rollout.response_mask, self.fallback_n)
@@ -169,7 +169,7 @@ class Parsing(Termination):
 
 @dataclass(frozen=True)
 class _Phrases:
-    """Macro actions that the processes of a parser are looking for."""
+    """Pending macro actions of the parser processes."""
 
     pool: ParserPool
     response_mask: Bool[Tensor, "batch response"]

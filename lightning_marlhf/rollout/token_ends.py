@@ -28,7 +28,7 @@ def token_ends(rollout: Rollout, tokenizer: PreTrainedTokenizerBase) -> list[lis
 
 
 def _is_written(piece: str, text: str) -> bool:
-    """Tell whether a last token stands in the text, as one does that completes a stop string, and EOS does not."""
+    """Return whether the last token is part of the text: true of a stop string's, not of EOS."""
     return piece != "" and text.endswith(piece)
 
 
@@ -48,10 +48,10 @@ def ends_of_pieces(pieces: Sequence[str]) -> list[int]:
 def _split(
     prompt: list[int], ids: list[int], text: str, pieces: list[str], tokenizer: PreTrainedTokenizerBase
 ) -> list[str]:
-    """Give the part of ``text`` that each token wrote: its own text where those join to the whole.
+    """Return the part of ``text`` of each token: its decoded text where the concatenation equals ``text``.
 
     Where they do not (a character of several tokens, a tokenizer that drops or adds blanks), it is what the token adds
-    to the text of those before it, less what a later token takes back (the marks that stand for half a character).
+    to the text of those before it, less what a later token replaces (U+FFFD for an incomplete character).
     """
     if "".join(pieces) == text:
         return pieces

@@ -1,1 +1,1 @@
-"""Many runs: plan files, their jobs, who runs them, and progress."""
+"""Many runs: plan files, jobs, their runner, progress."""

@@ -1,4 +1,4 @@
-"""Whether the runs of a plan are set right, and what they take, before any of them is started.
+"""Checks and cost estimates of a plan's runs, before any is started.
 
 Both need Lightning and the models' classes, so other processes do it, at most one for each folder of configs: the
 process that watches a study stays small.
@@ -23,13 +23,13 @@ from lightning_marlhf.studies.stages import Stage
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run takes.
+    """The cost of one run.
 
     Args:
         updates: Optimizer steps.
         processes: Devices, all nodes together.
         hours: Estimated time; None where it is not estimated.
-        problem: Why nothing can be estimated.
+        problem: Reason why it cannot be estimated.
     """
 
     updates: int = 0
@@ -41,11 +41,11 @@ class Cost:
 _MOST_PROCESSES = 4  # each imports Lightning
 
 Check = Callable[[Sequence[str]], None]  # refuses a wrong command line, such as ["fit", "--config", "x.yaml"]
-Estimate = Callable[[Sequence[str]], Cost]  # what `fit` with this command line takes
+Estimate = Callable[[Sequence[str]], Cost]  # the cost of `fit` with this command line
 
 
 def check_runs(plan: Plan, jobs: Collection[Job], *, check: Check, estimate: Estimate) -> dict[str, Cost]:
-    """Check the runs among some jobs, and estimate those on hardware of their own, one seed of each stage.
+    """Check the runs among some jobs, and estimate those with a hardware overlay, one seed of each stage.
 
     Args:
         plan: The plan.
@@ -54,7 +54,7 @@ def check_runs(plan: Plan, jobs: Collection[Job], *, check: Check, estimate: Est
         estimate: Its problems, `ConfigError` aside, become the cost's.
 
     Raises:
-        ConfigError: A run is set wrong.
+        ConfigError: A run's configuration is wrong.
     """
     stages = {stage.name: stage for stage in plan.stages}
     first = {job.stage: job for job in reversed(jobs) if not job.evaluates}
@@ -73,12 +73,12 @@ def check_runs(plan: Plan, jobs: Collection[Job], *, check: Check, estimate: Est
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
             costs = ChainMap(*pool.map(_call_all, calls.values()))
     except BrokenProcessPool:
-        raise ValueError("the check of the stages died, perhaps for want of memory") from None
+        raise ValueError("the check of the stages died (out of memory?)") from None
     return {name: costs[name] for name in stages if name in costs}
 
 
 def cost_lines(costs: Mapping[str, Cost], *, num_seeds: int) -> list[str]:
-    """Say what stages take, one a line."""
+    """Return the costs of stages, one line each."""
     lines = [f"cost by `plan`, each seed ({num_seeds}):"]
     for name, cost in costs.items():
         if cost.problem:

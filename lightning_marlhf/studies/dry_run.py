@@ -1,4 +1,4 @@
-"""What `--dry-run` prints: what would be run, and a summary."""
+"""The output of `reproduce --dry-run`."""
 
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ _STALE = (State.STALE, State.INTERRUPTED_STALE)
 
 
 def jobs_to_run(jobs: Sequence[Job], *, force: Collection[Job], overwrite: bool) -> dict[Job, State]:
-    """Return the jobs that would be run, with what is there of them now."""
+    """Return the jobs that would run, with their current state."""
     found: dict[Job, State] = {}
     for job in jobs:
         waits = any(need in found or not (need.folder / DONE_FILE).is_file() for need in job.needs)
@@ -26,7 +26,7 @@ def jobs_to_run(jobs: Sequence[Job], *, force: Collection[Job], overwrite: bool)
 def dry_run_lines(
     plan: Plan, jobs: Sequence[Job], to_run: Mapping[Job, State], costs: Mapping[str, Cost]
 ) -> Iterator[str]:
-    """Say of each job whether and how it would be run, and of all together what that takes."""
+    """Yield the command or state of each job, and a summary."""
     yield f"{plan.title}: into {plan.output}, up to {plan.jobs} stages side by side"
     states = {job: to_run.get(job) or inspect_job(job) for job in jobs}
     for job, state in states.items():
@@ -51,7 +51,7 @@ def dry_run_lines(
 
 
 def about_plan(plan: Plan, costs: Mapping[str, Cost]) -> Iterator[str]:
-    """Say of a plan with systems which are left out, and what its stages cost; nothing of another plan."""
+    """Yield the left-out systems and the costs of a plan with systems; nothing for other plans."""
     if plan.left_out:
         yield f"left out, since no system substitutes it: {', '.join(plan.left_out)}"
     if plan.systems:

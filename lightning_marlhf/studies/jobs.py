@@ -1,4 +1,4 @@
-"""A plan's stages as jobs: what to run for one stage and seed, and what was done of it before."""
+"""Jobs: one stage with one seed, its command, and the state of its run directory."""
 
 import enum
 import functools
@@ -31,7 +31,7 @@ class State(enum.Enum):
 
 
 class Outcome(enum.Enum):
-    """What became of a job."""
+    """The outcome of a job."""
 
     DONE = "done"
     KEPT = "finished before"  # possibly with other settings
@@ -49,7 +49,7 @@ class Job:
     folder: Path
     command: tuple[str, ...]  # starts it from scratch
     needs: tuple["Job", ...] = ()
-    settings: str = ""  # hash of what was asked for
+    settings: str = ""  # hash of the requested settings
     evaluates: bool = False  # its command leaves results, but no mark that it is finished
 
     @property
@@ -113,7 +113,7 @@ def start_command(job: Job, *, state: State) -> tuple[str, ...]:
 
 
 def note_start(job: Job) -> None:
-    """Leave beside the run what it was asked to do, with which inputs, and when."""
+    """Write stage.json: settings, inputs and start time."""
     write_json(job.folder / STAGE_FILE, {**_asked(job), "started": time.time()})
 
 
@@ -125,12 +125,12 @@ def note_end(job: Job, *, seconds: float) -> None:
 
 
 def read_progress(job: Job) -> dict[str, Any]:
-    """Read how far a run is; empty where it has not said."""
+    """Read progress.json; empty if missing."""
     return read_json_or_empty(job.folder / PROGRESS_FILE)
 
 
 def read_summary(job: Job) -> dict[str, Any]:
-    """Read what a finished run found; empty before."""
+    """Read done.json; empty if missing."""
     return read_json_or_empty(job.folder / DONE_FILE)
 
 
@@ -154,13 +154,13 @@ def _asked(job: Job) -> dict[str, Any]:
 
 
 def _identity(job: Job) -> str:
-    """Tell this finished run from another one with the same settings."""
+    """Return an id of this finished run."""
     started = read_json_or_empty(job.folder / STAGE_FILE).get("started")
     return _hash(started if started else (job.folder / DONE_FILE).read_text(encoding="utf-8"))
 
 
 def _same_as_before(job: Job) -> bool:
-    """Compare with what the run was started for; a run that was started by hand counts as the same."""
+    """Compare with stage.json; a run started by hand counts as equal."""
     before = read_json_or_empty(job.folder / STAGE_FILE)
     return not before or {key: before.get(key) for key in ("settings", "inputs")} == _asked(job)
 

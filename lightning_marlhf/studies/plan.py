@@ -14,7 +14,7 @@ from lightning_marlhf.studies.plan_file import Pipeline, PlanFile, PlanReport, Q
 from lightning_marlhf.studies.stages import TASK, Stage, check_stage, find_file
 
 Reported = dict[str, dict[str, dict[str, ReportedNumber]]]  # system -> measure -> run -> number
-_COMPARED = ("baseline", "reference_run", "reward_model")  # what a report names beside its rows
+_COMPARED = ("baseline", "reference_run", "reward_model")  # run references of a report
 _EVERY_SYSTEM = "every_system"  # in the file of reported numbers
 
 
@@ -27,7 +27,7 @@ class Plan:
     output: Path
     stages: tuple[Stage, ...]
     seeds: tuple[int, ...] = (1,)
-    jobs: int = 1  # how many stages may run side by side
+    jobs: int = 1  # number of concurrent stages
     report: ReportSpec | None = None
     systems: Mapping[str, frozenset[str]] = field(default_factory=dict)  # name -> its stages
     left_out: tuple[str, ...] = ()  # systems for which no other is run
@@ -44,7 +44,7 @@ def read_plan(path: Path, *, quick: bool = False, systems: str | None = None) ->
     Args:
         path: The YAML. Files that it names are relative to its folder, `output` to the working directory.
         quick: Apply the `quick:` section.
-        systems: Include the file of this name beside the plan in place of its own: other systems for the same rows.
+        systems: Replace the plan's `include:` by the file of this name in its folder: other systems for the same rows.
 
     Raises:
         ConfigError: Names the file and the whole key, and what was expected.
@@ -214,7 +214,7 @@ def _system_report(
     *,
     where: str,
 ) -> SystemReport:
-    """Say what the report shows of one system. A substitute has fewer evaluations, and its own label."""
+    """Build the report of one system. A substitute has fewer evaluations, and its own label."""
     system, labels = file.systems[name], {s.name.removeprefix(f"{name}/"): s.label for s in stages}
     pipeline = file.pipelines[system.pipeline]
     runs = [check_name(run, labels, where=f"{where}.runs", what="stage") for run in row.runs]
@@ -251,7 +251,7 @@ def _read_reported(file: PlanFile, folder: Path) -> Reported:
 
 
 def _all_needs(report: SystemReport, stages: Sequence[Stage]) -> frozenset[str]:
-    """Return the full names of what a report shows, and of all that it starts from."""
+    """Return the stages of a report and their transitive dependencies."""
     by_name = {stage.name: stage for stage in stages}
     shown = [*(row.stage for row in report.rows), *report.evaluations]
     waiting = [f"{report.name}/{stage}" for stage in shown]

@@ -1,7 +1,7 @@
-"""The language of plan files: which stages are run, with which seeds, and what is reported of them.
+"""The schema of plan files: which stages are run, with which seeds, and what is reported of them.
 
-A plan runs its `stages:`, or those of `pipelines:` on `systems:`, as far as its `rows:` need them. What several plans
-share stands in a file that they `include:`.
+A plan runs its `stages:`, or those of `pipelines:` on `systems:`, as far as its `rows:` need them. Several plans can
+share a file by `include:`.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]  # numpy's
 
 @dataclass(frozen=True, kw_only=True)
 class Quick:
-    """Smaller settings, which show that everything runs, not what comes out.
+    """Smoke-run settings.
 
     Args:
         output: Another folder than the plan's.
@@ -66,7 +66,7 @@ class System:
         label: Name in reports.
         pipeline: The stages that it is trained and evaluated by.
         configs: Folder of the stages' configs, relative to the file.
-        task: What `{task}` stands for in the arguments of evaluations.
+        task: Value of `{task}` in the arguments of evaluations.
         hardware: Name of a config -> the overlay that it gets.
         substitutes: The systems that this one can be run in place of.
     """
@@ -103,9 +103,9 @@ class PlanFile:
     Args:
         title: Of the report.
         output: The runs of a stage lie in `<output>/<stage>/seed-<N>`, or in `<output>/<system>/<stage>/seed-<N>`.
-        include: A YAML beside the plan with further keys of a plan.
+        include: A YAML in the plan's folder with further keys.
         seeds: One run of each stage for each.
-        jobs: How many stages may run side by side.
+        jobs: Number of concurrent stages.
         stages: In an order in which they can run.
         report: What is reported of `stages`.
         pipelines: Stages of systems.

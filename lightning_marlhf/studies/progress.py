@@ -1,4 +1,4 @@
-"""Tells how a study goes: a live line per running stage on a terminal, a plain line now and then elsewhere."""
+"""Shows the progress of a study: a live line per running stage on a terminal, periodic lines elsewhere."""
 
 import time
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _REQUEUE = 75  # exit status of a run that the machine stopped, after its checkp
 
 
 class Monitor:
-    """Writes what the runner tells.
+    """Prints the runner's events.
 
     Args:
         total: Number of jobs.
@@ -45,7 +45,7 @@ class Monitor:
             self._live.stop()
 
     def kept(self, job: Job, state: State) -> None:
-        """Say that a job was finished before, and how its settings differ now."""
+        """Print that a job was finished before, and whether its settings differ."""
         if state is State.STALE:
             self.stale.append(job)
             why = f"was {state.value}; kept as it is (--overwrite redoes it)"
@@ -54,14 +54,14 @@ class Monitor:
             self._settle(job, "finished before")
 
     def started(self, running: Running, state: State) -> None:
-        """Say that a job begins."""
+        """Print that a job starts."""
         how = {State.INTERRUPTED: "resumes from its last checkpoint", State.STALE: "starts from scratch"}
         threads = f"{running.threads} thread{'s' if running.threads > 1 else ''}"
         self._say(f"{running.job.name}: {how.get(state, 'starts')}, {threads}, log {running.job.log}")
         self._next_line[running.job] = time.monotonic() + PLAIN_EVERY_S
 
     def ended(self, running: Running, outcome: Outcome) -> None:
-        """Say how a job ended; of a failed one show the end of its log."""
+        """Print how a job ended; for a failed one the end of its log."""
         job, status = running.job, running.process.returncode
         took = duration(time.monotonic() - running.started)
         if outcome is Outcome.DONE:
@@ -69,19 +69,19 @@ class Monitor:
         elif outcome is Outcome.INTERRUPTED:
             self._say(f"{job.name}: interrupted after {took}", style="yellow")
         elif status == _REQUEUE:
-            text = f"stopped by the machine after {took}, exit status {status}: requeue to resume"
+            text = f"preempted after {took}, exit status {status}: requeue to resume"
             self._settle(job, text, style="yellow")
         else:
             self._settle(job, f"failed after {took}, exit status {status}", style="red")
-            for line in (*_tail(job), f"the whole log: {job.log}"):
+            for line in (*_tail(job), f"full log: {job.log}"):
                 self._say(f"    {line}", style="red")
 
     def waits(self, job: Job, holder: str) -> None:
-        """Say that the job runs already, and where."""
+        """Print that another process runs the job."""
         self._say(f"{job.name}: waits for {holder}, which writes to {job.folder}", style="yellow")
 
     def blocked(self, job: Job, reason: str) -> None:
-        """Say why a job cannot run."""
+        """Print why a job cannot run."""
         self._settle(job, f"not run: {reason}", style="red")
 
     def tick(self, running: Sequence[Running]) -> None:
@@ -96,7 +96,7 @@ class Monitor:
                 self._say(progress_line(one))
 
     def stopping(self, running: Sequence[Running]) -> None:
-        """Say that the checkpoints are waited for."""
+        """Print that checkpoints are awaited."""
         names = ", ".join(r.job.name for r in running)
         self._say(f"stopping {names}: waiting for the checkpoint (Ctrl-C again to give it up)", style="yellow")
 

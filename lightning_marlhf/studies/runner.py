@@ -1,4 +1,4 @@
-"""Runs jobs as processes, those whose inputs are ready side by side; one failing job does not lose the others."""
+"""Runs jobs as processes, concurrently where inputs are ready; a failing job does not stop the others."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ class Runner:
         workers: How many may run at the same time.
         overwrite: Redo jobs that were finished or interrupted with other settings or inputs.
         force: Jobs to redo whatever they were made with.
-        monitor: Is told what happens.
+        monitor: Prints events.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class Runner:
         self._overwrite = overwrite
         self._force = frozenset(force)
         self._monitor = monitor
-        self._held: set[Job] = set()  # others run them
+        self._held: set[Job] = set()  # run by other processes
         self._signals = 0
         self._cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.outcomes: dict[Job, Outcome] = {}
 
     def run(self) -> dict[Job, Outcome]:
-        """Run until every job is done, has failed or cannot run; return what became of each."""
+        """Run until every job is done, has failed or cannot run; return the outcome of each."""
         graph = TopologicalSorter({job: [need for need in job.needs if need in self._order] for job in self._order})
         graph.prepare()
         ready: list[Job] = []
@@ -76,11 +76,11 @@ class Runner:
 
     @property
     def interrupted(self) -> bool:
-        """Whether the user asked to stop."""
+        """Whether a stop was requested."""
         return self._signals > 0
 
     def _settle(self, job: Job) -> bool:
-        """Tell whether a job whose inputs are settled need not or cannot run."""
+        """Settle a job that need not or cannot run; return whether it was settled."""
         if job in self.outcomes:  # it could not be started
             return True
         lost = [need for need in job.needs if self.outcomes.get(need) in _LOST]
@@ -89,7 +89,7 @@ class Runner:
         if self._is_held(job):
             return False
         missing = [need for need in job.needs if not (need.folder / DONE_FILE).is_file()]
-        if missing:  # only some stages were asked for
+        if missing:  # with --only
             return self._block(job, f"it needs {missing[0].name}, which is not finished")
         state = inspect_job(job)
         if job in self._force:
@@ -160,7 +160,7 @@ class Runner:
                 stderr=subprocess.STDOUT,
                 env=environment,
                 pass_fds=[lock],
-                start_new_session=True,  # Ctrl-C reaches it through us alone, once
+                start_new_session=True,  # so that Ctrl-C is forwarded once, by us
             )
         say_who(lock, pid=process.pid, command=command)
         os.close(lock)
@@ -202,7 +202,7 @@ class Runner:
 
 @contextmanager
 def _on_signal(stop: Callable[[], None]) -> Iterator[None]:
-    """Call ``stop`` for Ctrl-C, a polite kill and a closed terminal."""
+    """Call ``stop`` on SIGINT, SIGTERM and SIGHUP."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         stop()

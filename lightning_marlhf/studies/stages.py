@@ -1,4 +1,4 @@
-"""One stage of a plan: a run, or an evaluation of what other stages left."""
+"""One stage of a plan: a training run, or an evaluation of other stages' outputs."""
 
 import json
 import os
@@ -26,7 +26,7 @@ Folders = Callable[[str], Path]
 class Stage:
     """One run or evaluation of a plan, for each seed.
 
-    `{stage}` in a value of `set` or in `arguments` stands for the folder of an earlier stage with the same seed.
+    `{stage}` in a value of `set` or in `arguments` is replaced by the folder of an earlier stage with the same seed.
 
     Args:
         name: Its folder below the folder of the plan or system.
@@ -41,7 +41,7 @@ class Stage:
         seed_offset: Added to the seed that the run is given, not to that of its folder.
 
     Raises:
-        ValueError: A run has no config, an evaluation no arguments, or one has what only the other takes.
+        ValueError: A run has no config, an evaluation no arguments, or one has an option of the other.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Stage:
         needed, others = (evaluates, runs) if self.evaluates else (runs[:1], evaluates)
         for key in others:
             if getattr(self, key):
-                raise ValueError(f"{key}: {self.command} takes none; it takes {', '.join(needed)}")
+                raise ValueError(f"{key}: {self.command} has no such option; it needs {', '.join(needed)}")
         if not getattr(self, needed[0]):
             raise ValueError(f"{needed[0]} is missing")
 
@@ -71,12 +71,12 @@ class Stage:
 
     @property
     def configs(self) -> tuple[Path, ...]:
-        """The files that say what comes out."""
+        """The configs that determine the result."""
         return () if self.config is None else (self.config, *self.overlays)
 
     @property
     def references(self) -> Iterator[tuple[str, str]]:
-        """The stages that have to be finished before, each with the key that names it."""
+        """The stages that it depends on, each with the key that names it."""
         for setting, stage in self.inputs.items():
             yield f"inputs.{setting}", stage
         texts = {f"set.{key}": json.dumps(value) for key, value in self.set.items()}
@@ -85,7 +85,7 @@ class Stage:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The stages that have to be finished before."""
+        """The stages that it depends on."""
         return tuple(dict.fromkeys(stage for _, stage in self.references))
 
     def config_words(self) -> list[str]:
@@ -146,7 +146,7 @@ class Stage:
 
 
 def check_stage(stage: Stage, where: str, *, earlier: Collection[str]) -> None:
-    """Refuse a stage whose name is no folder's or is taken, or that refers to one that is not there.
+    """Check a stage's name and its references.
 
     Raises:
         ConfigError: Begins with the whole key.

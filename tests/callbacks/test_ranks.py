@@ -39,7 +39,7 @@ CLOSED = RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Conn
 @pytest.fixture
 def called(monkeypatch):
     """The roll of a run whose first process is this one."""
-    monkeypatch.setattr(ranks, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(ranks, "_GRACE_PERIOD_S", 0.0)
     roll = RollCall()
     roll._processes = [("here", os.getpid()), ("here", os.getpid())]
     return roll

@@ -56,7 +56,7 @@ def test_it_is_silent_while_batches_end(tmp_path, capfd):
 
 def test_collectives_give_up_after_it_has_spoken(tmp_path):
     trainer = build_trainer(tmp_path, strategy="ddp", devices=1)
-    Watchdog(timeout_s=100).bound_collectives(trainer)
+    Watchdog(timeout_s=100).set_collective_timeout(trainer)
     assert trainer.strategy._timeout.total_seconds() == 160
 
 

@@ -12,7 +12,12 @@ from lightning_marlhf.models import hf_export, streaming
 from lightning_marlhf.models.checkpoints import last_checkpoint
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.models.policy import Policy
-from lightning_marlhf.models.sharded_checkpoint import BrokenCheckpointError, ShardedWeights, read_index, read_rest
+from lightning_marlhf.models.sharded_checkpoint import (
+    BrokenCheckpointError,
+    ShardedWeights,
+    read_index,
+    read_metadata_file,
+)
 from lightning_marlhf.models.streaming import weights_in
 from tests.distributed.checks import CPU, STAGES, prompts, sharded
 from tests.distributed.launch import torchrun
@@ -43,7 +48,7 @@ def test_a_kill_in_the_middle_of_a_save_leaves_the_checkpoint_before_it(folder):
     last = last_checkpoint(folder / "killed/checkpoints")
     assert last.name == "last.ckpt"
     read_index(last)
-    assert read_rest(last)["global_step"] == 4
+    assert read_metadata_file(last)["global_step"] == 4
     resumed = part(folder, folder / "killed", stop=8, resume=True, **sharded())
     assert len(resumed) == 1
 
@@ -77,7 +82,7 @@ def hide_in_index(saved, payload):
 
 
 def hide_in_rest(saved, payload):
-    torch.save(read_rest(saved) | {"callbacks": {"x": payload}}, saved / "meta.pt")
+    torch.save(read_metadata_file(saved) | {"callbacks": {"x": payload}}, saved / "meta.pt")
 
 
 def hide_in_share(saved, payload):
@@ -122,7 +127,7 @@ def test_a_sharded_checkpoint_is_refused_by_a_run_that_is_not(saved, folder, tmp
 
 
 def test_random_states_of_all_processes_are_kept(saved):
-    assert len(read_rest(saved)["random_state"]) == 4
+    assert len(read_metadata_file(saved)["random_state"]) == 4
 
 
 def test_what_a_sharded_run_exports_is_what_its_checkpoint_streams(folder, two, four, tmp_path, monkeypatch):

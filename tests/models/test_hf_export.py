@@ -12,7 +12,7 @@ from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.models.backbone import response_ends
 from lightning_marlhf.models.hf_export import export
 from lightning_marlhf.models.loading import load_causal_lm, load_sequence_classifier
-from lightning_marlhf.models.model_card import made_of
+from lightning_marlhf.models.model_card import provenance
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 from tests.published import BOS, END, EOS, GEMMA_TEMPLATE, PAD, publish
@@ -160,27 +160,27 @@ def write_run(model, data):
 
 def test_the_front_matter_names_the_hub_ids_that_a_run_was_made_of():
     config = write_run({"model": "google/gemma-2b"}, {"source": "Dahoas/full-hh-rlhf"})
-    assert made_of(config) == {"base_model": "google/gemma-2b", "datasets": ["Dahoas/full-hh-rlhf"]}
+    assert provenance(config) == {"base_model": "google/gemma-2b", "datasets": ["Dahoas/full-hh-rlhf"]}
     parts = [{"init_args": {"source": source}} for source in ("a/b", "rows.jsonl", "a/b", "c/d")]
-    assert made_of(write_run({"model": {"config": {}}}, {"parts": parts})) == {"datasets": ["a/b", "c/d"]}
+    assert provenance(write_run({"model": {"config": {}}}, {"parts": parts})) == {"datasets": ["a/b", "c/d"]}
 
 
 def test_what_a_local_model_was_made_of_is_handed_on(make_lm, tokenizer, tmp_path):
     config = write_run({"model": "google/gemma-2b"}, {"source": "a/b"})
     export(make_lm(), tokenizer, tmp_path / "sft", card={"configuration": config})
     config = write_run({"policy": str(tmp_path / "sft")}, {"source": "c/d"})
-    assert made_of(config) == {"base_model": "google/gemma-2b", "datasets": ["a/b", "c/d"]}
+    assert provenance(config) == {"base_model": "google/gemma-2b", "datasets": ["a/b", "c/d"]}
 
 
 def test_a_local_folder_of_two_names_is_no_hub_id(tmp_path, monkeypatch):
     (tmp_path / "models" / "gemma").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert made_of(write_run({"model": "models/gemma"}, {"source": "models/gemma"})) == {}
+    assert provenance(write_run({"model": "models/gemma"}, {"source": "models/gemma"})) == {}
 
 
 @pytest.mark.parametrize("config", ["", "a: [", "- 1", "model: 3\ndata: x", "model: {init_args: 1}"])
 def test_a_configuration_that_says_nothing_adds_nothing(config):
-    assert made_of(config) == {}
+    assert provenance(config) == {}
 
 
 def test_the_snippet_of_the_card_runs(make_lm, make_classifier, tokenizer, tmp_path, monkeypatch):

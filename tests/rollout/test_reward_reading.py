@@ -24,8 +24,8 @@ BY_OTHER = "[u]what is it?\n[a]"  # what a policy of the other template saw
 UNKNOWN = RewardInput()
 
 
-def reader(*, template=None, learnt_from=UNKNOWN, **settings):
-    return RewardReader(byte_tokenizer(template=template), learnt_from, **settings)
+def reader(*, template=None, input_format=UNKNOWN, **settings):
+    return RewardReader(byte_tokenizer(template=template), input_format, **settings)
 
 
 def shown(read, *rows):
@@ -74,20 +74,20 @@ def test_the_policy_s_template_is_not_nested_in_the_reward_model_s():
     whole = "<bos><start_of_turn>user\nwhat is it?<end_of_turn>\n<start_of_turn>model\na cat.<end_of_turn>"
     assert shown(reader(template=GEMMA_TEMPLATE), row) == [whole + "\n"]  # as its card would
     trained_here = RewardInput(chat_template=True)
-    assert shown(reader(template=GEMMA_TEMPLATE, learnt_from=trained_here), row) == [whole]
+    assert shown(reader(template=GEMMA_TEMPLATE, input_format=trained_here), row) == [whole]
 
 
 @pytest.mark.parametrize(
-    ("template", "learnt_from"), [(None, UNKNOWN), (GEMMA_TEMPLATE, RewardInput(chat_template=False))]
+    ("template", "input_format"), [(None, UNKNOWN), (GEMMA_TEMPLATE, RewardInput(chat_template=False))]
 )
-def test_a_model_of_plain_text_reads_what_the_policy_read(template, learnt_from):
-    read = reader(template=template, learnt_from=learnt_from)
+def test_a_model_of_plain_text_reads_what_the_policy_read(template, input_format):
+    read = reader(template=template, input_format=input_format)
     assert shown(read, Answered(BY_OTHER, "a cat.", True, ASKED)) == [f"<bos>{BY_OTHER}a cat.<eos>"]
 
 
 def test_nothing_follows_a_response_that_was_cut_off():
     assert shown(reader(), Answered("it", " is", False)) == ["<bos>it is"]
-    read = reader(template=GEMMA_TEMPLATE, learnt_from=RewardInput(chat_template=True))
+    read = reader(template=GEMMA_TEMPLATE, input_format=RewardInput(chat_template=True))
     (text,) = shown(read, Answered(BY_OTHER, "a c", False, ASKED))
     assert text.endswith("<start_of_turn>model\na c")
 

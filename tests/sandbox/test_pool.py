@@ -21,7 +21,7 @@ SLEEP = "import time; time.sleep(60)"
 PASSED, WRONG, ERROR = (ProgramVerdict.PASSED, ProgramVerdict.WRONG_ANSWER, ProgramVerdict.RUNTIME_ERROR)
 LIMITS = Limits(cpu_s=4, wall_factor=5)
 SHORT = Limits(cpu_s=0.5, wall_factor=4)
-_PATIENCE_S = 60
+_GRACE_PERIOD_S = 60
 _TRAINER = """
 import select, signal, sys
 from lightning_marlhf.sandbox.pool import Sandbox
@@ -66,7 +66,7 @@ def kill_workers(before=frozenset()):
 
 
 def eventually(true):
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _GRACE_PERIOD_S
     while not true() and time.monotonic() < deadline:
         time.sleep(0.02)
     return true()

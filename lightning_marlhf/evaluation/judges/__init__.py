@@ -1,1 +1,1 @@
-"""Judges say which of two responses is better: a language model, a reward model, a gold score, people."""
+"""Pairwise judges: a language model, a reward model, a gold score, people."""

@@ -11,11 +11,11 @@ BOTH_ORDERS = ("ab", "ba")
 
 
 class Judge(Protocol):
-    """Says which of two responses is better.
+    """Compares two responses.
 
     Attributes:
         name: Kind and name, as in the records: "openai:gpt-4o", "rm:...", "gold", "human:ada".
-        prompt_version: Version of what it is asked, as in the records; "": nothing is asked.
+        prompt_version: Version of its instructions, as in the records; "": none.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Judge(Protocol):
         reply that cannot be read is a verdict "invalid", never a guess.
 
         Raises:
-            JudgeError: No verdict can be had at all (no key, no model); one line that says why.
+            JudgeError: The judge cannot work at all (no key, no model).
         """
         ...
 

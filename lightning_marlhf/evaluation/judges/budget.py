@@ -66,7 +66,7 @@ class Budget:
         return self.price.of(self.tokens)
 
     def reserve(self, most: Mapping[str, int]) -> None:
-        """Reserve one request that takes at most ``most`` tokens.
+        """Reserve one request of at most ``max_usage`` tokens.
 
         Raises:
             BudgetSpent: It might pass a limit.

@@ -1,4 +1,4 @@
-"""Judges that score each response alone and prefer the higher score: a reward model, and tiny TL;DR's gold score."""
+"""Pointwise judges, which prefer the response with the higher score: a reward model, and tiny TL;DR's gold score."""
 
 import json
 import math
@@ -81,7 +81,7 @@ class RewardModelJudge:
 
 
 class GoldJudge(Judge):
-    """Prefers the summary with more of the facts of its post: the truth that a reward model of tiny TL;DR learns."""
+    """Prefers the summary with more of the facts of its post: the ground truth of tiny TL;DR."""
 
     name = "gold"
     prompt_version = ""
@@ -100,7 +100,8 @@ class GoldJudge(Judge):
             facts = pair.reference
             if not isinstance(facts, Mapping) or not facts.keys() >= tiny_tldr.FACTS.keys():
                 raise JudgeError(
-                    f"gold judges tiny TL;DR alone: expected `reference` with {', '.join(tiny_tldr.FACTS)} in --a, got "
+                    "the gold judge supports tiny TL;DR only: expected `reference` with "
+                    f"{', '.join(tiny_tldr.FACTS)} in --a, got "
                     f"{str(facts)[:60]}"
                 )
             a, b = (tiny_tldr.gold_score(text, facts) for text in (pair.a, pair.b))

@@ -1,4 +1,4 @@
-"""Cache of replies in one SQLite file: a question is paid for once."""
+"""SQLite cache of judge replies."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ def default_path() -> Path:
 
 
 class Cache:
-    """JSON values by keys; several threads and processes may use one file, and each value is whole or absent.
+    """JSON values by keys; several threads and processes may use one file, and writes are atomic.
 
     Args:
         path: Path of the file, which is created where it is missing.

@@ -1,4 +1,4 @@
-"""Judges that a run's YAML names, beside `GoldJudge`: built from plain settings, loaded when the run starts."""
+"""Judges for `win_rate.judge` in a run's YAML: built from plain settings, loaded when the run starts."""
 
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,7 @@ __all__ = ["GoldJudge", "JudgeByLanguageModel", "JudgeByRewardModel"]
 
 @checked
 class JudgeByRewardModel(RewardModelJudge, Judge):
-    """A reward model as judge. One that the policy is trained on is no fair judge of it.
+    """A reward model as judge. Use one that the policy was not trained on.
 
     Args:
         model: Folder or Hub id of a sequence classifier.

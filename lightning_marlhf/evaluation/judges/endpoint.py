@@ -1,4 +1,4 @@
-"""A chat model behind an OpenAI-compatible server: its address, its key, requests, retries, and what it cannot do.
+"""A chat model behind an OpenAI-compatible server: address, key, requests, retries, feature fallbacks.
 
 No other file knows the client `openai`.
 """
@@ -111,7 +111,7 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """The model, and where and how it is asked if that is not the usual way."""
+        """The model, and its server and temperature if not the defaults."""
         place = "" if self.base_url == OPENAI_URL else f"@{self.base_url}"
         usual = self.temperature == 0.0
         return f"{self.model}{place}" + ("" if usual else f" (temperature {self.temperature})")
@@ -131,7 +131,7 @@ class Endpoint:
         if why := _why_unreachable(self.base_url):
             raise JudgeError(f"cannot reach {self.base_url}: {why}")
 
-    def ask(self, messages: Messages) -> Reply:
+    def complete(self, messages: Messages) -> Reply:
         """Send one request, with retries.
 
         Raises:
@@ -181,7 +181,7 @@ class Endpoint:
             try:
                 return self._client.chat.completions.create(model=self.model, messages=list(messages), **sent)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                if not self._learn(sent, _message(error)):
+                if not self._disable_rejected(sent, _message(error)):
                     raise
 
     def _parameters(self) -> dict[str, Any]:
@@ -193,8 +193,8 @@ class Endpoint:
             parameters["response_format"] = {"type": "json_schema", "json_schema": form}
         return parameters
 
-    def _learn(self, sent: Mapping[str, Any], complaint: str) -> bool:
-        """Omit from now on what the server complains about; False where that cannot be omitted."""
+    def _disable_rejected(self, sent: Mapping[str, Any], complaint: str) -> bool:
+        """Disable the parameter that the server rejected; return whether there was one."""
         complaint = complaint.lower()
         if any(mark in complaint for mark in _OF_ONE_TEXT):
             return False

@@ -1,6 +1,6 @@
-"""What a language model is asked, and how its reply is read. Instructions are versioned text files in `prompts/`.
+"""Prompt templates of language-model judges (versioned files in `prompts/`), and the parser of their replies.
 
-Reading is strict: a verdict that is not given once and clearly is not guessed.
+Reading is strict: ambiguous replies are invalid, never guessed.
 """
 
 import json
@@ -78,13 +78,13 @@ def read_preference(reply: str, shown: Sequence[str] = ()) -> str | None:
     """
     found = {
         _PREFERRED.get(value.strip().lower()) if isinstance(value := each[KEY], str) else None
-        for source, each in _objects(_without_thought(reply))
+        for source, each in _objects(_strip_reasoning(reply))
         if KEY in each and not any(source in text for text in shown)
     }
     return found.pop() if len(found) == 1 else None
 
 
-def _without_thought(reply: str) -> str:
+def _strip_reasoning(reply: str) -> str:
     """Return what follows the reasoning; nothing follows reasoning that never ends.
 
     A reply that is an object from end to end may quote the end mark of reasoning.

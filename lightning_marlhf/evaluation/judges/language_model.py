@@ -56,13 +56,13 @@ class Forecast:
 
 @checked
 class LanguageModelJudge:
-    """Asks a chat model which response is better.
+    """Asks a chat model for the better response.
 
-    Each reply is cached as soon as it arrives, and parsed again from the cache; so nothing is paid for twice.
+    Each reply is cached as soon as it arrives, and parsed again from the cache; so no request is sent twice.
 
     Args:
         endpoint: The model.
-        instructions: What it is asked.
+        instructions: The prompt template.
         cache: Cache of replies.
         budget: Limits of what is sent.
         orders: "both", or "one" for each pair, by a hash of the seed and the pair's id.
@@ -131,7 +131,7 @@ class LanguageModelJudge:
                 new.append(question)
         if new and not self._offline:
             self._endpoint.check_reachable()
-            yield from run_concurrently(self._ask, new, workers=self._concurrency)
+            yield from run_concurrently(self._judge_one, new, workers=self._concurrency)
 
     def _questions(self, pairs: Sequence[Pair]) -> list[Question]:
         return [Question(pair, order) for pair in pairs for order in self.orders(pair)]
@@ -144,8 +144,8 @@ class LanguageModelJudge:
     def _replies(self, question: Question) -> list[Reply]:
         return [Reply(**reply) for reply in self._cache.get(self._key(question)) or []]
 
-    def _ask(self, question: Question) -> Verdict:
-        """Ask until there is a verdict, or none can be had; runs in a thread of its own."""
+    def _judge_one(self, question: Question) -> Verdict:
+        """Request replies until there is a verdict or an error; runs in a worker thread."""
         replies = self._replies(question)
         try:
             while not _settled(question, replies):
@@ -168,7 +168,7 @@ class LanguageModelJudge:
         self._budget.reserve(most)
         usage: dict[str, int] = {}
         try:
-            reply = self._endpoint.ask(messages)
+            reply = self._endpoint.complete(messages)
             usage = reply.usage or {**most, "completion_tokens": estimate_tokens(reply.text)}
         finally:
             self._budget.settle(most, usage)
@@ -216,7 +216,7 @@ def _settled(question: Question, replies: Sequence[Reply]) -> bool:
     """Tell whether the question needs no further request."""
     return bool(replies) and (
         len(replies) == _MOST_REPLIES
-        or _broken_off(replies[-1])
+        or _truncated(replies[-1])
         or read_preference(replies[-1].text, question.texts) is not None
     )
 
@@ -224,12 +224,12 @@ def _settled(question: Question, replies: Sequence[Reply]) -> bool:
 def _preference(question: Question, replies: Sequence[Reply]) -> str | None:
     if question.identical:
         return "tie"
-    if not replies or _broken_off(replies[-1]):
+    if not replies or _truncated(replies[-1]):
         return None
     return read_preference(replies[-1].text, question.texts)
 
 
-def _broken_off(reply: Reply) -> bool:
+def _truncated(reply: Reply) -> bool:
     return reply.finish in (_CUT_OFF, _FILTERED, TOO_LONG)
 
 

@@ -1,4 +1,4 @@
-"""Judges as users name them on a command line, and the options that they take. Imports no torch."""
+"""Command-line options of judges, and their construction. Imports no torch."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class JudgeOptions(LoadOptions):
         timeout: Seconds that one attempt of a request may take.
         retries: Number of attempts after 429, 5xx and timeouts, waiting as the server says.
         concurrency: Number of requests at a time.
-        cache: SQLite file of all replies, so that nothing is paid for twice (default:
+        cache: SQLite file of all replies, reused across runs (default:
             ~/.cache/lightning_marlhf/judge.sqlite).
         reparse: Parse the cached replies again, and send nothing.
         max_calls: Maximum number of requests in this run.

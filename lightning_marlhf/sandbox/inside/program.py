@@ -162,18 +162,18 @@ def _status_of(run: Any) -> int:
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return int(end.code or 0)
-        _complain(str(end.code))
+        _unknown_command(str(end.code))
     except BaseException as error:
         inner = error.__traceback__
         for _ in range(2):  # not our own lines
             inner = inner.tb_next if inner is not None and inner.tb_next is not None else inner
-        _complain("".join(traceback.format_exception(type(error), error, inner)))
+        _unknown_command("".join(traceback.format_exception(type(error), error, inner)))
     else:
         return 0
     return 1
 
 
-def _complain(message: str) -> None:
+def _unknown_command(message: str) -> None:
     os.write(2, f"{message.rstrip()}\n".encode(errors="backslashreplace"))
 
 
@@ -184,7 +184,7 @@ def _end(status: int) -> NoReturn:
         atexit._run_exitfuncs()
         _flush()
     except BaseException as error:
-        _complain(f"{type(error).__name__}: {error}")
+        _unknown_command(f"{type(error).__name__}: {error}")
         status = status or 120
     os._exit(status & 0xFF)
 
