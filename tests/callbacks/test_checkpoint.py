@@ -2,9 +2,8 @@ import errno
 import io
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ from lightning_marlhf.callbacks import checkpoint
 from lightning_marlhf.callbacks.checkpoint import Checkpoint, DirectCheckpointIO, _replace
 from lightning_marlhf.models.checkpoints import last_checkpoint
 from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
+from tests.forks import fork
 
 
 def step_of(path: Path) -> int:
@@ -92,36 +92,30 @@ def test_a_sharded_checkpoint_replaces_another_whole(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-KILLED_WHILE_SAVING = """
-import os, sys, torch
-from pathlib import Path
-from lightning_marlhf.callbacks import checkpoint
+class SavesAndDies:
+    """A trainer that is killed when it has written half of its second checkpoint."""
 
-path = Path(sys.argv[1])
+    is_global_zero, loggers, fast_dev_run, global_step = True, [], False, 0
+    strategy = SimpleNamespace(barrier=lambda name: None)
 
-class Strategy:
-    def barrier(self, name): pass
-
-class Trainer:
-    is_global_zero, loggers, strategy, fast_dev_run, global_step = True, [], Strategy(), False, 0
     def save_checkpoint(self, to):
         if self.global_step == 0:
             torch.save({"global_step": 0}, to)
         else:
             Path(to).write_bytes(b"half a checkpoi")
-            os.kill(os.getpid(), 9)
+            os.kill(os.getpid(), signal.SIGKILL)
 
-saver, trainer = checkpoint.Checkpoint(dirpath=str(path)), Trainer()
-saver.save_last_checkpoint(trainer)
-trainer.global_step = 4
-saver.save_last_checkpoint(trainer)
-"""
+
+def save_twice(folder):
+    saver, trainer = Checkpoint(dirpath=str(folder)), SavesAndDies()
+    for trainer.global_step in (0, 4):
+        saver.save_last_checkpoint(trainer)
 
 
 def test_a_kill_in_the_middle_of_a_save_leaves_the_one_before(tmp_path):
-    command = [sys.executable, "-c", KILLED_WHILE_SAVING, str(tmp_path)]
-    ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False, capture_output=True)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    process = fork(save_twice, tmp_path)
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
     assert step_of(tmp_path / "last.ckpt") == 0
 
 
