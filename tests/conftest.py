@@ -65,6 +65,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest tests first; those of several processes share launches, and stay with one worker there."""
+    items.sort(key=lambda item: not {"distributed", "integration"} & set(item.path.parts))
+
+
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Run every test in an empty folder: the checkout may hold runs."""

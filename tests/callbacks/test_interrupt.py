@@ -103,4 +103,4 @@ def test_the_second_signal_stops_at_once(tmp_path):
     said = end(process, tmp_path)
     assert process.exitcode == 130, said
     assert not (tmp_path / "checkpoints").exists()
-    assert "once more stops at once" in said
+    assert "press again" in said
