@@ -30,14 +30,14 @@ from benchmarks.random_rows import RandomRows
 from lightning_marlhf.callbacks.run_directory import git_commit
 from lightning_marlhf.commands import run as cli
 from lightning_marlhf.commands.plan import build_parts
-from lightning_marlhf.models.architectures import PUBLISHED
 from lightning_marlhf.models.configs import ModelConfig
 from lightning_marlhf.models.hf_export import export
 from lightning_marlhf.models.loading import load_sequence_classifier
 from lightning_marlhf.modules import ma_ppo
 from lightning_marlhf.planning import memory
+from lightning_marlhf.planning.meta_models import PUBLISHED
 from lightning_marlhf.planning.read_run import read_run
-from lightning_marlhf.rollout.stopwatch import Stopwatch
+from lightning_marlhf.rollout.experience import Stopwatch
 
 README = Path(__file__).with_name("README.md")
 STAGES = {"sft": "SFT", "reward_model": "RewardModel", "ppo": "MAPPO"}

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-BLANK = " \t\n\r\v\f"  # a line of nothing else holds no row
+BLANK = " \t\n\r\v\f"  # a line of these alone holds no row
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half of a pair of escapes, or one of two halves
 
 
@@ -37,7 +37,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote.
+    """Read a file of `write_json`.
 
     Raises:
         ValueError: the file holds something else; names it.
@@ -52,19 +52,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_json_or_empty(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote; an empty object where the file is missing, unreadable or damaged."""
+    """Read a file of `write_json`; an empty object where the file is missing, unreadable or damaged."""
     try:
         return read_json(path)
     except (OSError, ValueError):
         return {}
 
 
-def cut_unfinished_line(path: Path) -> None:
-    """Remove what follows the last line end: a row that was being appended when its process was killed."""
+def truncate_partial_line(path: Path) -> None:
+    """Truncate after the last line end: drops a row that was cut off by a kill."""
     content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        os.truncate(path, len(whole))
+    end = content.rfind(b"\n") + 1
+    if end != len(content):
+        os.truncate(path, end)
 
 
 class Line(NamedTuple):
@@ -85,7 +85,7 @@ def read_lines(path: Path) -> Iterator[Line]:
     A line ends at a newline, perhaps after a carriage return, and nowhere else: U+2028, U+0085 and form feeds are text.
 
     Raises:
-        ValueError: a line is no such text, or the file is not a whole gzip file; names the file and the row, from 1.
+        ValueError: a line is no such text, or the file is a truncated gzip file; names the file and the row, from 1.
     """
     offset = 0
     with open_bytes(path) as file:
@@ -94,7 +94,7 @@ def read_lines(path: Path) -> Iterator[Line]:
                 yield Line(offset, decode_line(content, first=number == 1, where=f"{path}: row {number}"))
                 offset += len(content)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{path}: no whole gzip file: {error}") from None
+            raise ValueError(f"{path}: truncated gzip file: {error}") from None
 
 
 def decode_line(content: bytes, *, first: bool, where: str) -> str:
@@ -119,8 +119,8 @@ def parse_row(line: str, *, lone_surrogates: bool = False) -> dict[str, Any]:
     """Parse a line of a JSONL file.
 
     Args:
-        line: of text.
-        lone_surrogates: let texts pass that hold half of a surrogate pair, which no file and no tokenizer takes.
+        line: Text of the line.
+        lone_surrogates: Let texts pass that hold half of a surrogate pair, which no file and no tokenizer takes.
 
     Raises:
         ValueError: it is no JSON object, names a key twice, or holds half of a surrogate pair.
@@ -137,7 +137,7 @@ def parse_row(line: str, *, lone_surrogates: bool = False) -> dict[str, Any]:
 
 
 def is_utf8(text: str) -> bool:
-    """Tell a text that can be written from one that holds half of a surrogate pair."""
+    """Return whether a text can be written; one with half of a surrogate pair cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -154,7 +154,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _lone_surrogate(row: Mapping[str, Any]) -> str:
-    """Give the first half of a surrogate pair as its escape; "" where there is none."""
+    """Return the first half of a surrogate pair as its escape; "" where there is none."""
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
@@ -166,8 +166,8 @@ def read_jsonl(path: Path, *, lone_surrogates: bool = False) -> Iterator[dict[st
     """Yield the objects of a JSONL file, skipping blank lines.
 
     Args:
-        path: of the file; see `read_lines`.
-        lone_surrogates: see `parse_row`.
+        path: Path of the file; see `read_lines`.
+        lone_surrogates: See `parse_row`.
 
     Raises:
         ValueError: a line is no JSON object; names the file and the row.

@@ -30,7 +30,7 @@ class Range:
     below: float | None = None
 
     def __contains__(self, number: float) -> bool:
-        """Tell whether a number is in the range; NaN and infinity never are."""
+        """Return whether a number is in the range; NaN and infinity never are."""
         return (
             -LARGEST <= number <= LARGEST
             and (self.at_least is None or number >= self.at_least)
@@ -40,7 +40,7 @@ class Range:
         )
 
     def __repr__(self) -> str:
-        """Say it in words, for errors and for the help of the command line."""
+        """Describe the range, for errors and for the help of the command line."""
         bounds = {"at least": self.at_least, "more than": self.above, "at most": self.at_most, "less than": self.below}
         words = [f"{name} {bound:,}" for name, bound in bounds.items() if bound is not None]
         return " and ".join(words) or "a finite number"
@@ -51,6 +51,7 @@ NonNegativeInt = Annotated[int, Range(at_least=0)]
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(at_least=0)]
 Seconds = Annotated[float, Range(above=0, at_most=10**9)]  # timers overflow beyond 9.2e9
+Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]  # numpy's
 UnitInterval = Annotated[float, Range(at_least=0, at_most=1)]
 
 
@@ -60,10 +61,10 @@ def find_outside(value: Any, hint: Any, name: str) -> str | None:
     Args:
         value: a number, also as YAML's text (``1e-5``), a list or mapping of them at any depth, or anything else.
         hint: its type.
-        name: of the value.
+        name: Name of the value.
 
     Returns:
-        Which number, what was expected and what it is; None where all are as they should be.
+        The error message: name, range and value; None if all are in range.
     """
     return next(_outside(value, hint, name), None)
 
@@ -115,20 +116,20 @@ def _number(value: Any, hint: Any) -> Any:
     try:
         return float(value)
     except ValueError:
-        return value  # of another type, which is for others to say
+        return value  # wrong type: left to the type check
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
-    """Give the types of a union, or the type itself."""
+    """Return the types of a union, or the type itself."""
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
 def _ranges(hint: Any) -> list[Range]:
-    """Give the range of a number's type."""
+    """Return the range of a number's type."""
     return [note for m in _members(hint) for note in getattr(m, "__metadata__", ()) if isinstance(note, Range)]
 
 
 def _item_hint(hint: Any) -> Any:
-    """Give the type of what is in a list or mapping."""
+    """Return the item type of a list or mapping."""
     inner = [args[-1] for m in _members(hint) if (args := [a for a in get_args(m) if a is not ...])]
     return inner[0] if inner else Any

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar, Union, get_args, get_origin, get_type_hin
 
 from lightning_marlhf.files import read_jsonl, write_text
 
-_MOST_BITS = 64  # of whole numbers; JSON knows no limit
+_MOST_BITS = 64  # of integers; JSON knows no limit
 
 
 class Record:
@@ -47,7 +47,7 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 @cache
 def _hints(record: type) -> dict[str, tuple[Any, bool]]:
-    """Give the type of each field, and whether it must be there."""
+    """Return the type of each field, and whether it must be there."""
     hints = get_type_hints(record)
     return {
         each.name: (hints[each.name], each.default is MISSING and each.default_factory is MISSING)
@@ -56,7 +56,7 @@ def _hints(record: type) -> dict[str, tuple[Any, bool]]:
 
 
 def _nested(value: Any, hint: Any) -> Any:
-    """Build the records in a value from JSON; what is none stays as it is."""
+    """Build the records in a value from JSON; other values are unchanged."""
     kind, inner = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
         hint = next((each for each in inner if _is_record(each)), Any)
@@ -72,9 +72,9 @@ def _is_record(hint: Any) -> bool:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Tell whether a value from JSON, or a record made of one, has a type; of a list one item of each type is checked.
+    """Return whether a value from JSON, or a record, fits a type; of a list one item of each type is checked.
 
-    Whole numbers above 64 bits have none.
+    Integers above 64 bits have none.
     """
     kind, inner = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
@@ -117,13 +117,13 @@ class Completion(Record):
     seed: int
     step: int | None  # optimizer updates of the policy that wrote it; None: unknown
     num_tokens: int  # response tokens, EOS included
-    ended: bool  # True where the policy ended it (EOS, end of turn, stop string) within the limit
+    ended: bool  # True if the policy ended it (EOS, end of turn, stop string) within the limit
     scores: dict[str, float] = field(default_factory=dict)  # "rm", "gold", ...: one number per scorer
     kl: float | None = None  # sum over response tokens of log pi - log pi_ref, in nats
-    reference: Any = None  # the task's ground truth, where there is one
+    reference: Any = None  # the task's ground truth, if there is one
     settings: dict[str, Any] = field(default_factory=dict)  # sampling settings
-    trace: dict[str, list[Any]] | None = None  # a TokenTrace as a dictionary, where one was kept
-    prompt_ids: list[int] | None = None  # the prompt's tokens, BOS included, where they were kept
+    trace: dict[str, list[Any]] | None = None  # a TokenTrace as a dictionary, if one was kept
+    prompt_ids: list[int] | None = None  # the prompt's tokens, BOS included, if they were kept
     response_ids: list[int] | None = None  # the response's tokens, EOS included
     messages: list[dict[str, str]] | None = None
     # ^ `role` and `content` of the dialogue that a chat template wrote as the prompt; None: plain text
@@ -131,7 +131,7 @@ class Completion(Record):
 
 @dataclass(frozen=True)
 class GradedProgram(Record):
-    """What the tests of its problem say about the program in one completion."""
+    """Test outcomes of the program in one completion."""
 
     row: int  # of the completion in its file, from 1
     problem_id: int
@@ -144,21 +144,21 @@ class GradedProgram(Record):
     reward: float  # as in training
     match: str  # how outputs were compared
     isolation: str  # the sandbox's level, "A" to "D"
-    fingerprint: str  # of the completion and the tests; tells a file of other inputs
-    settings: dict[str, Any]  # limits, and what else decides the results
+    fingerprint: str  # of the completion and the tests: identifies the inputs
+    settings: dict[str, Any]  # limits and other settings that affect the results
     message: str = ""  # the last words of the program in the first test that was an error
 
 
 @dataclass(frozen=True)
 class Verdict(Record):
-    """What one judge says of one pair of responses, shown in one order."""
+    """One judge's verdict on one pair of responses, in one order."""
 
     pair_id: str  # of the pair: its prompt, and which of the prompt's responses
-    fingerprint: str  # of prompt, a and b; tells a verdict of other texts
+    fingerprint: str  # of prompt, a and b: identifies the texts
     order: str  # "ab": a stood first; "ba": b stood first; "": the judge saw each text alone
     winner: str  # "a", "b", "tie" or "invalid": no verdict could be read, counted apart
     judge: str  # its kind and name: "openai:gpt-4o", "rm:runs/.../export", "gold", "human:ada"
-    prompt_version: str = ""  # name and hash of the file that asks the judge; "": nothing was asked
+    prompt_version: str = ""  # name and hash of the judge prompt; "": no prompt
     raw: str = ""  # the judge's reply, word for word; a person's note
     usage: dict[str, int] = field(default_factory=dict)  # tokens: "prompt_tokens", ...
     seconds: float | None = None  # wall time
@@ -167,12 +167,12 @@ class Verdict(Record):
 
 @dataclass(frozen=True)
 class WinRate(Record):
-    """How often a judge prefers a to b; intervals are of 95 %, a number is None where it is undefined."""
+    """How often a judge prefers a to b, with 95 % intervals; None: undefined."""
 
     judge: str
     pairs: int  # judged; those that are invalid included
     wins: int  # of a
-    ties: int  # said so, or another winner when the order was turned round
+    ties: int  # judged a tie, or inconsistent between the two orders
     losses: int
     invalid: int  # no verdict could be read; counted nowhere else
     win_rate: float | None  # (wins + ties / 2) / (wins + ties + losses)
@@ -195,7 +195,7 @@ class WinRate(Record):
 
 @dataclass(frozen=True)
 class MeanInterval(Record):
-    """A mean over prompts, and the ends of its interval of 95 %; None where there is but one prompt."""
+    """A mean over prompts, and the ends of its interval of 95 %; None if there is but one prompt."""
 
     mean: float
     low: float | None
@@ -216,9 +216,9 @@ class BestOfNPoint(Record):
 class BestOfN(Record):
     """`best_of_n.json`: expected scores of best-of-N sampling, for some N and temperatures."""
 
-    model: str  # path or Hub id of the policy; "" where responses of several are in one file
+    model: str  # path or Hub id of the policy; "" if responses of several are in one file
     chooser: str  # name of the score by which the best is chosen
-    scorers: dict[str, str]  # what gave the scores, by their names, where it is known
+    scorers: dict[str, str]  # scorer of each score, if known
     num_prompts: int
     num_samples: int  # responses to the prompt that has fewest
     points: list[BestOfNPoint]
@@ -226,7 +226,7 @@ class BestOfN(Record):
 
 @dataclass(frozen=True)
 class ScoreSummary(Record):
-    """How one scorer's numbers are spread over the responses of one policy."""
+    """Distribution of one scorer's scores over the responses of one policy."""
 
     mean: MeanInterval  # several responses to one prompt count as their mean
     spread: float  # standard deviation of the responses' scores, n - 1 in the denominator
@@ -250,9 +250,9 @@ class PolicyScores(Record):
 class RMScores(Record):
     """`rm_score.json`: policies compared by the scores of their responses."""
 
-    scorers: dict[str, str]  # what gave the scores, by their names
+    scorers: dict[str, str]  # scorer of each score
     settings: dict[str, Any]  # how prompts were drawn and responses sampled
-    policies: list[PolicyScores]  # the first is what the others are compared with
+    policies: list[PolicyScores]  # the first is the baseline
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ EXPORT = "export"  # a Hugging Face folder
 
 COMPLETIONS = "completions"
 TEST_COMPLETIONS = f"{COMPLETIONS}/test.jsonl"
-BASELINE_COMPLETIONS = f"{COMPLETIONS}/baseline.jsonl"  # what win rates are measured against
+BASELINE_COMPLETIONS = f"{COMPLETIONS}/baseline.jsonl"  # baseline of win rates
 VERDICTS = "verdicts"
 
-# Written by `reproduce` beside what the run itself leaves
-STAGE_FILE = "stage.json"  # what the run was asked to do, with which inputs
+# Written by `reproduce`
+STAGE_FILE = "stage.json"  # the stage's command and inputs
 LOG_FILE = "log.txt"  # the output of its process
-STUDY_LOCK_FILE = ".reproduce.lock"  # in the folder of a whole study
+STUDY_LOCK_FILE = ".reproduce.lock"  # in the folder of a study

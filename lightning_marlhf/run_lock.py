@@ -27,7 +27,7 @@ class InUseError(ValueError):
     """Another process writes to the folder.
 
     Attributes:
-        holder: which one, in words.
+        holder: Description of the other process.
     """
 
     def __init__(self, folder: Path, holder: str) -> None:
@@ -87,11 +87,11 @@ def say_who(lock: int, *, pid: int, command: Sequence[str]) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     who = {"pid": pid, "host": socket.gethostname(), "since": since, "command": shlex.join(command)}
     with contextlib.suppress(OSError):  # a full disk: the lock is held all the same
-        os.pwrite(lock, json.dumps(who).encode() + b"\n", 0)  # in one step; what follows is older
+        os.pwrite(lock, json.dumps(who).encode() + b"\n", 0)  # one write; the rest is stale
 
 
 def holder(folder: Path) -> str | None:
-    """Say who holds the lock of a folder; None where nobody does. A file that a kill left behind is removed."""
+    """Return the owner of a folder's lock, or None. A stale file is removed."""
     if not (folder / LOCK_FILE).exists():
         return None
     try:

@@ -3,16 +3,16 @@
 import hashlib
 
 
-def hashed(seed: int, what: str, counter: int = 0) -> int:
+def derive_seed(seed: int, purpose: str, counter: int = 0) -> int:
     """Make a seed of 64 bits, as a signed number.
 
     Args:
         seed: the run's.
-        what: is chosen: "order", or the name of a sample.
+        purpose: "order", or the id of a sample.
         counter: how often that was chosen before: the epoch.
 
-    >>> hashed(3, "order", 1) == hashed(4, "order", 0)
+    >>> derive_seed(3, "order", 1) == derive_seed(4, "order", 0)
     False
     """
-    digest = hashlib.sha256(f"{seed}\0{counter}\0{what}".encode(errors="surrogatepass")).digest()
+    digest = hashlib.sha256(f"{seed}\0{counter}\0{purpose}".encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:8], "little", signed=True)

@@ -1,13 +1,12 @@
 """The batches that travel between stages, as frozen dataclasses with one line of meaning per field.
 
-Axes: ``batch`` rows; ``prompt`` tokens, left-padded; ``response`` tokens, right-padded;
-``macro`` actions.
-Every mask has one polarity: True marks a real token (to attend to, or to learn from), False marks padding.
+Axes: ``batch`` rows; ``prompt`` tokens, left-padded; ``response`` tokens, right-padded; ``macro`` actions. Every mask
+has one polarity: True marks a real token (to attend to, or to learn from), False marks padding.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,6 +14,8 @@ from torch import Tensor
 
 Batch = TypeVar("Batch", bound="TensorBatch")
 Padded = TypeVar("Padded", bound="RightPadded")
+Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
 Messages = Sequence[Mapping[str, str]]
 """A dialogue: ``role`` ("system", "user" or "assistant") and ``content`` of each turn."""
 
@@ -155,7 +156,7 @@ class TokenLogprobs(TensorBatch):
     """What a policy's forward pass gives for response tokens."""
 
     logprobs: Float[Tensor, "batch response"]  # of the given tokens, under the given temperature
-    entropy: Float[Tensor, "batch response"]  # of the whole next-token distribution, in nats
+    entropy: Float[Tensor, "batch response"]  # of the full next-token distribution, in nats
 
 
 @dataclass(frozen=True)
@@ -191,3 +192,25 @@ class Experience(TensorBatch):
     def macro_mask(self) -> Bool[Tensor, "batch macro"]:
         """True on the macro actions that enter the losses: those of valid rows."""
         return self.macro_actions.mask & self.valid.unsqueeze(1)
+
+
+class Pending(Protocol[Result_co]):
+    """A result that may still be computed, so that slow scorers and parsers run concurrently with the forward passes.
+
+    The futures of ``concurrent.futures`` satisfy this protocol, too.
+    """
+
+    def result(self) -> Result_co:
+        """Wait for the result."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ready(Generic[Result]):
+    """A result that is already there."""
+
+    value: Result
+
+    def result(self) -> Result:
+        """Return it."""
+        return self.value

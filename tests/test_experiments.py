@@ -10,8 +10,8 @@ import yaml
 from experiments import index
 from lightning_marlhf.commands import run as cli
 from lightning_marlhf.models import network_factory
-from lightning_marlhf.models.architectures import build_on_meta
 from lightning_marlhf.modules.base import TrainingModule
+from lightning_marlhf.planning.meta_models import build_on_meta
 from lightning_marlhf.studies.plan import read_plan
 from tests.reference import hyper_parameters
 from tests.reference.hyper_parameters import PARAMETERS, expected_settings, flatten

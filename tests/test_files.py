@@ -6,12 +6,12 @@ import gzip
 import pytest
 
 from lightning_marlhf.files import (
-    cut_unfinished_line,
     open_bytes,
     parse_row,
     read_json_or_empty,
     read_jsonl,
     read_lines,
+    truncate_partial_line,
     write_json,
 )
 
@@ -74,7 +74,7 @@ def test_a_torn_gzip_file_is_one_line(tmp_path):
     whole = gzip.compress(b'{"prompt": "a"}\n' * 100)
     for content in (whole[:-12], b"plain", whole[:12] + b"\xff" * 20):
         (tmp_path / "rows.jsonl.gz").write_bytes(content)
-        with pytest.raises(ValueError, match=r"rows.jsonl.gz: no whole gzip file"):
+        with pytest.raises(ValueError, match=r"rows.jsonl.gz: truncated gzip file"):
             list(read_jsonl(tmp_path / "rows.jsonl.gz"))
 
 
@@ -87,5 +87,5 @@ def test_whole_surrogate_pairs_are_text_and_halves_where_they_are_asked_for():
 def test_a_row_that_was_not_finished_is_cut_off(tmp_path, torn):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"number": 1}\n' + torn)
-    cut_unfinished_line(path)
+    truncate_partial_line(path)
     assert path.read_text() == '{"number": 1}\n'

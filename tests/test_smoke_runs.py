@@ -6,7 +6,7 @@ import pytest
 from lightning.pytorch import Trainer
 
 from lightning_marlhf.commands import run as cli
-from lightning_marlhf.commands.run_checks import shorten
+from lightning_marlhf.commands.run_checks import apply_fast_dev_run
 from lightning_marlhf.modules.optimization import Optimization
 from tests.modules.tiny_runs import write_exports
 
@@ -25,7 +25,7 @@ def starts(tmp_path_factory):
 @pytest.mark.parametrize("path", RUNS, ids=lambda p: str(p.relative_to(EXPERIMENTS)))
 def test_every_run_is_short_enough_for_two_updates(path):
     config = cli.RunCLI("fit", ["--config", str(path), SMALL[0]], build=False).config
-    shorten(config)
+    apply_fast_dev_run(config)
     given = config.model.init_args
     assert config.trainer.fast_dev_run == 2
     assert Optimization(**given.optimization.as_dict()).warmup(2) == 0

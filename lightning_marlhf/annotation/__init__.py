@@ -1,1 +1,1 @@
-"""The page on which people compare responses: pairs of a session, the file of verdicts, the server."""
+"""The annotation page: pairs of a session, the file of verdicts, the server."""

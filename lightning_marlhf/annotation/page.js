@@ -7,7 +7,7 @@ const UNDO = "u";
 const NOTE = "n"; // Escape leaves the note
 
 const STORED_NAME = "annotator"; // key in the browser's local storage
-const SAID = { left: "response 1 is better", right: "response 2 is better", tie: "a tie" };
+const VERDICT_TEXTS = { left: "response 1 is better", right: "response 2 is better", tie: "a tie" };
 // Characters that control, reorder or hide the text around them; line ends, tabs and joiners of letters and emoji stay.
 const HIDING = /(?![\n\t\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}]/gu;
 const visible = (text) => text.replace(/\r\n?/g, "\n").replace(HIDING, "\ufffd");
@@ -15,7 +15,7 @@ const LONG = 20_000; // characters laid out at once; the rest on demand
 const $ = (id) => document.getElementById(id);
 
 let session; // token, question, ...; see server.py
-let view = null; // what is shown: a pair, or none where all is done
+let view = null; // the current view: a pair, or none when all pairs are done
 let name = null;
 let busy = false; // a request is under way: keys wait
 
@@ -26,7 +26,7 @@ class Refused extends Error {
   }
 }
 
-async function ask(path, options) {
+async function request(path, options) {
   const response = await fetch(path, { cache: "no-store", ...options }).catch(() => {
     throw new Refused(0, "The server does not respond. Restart it, then repeat: nothing saved is lost.");
   });
@@ -37,25 +37,25 @@ async function ask(path, options) {
 
 async function post(action, body, again = true) {
   try {
-    return await ask(action, {
+    return await request(action, {
       method: "POST",
       headers: { "Content-Type": "application/json", "X-Page-Token": session.token },
       body: JSON.stringify({ annotator: name, ...body }),
     });
   } catch (error) {
     if (error.status !== 403 || !again) throw error;
-    session = await ask("session"); // the server was restarted
+    session = await request("session"); // the server was restarted
     return post(action, body, false);
   }
 }
 
-async function perform(action, body = {}, said = "") {
+async function perform(action, body = {}, message = "") {
   if (busy) return false;
   busy = true;
   try {
     show(await post(action, body));
     warn("");
-    $("status").textContent = said;
+    $("status").textContent = message;
     return true;
   } catch (error) {
     warn(error.message);
@@ -120,7 +120,7 @@ function press(key) {
   } else if (key in WINNERS) {
     const winner = WINNERS[key];
     const body = { pair: view.pair.id, winner, note: $("note").value };
-    perform("answer", body, `Saved: ${SAID[winner]}`);
+    perform("verdict", body, `Saved: ${VERDICT_TEXTS[winner]}`);
   } else if (SKIP.includes(key)) {
     perform("skip", { pair: view.pair.id }, "Skipped: it comes back at the end");
   } else if (key === NOTE) {
@@ -148,7 +148,7 @@ function remember(value) {
     if (value === null) localStorage.removeItem(STORED_NAME);
     else localStorage.setItem(STORED_NAME, value);
   } catch {
-    // without storage the page asks for the name every time
+    // without local storage the name is entered on every visit
   }
 }
 
@@ -195,7 +195,7 @@ function describe() {
 
 async function start() {
   try {
-    session = await ask("session");
+    session = await request("session");
   } catch (error) {
     warn(error.message);
     return;

@@ -1,8 +1,8 @@
 """The page's HTTP server on this machine: `page.html`, its script (the keys are in `page.js`), and five requests.
 
-A wrong request gets one sentence that the page shows. Other web sites are kept out: the host has to be this machine's
-own name (a site whose name points here is refused), a POST has to come from the page itself by its Origin and
-Sec-Fetch-Site, and carries a token that only the page can read. Texts travel as JSON and are put into the page as
+A wrong request gets one sentence that the page shows. Other web sites are kept out: the host must be this machine's
+name (against DNS rebinding), a POST must come from the page by its Origin and Sec-Fetch-Site, and carries a token
+that only the page can read. Texts travel as JSON and are put into the page as
 text, never as HTML; the Content-Security-Policy forbids scripts of other origins, and inline ones.
 """
 
@@ -54,8 +54,8 @@ class Server:
 
     Args:
         session: The session.
-        criteria: What annotators are asked.
-        annotator: Name of everybody at the page; None: the page asks for the name.
+        criteria: Question and criteria shown to annotators.
+        annotator: Name used for every visitor; None: the page prompts for a name.
     """
 
     def __init__(self, session: Session, criteria: Criteria, annotator: str | None) -> None:
@@ -65,7 +65,9 @@ class Server:
         self.token = secrets.token_urlsafe()
         self._actions: Mapping[str, Callable[[Annotator, Body], None]] = {
             "next": lambda person, body: None,
-            "answer": self._answer,
+            "verdict": lambda person, body: session.submit_verdict(
+                person, _text(body, "pair"), winner=_text(body, "winner"), note=_text(body, "note")
+            ),
             "skip": lambda person, body: session.skip(person, _text(body, "pair")),
             "undo": lambda person, body: session.undo(person),
         }
@@ -84,7 +86,7 @@ class Server:
         )
 
     async def _describe(self, request: Request) -> Response:
-        """Return what the page needs before a name is known."""
+        """Return the page's data before login."""
         _check_origin(request)
         return _json(
             {
@@ -115,9 +117,6 @@ class Server:
             raise HTTPException(507, f"not saved: {error.strerror}") from error
         return _json(self.session.view(person))
 
-    def _answer(self, person: Annotator, body: Body) -> None:
-        self.session.answer(person, _text(body, "pair"), winner=_text(body, "winner"), note=_text(body, "note"))
-
 
 class _SafetyHeaders:
     """Adds the headers that confine the page to every response."""
@@ -144,11 +143,11 @@ def _file(name: str) -> Callable[[Request], Response]:
 
 
 def _check_origin(request: Request) -> None:
-    """Refuse requests of another site's page; a browser says where a request comes from."""
+    """Refuse cross-origin requests, by the browser's Origin and Sec-Fetch-Site headers."""
     here = f"http://{request.headers['host']}"
     origin = request.headers.get("origin", "" if request.method == "POST" else here)
     if origin != here or request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
-        raise HTTPException(403, "only the page itself may ask this")
+        raise HTTPException(403, "cross-origin request refused")
 
 
 async def _read(request: Request) -> Body:

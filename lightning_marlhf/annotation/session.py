@@ -1,4 +1,4 @@
-"""A session of annotators: which pairs they see, in which order, on which side, and what becomes of their verdicts."""
+"""The annotation session: selection, order and blinding of pairs, and the verdicts on them."""
 
 import math
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lightning_marlhf.annotation.store import KIND, AnnotationFile
-from lightning_marlhf.evaluation.pairs import Pair, digest, draw
+from lightning_marlhf.evaluation.pairs import Pair, digest, draw, plain_prompt
 from lightning_marlhf.records import Verdict
 
 SIDES = ("left", "right", "tie")
@@ -17,22 +17,16 @@ _LONGEST_NAME = 40
 
 
 class OutdatedError(ValueError):
-    """The page shows a pair that has been judged meanwhile; it has to ask for the next one."""
+    """The page shows a pair that has been judged meanwhile; it must fetch the next one."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The pairs of a session.
+    """The pairs of a session."""
 
-    Attributes:
-        pairs: Pairs in the order in which they are shown, drawn by the seed.
-        num_shared: Number of pairs, from the first, that every annotator gets; each of the others goes to one.
-        seed: Seed of the order of pairs and of the side of each response.
-    """
-
-    pairs: tuple[Pair, ...]
-    num_shared: int
-    seed: int
+    pairs: tuple[Pair, ...]  # in the order shown, drawn by the seed
+    num_shared: int  # number of pairs, from the first, that every annotator judges; each of the others is judged by one
+    seed: int  # seed of the order of pairs and of the side of each response
 
 
 def select(pairs: Sequence[Pair], *, num_prompts: int | None, overlap: float, seed: int) -> Selection:
@@ -41,7 +35,7 @@ def select(pairs: Sequence[Pair], *, num_prompts: int | None, overlap: float, se
     Args:
         pairs: Pairs to draw from.
         num_prompts: Number of prompts; None: all.
-        overlap: Share of pairs that every annotator gets, rounded up to whole pairs.
+        overlap: Fraction of pairs that every annotator judges, rounded up.
         seed: Seed of the draw.
     """
     drawn = draw(pairs, num_prompts, seed=seed, by_subreddit=False)
@@ -52,7 +46,7 @@ def select(pairs: Sequence[Pair], *, num_prompts: int | None, overlap: float, se
 
 @dataclass
 class Annotator:
-    """What is known of a person besides the verdicts; a restart forgets it."""
+    """In-memory state of an annotator; lost on restart."""
 
     name: str
     shown: str | None = None  # the pair on the page
@@ -72,7 +66,7 @@ class Annotator:
         return any(pair_id != self.shown for pair_id in self.history)
 
     def forget_skip(self, pair_id: str) -> None:
-        """Remove a pair from those that come back, where it is one."""
+        """Remove a pair from the skipped ones, if it is one."""
         if pair_id in self.skipped:
             self.skipped.remove(pair_id)
 
@@ -87,15 +81,15 @@ class Annotator:
 
 
 class Session:
-    """Hands out pairs and takes verdicts.
+    """Assigns pairs to annotators and records their verdicts.
 
-    Everybody gets the shared pairs first; each of the others goes to whoever comes next. Nobody waits for anybody:
-    when nothing else is left, a pair that another annotator still has on the page is handed out, too.
+    Shared pairs come first; each other pair is assigned to the next annotator. No annotator waits for another: if no
+    other pair is left, one that is still on another annotator's page is assigned, too.
 
     Args:
         selection: Pairs in their order.
         verdicts: File of verdicts.
-        prompt_version: Version of the question that people are asked.
+        prompt_version: Version of the annotation question.
     """
 
     def __init__(self, selection: Selection, verdicts: AnnotationFile, *, prompt_version: str) -> None:
@@ -126,7 +120,7 @@ class Session:
         return self._annotators[key]
 
     def view(self, person: Annotator) -> dict[str, Any]:
-        """Return what the page shows, blinded."""
+        """Return the blinded state that the page shows."""
         pair, left = self._current(person), self._left(person)
         done = sum(self.verdicts.find(person.judge, pair_id) is not None for pair_id in self._pairs)
         return {
@@ -139,14 +133,8 @@ class Session:
             "note": person.note,
         }
 
-    def answer(self, person: Annotator, pair_id: str, *, winner: str, note: str = "") -> None:
-        """Keep a verdict.
-
-        Args:
-            person: Annotator who judged.
-            pair_id: Id of the pair on the page.
-            winner: One of `SIDES`, as the page showed them.
-            note: Remark.
+    def submit_verdict(self, person: Annotator, pair_id: str, *, winner: str, note: str = "") -> None:
+        """Record a verdict on the pair on the page; ``winner`` is one of `SIDES`, as shown.
 
         Raises:
             OutdatedError: The person has judged this pair before.
@@ -175,7 +163,7 @@ class Session:
         person.turn_page(pair_id)
 
     def skip(self, person: Annotator, pair_id: str) -> None:
-        """Postpone a pair to the end; others may get it meanwhile.
+        """Postpone a pair to the end; another annotator may get it meanwhile.
 
         Raises:
             OutdatedError: The person has judged this pair before.
@@ -226,7 +214,7 @@ class Session:
         return self._pairs[person.shown] if person.shown is not None else None
 
     def _left(self, person: Annotator) -> list[str]:
-        """List the pairs that a person can still judge: shared ones, and those that nobody has judged."""
+        """List the pairs that a person can still judge: shared ones, and those without a verdict."""
         taken = {row.pair_id for row in self.verdicts} - self._shared
         return [
             pair_id
@@ -241,7 +229,7 @@ class Session:
 
     def _blind(self, person: Annotator, pair: Pair) -> dict[str, str]:
         left, right = (getattr(pair, which) for which in self._order(person, pair))
-        return {"id": pair.pair_id, "prompt": pair.asked, "left": left, "right": right}
+        return {"id": pair.pair_id, "prompt": plain_prompt(pair), "left": left, "right": right}
 
     def _find(self, person: Annotator, pair_id: str) -> Pair:
         if pair_id not in self._pairs:
@@ -251,12 +239,12 @@ class Session:
         return self._pairs[pair_id]
 
     def _seconds(self, person: Annotator, pair_id: str) -> float | None:
-        """Return how long the pair was on the page; None where the server was restarted meanwhile."""
+        """Return how long the pair was on the page; None if the server was restarted meanwhile."""
         return round(time.monotonic() - person.since, 1) if person.shown == pair_id else None
 
 
 def _clean_name(name: str) -> str:
-    """Return a name with single spaces and composed letters; raise ValueError where this is none."""
+    """Return a name with single spaces and composed letters; raise ValueError if it is not a name."""
     name = " ".join(unicodedata.normalize("NFC", name).split())
     if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
         raise ValueError(f"expected a name of 1 to {_LONGEST_NAME} visible characters")

@@ -1,4 +1,4 @@
-"""The file of people's verdicts, which is whole at every moment: `win-rate` reads it as it is.
+"""The file of human verdicts. It is always complete; `win-rate` reads it directly.
 
 A verdict is appended, and on disk, before the next pair is shown. A withdrawn one is removed by an atomic replacement
 of the file. So there is no journal, and nothing to export.
@@ -12,7 +12,7 @@ from itertools import combinations
 from pathlib import Path
 
 from lightning_marlhf.evaluation.pairs import Pair
-from lightning_marlhf.files import cut_unfinished_line, read_jsonl
+from lightning_marlhf.files import read_jsonl, truncate_partial_line
 from lightning_marlhf.records import Verdict, append_jsonl, write_jsonl
 from lightning_marlhf.run_lock import InUseError, alone_in
 
@@ -20,10 +20,10 @@ KIND = "human:"  # prefix of annotators' names in the records
 
 
 class AnnotationFile:
-    """At most one verdict of each person on each pair, in the order in which they were given.
+    """At most one verdict of each person on each pair, in the order given.
 
     Args:
-        path: File of verdicts (JSONL), which is resumed where it exists.
+        path: File of verdicts (JSONL), which is resumed if it exists.
 
     Raises:
         ValueError: Another process writes the file, or it holds something else.
@@ -35,14 +35,14 @@ class AnnotationFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path.resolve()  # a link stays one when its file is replaced
         self._lock = ExitStack()
-        try:  # a file beside the verdicts, which are replaced now and then
+        try:  # a separate lock file, because the verdict file gets replaced
             self._lock.enter_context(alone_in(self.path.parent, name=f".{self.path.name}.lock"))
         except InUseError:
             raise ValueError(
                 f"another `annotate` writes {self.path}: several people can use its page; else give another --out"
             ) from None
         if path.exists():
-            cut_unfinished_line(path)
+            truncate_partial_line(path)
         self._rows = {(row.judge, row.pair_id): row for row in _read(path)}
 
     def __iter__(self) -> Iterator[Verdict]:
@@ -73,7 +73,7 @@ class AnnotationFile:
             append_jsonl(self.path, [verdict])
         except OSError:
             if self.path.exists():
-                cut_unfinished_line(self.path)
+                truncate_partial_line(self.path)
             raise
         self._rows[verdict.judge, verdict.pair_id] = verdict
 
@@ -95,11 +95,13 @@ def _read(path: Path) -> Iterator[Verdict]:
     for number, row in enumerate(read_jsonl(path), start=1):
         try:
             verdict = Verdict.from_dict(row)
-            sound = verdict.judge.startswith(KIND) and verdict.order in ("ab", "ba")
+            is_valid = verdict.judge.startswith(KIND) and verdict.order in ("ab", "ba")
         except ValueError:
-            sound = False
-        if not sound:
-            raise ValueError(f"{path} holds something else than verdicts of people (row {number}): give another --out")
+            is_valid = False
+        if not is_valid:
+            raise ValueError(
+                f"{path} holds something else than verdicts of annotators (row {number}): give another --out"
+            )
         yield verdict
 
 
@@ -136,5 +138,5 @@ def _agreement(verdicts: AnnotationFile) -> Iterator[str]:
             yield f"  {names} agree on {same} of {_count(len(both), 'pair')} ({same / len(both):.0%})"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

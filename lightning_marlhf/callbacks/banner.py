@@ -12,7 +12,7 @@ from torch import nn
 from lightning_marlhf.callbacks.checkpoint import Checkpoint
 from lightning_marlhf.callbacks.pace import Paced
 from lightning_marlhf.callbacks.progress import console
-from lightning_marlhf.display.text import duration
+from lightning_marlhf.display.text import duration, plural
 
 ADAM_MOMENTS, FP32 = 2, 4  # per weight; bytes
 _PACKAGE = "lightning_marlhf"
@@ -46,12 +46,12 @@ class StartBanner(Paced, Callback):
         if pace is None or not updates:
             return
         self._ends.append(step)
-        took = f"{duration(updates * pace)} ({updates} update{'' if updates == 1 else 's'})"
+        elapsed = f"{duration(updates * pace)} ({plural(updates, 'update')})"
         if len(self._ends) == 1:
-            console().print(Text(f"first step: {took}{_peak_memory()}"))
+            console().print(Text(f"first step: {elapsed}{_peak_memory()}"))
         else:
             left = _time_left(self.pace.eta_s(step), trainer.checkpoint_callbacks, pace)
-            console().print(Text(f"then {took} a step{left}"))
+            console().print(Text(f"then {elapsed} a step{left}"))
 
 
 def _peak_memory() -> str:
@@ -62,7 +62,7 @@ def _peak_memory() -> str:
 
 
 def _time_left(eta_s: float | None, callbacks: Iterable[Any], seconds_per_update: float) -> str:
-    """Give the time left, and the checkpoint interval in time."""
+    """Return the time left, and the checkpoint interval in time."""
     text = ""
     if eta_s:
         until = time.strftime("%H:%M", time.localtime(time.time() + eta_s))
@@ -125,14 +125,14 @@ def memory_estimate(module: nn.Module) -> str:
     AdamW keeps moments in fp32 or better, and for weights in half precision an fp32 copy. Frozen networks count too:
     those that a module keeps outside its children, so that no checkpoint holds them.
     """
-    learning = [w for w in module.parameters() if w.requires_grad]
+    trainable = [w for w in module.parameters() if w.requires_grad]
     networks = [module, *_networks_in(vars(module), depth=4)]
     weights = list({id(w): w for network in networks for w in network.parameters()}.values())
-    total = sum(w.numel() * w.element_size() for w in [*weights, *learning])
-    for w in learning:
+    total = sum(w.numel() * w.element_size() for w in [*weights, *trainable])
+    for w in trainable:
         kept = ADAM_MOMENTS + (w.element_size() < FP32)
         total += kept * w.numel() * max(w.element_size(), FP32)
-    millions = sum(w.numel() for w in learning) / 1e6
+    millions = sum(w.numel() for w in trainable) / 1e6
     frozen = sum(w.numel() for w in weights) / 1e6 - millions
     return (
         f"{_bytes(total)} for weights, gradients and AdamW "

@@ -24,7 +24,7 @@ class Checkpoint(ModelCheckpoint):
     """Saves `checkpoints/last.ckpt` to resume from, and on request the best by a validation metric.
 
     `last.ckpt` is saved at the end of the first batch at which enough updates have passed since it was saved before
-    (a batch makes several updates, so no step need be a multiple of anything), and at the end of the fit; where a
+    (a batch makes several updates, so no step need be a multiple of anything), and at the end of the fit; if a
     validation follows that batch, after it, since a resumed run would skip an interrupted validation. It is
     written to a temporary name and renamed, so that a kill at any time leaves a complete one. Under
     a strategy that shards, it is written in the background.
@@ -70,6 +70,12 @@ class Checkpoint(ModelCheckpoint):
         self.dirpath = str(folder)
         if stage == "fit" and folder.exists() and not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Restore `trainer.global_step` for validate and test, too; Lightning restores it for a fit only."""
+        if trainer.state.fn != "fit":
+            steps = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+            steps.total.completed = checkpoint["global_step"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from the checkpoint that the run is resumed from."""
@@ -168,7 +174,7 @@ def save_last(trainer: Trainer) -> Path | None:
 
 
 def validation_follows(trainer: Trainer) -> bool:
-    """Tell, at the end of a training batch, whether validation comes next."""
+    """Return, at the end of a training batch, whether validation comes next."""
     loop = trainer.fit_loop
     fetcher = loop._data_fetcher
     assert fetcher is not None
@@ -178,7 +184,7 @@ def validation_follows(trainer: Trainer) -> bool:
 def normalize_loop_state(loops: dict[str, Any], *, epoch_over: bool) -> int:
     """Normalise Lightning's loop state, so that a resumed run continues with the next batch.
 
-    Inside an epoch it is that of a batch's end, from which Lightning continues with the next batch; where the epoch is
+    Inside an epoch it is that of a batch's end, from which Lightning continues with the next batch; if the epoch is
     over, the next one has not begun. Lightning itself closes the epoch wherever training stops, so that a resumed run
     would leave out the rest of its rows, and restores other things after a save at a batch's end than after a
     validation or at the end of a fit.
@@ -207,7 +213,7 @@ def normalize_loop_state(loops: dict[str, Any], *, epoch_over: bool) -> int:
 
 
 def _in_background(trainer: Trainer) -> bool:
-    """Tell whether the strategy can write a checkpoint in the background."""
+    """Return whether the strategy can write a checkpoint in the background."""
     return hasattr(trainer.strategy, "finish_saving")
 
 
@@ -218,7 +224,7 @@ def _replace(new: Path, old: Path) -> None:
             os.fsync(written.fileno())
     previous = previous_path(old)
     if old.exists() and (old.is_dir() or new.is_dir()):
-        # a folder cannot be replaced in one step: the old one stays whole until the new one has its name
+        # a folder cannot be replaced in one step: the old one stays complete until the new one has its name
         _remove(previous)
         old.rename(previous)
     new.replace(old)

@@ -34,7 +34,7 @@ class KLGuard(Callback):
     ) -> None:
         self.limits = {"objective/kl": limit, "policy/approxkl_avg": update_limit}
         self.action = action
-        self._past: set[str] = set()
+        self._exceeded: set[str] = set()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Compare the last KL with the limits; warn each time one is crossed, not at every step beyond.
@@ -45,9 +45,9 @@ class KLGuard(Callback):
         for name, limit in self.limits.items():
             value = metric(trainer, name)
             if value is None or limit is None or value <= limit:
-                self._past.discard(name)
-            elif name not in self._past:
-                self._past.add(name)
+                self._exceeded.discard(name)
+            elif name not in self._exceeded:
+                self._exceeded.add(name)
                 self._act(trainer, f"update {trainer.global_step}: {name} {value:.3g} exceeds {limit:g}")
 
     def _act(self, trainer: Trainer, what: str) -> None:

@@ -22,35 +22,35 @@ STATUS_OF = {  # SLURM sends SIGTERM, or what `--signal` asks for, before it tak
 }
 
 
-class Interrupted(SystemExit):
+class RunInterrupted(SystemExit):
     """The run was stopped from outside; ends the process without a traceback.
 
     Attributes:
-        told: a message has been printed, with what was saved.
+        reported: a message has been printed, with the path of the checkpoint.
     """
 
-    def __init__(self, status: int, *, told: bool = False) -> None:
+    def __init__(self, status: int, *, reported: bool = False) -> None:
         super().__init__(status)
-        self.told = told
+        self.reported = reported
 
 
 class Signals:
     """The signal handlers of this process.
 
-    Between its beginning and its end (`with`) a signal raises `Interrupted` where the process is: nothing is lost while
-    networks are loaded, or when the last checkpoint is written. While it is `patient`, the first signal is only noted,
-    for whoever can end the run in good order. It stays noted where third-party code swallows the exception.
+    Inside its `with` block a signal raises `RunInterrupted` where the process is: nothing is lost while networks are
+    loaded, or after the last checkpoint. While it is `deferred`, the first signal only sets `status`, for the end of
+    the batch. It stays set if third-party code swallows the exception.
     """
 
     def __init__(self) -> None:
         self.status = 0  # requested exit status; 0: none
-        self.patient = False
-        self.prefix = ""  # of what is said
+        self.deferred = False
+        self.prefix = ""  # of the messages
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        """Begin to listen."""
-        self.status, self.patient = 0, False
+        """Install the handlers."""
+        self.status, self.deferred = 0, False
         self.install()
         return self
 
@@ -73,17 +73,17 @@ class Signals:
         """End the process where the exception of a signal was swallowed.
 
         Raises:
-            Interrupted: a signal requested the end.
+            RunInterrupted: a signal requested the end.
         """
         if self.status:
-            raise Interrupted(self.status)
+            raise RunInterrupted(self.status)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         requested_before, self.status = self.status, STATUS_OF[signal.Signals(number)]
         if number == signal.SIGHUP:
             _leave_closed_terminal()
-        if requested_before or not self.patient:
-            raise Interrupted(self.status)
+        if requested_before or not self.deferred:
+            raise RunInterrupted(self.status)
         name = signal.Signals(number).name
         text = f"\n{name}: finishing this batch, then saving; press again to stop immediately\n"
         write_stderr(text, prefix=self.prefix)
@@ -110,10 +110,10 @@ class GracefulInterrupt(Callback):
         self._signals.install()
         self._signals.raise_if_requested()
         self._signals.prefix = prefix_of(trainer)
-        self._signals.patient = True
+        self._signals.deferred = True
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """End the run if a signal arrived, on any rank; after the validation, where one follows."""
+        """End the run if a signal arrived, on any rank; after the validation, if one follows."""
         if not validation_follows(trainer):
             self._raise_if_requested(trainer)
 
@@ -124,7 +124,7 @@ class GracefulInterrupt(Callback):
 
     def on_evaluation_batch_start(self, trainer: Trainer, *_: Any) -> None:
         """End a standalone evaluation if a signal arrived."""
-        if not self._signals.patient:
+        if not self._signals.deferred:
             self._signals.install()
             self._signals.raise_if_requested()
 
@@ -139,7 +139,7 @@ class GracefulInterrupt(Callback):
         """Let signals end what follows at once, and the processes that this one has started."""
         self._restore()
         launcher = trainer.strategy.launcher
-        if isinstance(exception, Interrupted) and not exception.told and launcher is not None:
+        if isinstance(exception, RunInterrupted) and not exception.reported and launcher is not None:
             launcher.kill(signal.SIGTERM)
 
     def _raise_if_requested(self, trainer: Trainer) -> None:
@@ -153,10 +153,10 @@ class GracefulInterrupt(Callback):
             text = f"interrupted at update {trainer.global_step}: {saved}{how}\n"
             write_stderr(text, prefix=self._signals.prefix)
         # REQUEUE_STATUS: another rank got the signal
-        raise Interrupted(status or REQUEUE_STATUS, told=True)
+        raise RunInterrupted(status or REQUEUE_STATUS, reported=True)
 
     def _restore(self) -> None:
-        self._signals.patient = False
+        self._signals.deferred = False
         if self._owns_signals:
             self._signals.__exit__()
 

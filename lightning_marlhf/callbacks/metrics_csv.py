@@ -55,7 +55,7 @@ class MetricsCSV(Logger):
         """Append one line per metric.
 
         Raises:
-            FileNotFoundError: somebody has removed the file, and with it probably the run's folder.
+            FileNotFoundError: the file was removed during the run.
         """
         if self._zero is None:
             self._open()
@@ -71,7 +71,7 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def continue_from(self, step: int) -> None:
-        """Cut the file back to ``step`` updates, where a run is resumed; what is cut off is kept in `metrics.cut.csv`.
+        """Truncate the file to ``step`` updates when a run is resumed; the removed lines are kept in `metrics.cut.csv`.
 
         An incomplete last line is removed, too.
         """

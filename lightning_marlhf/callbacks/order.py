@@ -6,8 +6,6 @@ from lightning.pytorch import Callback
 
 from lightning_marlhf.callbacks.banner import StartBanner
 from lightning_marlhf.callbacks.checkpoint import Checkpoint
-from lightning_marlhf.callbacks.continue_logs import ContinueLogs
-from lightning_marlhf.callbacks.evaluated_step import EvaluatedStep
 from lightning_marlhf.callbacks.export import ExportHF
 from lightning_marlhf.callbacks.guards import KLGuard, NaNGuard
 from lightning_marlhf.callbacks.interrupt import GracefulInterrupt
@@ -16,8 +14,7 @@ from lightning_marlhf.callbacks.progress import UpdateProgress
 from lightning_marlhf.callbacks.ranks import NameRanks, RollCall
 from lightning_marlhf.callbacks.reward_model_pr_curve import RewardModelPRCurve
 from lightning_marlhf.callbacks.rollouts import RolloutWriter
-from lightning_marlhf.callbacks.run_directory import RunDirectory
-from lightning_marlhf.callbacks.saved_config import SaveConfig
+from lightning_marlhf.callbacks.run_directory import RunDirectory, SaveConfig
 from lightning_marlhf.callbacks.tensorboard_samples import TensorBoardSamples
 from lightning_marlhf.callbacks.watchdog import Watchdog
 from lightning_marlhf.callbacks.win_rate import WinRateCallback
@@ -39,10 +36,8 @@ OPTIONAL_SECTIONS: dict[str, type[Callback]] = {"win_rate": WinRateCallback}
 ORDER: tuple[type[Callback], ...] = (
     NameRanks,  # first: prefixes the errors of all others
     RollCall,  # the first collective of a run
-    RunDirectory,  # claims the run directory before anything writes to it
+    RunDirectory,  # claims the run directory and truncates its logs before anything is written
     SaveConfig,  # after the directory is claimed
-    ContinueLogs,  # truncates the logs before anything is logged
-    EvaluatedStep,  # sets the step under which all others log
     StartBanner,  # before training starts
     Callback,  # those of `trainer.callbacks`
     NaNGuard,  # the guards end a run before its last batch is recorded, exported or saved

@@ -53,7 +53,7 @@ class Paced:
     pace: Pace | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count."""
+        """Create the pace of this session."""
         self.pace = Pace(step=trainer.global_step, total=total_updates(trainer, pl_module))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
@@ -64,14 +64,14 @@ class Paced:
 
 def total_updates(trainer: Trainer, module: LightningModule) -> int | None:
     """Return how many updates the whole run makes: the module's number, or else `max_steps`; None without an end."""
-    said = getattr(module, "total_updates", None)
-    if said is not None:
-        return int(said)
+    total = getattr(module, "total_updates", None)
+    if total is not None:
+        return int(total)
     return trainer.max_steps if trainer.max_steps >= 0 else None
 
 
 def metric(trainer: Trainer, name: str | None) -> float | None:
-    """Return the last logged value of a metric; None where it was not logged or is not finite."""
+    """Return the last logged value of a metric; None if it was not logged or is not finite."""
     value = trainer.callback_metrics.get(name) if name else None
     return float(value) if value is not None and math.isfinite(float(value)) else None
 

@@ -36,12 +36,10 @@ class _Sample:
 class PassAtKCallback(HeldOutCallback):
     """Logs `eval/pass_at_1`, `eval/test_case_average`, ... of held-out problems.
 
-    The problems are those of validation and test, the same every time; the problems are
-    sharded over ranks. `trainer.val_check_interval` sets how often, the data's `samples_per_prompt` how many programs a
-    problem
-    gets; a k above that is not logged. Each number is logged with its interval (`_low`, `_high`: 95 %, bootstrap over
-    problems) and by difficulty (`/interview`). TensorBoard shows some failures as text. Runs without programs log
-    nothing.
+    The problems are those of validation and test, the same every time, sharded over ranks. `trainer.val_check_interval`
+    sets how often, the data's `samples_per_prompt` how many programs a problem gets; a k above that is not logged. Each
+    number is logged with its interval (`_low`, `_high`: 95 %, bootstrap over problems) and by difficulty
+    (`/interview`). TensorBoard shows some failures as text. Runs without programs log nothing.
 
     Args:
         ks: values of k.
@@ -58,7 +56,7 @@ class PassAtKCallback(HeldOutCallback):
         self._failures: dict[str, _Sample] = {}
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count."""
+        """Reset the metric."""
         self.metric.reset()
         self.metric.to(pl_module.device)
         self._failures = {}

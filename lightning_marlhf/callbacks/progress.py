@@ -1,4 +1,4 @@
-"""A progress bar that counts updates; lines in a log where there is no terminal."""
+"""A progress bar that counts updates; lines in a log without a terminal."""
 
 import time
 from functools import cache
@@ -29,7 +29,7 @@ class UpdateProgress(Paced, ProgressBar):
 
     Args:
         metrics: names shown after the monitor, as far as the module logs them.
-        line_every_s: seconds between two lines where the output is no terminal.
+        line_every_s: seconds between two lines without a terminal.
     """
 
     def __init__(self, *, metrics: list[str] | None = None, line_every_s: NonNegative = 30.0) -> None:
@@ -53,7 +53,7 @@ class UpdateProgress(Paced, ProgressBar):
         console().print(*args)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count."""
+        """Open the bar."""
         super().on_train_start(trainer, pl_module)
         self._line_at = time.monotonic()
         self._open("fit", total_updates(trainer, pl_module), done=trainer.global_step)
@@ -80,7 +80,7 @@ class UpdateProgress(Paced, ProgressBar):
             self._bar.update(self._bar.task_ids[0], what=_words(trainer, pl_module, self.metrics))
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count batches."""
+        """Open a bar that counts batches."""
         batches = trainer.num_test_batches
         self._open("test", int(sum(batches)), done=0)
 

@@ -5,19 +5,20 @@ import os
 import socket
 import sys
 import time
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import psutil
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+Value = TypeVar("Value")
 _STDERR = 2
 _OF_COLLECTIVES = ("gloo", "NCCL", "ProcessGroup", "TCPStore")
 _GRACE_PERIOD_S = 5.0  # a process that failed may still be ending
 
 
 class NameRanks(Callback):
-    """Puts its rank before each line that a process writes to stderr, where there are several processes."""
+    """Puts its rank before each line that a process writes to stderr, if there are several processes."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Wrap stderr until the process exits, so that its last lines have a prefix, too."""
@@ -35,6 +36,14 @@ def write_stderr(text: str, *, prefix: str = "") -> None:
     """Write to stderr in one system call: in a signal handler, or while all hangs, buffered streams may be locked."""
     with contextlib.suppress(OSError):  # the terminal is closed
         os.write(_STDERR, (prefix + text).encode())
+
+
+def gather_objects(trainer: Trainer, value: Value) -> list[Value]:
+    """Return the value of each rank, by rank. Collective: every rank must call it."""
+    values = [value] * trainer.world_size
+    if trainer.world_size > 1:
+        torch.distributed.all_gather_object(values, value)
+    return values
 
 
 class _Prefixed:
@@ -71,14 +80,12 @@ class RollCall(Callback):
         """Note host and process of every rank."""
         self._rank = trainer.global_rank
         if trainer.world_size > 1:
-            self._processes = [("", 0)] * trainer.world_size
-            here = (socket.gethostname(), os.getpid())
-            torch.distributed.all_gather_object(self._processes, here)
+            self._processes = gather_objects(trainer, (socket.gethostname(), os.getpid()))
 
     def explain(self, error: BaseException) -> LostRankError | None:
         """Return an error naming the lost ranks if ``error`` is a collective's; None otherwise.
 
-        Processes of other hosts cannot be seen from here: where none of this host is gone, they are named all together.
+        Processes of other hosts cannot be seen from here: if none of this host is gone, they are named all together.
         """
         text = str(error)
         if not self._processes or not any(word in text for word in _OF_COLLECTIVES):

@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from lightning_marlhf.callbacks.ranks import gather_objects
 from lightning_marlhf.callbacks.rollouts import HeldOutCallback
 from lightning_marlhf.callbacks.tensorboard import writers_of
 
@@ -29,7 +30,7 @@ class RewardModelPRCurve(HeldOutCallback):
         self._batches: list[tuple[Tensor, Tensor]] = []
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to collect."""
+        """Reset."""
         self._batches = []
 
     def collect(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
@@ -40,11 +41,7 @@ class RewardModelPRCurve(HeldOutCallback):
 
     def finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the curve over the pairs of all ranks, which may have different numbers of them."""
-        parts = [self._batches]
-        if trainer.world_size > 1:
-            parts = parts * trainer.world_size
-            torch.distributed.all_gather_object(parts, self._batches)
-        pairs = [batch for part in parts for batch in part]
+        pairs = [batch for part in gather_objects(trainer, self._batches) for batch in part]
         if not pairs:
             return
         margins, agreement = (torch.cat(column) for column in zip(*pairs, strict=True))
@@ -71,7 +68,7 @@ def explain(margins: Tensor, agreement: Tensor) -> str:
 
     Args:
         margins: score of the chosen response minus that of the rejected one [num].
-        agreement: probability that a perfect judge agrees with the label [num]; NaN where it is not known.
+        agreement: probability that a perfect judge agrees with the label [num]; NaN if it is not known.
     """
     num, ties = len(margins), int((margins == 0).sum())
     accuracy = (margins > 0).float().mean().item()

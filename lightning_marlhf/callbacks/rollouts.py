@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_marlhf.callbacks.completions import gather_rows, records_of
+from lightning_marlhf.callbacks.completion_records import gather_rows, records_of
 from lightning_marlhf.ranges import NonNegativeInt, checked
 from lightning_marlhf.records import Completion, write_jsonl
 from lightning_marlhf.run_folder import COMPLETIONS
@@ -14,7 +14,7 @@ from lightning_marlhf.types import Experience
 
 
 def experience_of(outputs: Any) -> Experience | None:
-    """Return the experience in the outputs of a step; None where the step is no rollout."""
+    """Return the experience in the outputs of a step; None if the step is no rollout."""
     found = outputs.get("experience") if isinstance(outputs, Mapping) else None
     return found if isinstance(found, Experience) else None
 
@@ -72,7 +72,7 @@ class EveryNUpdates(Callback):
         self.step_before = trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
-        """Call `show` where it is due."""
+        """Call `show` if it is due."""
         experience = experience_of(outputs)
         before, now = self.step_before, trainer.global_step
         if experience is None or not self.every:
@@ -103,7 +103,7 @@ class RolloutWriter(EveryNUpdates, HeldOutCallback):
         self._held_out: list[Completion] = []
 
     def show(self, trainer: Trainer, pl_module: LightningModule, experience: Experience) -> None:
-        """Write the first rows of rank 0's share of a training rollout."""
+        """Write the first rows of rank 0's shard of a training rollout."""
         if trainer.is_global_zero:
             rows = records_of(
                 trainer, pl_module, experience, step=self.step_before, num_rows=self.num_rows, num_traces=self.num_rows
@@ -111,7 +111,7 @@ class RolloutWriter(EveryNUpdates, HeldOutCallback):
             self._write(trainer, f"rollouts-{trainer.global_step:06d}", rows)
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin a file."""
+        """Reset the collected rows."""
         self._held_out = []
 
     def collect(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:

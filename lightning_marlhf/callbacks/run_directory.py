@@ -1,22 +1,18 @@
-"""The run directory: overwrite protection, environment.json, progress.json and done.json."""
+"""The run directory: overwrite protection, config.yaml, environment.json, progress.json and done.json."""
 
-import hashlib
-import os
-import platform
-import shlex
 import shutil
-import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
-import torch
+import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lightning_marlhf import __version__
+from lightning_marlhf.callbacks.environment import describe_environment
 from lightning_marlhf.callbacks.pace import Paced, finite_metrics, metric
-from lightning_marlhf.files import read_json_or_empty, write_json
+from lightning_marlhf.config.yaml_files import leaves
+from lightning_marlhf.files import read_json_or_empty, write_json, write_text
 from lightning_marlhf.records import RunSummary
 from lightning_marlhf.run_folder import (
     CHECKPOINTS,
@@ -36,11 +32,6 @@ OF_A_RUN = (
     *(DONE_FILE, PROGRESS_FILE, ENVIRONMENT_FILE, CONFIG_FILE),
     *("metrics*.csv", "events.out.tfevents.*", "report.*"),
 )
-PACKAGES = (  # whose versions are noted
-    *("lightning_marlhf", "torch", "lightning", "transformers", "datasets", "tokenizers"),
-    *("torchdata", "jsonargparse", "numpy", "accelerate", "peft"),
-)
-_PACKAGE = Path(__file__).parents[1]
 
 
 class RunExistsError(ValueError):
@@ -52,7 +43,10 @@ class NoUpdateError(ValueError):
 
 
 class RunDirectory(Paced, Callback):
-    """Keeps `environment.json`, `progress.json` and `done.json`, and guards a run against being overwritten.
+    """Claims the run directory, and keeps its logs, `environment.json`, `progress.json` and `done.json`.
+
+    A new fit refuses a directory with a run in it. A resumed one truncates the logs to the step of its checkpoint, so
+    that no step is logged twice.
 
     Args:
         overwrite: remove the run that is in the directory.
@@ -66,7 +60,7 @@ class RunDirectory(Paced, Callback):
         self.test_follows = test_follows
         self._fitted = False  # in this session
         self._session_started = time.monotonic()
-        self._seconds_before = 0.0  # of earlier sessions, where the run was resumed
+        self._seconds_before = 0.0  # of earlier sessions, if the run was resumed
         self._metrics: dict[str, float] = {}
         self._written_at = 0.0
 
@@ -88,9 +82,12 @@ class RunDirectory(Paced, Callback):
         trainer.strategy.barrier("run directory taken")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count."""
+        """Truncate the logs to the resumed step, and report the start."""
         if trainer.is_global_zero and not trainer.fast_dev_run:
             (_folder(trainer) / DONE_FILE).unlink(missing_ok=True)
+        for logger in trainer.loggers:
+            if hasattr(logger, "continue_from"):
+                logger.continue_from(trainer.global_step)
         super().on_train_start(trainer, pl_module)
         self._report(trainer, pl_module, "running", now=True)
 
@@ -134,7 +131,7 @@ class RunDirectory(Paced, Callback):
             return
         stopped = isinstance(exception, KeyboardInterrupt | SystemExit)
         stopped = stopped or type(exception).__name__ == "SIGTERMException"
-        if _folder(trainer).is_dir():  # nobody has removed it
+        if _folder(trainer).is_dir():  # else it was removed
             self._report(trainer, pl_module, "interrupted" if stopped else "failed", now=True)
 
     def _take(self, trainer: Trainer, folder: Path) -> None:
@@ -198,6 +195,81 @@ class RunDirectory(Paced, Callback):
         return self._seconds_before + time.monotonic() - self._session_started
 
 
+class SaveConfig(Callback):
+    """Saves the resolved config in the run directory, and passes it to the loggers.
+
+    A resumed run saves its config when training begins: if it fails before, the directory still holds the config of
+    the run in it. A test or validation in the directory of a fit leaves the fit's config alone.
+
+    Args:
+        command: "fit", "validate", ...
+        config: the resolved config as YAML.
+    """
+
+    def __init__(self, command: str, config: str) -> None:
+        self._command = command
+        self._text = config
+        self._saved = False
+        self._resumed_from: str | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Save, once the run directory is claimed."""
+        if trainer.ckpt_path and self._command == "fit" and stage == "fit":
+            self._resumed_from = str(trainer.ckpt_path)
+        else:
+            self._save(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save, once a resumed run trains."""
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        """Write `config.yaml`, once.
+
+        A resumed run replaces the settings and appends a comment with the time, the checkpoint and every setting that
+        changed, so the file stays one YAML document that `--config` reads.
+        """
+        if self._saved or not trainer.is_global_zero or trainer.fast_dev_run:
+            return
+        self._saved = True
+        path = _folder(trainer) / CONFIG_FILE
+        header, *lines = (path.read_text(encoding="utf-8") if path.is_file() else "").splitlines() or [""]
+        if self._command != "fit" and header.endswith(" fit"):
+            return
+        notes = []
+        if self._resumed_from and lines:
+            notes = [line for line in lines if line.startswith("# ")]
+            notes.append(f"# {time.strftime('%Y-%m-%d %H:%M:%S')} resumed from {self._resumed_from}")
+            notes += [f"#   {line}" for line in changes(path.parent, self._text)]
+        header = f"# lightning_marlhf {__version__} {self._command}"
+        write_text(path, "\n".join([header, self._text.rstrip("\n"), *notes]) + "\n")
+        for logger in trainer.loggers:
+            logger.log_hyperparams(yaml.safe_load(self._text))
+
+
+def changes(folder: Path, config: str) -> list[str]:
+    """List the settings that differ from the last start of the run, one line each: `trainer.max_steps: 40 -> 80`.
+
+    Args:
+        folder: the run directory; without a config in it nothing has changed.
+        config: the resolved config as YAML.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        return []
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError):  # edited by hand: a resume must not fail for that
+        tree = None
+    before = dict(leaves(tree)) if isinstance(tree, dict) else {}
+    after = dict(leaves(yaml.safe_load(config)))
+    return [
+        f"{key}: {before.get(key, '(none)')} -> {after.get(key, '(none)')}"
+        for key in {**before, **after}
+        if before.get(key, "(none)") != after.get(key, "(none)")
+    ]
+
+
 def remove_run(folder: Path) -> None:
     """Remove what a run left in its directory; other files stay."""
     for pattern in OF_A_RUN:
@@ -206,73 +278,6 @@ def remove_run(folder: Path) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-
-
-def describe_environment() -> dict[str, Any]:
-    """Return the environment of the run for reproducibility; starts no process."""
-    return {
-        "command": shlex.join(sys.orig_argv),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "git_commit": git_commit(_PACKAGE.parent),
-        "source_sha256": source_digest(_PACKAGE),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {name: found for name in PACKAGES if (found := _version(name))},
-        "hardware": _hardware(),
-    }
-
-
-def git_commit(repository: Path) -> str | None:
-    """Read the commit that is checked out; None outside a repository or before the first commit."""
-    git = repository / ".git"
-    if git.is_file():  # a worktree: the file names the folder
-        git = repository / git.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
-    head = _read(git / "HEAD")
-    if not head.startswith("ref:"):
-        return head or None
-    name = head.removeprefix("ref:").strip()
-    common = (git / (_read(git / "commondir") or ".")).resolve()
-    packed = (line.split() for line in _read(common / "packed-refs").splitlines() if line.endswith(f" {name}"))
-    return _read(common / name) or next((commit for commit, _ in packed), None)
-
-
-def source_digest(package: Path) -> str:
-    """Hash the Python files of a package: distinguishes uncommitted changes."""
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-def _hardware() -> dict[str, Any]:
-    gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    return {
-        "cpu": _cpu_name(),
-        "cpu_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "gpus": [f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB" for gpu in gpus],
-    }
-
-
-def _cpu_name() -> str:
-    lines = _read(Path("/proc/cpuinfo")).splitlines()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def _command(trainer: Trainer) -> str:

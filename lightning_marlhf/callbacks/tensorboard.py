@@ -2,7 +2,7 @@
 
 import re
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from lightning_marlhf.config.yaml_files import leaves
+
 # The "custom scalars" tab: group -> chart -> metrics drawn in it, by regular expression. The metrics of a chart have
 # one unit, and shares in it count the same thing.
 LAYOUT: dict[str, dict[str, list[str]]] = {
@@ -24,13 +26,13 @@ LAYOUT: dict[str, dict[str, list[str]]] = {
         "training score": ["objective/scores", "eval/scores"],
         "gold score": ["objective/gold", "eval/gold"],
         "reward model score": ["objective/rm", "eval/rm"],
-        "share of clamped scores": ["objective/scores_clamped"],
-        "share of responses without a score": ["(objective|eval)/(?!win_rate).*_invalid"],
+        "fraction of clamped scores": ["objective/scores_clamped"],
+        "fraction of responses without a score": ["(objective|eval)/(?!win_rate).*_invalid"],
         "KL per response (nats)": ["objective/kl", "eval/kl"],
         "reward per response": ["objective/rlhf_reward", "objective/non_score_reward"],
         "response length (tokens)": ["response_length/(mean|max|min)", "eval/response_length"],
-        "share of responses cut off": ["response_length/clip_ratio"],
-        "share of held-out responses that end": ["eval/ended"],
+        "fraction of responses cut off": ["response_length/clip_ratio"],
+        "fraction of held-out responses that end": ["eval/ended"],
         "entropy per response (nats)": ["objective/entropy"],
         "accuracy of the reward model": ["reward_model/accuracy", "eval/accuracy", "eval/best_possible_accuracy"],
     },
@@ -41,7 +43,7 @@ LAYOUT: dict[str, dict[str, list[str]]] = {
         "held-out loss (nats)": ["eval/loss"],
         "approximate KL of an update (nats per token)": ["policy/approxkl_avg"],
         "entropy per token (nats)": ["policy/entropy_avg"],
-        "share of clipped ratios": ["policy/clipfrac_avg"],
+        "fraction of clipped ratios": ["policy/clipfrac_avg"],
         "ratio": ["val/ratio"],
         "variance of the ratio": ["val/ratio_var"],
         "gradient norm": ["(policy|reward_model)/grad_norm"],
@@ -51,14 +53,14 @@ LAYOUT: dict[str, dict[str, list[str]]] = {
     "critic": {
         "loss": ["loss/value_avg"],
         "explained variance": ["critic/vf_explained_var"],
-        "share of clipped values": ["val/clipfrac_avg"],
+        "fraction of clipped values": ["val/clipfrac_avg"],
         "gradient norm": ["critic/grad_norm"],
     },
     "macro actions": {
         "length (tokens)": ["macro/length_(mean|max)"],
         "per response": ["macro/count_mean"],
         "variance of advantages": ["macro/advantage_var"],
-        "share of parse failures": ["macro/parse_failures"],
+        "fraction of parse failures": ["macro/parse_failures"],
     },
     "timing": {"seconds": ["timing_s/.*"], "tokens per second": ["perf/throughput"]},
 }
@@ -70,19 +72,19 @@ _DESCRIPTIONS = {
     "eval/gold": "Mean gold score of the responses to held-out prompts.",
     "objective/rm": "Mean score of the rollout's responses by the reward model.",
     "eval/rm": "Mean score of the responses to held-out prompts by the reward model.",
-    "objective/scores_clamped": "Share of the rollout's responses whose score is outside [-clamp, clamp].",
-    "(objective|eval)/(?!win_rate).*_invalid": "Share of the responses that this scorer gave no finite number.",
+    "objective/scores_clamped": "Fraction of the rollout's responses whose score is outside [-clamp, clamp].",
+    "(objective|eval)/(?!win_rate).*_invalid": "Fraction of the responses that this scorer gave no finite number.",
     "objective/kl": "KL of policy to reference in nats, summed over a response's tokens; mean of the rollout.",
     "eval/kl": "KL of policy to reference in nats, summed over a response's tokens; mean of held-out prompts.",
     "objective/rlhf_reward": "Score and penalties together, per response, in the scorer's unit.",
     "objective/non_score_reward": "The KL penalty of a response: -coefficient * KL, in the scorer's unit.",
     "response_length/(mean|max|min)": "Tokens of the rollout's responses, EOS included.",
     "eval/response_length": "Mean tokens of the responses to held-out prompts, EOS included.",
-    "response_length/clip_ratio": "Share of the rollout's responses that reached the limit of new tokens.",
-    "eval/ended": "Share of the responses to held-out prompts that end before the limit of new tokens.",
+    "response_length/clip_ratio": "Fraction of the rollout's responses that reached the limit of new tokens.",
+    "eval/ended": "Fraction of the responses to held-out prompts that end before the limit of new tokens.",
     "objective/entropy": "-log p of a response under the policy that sampled it, in nats per response.",
-    "reward_model/accuracy": "Share of the batch's pairs whose chosen response scores higher.",
-    "eval/accuracy": "Share of the held-out pairs whose chosen response scores higher.",
+    "reward_model/accuracy": "Fraction of the batch's pairs whose chosen response scores higher.",
+    "eval/accuracy": "Fraction of the held-out pairs whose chosen response scores higher.",
     "eval/best_possible_accuracy": "Accuracy of a judge who knows the true scores, as labels are noisy.",
     "loss/policy_avg": "Clipped policy loss (advantages times ratios).",
     "loss/sft": "Cross-entropy of the batch's demonstrations, in nats per response token.",
@@ -90,7 +92,7 @@ _DESCRIPTIONS = {
     "eval/loss": "Loss of held-out rows: nats per response token (SFT) or per pair (reward model).",
     "policy/approxkl_avg": "KL of the policy to the one that sampled: half the squared log-ratio, in nats per token.",
     "policy/entropy_avg": "Entropy of the policy's next-token distribution, in nats per token.",
-    "policy/clipfrac_avg": "Share of tokens (or macro actions) whose ratio was clipped.",
+    "policy/clipfrac_avg": "Fraction of tokens (or macro actions) whose ratio was clipped.",
     "val/ratio": "Mean ratio of the policy to the one that sampled, over tokens.",
     "val/ratio_var": "Variance of that ratio over tokens.",
     ".*/grad_norm": "Norm of the gradient before clipping.",
@@ -98,12 +100,12 @@ _DESCRIPTIONS = {
     "lr_critic": "Learning rate of the critic's update.",
     "objective/kl_coefficient": "Factor of KL in the token rewards (score units per nat).",
     "loss/value_avg": "Clipped value loss (half the squared error of returns).",
-    "critic/vf_explained_var": "Share of the returns' variance that the values explain; 1 is perfect.",
-    "val/clipfrac_avg": "Share of tokens whose value loss was clipped.",
+    "critic/vf_explained_var": "Fraction of the returns' variance that the values explain; 1 is perfect.",
+    "val/clipfrac_avg": "Fraction of tokens whose value loss was clipped.",
     "macro/length_(mean|max)": "Tokens of the rollout's macro actions.",
     "macro/count_mean": "Mean number of macro actions in a response.",
     "macro/advantage_var": "Variance of the macro actions' advantages before whitening.",
-    "macro/parse_failures": "Share of responses that could not be parsed and fell back to fixed n-grams.",
+    "macro/parse_failures": "Fraction of responses that could not be parsed and fell back to fixed n-grams.",
     "timing_s/.*": "Seconds of this part of a step, on rank 0.",
     "perf/throughput": "Prompt and response tokens of all ranks per second of a step.",
     "episode": "Responses sampled since the run began.",
@@ -111,13 +113,13 @@ _DESCRIPTIONS = {
     "reward_model/margin": "Mean score of the chosen response minus that of the rejected one, of the batch.",
     "eval/margin": "Mean score of the chosen response minus that of the rejected one, of held-out pairs.",
     "eval/perplexity": "exp(loss per response token) of held-out demonstrations.",
-    "eval/win_rate": "Share of held-out pairs in which the judge prefers the policy; ties count half.",
+    "eval/win_rate": "Fraction of held-out pairs in which the judge prefers the policy; ties count half.",
     "eval/win_rate_(low|high)": "95 % interval of the win rate.",
-    "eval/win_rate_invalid": "Share of the pairs without a valid verdict.",
-    "eval/win_rate_ties": "Share of the judged pairs that are ties.",
-    "eval/win_rate_flips": "Share of the pairs on which the verdict changes with the order of the responses.",
+    "eval/win_rate_invalid": "Fraction of the pairs without a valid verdict.",
+    "eval/win_rate_ties": "Fraction of the judged pairs that are ties.",
+    "eval/win_rate_flips": "Fraction of the pairs on which the verdict changes with the order of the responses.",
     "eval/pass_at_.*": "Probability that one of k programs passes all tests of a held-out problem (and 95 % interval).",
-    "eval/strict_accuracy.*": "Share of the held-out programs that pass all tests (and 95 % interval).",
+    "eval/strict_accuracy.*": "Fraction of the held-out programs that pass all tests (and 95 % interval).",
     "eval/test_case_average.*": "Mean fraction of tests passed by a held-out program (and 95 % interval).",
     "skipped/.*": "Number of skipped updates or rollouts since the run began.",
     "samples/text_summary": "Sample responses: numbers, prompt, and text with bars between macro actions.",
@@ -159,7 +161,7 @@ class TensorBoard(TensorBoardLogger):
         if new:
             events = writer._get_file_writer()
             add_summary = events.add_summary
-            events.add_summary = lambda summary, *a, **k: add_summary(described(summary), *a, **k)
+            events.add_summary = lambda summary, *a, **k: add_summary(add_descriptions(summary), *a, **k)
             charts = {
                 group: {chart: ["Multiline", [f"^{tag}$" for tag in tags]] for chart, tags in charts.items()}
                 for group, charts in LAYOUT.items()
@@ -182,7 +184,7 @@ class TensorBoard(TensorBoardLogger):
         The learning rate, n and the seed come first, under these names; then all by their dotted names. TensorBoard
         sorts the columns by name, and shows those first that are said to differ between runs.
         """
-        settings = dict(_leaves(vars(params) if isinstance(params, Namespace) else params))
+        settings = dict(leaves(vars(params) if isinstance(params, Namespace) else params))
         first = {
             name: value
             for name, pattern in _FIRST_HPARAMS.items()
@@ -235,7 +237,7 @@ def describe(tag: str) -> str:
     return next(found, "")
 
 
-def described(summary: Summary) -> Summary:
+def add_descriptions(summary: Summary) -> Summary:
     """Attach descriptions to the values of a summary, in place.
 
     Only metadata that says which plugin a value belongs to is shown by both of TensorBoard's readers.
@@ -258,14 +260,6 @@ def writers_of(trainer: Trainer) -> list[SummaryWriter]:
 
 
 def add_texts(trainer: Trainer, tag: str, texts: Sequence[str]) -> None:
-    """Write texts below each other, in Markdown, to a run's TensorBoard; nothing where there are none."""
+    """Write texts below each other, in Markdown, to a run's TensorBoard; nothing if there are none."""
     for writer in writers_of(trainer) if texts else ():
         writer.add_text(tag, "\n\n---\n\n".join(texts), trainer.global_step)
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

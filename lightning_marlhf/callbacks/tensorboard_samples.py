@@ -1,20 +1,24 @@
 """TensorBoard samples: responses with macro actions as text and figures, and histograms."""
 
 import itertools
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import variance
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from lightning_marlhf.callbacks.completions import records_of
+from lightning_marlhf.callbacks.completion_records import records_of
 from lightning_marlhf.callbacks.pace import total_updates
 from lightning_marlhf.callbacks.rollouts import EveryNUpdates, ValidationCallback, experience_of
 from lightning_marlhf.callbacks.tensorboard import add_texts, writers_of
-from lightning_marlhf.display.macro_lengths import draw_variance_by_length, variance_by_length
-from lightning_marlhf.display.style import in_style
+from lightning_marlhf.display.rollout_text import facts
+from lightning_marlhf.display.style import COLORS, in_style
 from lightning_marlhf.display.text import code_block
 from lightning_marlhf.display.trace_picture import draw_trace
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
@@ -22,6 +26,7 @@ from lightning_marlhf.records import Completion, TokenTrace
 from lightning_marlhf.types import Experience
 
 BOUNDARY = "│"  # between two macro actions
+_MAX_COUNTS = 16  # most points that are labelled with their count
 _TIMES, _LONGEST_INTERVAL = 10, 40  # default number of writes per run, and maximum interval
 
 
@@ -29,7 +34,7 @@ _TIMES, _LONGEST_INTERVAL = 10, 40  # default number of writes per run, and maxi
 class TensorBoardSamples(EveryNUpdates, ValidationCallback):
     """Writes sample responses as text and pictures, and how scores, macro lengths and advantages are distributed.
 
-    All of it is of rank 0's share of the rollout.
+    All from rank 0's shard of the rollout.
 
     Args:
         every_n_steps: updates between two writings; null: a tenth of the run, at most 40.
@@ -51,7 +56,7 @@ class TensorBoardSamples(EveryNUpdates, ValidationCallback):
         self._held_out: list[Tensor] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the interval, where it depends on the length of the run."""
+        """Derive the interval, if it depends on the length of the run."""
         total = total_updates(trainer, pl_module)
         if self._is_relative and total is not None:
             self.every = min(max(total // _TIMES, 1), _LONGEST_INTERVAL)
@@ -74,7 +79,7 @@ class TensorBoardSamples(EveryNUpdates, ValidationCallback):
                 writer.add_figure(name, figure, now)
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to collect scores."""
+        """Reset the collected scores."""
         self._held_out = []
 
     def collect(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
@@ -101,19 +106,10 @@ def sample_text(row: Completion) -> str:
     return "\n\n".join([heading, "Prompt", code_block(row.prompt), f"Response{legend}", code_block(text)])
 
 
-def facts(row: Completion) -> list[str]:
-    """List the numbers of a response: scores, KL, length, truncation."""
-    scores = [f"{_plain(name)} {value:.4g}" for name, value in row.scores.items()]
-    kl = [] if row.kl is None else [f"KL {row.kl:.4g} nats"]
-    macro = [_count(len(set(row.trace["macro_index"])), "macro action")] if row.trace else []
-    end = [] if row.ended else ["cut off at the limit"]
-    return [*scores, *kl, _count(row.num_tokens, "token"), *macro, *end]
-
-
 def macro_text(row: Completion) -> str:
-    """Join the response's tokens, with a bar between macro actions; without bars where each token is one.
+    """Join the response's tokens, with a bar between macro actions; without bars if each token is one.
 
-    Where there is no trace, it is the plain response.
+    If there is no trace, it is the plain response.
     """
     if row.trace is None:
         return row.response
@@ -142,20 +138,19 @@ def bins_of(values: Tensor) -> str | list[float]:
 
 def draw_rollout(experience: Experience, rows: Sequence[Completion]) -> dict[str, Figure]:
     """Draw the responses of ``rows`` that have a token, and how far advantages spread at each macro length."""
-    figures = {f"samples/response_{n}": draw_sample(row) for n, row in enumerate(rows, start=1) if row.num_tokens}
     lengths, advantages = macro_lengths_and_advantages(experience)
     with in_style():
+        figures = {
+            f"samples/response_{n}": draw_trace(
+                TokenTrace(**row.trace), title="One response in macro actions", facts=facts(row)
+            )
+            for n, row in enumerate(rows, start=1)
+            if row.num_tokens and row.trace
+        }
         figures["macro/advantage_var_by_length"] = draw_variance_by_length(
             variance_by_length(lengths.tolist(), advantages.tolist()), title="Variance of advantages before whitening"
         )
     return figures
-
-
-def draw_sample(row: Completion) -> Figure:
-    """Draw a response that has a trace."""
-    assert row.trace is not None
-    with in_style():
-        return draw_trace(TokenTrace(**row.trace), title="One response in macro actions", facts=facts(row))
 
 
 def macro_lengths_and_advantages(experience: Experience) -> tuple[Tensor, Tensor]:
@@ -168,9 +163,50 @@ def macro_lengths_and_advantages(experience: Experience) -> tuple[Tensor, Tensor
     return lengths.cpu(), advantages[experience.macro_mask].float().cpu()
 
 
-def _plain(name: str) -> str:
-    return "".join(c if c.isalnum() else " " for c in name)
+@dataclass(frozen=True)
+class LengthGroup:
+    """The macro actions of one length."""
+
+    length: int  # tokens
+    count: int
+    variance: float  # of their advantages, unbiased
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def variance_by_length(lengths: Sequence[int], advantages: Sequence[float]) -> list[LengthGroup]:
+    """Group macro actions by their length, shortest first; lengths that occur once have no variance and are left out.
+
+    Args:
+        lengths: number of tokens of each macro action.
+        advantages: advantage of each macro action.
+    """
+    groups: dict[int, list[float]] = defaultdict(list)
+    for length, advantage in zip(lengths, advantages, strict=True):
+        groups[length].append(advantage)
+    return [
+        LengthGroup(length, len(found), variance(found)) for length, found in sorted(groups.items()) if len(found) > 1
+    ]
+
+
+def draw_variance_by_length(groups: Sequence[LengthGroup], *, title: str) -> Figure:
+    """Draw a point for each length, larger for more macro actions. Call it under ``in_style``."""
+    figure = Figure(figsize=(5.8, 4.1), layout="constrained")
+    axes = figure.subplots()
+    axes.set(title=title, xlabel="Length of the macro action (tokens)", ylabel="Variance")
+    most = max((group.count for group in groups), default=1)
+    axes.scatter(
+        [group.length for group in groups],
+        [group.variance for group in groups],
+        s=[20 + 180 * group.count / most for group in groups],
+        color=COLORS[0],
+        alpha=0.75,
+        linewidths=0,
+    )
+    for group in groups if len(groups) <= _MAX_COUNTS else ():
+        axes.annotate(
+            f"{group.count:,}", (group.length, group.variance), xytext=(9, 4), textcoords="offset points", fontsize=8.5
+        )
+    longest = max((group.length for group in groups), default=1)
+    axes.set_xlim(0, 1.1 * longest + 0.5)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure

@@ -40,7 +40,7 @@ class Watchdog(Callback):
             trainer.strategy._timeout = timedelta(seconds=self.timeout_s + _MARGIN_S)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to watch."""
+        """Start the watching thread."""
         self._beat()
         self._stop.clear()
         self._thread = threading.Thread(target=self._watch, args=(trainer, pl_module), name="watchdog", daemon=True)
@@ -54,7 +54,7 @@ class Watchdog(Callback):
     on_train_end = _beat  # the export follows
 
     def _end(self, *_: Any, stage: str = "") -> None:
-        """Watch no longer."""
+        """Stop the thread."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()

@@ -9,11 +9,11 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from lightning_marlhf.callbacks.completions import gather_rows, records_of, sampling_of
+from lightning_marlhf.callbacks.completion_records import gather_rows, records_of, sampling_of
 from lightning_marlhf.callbacks.rollouts import ValidationCallback, experience_of
 from lightning_marlhf.callbacks.tensorboard import add_texts
 from lightning_marlhf.display.text import code_block
-from lightning_marlhf.evaluation.judges.base import Judge
+from lightning_marlhf.evaluation.judges import Judge
 from lightning_marlhf.evaluation.outcomes import outcomes
 from lightning_marlhf.evaluation.pairs import Pair, pair_completions, plain_prompt
 from lightning_marlhf.evaluation.win_rate import summarize
@@ -33,16 +33,13 @@ class WinRateCallback(ValidationCallback):
 
     The prompts are the first of the validation, the same every time. The baseline's responses are sampled before the
     first update, by the policy itself, and kept: in `completions/baseline.jsonl` and in the checkpoint, with their
-    sampling settings. All ranks sample their share; rank 0 asks the judge. If the judge fails, a warning is logged and
-    that
-    evaluation has no win rate; training continues. Ties count half. `eval/win_rate_ties` and `_invalid` are shares of
-    the pairs,
-    `_flips` the share of pairs on which the judge changed its mind with the order. All verdicts are kept in
-    `verdicts/step-STEP.jsonl`; TensorBoard shows some as text.
+    sampling settings. All ranks sample their shard; rank 0 asks the judge. If the judge fails, a warning is logged and
+    that evaluation has no win rate; training continues. Ties count half. `eval/win_rate_ties` and `_invalid` are
+    fractions of the pairs, `_flips` the fraction whose verdict changes with the order of the responses. All verdicts
+    are kept in `verdicts/step-STEP.jsonl`; TensorBoard shows some as text.
 
     Args:
-        judge: judge of the pairs; null logs nothing. What it has to load it loads in ``prepare(device)``, where it has
-            that.
+        judge: judge of the pairs; null logs nothing. If it has a method ``prepare(device)``, it loads its model there.
         num_prompts: number of pairs that are judged.
         baseline: completions (JSONL) to compare with, as a run or `generate --out` leaves them; null: the policy's own
             before training.
@@ -74,7 +71,7 @@ class WinRateCallback(ValidationCallback):
         self._prepare(trainer, pl_module)
 
     def begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to collect."""
+        """Reset the responses; prepare a standalone validation."""
         self._responses = []
         if trainer.state.fn == "validate":
             self._prepare(trainer, pl_module)
@@ -124,7 +121,7 @@ class WinRateCallback(ValidationCallback):
         _warn_if_unfair(self.baseline, pl_module)
 
     def _compare(self, responses: Sequence[Completion], trainer: Trainer) -> dict[str, float]:
-        """Ask the judge; return what is logged, which is nothing where the judge fails."""
+        """Ask the judge; return the metrics, none if the judge fails."""
         assert self.judge is not None
         pairs = pair_completions(responses, first_responses(self.baseline)).pairs
         if not pairs:
@@ -143,7 +140,7 @@ class WinRateCallback(ValidationCallback):
         write_jsonl(path, verdicts)
         found = outcomes(verdicts)
         add_texts(trainer, TAG, [example_text(pair, found) for pair in pairs[: self.num_examples]])
-        return metrics_of(rate)
+        return to_metrics(rate)
 
 
 def sample_baseline(trainer: Trainer, pl_module: LightningModule, *, num_prompts: int) -> list[Completion]:
@@ -171,7 +168,7 @@ def first_responses(rows: Iterable[Completion]) -> list[Completion]:
     return list(by_prompt.values())
 
 
-def metrics_of(rate: WinRate) -> dict[str, float]:
+def to_metrics(rate: WinRate) -> dict[str, float]:
     """Return the metrics to log; unknown ones are left out."""
     valid = rate.wins + rate.ties + rate.losses
     numbers = {
@@ -188,7 +185,7 @@ def metrics_of(rate: WinRate) -> dict[str, float]:
 def example_text(pair: Pair, found: Mapping[str, str]) -> str:
     """Show a pair as Markdown; the texts stand in indented blocks, in which nothing is Markdown or HTML."""
     outcome = _OUTCOMES.get(found.get(pair.pair_id, ""), "no valid verdict")
-    texts = {"Prompt": pair.asked, "Policy": pair.a, "Baseline": pair.b}
+    texts = {"Prompt": plain_prompt(pair), "Policy": pair.a, "Baseline": pair.b}
     blocks = [f"{title}\n\n{code_block(text[:_LONGEST])}" for title, text in texts.items()]
     return "\n\n".join([f"**{outcome}**", *blocks])
 

@@ -1,4 +1,4 @@
-"""`annotate`: a page on this machine on which people compare two models' responses, blinded, one pair at a time."""
+"""`annotate`: a page on this machine on which annotators compare two models' responses, blinded, one pair at a time."""
 
 import sys
 from collections.abc import Sequence

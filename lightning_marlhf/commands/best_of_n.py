@@ -17,14 +17,14 @@ from lightning_marlhf.ranges import Positive, PositiveInt
 from lightning_marlhf.records import BestOfN, read_completions
 
 NAME = "best_of_n"
-_POOL_SIZE = 64  # responses per prompt where --n does not say
+_POOL_SIZE = 64  # responses per prompt without --n
 
 
 @dataclass(frozen=True, kw_only=True)
 class BestOfNOptions:
     """Estimate without bias the expected score of best-of-N sampling from one pool of responses per prompt.
 
-    The score that chooses the best response is reported, and others beside it (over-optimisation).
+    The score that chooses the best response is reported, and the others of the same response (over-optimisation).
 
     Args:
         model: Policy that responds to --prompts: run directory, export/ folder, .ckpt of a run, Hugging Face folder or
@@ -50,11 +50,11 @@ class BestOfNOptions:
         if (self.model is None) == (self.completions is None):
             raise ConfigError("expected either a MODEL, or --completions FILE")
         if self.model is not None and prompts is None:
-            raise ConfigError("--prompts is missing: what MODEL responds to")
+            raise ConfigError("--prompts is missing: the prompts for MODEL")
         if self.completions is not None and prompts is not None:
             raise ConfigError("--prompts and --completions: completions have their prompts")
         if self.model is not None and not (self.scoring.reward_model or self.scoring.gold):
-            raise ConfigError("--reward-model is missing: what scores the responses (or --gold)")
+            raise ConfigError("--reward-model is missing: the scorer of the responses (or --gold)")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ from lightning_marlhf.display.text import printable
 from lightning_marlhf.inference.options import CHAT, LoadOptions, SamplingOptions, device_and_dtype
 
 if TYPE_CHECKING:
-    from lightning_marlhf.inference.dialogue import Conversation
+    from lightning_marlhf.inference.chat import Conversation
 
 _KEYS = (
     "/reset forgets the dialogue, /undo the last message and its response, /quit (or Ctrl-D) ends; "
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
 def _run(options: ChatOptions) -> int:
     settings = options.sampling.settings
     device, dtype = device_and_dtype(options.loading.dtype)
-    from lightning_marlhf.inference.dialogue import Conversation
+    from lightning_marlhf.inference.chat import Conversation
     from lightning_marlhf.inference.loading import language_model
 
     with language_model(options.model, exporter=export_checkpoint, device=device, dtype=dtype) as model:

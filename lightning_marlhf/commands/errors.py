@@ -13,7 +13,7 @@ from lightning_marlhf.config import program_name
 from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.display.text import printable
 
-INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 DEBUG_VARIABLE = "LIGHTNING_MARLHF_DEBUG"
 _USER_ERRORS = (
     "NonFiniteError",
@@ -31,10 +31,6 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the user pressed Ctr
 @contextmanager
 def resumable(kept: str, arguments: Sequence[str]) -> Iterator[None]:
     """Turn Ctrl-C into a message that says how to resume; ``call`` then gives exit status 130.
-
-    Args:
-        kept: File or folder that keeps what is done.
-        arguments: Command line of the command, its name included.
 
     Raises:
         Interrupted: Ctrl-C was pressed.
@@ -58,7 +54,7 @@ def debugging() -> bool:
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
 
 
-def call(run: Callable[[], int], *, and_then: Callable[[], str] = lambda: "") -> int:
+def call(run: Callable[[], int], *, resume_hint: Callable[[], str] = lambda: "") -> int:
     """Call ``run`` and turn a user's mistake into one line on stderr and exit status 1.
 
     A mistake is a ValueError, a file that cannot be used, a full disk, or memory that does not suffice; with
@@ -66,7 +62,7 @@ def call(run: Callable[[], int], *, and_then: Callable[[], str] = lambda: "") ->
 
     Args:
         run: Returns the exit status.
-        and_then: Says, after a mistake, how to resume.
+        resume_hint: Returns how to resume after a mistake; "" adds nothing.
     """
     try:
         return run()
@@ -80,7 +76,7 @@ def call(run: Callable[[], int], *, and_then: Callable[[], str] = lambda: "") ->
         line = explain(error)
         if line is None or debugging():
             raise
-        message_line = printable("; ".join(filter(None, [line, and_then()])))
+        message_line = printable("; ".join(filter(None, [line, resume_hint()])))
         sys.stderr.write(f"error: {message_line}\n")
         return 1
 
@@ -88,7 +84,8 @@ def call(run: Callable[[], int], *, and_then: Callable[[], str] = lambda: "") ->
 def explain(error: Exception) -> str | None:
     """Return the one-line message of a user error; None for a bug."""
     message = " ".join(str(error).split())
-    if _is_full_disk(error):
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or f"(os error {errno.ENOSPC})" in str(error):  # safetensors gives it as text only
         filename = getattr(error, "filename", None)
         return f"the disk is full{f' ({filename})' if filename else ''}: free some space"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
@@ -96,22 +93,12 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, RecursionError):
         return f"a file or a setting is nested too deeply ({DEBUG_VARIABLE}=1 shows where)"
     if "DataLoader worker" in message:
-        cause = f"perhaps out of memory ({message})"
-        return f"a process that prepares batches died, {cause}"
+        return f"a process that prepares batches died, perhaps out of memory ({message})"
     files = FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError
     if isinstance(error, files) or (isinstance(error, OSError) and error.filename):
         return f"{error.strerror or message}: {error.filename}" if error.filename else message
     if not isinstance(error, ValueError) and type(error).__name__ not in _USER_ERRORS:
         return None
-    return message if _is_ours(error) else f"{message} ({DEBUG_VARIABLE}=1 shows where)"
-
-
-def _is_full_disk(error: BaseException) -> bool:
-    """Return whether a disk or quota is full; safetensors gives it as text only."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or f"(os error {errno.ENOSPC})" in str(error)
-
-
-def _is_ours(error: Exception) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and frames[-1].filename.startswith(_PACKAGE)
+    is_ours = bool(frames) and frames[-1].filename.startswith(_PACKAGE)
+    return message if is_ours else f"{message} ({DEBUG_VARIABLE}=1 shows where)"

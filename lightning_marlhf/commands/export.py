@@ -50,7 +50,7 @@ def _run(options: ExportOptions) -> int:
     run_dir, repository = options.run_dir, options.push_to_hub
     if repository is not None and options.out is None:
         if options.ckpt is not None:
-            raise ValueError("expected --out DIR beside --ckpt, or --push-to-hub OWNER/NAME alone")
+            raise ValueError("expected --out DIR with --ckpt, or --push-to-hub OWNER/NAME alone")
         folder, checkpoint = find_export(run_dir), None
         if folder is None:
             raise ValueError(f"{run_dir} has no export/: --out DIR makes a Hugging Face directory from a checkpoint")
@@ -72,7 +72,7 @@ def _run(options: ExportOptions) -> int:
 
 @contextmanager
 def _reading(run_dir: Path, *, writes: Path) -> Iterator[None]:
-    """Keep others from removing the checkpoints of a run meanwhile; one that is training may be read.
+    """Lock a run against removal of its checkpoints; a run in training is read without the lock.
 
     Raises:
         InUseError: The export would go into the folder of a run that another process writes.
@@ -92,8 +92,8 @@ def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:
 
     Args:
         run_dir: Holds the `config.yaml` that the module is rebuilt from.
-        checkpoint: A file, or a sharded checkpoint's folder, whose weights are streamed: the model is never held whole
-            (except for a reward model whose scores are centred, which takes forward passes).
+        checkpoint: A file, or a sharded checkpoint's folder, whose weights are streamed: the full model is in memory
+            only for a reward model whose scores are centred, which takes forward passes.
         folder: The Hugging Face directory to write.
 
     Returns:
@@ -108,10 +108,18 @@ def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:
     read_yaml(config)
     import torch
 
+    from lightning_marlhf.models.checkpoint_data import broken, read_checkpoint
     from lightning_marlhf.models.network_factory import NetworkFactory
+    from lightning_marlhf.models.sharded_checkpoint import ShardedWeights, read_metadata_file
 
-    sharded = checkpoint.is_dir()
-    step, weights = (_open_sharded if sharded else _open_file)(checkpoint)
+    weights: Any
+    if sharded := checkpoint.is_dir():
+        weights, step = ShardedWeights(checkpoint), read_metadata_file(checkpoint)["global_step"]
+    else:
+        state = read_checkpoint(checkpoint)
+        weights, step = state.get("state_dict"), state["global_step"]
+        if not isinstance(weights, dict):
+            raise broken(checkpoint, "holds no weights")
     module = _build(run_dir, config)
     card = {"run": {"updates": step}, "configuration": config.read_text(encoding="utf-8")}
     if sharded and module.streams_export:
@@ -126,32 +134,14 @@ def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:
     return step
 
 
-def _open_file(checkpoint: Path) -> tuple[int, Any]:
-    """Read updates and weights of a checkpoint of one file."""
-    from lightning_marlhf.models.checkpoint_data import broken, read_checkpoint
-
-    state = read_checkpoint(checkpoint)
-    if not isinstance(state.get("state_dict"), dict):
-        raise broken(checkpoint, "holds no weights")
-    return state["global_step"], state["state_dict"]
-
-
-def _open_sharded(checkpoint: Path) -> tuple[int, Any]:
-    """Read the updates of a sharded checkpoint, and open its weights."""
-    from lightning_marlhf.models.sharded_checkpoint import ShardedWeights, read_metadata_file
-
-    weights = ShardedWeights(checkpoint)
-    return read_metadata_file(checkpoint)["global_step"], weights
-
-
 def _build(run_dir: Path, config: Path) -> Any:
     """Build the module of a run on the CPU, without its networks yet."""
     from lightning_marlhf.commands.run import RunCLI, mute_lightning
 
     mute_lightning()
-    here = ["accelerator=cpu", "devices=1", "num_nodes=1", "strategy=auto", "precision=32-true"]
-    where = [f"default_root_dir={run_dir}", "logger=false", *here]
-    cli = RunCLI("test", ["--config", str(config), *(f"--trainer.{word}" for word in where)])
+    cpu = ["accelerator=cpu", "devices=1", "num_nodes=1", "strategy=auto", "precision=32-true"]
+    settings = [f"default_root_dir={run_dir}", "logger=false", *cpu]
+    cli = RunCLI("test", ["--config", str(config), *(f"--trainer.{each}" for each in settings)])
     cli.model.data = cli.datamodule
     return cli.model
 

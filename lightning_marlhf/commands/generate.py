@@ -71,7 +71,7 @@ def _run(arguments: Sequence[str]) -> int:
         return 0
     requests = job.requests() if options.overwrite else job.missing(options.out)
     if not requests:
-        sys.stdout.write(printable(f"{options.out}: all responses are there\n"))
+        sys.stdout.write(printable(f"{options.out}: all responses exist\n"))
         return 0
     with job.load() as model:
         requests = job.tokenize(model, requests)
@@ -84,7 +84,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _print(batches: Iterator[list[Completion]], total: int, options: GenerateOptions) -> None:
-    """Print completions as they come: as JSON, or each response below its prompt where there are several."""
+    """Print completions as they come: as JSON, or each response below its prompt if there are several."""
     shown = not sys.stdout.isatty() and total > options.batch_size
     previous = None
     with Counter("responses", total, shown=shown) as counter:

@@ -9,7 +9,7 @@ from pathlib import Path
 from lightning_marlhf.commands import errors
 from lightning_marlhf.config.options import ConfigError, read_options
 from lightning_marlhf.display.text import printable
-from lightning_marlhf.evaluation.grading import GradingJob, find_missing, grade_into
+from lightning_marlhf.evaluation.grading import GradingJob, find_missing, grade_into, grading_table
 from lightning_marlhf.evaluation.grading_inputs import Problems, count_gradable
 from lightning_marlhf.ranges import PositiveInt
 from lightning_marlhf.records import GradedProgram, read_records
@@ -38,8 +38,8 @@ class GradeOptions:
             program, which is lenient.
         tests: Number of a problem's first tests to run (default: all).
         workers: Number of programs that run at a time (default: one per CPU).
-        allow_weak: Continue where this machine cannot keep programs from reading this user's files.
-        unsafe: Continue where this machine cannot isolate programs at all: they can do whatever this user can.
+        allow_weak: Continue if this machine cannot keep programs from reading this user's files.
+        unsafe: Continue if this machine cannot isolate programs at all: they can do whatever this user can.
     """
 
     problems: Path
@@ -91,7 +91,9 @@ def _run(options: GradeOptions, arguments: Sequence[str]) -> int:
         ):
             sys.stderr.write(f"{sandbox.explain()}\n")
             grade_into(options.out, missing, job, sandbox, workers=workers, total=total, overwrite=options.overwrite)
-    _print_table(options.out, options.k or [k for k in _KS if k <= min(counts.values())])
+    ks = options.k or [k for k in _KS if k <= min(counts.values())]
+    for line in (str(options.out), *grading_table(read_records(options.out, GradedProgram), ks)):
+        sys.stdout.write(printable(f"{line}\n"))
     return 0
 
 
@@ -116,11 +118,3 @@ def _check_ks(ks: Sequence[int], counts: Mapping[int, int]) -> None:
         raise ConfigError(
             f"--k {most}: expected as many completions of each problem, got fewer of {len(lacking)}: {named}{more}"
         )
-
-
-def _print_table(out: Path, ks: Sequence[int]) -> None:
-    from lightning_marlhf.evaluation.grading_table import summarize
-
-    sys.stdout.write(printable(f"{out}\n"))
-    for line in summarize(read_records(out, GradedProgram), ks):
-        sys.stdout.write(printable(f"{line}\n"))

@@ -76,7 +76,7 @@ def _choose(rows: Sequence[Completion], path: Path, options: InspectOptions) -> 
     if options.row is not None and options.row >= len(rows):
         raise ValueError(f"--row {options.row}: {path} has rows 0 to {len(rows) - 1}")
     for number, row in enumerate(rows):
-        if row.trace is not None and not _is_whole(row.trace):
+        if row.trace is not None and not _is_complete(row.trace):
             lists = ", ".join(("tokens", "macro_index", *NUMBERS))
             raise ValueError(f"{path}: row {number}: `trace` is broken: expected lists of one length: {lists}")
     numbered = list(enumerate(rows))
@@ -85,7 +85,7 @@ def _choose(rows: Sequence[Completion], path: Path, options: InspectOptions) -> 
     return numbered[: options.num_rows]
 
 
-def _is_whole(trace: Any) -> bool:
+def _is_complete(trace: Any) -> bool:
     if not isinstance(trace, Mapping):
         return False
     names = ("tokens", "macro_index", *(name for name in NUMBERS if trace.get(name)))

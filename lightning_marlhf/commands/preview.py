@@ -117,7 +117,7 @@ def _show(data: "RLHFDataModule", model_settings: Mapping[str, Any], *, num: int
         for block in blocks:
             console().print(Text(block.title, style="bold"))
             for line in printable(block.text, keep="\n").split("\n"):
-                console().print(Text(f"| {line}", style="green" if block.learnt else "dim"))
+                console().print(Text(f"| {line}", style="green" if block.in_loss else "dim"))
 
 
 def histogram(lengths: Sequence[int]) -> Iterator[str]:

@@ -20,7 +20,7 @@ class ReportOptions:
     Args:
         runs: Folder of a run, e.g. runs/x or runs/x/seed-1, or one with seed-* folders below; seeds of one run are one
             row.
-        label: Name of a row, in their order; once for each (default: where the paths differ).
+        label: Name of a row, in their order; once for each (default: the parts in which the paths differ).
         title: Headline of the report.
         out: Folder for report.{html,md} and report/.
     """

@@ -5,8 +5,7 @@ import itertools
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,8 @@ from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.display.text import duration
 from lightning_marlhf.ranges import PositiveInt
 from lightning_marlhf.run_folder import STUDY_LOCK_FILE
-from lightning_marlhf.run_lock import InUseError, alone_in
-from lightning_marlhf.studies.costs import Cost, check_runs
-from lightning_marlhf.studies.dry_run import about_plan, dry_run_lines, jobs_to_run
+from lightning_marlhf.run_lock import alone_in
+from lightning_marlhf.studies.dry_run import Cost, about_plan, check_runs, dry_run_lines, jobs_to_run
 from lightning_marlhf.studies.jobs import Job, Outcome, make_jobs
 from lightning_marlhf.studies.plan import Plan, check_name, read_plan
 from lightning_marlhf.studies.plan_file import check_seeds
@@ -107,7 +105,7 @@ def _main(arguments: Sequence[str]) -> int:
         return 0
     console = Console(highlight=False)
     _say(console, f"{plan.title}: {len(jobs)} runs into {plan.output}", *about_plan(plan, costs))
-    with _alone(plan.output), Monitor(total=len(jobs), console=console) as monitor:
+    with alone_in(plan.output, name=STUDY_LOCK_FILE), Monitor(total=len(jobs), console=console) as monitor:
         runner = Runner(jobs, workers=plan.jobs, overwrite=options.overwrite, force=force, monitor=monitor)
         began = time.monotonic()
         outcomes = runner.run()
@@ -175,19 +173,3 @@ def _write_report(plan: Plan, console: Console) -> None:
 def _say(console: Console, *lines: str, style: str | None = None) -> None:
     for line in lines:
         console.print(line, style=style, soft_wrap=True, markup=False)
-
-
-@contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    """Lock the output folder against concurrent plans.
-
-    Raises:
-        ValueError: Another process holds it.
-    """
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(alone_in(output, name=STUDY_LOCK_FILE))
-        except InUseError as error:
-            said = f"another `reproduce` is running in {output}: {error.holder}"
-            raise ValueError(said) from None
-        yield

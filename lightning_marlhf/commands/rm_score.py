@@ -48,10 +48,10 @@ class RMScoreOptions:
         if twice is not None:
             raise ConfigError(f"{twice} is given twice")
         if not (self.scoring.reward_model or self.scoring.gold):
-            raise ConfigError("--reward-model is missing: what scores the responses (or --gold)")
+            raise ConfigError("--reward-model is missing: the scorer of the responses (or --gold)")
         model = next((each for each in sources if not _is_file(each)), None)
         if model is not None and self.prompts.prompts is None:
-            raise ConfigError(f"--prompts is missing: what {model} responds to")
+            raise ConfigError(f"--prompts is missing: the prompts for {model}")
         if model is None and self.prompts.prompts is not None:
             raise ConfigError("--prompts: files of completions have their prompts; no model is given")
 
@@ -67,7 +67,7 @@ def _run(options: RMScoreOptions, arguments: Sequence[str]) -> int:
         folder = ScoredFolder(options.scoring, exporter=export_checkpoint)
         files = _collect(options, labels, folder)
         folder.score(list(files.values()))
-    from lightning_marlhf.evaluation.rm_score import compare_policies
+    from lightning_marlhf.evaluation.reward_models import compare_policies
 
     completions = {label: read_completions(file) for label, file in files.items()}
     settings = {name: getattr(options.sampling, name) for name in _DRAWN_BY}

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -16,16 +16,13 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_marlhf.callbacks.banner import StartBanner
 from lightning_marlhf.callbacks.checkpoint import DirectCheckpointIO
-from lightning_marlhf.callbacks.continue_logs import ContinueLogs
-from lightning_marlhf.callbacks.evaluated_step import EvaluatedStep
 from lightning_marlhf.callbacks.export import ExportHF
-from lightning_marlhf.callbacks.interrupt import EXIT_STATUS, GracefulInterrupt, Interrupted, Signals
+from lightning_marlhf.callbacks.interrupt import EXIT_STATUS, GracefulInterrupt, RunInterrupted, Signals
 from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
 from lightning_marlhf.callbacks.order import OPTIONAL_SECTIONS, SECTIONS, in_order
 from lightning_marlhf.callbacks.ranks import NameRanks, RollCall
 from lightning_marlhf.callbacks.reward_model_pr_curve import RewardModelPRCurve
-from lightning_marlhf.callbacks.run_directory import RunDirectory
-from lightning_marlhf.callbacks.saved_config import SaveConfig, changes
+from lightning_marlhf.callbacks.run_directory import RunDirectory, SaveConfig, changes
 from lightning_marlhf.callbacks.tensorboard import TensorBoard
 from lightning_marlhf.callbacks.watchdog import Watchdog
 from lightning_marlhf.commands import errors
@@ -40,12 +37,11 @@ from lightning_marlhf.commands.run_parser import RunParser, import_named_classes
 from lightning_marlhf.commands.terminal import mute_lightning, quiet_threads, survive_closed_output
 from lightning_marlhf.config import program_name
 from lightning_marlhf.models.checkpoints import find_checkpoint, resume_hint
-from lightning_marlhf.ranges import Range
+from lightning_marlhf.ranges import Seed
 from lightning_marlhf.run_folder import CHECKPOINTS, DONE_FILE, LAST_CHECKPOINT
 from lightning_marlhf.run_lock import alone_in
 
-Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]  # numpy's
-SEEDED = ("data.init_args.seed", "model.init_args.seed")  # follow seed_everything where they exist
+SEEDED = ("data.init_args.seed", "model.init_args.seed")  # follow seed_everything if they exist
 TRAINER_DEFAULTS = {
     "accelerator": "auto",
     "devices": 1,
@@ -216,8 +212,6 @@ class RunCLI(LightningCLI):
                 test_follows=fit and self.config.test_after_fit,
             ),
             SaveConfig(self.command, self.config_text),
-            ContinueLogs(),
-            EvaluatedStep(),
             StartBanner(),
             RewardModelPRCurve(),
             GracefulInterrupt(self.signals),
@@ -269,7 +263,7 @@ class RunCLI(LightningCLI):
             if self.command in ("validate", "test") and trainer.is_global_zero:
                 show_metrics(trainer)
         except SystemExit as end:  # Lightning ends a process with status 1 after Ctrl-C
-            if isinstance(end, Interrupted) or not trainer.interrupted:
+            if isinstance(end, RunInterrupted) or not trainer.interrupted:
                 raise
             return EXIT_STATUS
         except RuntimeError as error:
@@ -281,7 +275,7 @@ class RunCLI(LightningCLI):
 
 
 def all_loggers(setting: Any, run_dir: Path) -> list[Logger]:
-    """Return `metrics.csv`, TensorBoard, and the loggers of `trainer.logger`; none at all where it is false."""
+    """Return `metrics.csv`, TensorBoard, and the loggers of `trainer.logger`; none at all if it is false."""
     if setting is False:
         return []
     others = [] if setting is True else as_list(setting)
@@ -334,14 +328,14 @@ def main(arguments: Sequence[str]) -> int:
         cli.append(RunCLI(arguments[0], arguments[1:], signals=signals))
         return cli[0].run()
 
-    def and_then() -> str:
+    def resume_suffix() -> str:
         began = cli and arguments[0] == "fit" and cli[0].trainer and cli[0].trainer.global_step
         return resume_hint(cli[0].run_dir) if began else ""
 
     with Signals() as signals, quiet_threads(), survive_closed_output():
         try:
-            return errors.call(run, and_then=and_then)
-        except Interrupted as end:
-            if not end.told:
-                print_once("; ".join(filter(None, ["interrupted", and_then()])))
+            return errors.call(run, resume_hint=resume_suffix)
+        except RunInterrupted as end:
+            if not end.reported:
+                print_once("; ".join(filter(None, ["interrupted", resume_suffix()])))
             raise

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 
-from lightning_marlhf.config.messages import find_given
+from lightning_marlhf.config.jsonargparse_errors import find_given
 from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.files import read_json
 from lightning_marlhf.modules.precision import check_precision
@@ -165,7 +165,7 @@ def apply_fast_dev_run(config: Namespace) -> None:
 
 
 def tasks_without_srun(environment: Mapping[str, str] = os.environ) -> int | None:
-    """Return how many tasks SLURM has room for, where it has not started this process as one of them; else None.
+    """Return how many tasks SLURM allocated if it has not started this process as one of them; else None.
 
     In a batch script and in an `salloc`, SLURM sets the variables from which Lightning takes ranks; but only `srun`
     starts processes, as a step of the job.

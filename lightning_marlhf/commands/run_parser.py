@@ -12,7 +12,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_marlhf.config import program_name
-from lightning_marlhf.config.messages import class_names, config_files, one_line, readable_types, with_hint
+from lightning_marlhf.config.jsonargparse_errors import class_names, config_files, one_line, readable_types, with_hint
 from lightning_marlhf.config.yaml_files import ConfigError, read_yaml
 from lightning_marlhf.ranges import find_outside
 
@@ -68,10 +68,10 @@ class RunParser(LightningArgumentParser):
             names = ", ".join(class_names(self._hints()[key]))
             text = f"{option} CLASS shows the settings of one of: {names}\n"
         elif key in self.groups:
-            whole = self._action_groups, self.usage
+            saved = self._action_groups, self.usage
             self._action_groups, self.usage = [self.groups[key]], SUPPRESS
             text = self.format_help()
-            self._action_groups, self.usage = whole
+            self._action_groups, self.usage = saved
         else:
             return
         sys.stdout.write(text)

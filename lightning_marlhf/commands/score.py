@@ -22,10 +22,10 @@ class ScoreOptions(LoadOptions):
 
     Args:
         model: Sequence classifier (run directory, export/ folder, .ckpt of a run, Hugging Face folder or Hub id);
-            MODEL#LABEL names the label whose logit is the score, where there are several.
+            MODEL#LABEL names the label whose logit is the score, if there are several.
         texts: One prompt and one response.
         completions: JSONL with `prompt` (a text or messages) and `response`, as generate and runs write it; `ended`:
-            false where a response was cut off, so that no EOS follows it.
+            false if a response was cut off, so that no EOS follows it.
         out: File for the same rows with `scores`; without it, they are printed.
         overwrite: Replace --out if it exists.
         name: Key in `scores`.
@@ -62,7 +62,7 @@ def _run(options: ScoreOptions) -> int:
         rows = read_rows(options.completions)
     completions = [to_completion(row, n, options.completions) for n, row in enumerate(rows)]
     device, dtype = device_and_dtype(options.dtype)
-    from lightning_marlhf.evaluation.scoring import answered, reward_model, score_rows
+    from lightning_marlhf.evaluation.reward_models import answered, reward_model, score_rows
 
     scores: list[float] = []
     with (
@@ -88,7 +88,7 @@ def _run(options: ScoreOptions) -> int:
 
 
 def _report(rows: Sequence[Row], scores: Sequence[float], options: ScoreOptions) -> None:
-    from lightning_marlhf.evaluation.scoring import describe_scores
+    from lightning_marlhf.evaluation.reward_models import describe_scores
 
     lines = "".join(
         printable_json({**row, "scores": {**(row.get("scores") or {}), options.name: score}}) + "\n"

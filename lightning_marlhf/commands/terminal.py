@@ -16,7 +16,7 @@ _KNOWN_WARNINGS = (
     "does not have many workers",
     "is smaller than the logging interval",  # we log every update
     "`isinstance\\(treespec, LeafSpec\\)`",  # Lightning 2.6 on torch 2.13
-    "returned a view tensor",  # fully_shard warns of writing in place to log-probabilities, which nobody does
+    "returned a view tensor",  # fully_shard warns of writing in place to log-probabilities
     "torch.distributed.nn.functional.all_gather is deprecated",  # Lightning 2.6 on torch 2.13
     "DTensor random operators may not",  # on CPUs; ours draw on none
 )

@@ -11,15 +11,15 @@ from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.export import export_checkpoint
 from lightning_marlhf.config.options import ConfigError, read_options
 from lightning_marlhf.display.text import printable
-from lightning_marlhf.evaluation.judges.base import JudgeError
+from lightning_marlhf.evaluation.judges import JudgeError
 from lightning_marlhf.evaluation.judges.budget import Budget
-from lightning_marlhf.evaluation.judges.options import JudgeOptions, is_language_model, make_judge, make_language_model
-from lightning_marlhf.evaluation.judging import Judged, VerdictLog, judge_pairs
+from lightning_marlhf.evaluation.judges.options import JudgeOptions, make_judge, make_language_model
 from lightning_marlhf.evaluation.pairs import Pair, draw, read_pairs
+from lightning_marlhf.evaluation.run_judges import Judged, VerdictLog, judge_pairs
 from lightning_marlhf.files import read_json
 from lightning_marlhf.ranges import PositiveInt
 
-VERDICTS, RESULTS, PAGE = "verdicts.jsonl", "win_rate.json", "win_rate.md"
+VERDICTS_FILE, RESULTS_FILE, PAGE_FILE = "verdicts.jsonl", "win_rate.json", "win_rate.md"
 _PRESETS: dict[str | None, dict[str, Any]] = {
     None: {"num_prompts": None, "orders": "both", "seed": 0},
     "paper": {"num_prompts": 50, "orders": "one", "seed": 42},
@@ -89,7 +89,7 @@ def _run(options: WinRateOptions, arguments: Sequence[str]) -> int:
         _forecast(options, pairs, budget)
         return 0
     _prepare_folder(options)
-    verdicts = options.folder / VERDICTS
+    verdicts = options.folder / VERDICTS_FILE
     try:
         with errors.resumable(str(verdicts), arguments), VerdictLog(verdicts) as log:
             judged = _judge_all(options, pairs, log, budget)
@@ -118,7 +118,7 @@ def _forecast(options: WinRateOptions, pairs: Sequence[Pair], budget: Budget) ->
     """Print what judging would cost."""
     sys.stdout.write(f"{len(pairs)} pairs\n")
     for spec in options.judge:
-        if not is_language_model(spec):
+        if not spec.startswith("openai:"):
             sys.stdout.write(printable(f"{spec}: no requests\n"))
             continue
         with ExitStack() as stack:
@@ -139,11 +139,11 @@ def _prepare_folder(options: WinRateOptions) -> None:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: expected a folder, got a file")
     if options.overwrite:
-        for name in (VERDICTS, RESULTS, PAGE):
+        for name in (VERDICTS_FILE, RESULTS_FILE, PAGE_FILE):
             (out / name).unlink(missing_ok=True)
-    if not (out / RESULTS).is_file():
+    if not (out / RESULTS_FILE).is_file():
         return
-    there = read_json(out / RESULTS)
+    there = read_json(out / RESULTS_FILE)
     for name in ("a", "b"):
         if there.get(name) != str(getattr(options, name)):
             raise ValueError(
@@ -155,7 +155,7 @@ def _report(options: WinRateOptions, pairs: Sequence[Pair], judged: Sequence[Jud
     from lightning_marlhf.evaluation import win_rate_report
 
     report = win_rate_report.make(judged, pairs, seed=options.seed or 0)
-    report.write(options.folder / RESULTS, options.folder / PAGE, options.settings)
+    report.write(options.folder / RESULTS_FILE, options.folder / PAGE_FILE, options.settings)
     for line in report.lines(options.settings):
         sys.stdout.write(f"{line}\n")
     problems = list(win_rate_report.problems(judged))

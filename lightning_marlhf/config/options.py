@@ -34,7 +34,7 @@ import docstring_parser
 from jsonargparse import ArgumentParser, Namespace
 
 from lightning_marlhf.config import program_name
-from lightning_marlhf.config.messages import one_line, readable_types
+from lightning_marlhf.config.jsonargparse_errors import one_line, readable_types
 from lightning_marlhf.config.suggest import did_you_mean
 from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.ranges import find_outside
@@ -124,7 +124,7 @@ class _Field:
 
     @property
     def item(self) -> Any:
-        """The type of a list's items; None where it is no list."""
+        """The type of a list's items; None if it is no list."""
         is_list = get_origin(self.hint) in (list, tuple)
         return get_args(self.hint)[0] if is_list else None
 
@@ -196,7 +196,7 @@ def _add(parser: _Parser, field: _Field) -> None:
 def _expand_lists(arguments: Sequence[str], fields: Sequence[_Field]) -> list[str]:
     """Write `--k 1 5` as `--k=[1] --k+=[5]`: the first value replaces the default, the others are appended.
 
-    Where words without a name may follow that the option could take for its own, it takes one word each time.
+    If words without a name may follow that the option could take for its own, it takes one word each time.
     """
     lists = {field.word: field for field in fields if field.item and not field.positional}
     by_place = [field for field in fields if field.positional]

@@ -3,13 +3,13 @@
 import difflib
 from collections.abc import Iterable
 
-_NEAR = 0.65  # share of letters in common: `stf` is near `sft`, `ppo` is not
+_NEAR = 0.65  # fraction of common letters: `stf` is near `sft`, `ppo` is not
 _SHORTEST = 2
 _SHORTEST_PREFIX = 3
 
 
 def nearest(word: str, options: Iterable[str]) -> str | None:
-    """Return the option that ``word`` misspells or begins, or None where none is near.
+    """Return the option that ``word`` misspells or begins, or None if none is near.
 
     >>> nearest("fitt", ["fit", "test"])
     'fit'

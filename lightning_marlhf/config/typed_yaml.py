@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser
 
-from lightning_marlhf.config.messages import one_line
+from lightning_marlhf.config.jsonargparse_errors import one_line
 from lightning_marlhf.config.suggest import did_you_mean
 from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.ranges import find_outside
@@ -30,7 +30,7 @@ def parse_tree(cls: type[Class], tree: Any) -> Class:
 
     Raises:
         ConfigError: An unknown or missing key, a wrong type, a number out of range, or what `__post_init__` refuses;
-            begins with the whole key.
+            begins with the full key.
     """
     tree = _without_nulls(cls, tree)
     parts = [*_parts(cls, tree, "")]  # the innermost first

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.data.collate import Collator, Padder
 from lightning_marlhf.data.examples import Example
-from lightning_marlhf.data.order import HeldOutOrder, TrainingOrder
+from lightning_marlhf.data.samplers import HeldOutSampler, TrainingSampler
 from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.types import SupervisedBatch
@@ -30,7 +30,7 @@ class RLHFDataModule(LightningDataModule):
         batch_size: Rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks.
         eval_batch_size: Rows per evaluation batch, over all ranks.
         sort_window: Number of batches whose rows are sorted by length together. 1 leaves every batch as it is; more
-            saves padding where a batch is one micro-batch.
+            saves padding if a batch is one micro-batch.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
         seed: Seed of the order of the training rows.
     """
@@ -60,7 +60,7 @@ class RLHFDataModule(LightningDataModule):
 
     @property
     def reward_input(self) -> RewardInput:
-        """How a reward model sees these rows: prompt and response apart, as plain text."""
+        """The input format of a reward model for these rows: prompt and response apart, as plain text."""
         return RewardInput(joined=False, chat_template=False)
 
     @property
@@ -73,11 +73,11 @@ class RLHFDataModule(LightningDataModule):
         """Return the rows of a split, for this module's stage."""
 
     def lengths(self, split: Split) -> Sequence[int] | None:
-        """Count the tokens of each row of a split; None where they are unknown."""
+        """Count the tokens of each row of a split; None if they are unknown."""
         return None
 
     def planned_train_rows(self) -> int:
-        """Count the training rows, before anything is downloaded where that is possible."""
+        """Count the training rows, without a download if possible."""
         return len(cast(Any, self.examples("train")))
 
     @abstractmethod
@@ -85,19 +85,19 @@ class RLHFDataModule(LightningDataModule):
         """Return some demonstrations in any stage, on which reward models are centred."""
 
     def batch(self, rows: Sequence[Example]) -> Any:
-        """Make one batch of this stage of rows that `examples` gave."""
+        """Collate rows of `examples` into one batch of this stage."""
         return self._collate()(rows)
 
     def num_valid_rows(self, split: Split, batch: int) -> int:
-        """Count the rows of this rank's held-out ``batch`` (from 0) that count; they come first.
+        """Count the valid rows of this rank's held-out ``batch`` (from 0); they come first.
 
-        The others fill up the share of a rank.
+        The other rows pad the ranks to equal numbers.
         """
         order = self._held_out_order(self.examples(split))
         return order.num_valid_rows(self.eval_batch_size // order.ranks, batch)
 
     def describe(self) -> dict[str, str]:
-        """Describe in a few lines what will be read."""
+        """Describe the data in a few lines."""
         train, validate = (len(cast(Any, self.examples(split))) for split in ("train", "validate"))
         return {"data": f"{train:,} training rows, {validate:,} held out", "stage": self.stage}
 
@@ -109,7 +109,7 @@ class RLHFDataModule(LightningDataModule):
             )
         rows = self.examples("train")
         ranks, rank = self._ranks()
-        order = TrainingOrder(
+        order = TrainingSampler(
             len(cast(Any, rows)),
             batch_size=self.batch_size,
             seed=self.seed,
@@ -128,11 +128,11 @@ class RLHFDataModule(LightningDataModule):
         return self._loader(rows, order, self.batch_size, drop_last=True)
 
     def val_dataloader(self) -> StatefulDataLoader | list[Any]:
-        """Held-out batches, in order; none where nothing was held out."""
+        """Held-out batches, in order; none if nothing was held out."""
         return self._held_out("validate")
 
     def test_dataloader(self) -> StatefulDataLoader | list[Any]:
-        """Test batches, in order; none where nothing was held out."""
+        """Test batches, in order; none if nothing was held out."""
         return self._held_out("test")
 
     def predict_dataloader(self) -> StatefulDataLoader | list[Any]:
@@ -145,9 +145,9 @@ class RLHFDataModule(LightningDataModule):
             return []
         return self._loader(rows, self._held_out_order(rows), self.eval_batch_size, drop_last=False)
 
-    def _held_out_order(self, rows: Dataset[Example]) -> HeldOutOrder:
+    def _held_out_order(self, rows: Dataset[Example]) -> HeldOutSampler:
         ranks, rank = self._ranks()
-        return HeldOutOrder(len(cast(Any, rows)), ranks=ranks, rank=rank)
+        return HeldOutSampler(len(cast(Any, rows)), ranks=ranks, rank=rank)
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)

@@ -46,7 +46,7 @@ def cached_map(
         function: Maps columns, the rows' numbers and ``settings`` to columns, of any number of rows.
         settings: Keyword arguments of ``function``.
         features: The columns of the result.
-        key: All that the result depends on besides ``rows``; equal keys reuse the result on disk.
+        key: Everything else the result depends on; equal keys reuse the cached result.
         processes: Number of processes; None decides by the number of rows.
         title: Title of the progress bar.
     """
@@ -74,7 +74,7 @@ def cached_map(
 
 
 def cache_folder() -> Path:
-    """Return the folder of the cache; never beside the data, which may be read-only."""
+    """Return the cache folder; not the data's own folder, which may be read-only."""
     return Path(config.HF_DATASETS_CACHE) / "lightning_marlhf"
 
 

@@ -14,10 +14,10 @@ from transformers import PreTrainedTokenizerBase
 from lightning_marlhf.data.examples import (
     Demonstration,
     Preference,
-    Question,
+    PromptExample,
     TokenizedDemonstration,
     TokenizedPreference,
-    TokenizedQuestion,
+    TokenizedPrompt,
 )
 from lightning_marlhf.hub.tokenizer import Pair, encode_pairs, encode_prompts
 from lightning_marlhf.types import PreferencePairs, Prompts, SupervisedBatch
@@ -27,10 +27,10 @@ def pad(rows: Sequence[Sequence[int]], *, value: int, side: str, to: int = 0) ->
     """Pad ``rows`` of token ids into a rectangle.
 
     Args:
-        rows: token ids of each row.
-        value: the pad token's id.
+        rows: Token ids of each row.
+        value: The pad token's id.
         side: "left" or "right": where the padding goes.
-        to: pad at least to this width.
+        to: Pad at least to this width.
 
     Returns:
         Ids and mask, both [batch, width]; the mask is True on real tokens.
@@ -49,24 +49,24 @@ class Padder:
     """Pads rows of tokens into the batch of their stage.
 
     Args:
-        pad_id: the pad token's id.
-        width: pad rows with responses at least to this width; 0 to the longest row only.
+        pad_id: The pad token's id.
+        width: Pad rows with responses at least to this width; 0 to the longest row only.
     """
 
     def __init__(self, pad_id: int, *, width: int = 0) -> None:
         self.pad_id = pad_id
         self.width = width
 
-    def prompts(self, rows: Sequence[TokenizedQuestion]) -> Prompts:
-        """Batch questions, left-padded."""
+    def prompts(self, rows: Sequence[TokenizedPrompt]) -> Prompts:
+        """Batch prompts, left-padded."""
         ids, mask = pad([row.prompt_ids for row in rows], value=self.pad_id, side="left")
         return Prompts(
             input_ids=ids,
             attention_mask=mask,
-            sample_ids=tuple(row.question.sample_id for row in rows),
-            texts=tuple(row.question.prompt for row in rows),
-            references=tuple(row.question.reference for row in rows),
-            messages=tuple(row.question.messages for row in rows),
+            sample_ids=tuple(row.example.sample_id for row in rows),
+            texts=tuple(row.example.prompt for row in rows),
+            references=tuple(row.example.reference for row in rows),
+            messages=tuple(row.example.messages for row in rows),
         )
 
     def demonstrations(self, rows: Sequence[TokenizedDemonstration]) -> SupervisedBatch:
@@ -103,17 +103,17 @@ class Collator:
     """Tokenises rows of text, prompt and response apart, and pads them into the batch of their stage.
 
     Args:
-        tokenizer: the policy's (or reward model's) tokenizer; its BOS, if it has one, starts every prompt.
+        tokenizer: The policy's (or reward model's) tokenizer; its BOS, if it has one, starts every prompt.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self.padder = Padder(int(tokenizer.pad_token_id))
 
-    def prompts(self, examples: Sequence[Question]) -> Prompts:
-        """Batch questions, left-padded."""
+    def prompts(self, examples: Sequence[PromptExample]) -> Prompts:
+        """Batch prompts, left-padded."""
         ids = encode_prompts(self.tokenizer, [example.prompt for example in examples])
-        return self.padder.prompts(list(map(TokenizedQuestion, examples, ids)))
+        return self.padder.prompts(list(map(TokenizedPrompt, examples, ids)))
 
     def demonstrations(self, examples: Sequence[Demonstration]) -> SupervisedBatch:
         """Batch demonstrations, right-padded, with a mask over the response and its EOS."""

@@ -1,4 +1,4 @@
-"""Texts -> tokens of one stage, what happens to rows that are too long, and counts of what was dropped or cut."""
+"""Tokenises the texts of one stage; drops or truncates long rows, and counts them."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +14,10 @@ from lightning_marlhf.data.base import Stage
 from lightning_marlhf.data.cache import cached_map
 from lightning_marlhf.data.examples import (
     Example,
-    Question,
+    PromptExample,
     TokenizedDemonstration,
     TokenizedPreference,
-    TokenizedQuestion,
+    TokenizedPrompt,
 )
 from lightning_marlhf.hub.tokenizer import Pair, Tokens, encode_pairs, encode_prompts
 from lightning_marlhf.hub.vocabulary import fingerprint
@@ -31,8 +31,8 @@ _COLUMNS = {
     "part": Value("int32"),  # which of the row's responses
     "prompt": Value("string"),
     "reference": Value("string"),
-    "messages": Value("string"),  # "" or missing where the prompt is plain text
-    "unusable": Value("string"),  # why the row is to be dropped, "" where it is not
+    "messages": Value("string"),  # "" or missing if the prompt is plain text
+    "unusable": Value("string"),  # reason for dropping the row, or ""
     "remark": Value("string"),
     "truncated": Value("bool"),
     "length": Value("int32"),  # tokens of the longest sequence of the row
@@ -46,15 +46,15 @@ _IDS_OF_STAGE = {
 
 @dataclass(frozen=True)
 class Encoding:
-    """How texts become tokens.
+    """Settings of tokenisation.
 
     Attributes:
-        max_length: tokens of prompt, response and EOS together, in rows with responses.
-        max_prompt_length: tokens of a prompt without a response; longer ones are dropped.
-        truncate: which end of a row that is too long is cut; "drop" drops it.
-        keep_eos: a cut response still ends with EOS.
-        joined: tokenise prompt and response as one text.
-        special_tokens: let the tokenizer add its own (BOS); chat templates bring theirs.
+        max_length: Tokens of prompt, response and EOS together, in rows with responses.
+        max_prompt_length: Tokens of a prompt without a response; longer ones are dropped.
+        truncate: End to truncate in rows that are too long; "drop" drops them.
+        keep_eos: A cut response still ends with EOS.
+        joined: Tokenise prompt and response as one text.
+        special_tokens: Let the tokenizer add its own (BOS); chat templates bring theirs.
     """
 
     max_length: int
@@ -77,12 +77,12 @@ def encode(
     """Tokenise the rows of a phase.
 
     Args:
-        texts: as `read_texts` gives them.
-        tokenizer: of the model.
-        encoding: lengths, and what happens to rows beyond them.
+        texts: Rows of `read_texts`.
+        tokenizer: The model's tokenizer.
+        encoding: Length limits and the policy for longer rows.
         stage: "sft" gives a row for every response, "reward_model" and "ppo" one for every text row.
-        where: names the split on the progress bar.
-        processes: how many work; None decides by the number of rows.
+        where: Names the split on the progress bar.
+        processes: Number of processes; None decides by the number of rows.
 
     Returns:
         Rows with ``input_ids`` and ``response_start`` (sft), ``chosen_ids`` and ``rejected_ids`` (reward_model), all
@@ -142,7 +142,7 @@ def _without_endless_text(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_responses(text: Mapping[str, Any], stage: str) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
-    """Give each row that a text becomes, with its responses: one, chosen and rejected, or none."""
+    """Yield each row that a text becomes, with its responses: one, chosen and rejected, or none."""
     first, *others = text["responses"] or [""]
     yield ({**text, "part": 0}, {"sft": (first,), "reward_model": (first, text["rejected"])}.get(stage, ()))
     if stage == "sft":
@@ -156,7 +156,7 @@ def _fit_prompt(prompt: Tokens, encoding: Encoding) -> dict[str, Any]:
 
 
 def _fit(pairs: Sequence[Pair], stage: str, encoding: Encoding, *, bos: int | None) -> dict[str, Any]:
-    """Cut the pairs of a row to the limit, or say why that cannot be done."""
+    """Truncate the pairs of a row to the limit, or return the reason why not."""
     fitted = _cut(pairs, encoding, bos=bos)
     problem = fitted if isinstance(fitted, str) else ""
     kept = pairs if isinstance(fitted, str) else fitted
@@ -204,10 +204,10 @@ class TokenizedRows(TorchDataset[Example]):
     """Rows that `encode` made and that are used.
 
     Args:
-        rows: without those that are unusable.
-        stage: which kind of row they are.
-        name: of the data set and the stored split; with the row's number it names a sample for ever.
-        times: how often each question is asked, side by side, under names of their own (``.../0``, ``.../1``).
+        rows: The usable rows.
+        stage: Kind of the rows.
+        name: Data set and stored split; with the row number it is the stable sample id.
+        times: Samples per prompt, adjacent, with ids of their own (``.../0``, ``.../1``).
     """
 
     def __init__(self, rows: Dataset, *, stage: Stage, name: str, times: int = 1) -> None:
@@ -229,8 +229,8 @@ class TokenizedRows(TorchDataset[Example]):
         reference = json.loads(row["reference"]) if row["reference"] else None
         sample_id = f"{self.name}/{row['row']}" + (f"/{time}" if self.times > 1 else "")
         messages = json.loads(row["messages"]) if row["messages"] else None
-        question = Question(sample_id, row["prompt"], reference, messages)
-        return TokenizedQuestion(question, row["prompt_ids"])
+        example = PromptExample(sample_id, row["prompt"], reference, messages)
+        return TokenizedPrompt(example, row["prompt_ids"])
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ class RowCounts:
     rows: int
     dropped: Mapping[str, Sequence[int]]
     truncated: Mapping[str, Sequence[int]]  # used, but for one end
-    odd: Mapping[str, Sequence[int]]  # used
+    remarks: Mapping[str, Sequence[int]]  # rows that are used all the same
 
     @property
     def kept(self) -> int:
@@ -248,8 +248,8 @@ class RowCounts:
         return self.rows - sum(len(rows) for rows in self.dropped.values())
 
     def lines(self) -> list[str]:
-        """Describe what was dropped, cut or odd, one reason a line, with the first row numbers (from 1)."""
-        found = {"dropped": self.dropped, "cut": self.truncated, "kept, though": self.odd}
+        """Describe dropped, truncated and remarked rows, one reason per line, with the first row numbers (from 1)."""
+        found = {"dropped": self.dropped, "cut": self.truncated, "kept with a remark": self.remarks}
         return [
             f"{len(rows):,} of {self.rows:,} rows {what}: {reason} ({_numbers(rows)})"
             for what, reasons in found.items()
@@ -264,15 +264,15 @@ def count_rows(encoded: Dataset) -> RowCounts:
     columns = (encoded[n][:] if n in encoded.column_names else uncut[n] for n in names)
     dropped: dict[str, list[int]] = {}
     truncated: dict[str, list[int]] = {}
-    odd: dict[str, list[int]] = {}
+    remarks: dict[str, list[int]] = {}
     for row, unusable, remark, cut in zip(*columns, strict=True):
         if unusable:
             dropped.setdefault(unusable, []).append(row)
         if remark and not unusable:
-            odd.setdefault(remark, []).append(row)
+            remarks.setdefault(remark, []).append(row)
         if cut and not unusable:
             truncated.setdefault("longer than max_length", []).append(row)
-    return RowCounts(len(encoded), dropped, truncated, odd)
+    return RowCounts(len(encoded), dropped, truncated, remarks)
 
 
 def _numbers(rows: Sequence[int]) -> str:

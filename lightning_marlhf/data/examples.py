@@ -30,13 +30,13 @@ class Preference:
 
 
 @dataclass(frozen=True)
-class Question:
-    """For PPO and evaluation: a prompt, and what its gold score or tests need."""
+class PromptExample:
+    """For PPO and evaluation: a prompt, and the reference of its gold score or tests."""
 
     sample_id: str
     prompt: str
     reference: Any = None
-    messages: Messages | None = None  # what a chat template wrote as the prompt
+    messages: Messages | None = None  # the prompt before the chat template
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class TokenizedPreference:
 
 
 @dataclass(frozen=True)
-class TokenizedQuestion:
-    """A question and its prompt as token ids."""
+class TokenizedPrompt:
+    """A prompt with its token ids."""
 
-    question: Question
+    example: PromptExample
     prompt_ids: Sequence[int]
 
 
-Example = Demonstration | Preference | Question | TokenizedDemonstration | TokenizedPreference | TokenizedQuestion
+Example = Demonstration | Preference | PromptExample | TokenizedDemonstration | TokenizedPreference | TokenizedPrompt

@@ -1,4 +1,4 @@
-"""Several data sets as one."""
+"""Mixture of several data sets."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ class Mixture(RLHFDataModule):
 
     Args:
         parts: Data sets; the batch sizes, workers and seeds of the mixture replace theirs.
-        weights: Shares of the parts among the training rows; null takes every row of every part. No row is repeated:
+        weights: Sampling fractions of the parts; null takes every row of every part. No row is repeated:
             the part with too few rows for its share gives all of them, the others a fixed random choice.
         batch_size: Rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks.
         eval_batch_size: Rows per evaluation batch, over all ranks.
@@ -73,7 +73,7 @@ class Mixture(RLHFDataModule):
 
     @property
     def reward_input(self) -> RewardInput:
-        """How a reward model sees the rows: messages by the chat template where one of the parts has it."""
+        """The input format of a reward model: messages by the chat template if one of the parts has it."""
         parts = [part.reward_input for part in self.parts]
         return RewardInput(parts[0].joined, any(part.chat_template for part in parts))
 
@@ -95,7 +95,7 @@ class Mixture(RLHFDataModule):
             part.prepare_data()
 
     def setup(self, stage: str) -> None:
-        """Log what was dropped and cut."""
+        """Log the counts of dropped and truncated rows."""
         for part in self.parts:
             part.trainer = self.trainer
             part.setup(stage)

@@ -7,7 +7,6 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from lightning_marlhf.data.base import Stage
 from lightning_marlhf.data.reading import PreferenceReader, Reader
 from lightning_marlhf.data.source import HubData
 from lightning_marlhf.data.text import TextData
@@ -34,9 +33,9 @@ class Columns:
     """Names of a row's columns; a dot goes into a struct.
 
     Attributes:
-        prompt: of the prompt.
-        chosen: of the preferred response.
-        responses: those of the chosen and the rejected response, as far as the stage reads them.
+        prompt: Column of the prompt.
+        chosen: Column of the preferred response.
+        responses: Columns of the chosen and the rejected response, as far as the stage reads them.
     """
 
     prompt: str
@@ -46,10 +45,10 @@ class Columns:
 
 @dataclass(frozen=True)
 class Texts:
-    """Reads the texts of a row: prompt and responses, or whole transcripts in HH-RLHF's form as responses.
+    """Reads the texts of a row: prompt and responses, or full transcripts in HH-RLHF's form as responses.
 
     Attributes:
-        columns: where they are.
+        columns: Names of the columns.
     """
 
     columns: Columns
@@ -66,7 +65,7 @@ class Texts:
             parts = [_split_transcript(row, columns.prompt, each) for each in wanted]
             prompts, responses = zip(*parts, strict=True)
             if len(set(prompts)) > 1:
-                raise UnusableRow("chosen and rejected answer different prompts")
+                raise UnusableRow("chosen and rejected have different prompts")
             prompt = prompts[0]
         require_prompt(prompt)
         chosen, rejected = _two(responses if columns.responses else [])
@@ -81,8 +80,8 @@ class Conversations:
     the last is the response (some data sets repeat the prompt in each response, or have it there alone).
 
     Attributes:
-        columns: where they are.
-        tokenizer: has the chat template.
+        columns: Names of the columns.
+        tokenizer: A tokenizer with a chat template.
     """
 
     columns: Columns
@@ -110,16 +109,16 @@ class Preferences(TextData):
     """Prompts with responses in columns of any name; for PPO the prompts are enough.
 
     Args:
-        source: a Hub id, or a folder or file.
-        prompt_column: of the prompt; ``info.post`` looks into a struct. Rows without it have the prompt in their
-            responses, which then are whole dialogues (transcripts in HH-RLHF's form, or messages).
-        chosen_column: of the response to imitate or that people preferred.
-        rejected_column: of the other response (reward_model).
-        chat_template: columns hold messages (or the texts of single messages), which the tokenizer's template writes;
+        source: A Hub id, or a folder or file.
+        prompt_column: Column of the prompt; ``info.post`` looks into a struct. Rows without it have the prompt in their
+            responses, which then are full dialogues (transcripts in HH-RLHF's form, or messages).
+        chosen_column: Column of the response to imitate, or of the preferred one.
+        rejected_column: Column of the other response (reward_model).
+        chat_template: Columns hold messages (or the texts of single messages), which the tokenizer's template writes;
             rows may also have ``messages`` (or ShareGPT's ``conversations``) alone, whose last is the response. Rows
             that are no dialogue of texts, or that the template refuses, are dropped and counted.
-        phases: shares of SFT, reward model and PPO; null gives every stage all rows.
-        **settings: of `TextData`.
+        phases: Fractions of the rows for SFT, reward model and PPO; null gives every stage all rows.
+        **settings: Other settings of `TextData`.
     """
 
     hub = HubData("", {})
@@ -137,7 +136,7 @@ class Preferences(TextData):
     ) -> None:
         super().__init__(source=source, phases=phases, **settings)
         self.name = Path(source).name
-        responses = _read_by(self.stage, chosen_column, rejected_column)
+        responses = {"sft": (chosen_column,), "reward_model": (chosen_column, rejected_column)}.get(self.stage, ())
         self.columns = Columns(prompt_column, chosen_column, responses)
         self.chat_template = chat_template
         self.encoding = replace(self.encoding, special_tokens=not chat_template)
@@ -152,10 +151,6 @@ class Preferences(TextData):
             return PreferenceReader(Texts(self.columns), self.stage)
         chat.require_template(self.tokenizer)
         return PreferenceReader(Conversations(self.columns, self.tokenizer), self.stage)
-
-
-def _read_by(stage: Stage, chosen: str, rejected: str) -> tuple[str, ...]:
-    return {"sft": (chosen,), "reward_model": (chosen, rejected)}.get(stage, ())
 
 
 def _two(responses: Sequence[str]) -> tuple[str, str]:
@@ -179,7 +174,7 @@ def _text(row: Row, column: str) -> str:
 
 
 def _split_transcript(row: Row, prompt: str, column: str) -> tuple[str, str]:
-    """Give what stands before the last reply in a column, and the reply."""
+    """Split a column into the dialogue before the last reply, and the reply."""
     transcript = _text(row, column)
     if dialogue.ASSISTANT not in transcript:
         raise UnusableRow(f"no {prompt}, and {column} is no dialogue in HH-RLHF's form")

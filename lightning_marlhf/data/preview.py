@@ -1,4 +1,4 @@
-"""What a run's data looks like before anything trains: counts, lengths, and the first rows as texts and as tokens."""
+"""Preview of a run's data: counts, lengths, and the first rows as texts and tokens."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,10 @@ from itertools import islice
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
 
 from lightning_marlhf.data.base import RLHFDataModule, Split
 from lightning_marlhf.data.encoding import count_rows
-from lightning_marlhf.data.examples import Demonstration, Preference, Question
+from lightning_marlhf.data.examples import Demonstration, Preference, PromptExample
 from lightning_marlhf.data.mixture import Mixture
 from lightning_marlhf.data.text import TextData
 from lightning_marlhf.hub.sources import SourceError
@@ -26,7 +25,7 @@ class Block:
 
     title: str
     text: str
-    learnt: bool
+    in_loss: bool
 
 
 def parts(data: RLHFDataModule) -> Sequence[RLHFDataModule]:
@@ -40,7 +39,7 @@ def split_of(data: RLHFDataModule) -> Split:
 
 
 def tokenizer_problem(data: RLHFDataModule) -> str | None:
-    """Say why the tokenizer cannot be loaded, and what to do; None where it can."""
+    """Return the error of loading the tokenizer with its fix; None if it loads."""
     try:
         assert data.tokenizer
     except SourceError as problem:
@@ -86,12 +85,12 @@ def texts(data: RLHFDataModule, num: int) -> Iterator[dict[str, Any]]:
 
 
 def left_out(data: RLHFDataModule) -> list[str]:
-    """Say which rows `texts` leaves out or finds odd, and why."""
+    """Return which rows `texts` drops or remarks on, and why."""
     return count_rows(data.texts(split_of(data))).lines() if isinstance(data, TextData) else []
 
 
 def lengths(data: RLHFDataModule) -> Sequence[int]:
-    """Count the tokens of each row that is used; of the first ones where that takes long."""
+    """Count the tokens of each row that is used; of the first ones if that takes long."""
     split = split_of(data)
     counted = data.lengths(split)
     if counted is not None:
@@ -110,14 +109,14 @@ def rows(
 
     Args:
         data: One data set.
-        model_settings: Settings of the LightningModule, which say how it weighs tokens.
+        model_settings: Settings of the LightningModule (token weights of the loss).
         num: Number of rows.
         as_tokens: Rows as they are in a batch of their own; without it, as texts.
     """
     if not as_tokens:
         for text in texts(data, num):
             row = text.pop("row")
-            yield row, [Block(name, content, learnt=False) for name, content in text.items()]
+            yield row, [Block(name, content, in_loss=False) for name, content in text.items()]
         return
     examples: Any = data.examples(split_of(data))
     for index in range(min(num, len(examples))):
@@ -136,7 +135,7 @@ def _examples(data: RLHFDataModule) -> Iterator[dict[str, Any]]:
                 responses = [response]
             case Preference(prompt=prompt, chosen=chosen, rejected=rejected):
                 responses = [chosen]
-            case Question(prompt=prompt):
+            case PromptExample(prompt=prompt):
                 responses = []
             case other:
                 kind = f"{type(data).__name__} gives {type(other).__name__}"
@@ -156,8 +155,8 @@ def _responses(row: Mapping[str, Any], stage: str) -> list[dict[str, str]]:
 class _Tokens(NamedTuple):
     name: str
     ids: list[int]
-    use: str  # what the loss does with them
-    learnt: bool
+    use: str  # their role in the loss
+    in_loss: bool
 
 
 def _written(data: RLHFDataModule, before: _Tokens | None, tokens: _Tokens) -> Block:
@@ -165,13 +164,13 @@ def _written(data: RLHFDataModule, before: _Tokens | None, tokens: _Tokens) -> B
     ids = tokens.ids[:1] if tokens.name == "padding" else tokens.ids
     prompt = before.ids if before else []
     (text,) = decode_responses(data.tokenizer, [prompt], [ids], skip_special_tokens=False)
-    return Block(f"{tokens.name}: {len(tokens.ids):,} tokens, {tokens.use}", text, tokens.learnt)
+    return Block(f"{tokens.name}: {len(tokens.ids):,} tokens, {tokens.use}", text, tokens.in_loss)
 
 
 def _token_blocks(batch: SupervisedBatch | PreferencePairs | Prompts, settings: Mapping[str, Any]) -> list[_Tokens]:
     """Cut a batch of one row where the loss begins to treat tokens otherwise."""
     if isinstance(batch, Prompts):
-        return [_Tokens("prompt", batch.input_ids[0].tolist(), "the policy responds", learnt=False)]
+        return [_Tokens("prompt", batch.input_ids[0].tolist(), "the policy responds", in_loss=False)]
     if isinstance(batch, PreferencePairs):
         return _pair(batch, every_token=settings.get("loss") == "tokens")
     ids, real, response = batch.input_ids[0], batch.attention_mask[0], batch.response_mask[0]
@@ -181,26 +180,22 @@ def _token_blocks(batch: SupervisedBatch | PreferencePairs | Prompts, settings: 
         "padding": (ids[~real], settings.get("padding_weight", 0.0)),
     }
     return [
-        _Tokens(name, tokens.tolist(), f"weight {weight:g} in the loss", learnt=weight > 0)
+        _Tokens(name, tokens.tolist(), f"weight {weight:g} in the loss", in_loss=weight > 0)
         for name, (tokens, weight) in weighted.items()
         if len(tokens)
     ]
 
 
 def _pair(pairs: PreferencePairs, *, every_token: bool) -> list[_Tokens]:
-    """Cut where the responses part: what both share tells the loss nothing."""
+    """Split where the responses diverge: the common prefix cancels in the loss."""
     chosen = pairs.chosen_ids[0][pairs.chosen_mask[0]]
     rejected = pairs.rejected_ids[0][pairs.rejected_mask[0]]
-    start = _first_difference(chosen, rejected)
+    shorter = min(len(chosen), len(rejected))
+    differs = torch.ne(chosen[:shorter], rejected[:shorter]).nonzero()
+    start = int(differs[0]) if len(differs) else shorter
     use = "compared at each of these tokens" if every_token else "compared at the last token"
     return [
-        _Tokens("shared by both", chosen[:start].tolist(), "not compared", learnt=False),
-        _Tokens("chosen", chosen[start:].tolist(), use, learnt=True),
-        _Tokens("rejected", rejected[start:].tolist(), use, learnt=True),
+        _Tokens("shared by both", chosen[:start].tolist(), "not compared", in_loss=False),
+        _Tokens("chosen", chosen[start:].tolist(), use, in_loss=True),
+        _Tokens("rejected", rejected[start:].tolist(), use, in_loss=True),
     ]
-
-
-def _first_difference(first: Tensor, second: Tensor) -> int:
-    shorter = min(len(first), len(second))
-    differs = torch.ne(first[:shorter], second[:shorter]).nonzero()
-    return int(differs[0]) if len(differs) else shorter

@@ -19,8 +19,8 @@ class TLDR(TextData):
     The paper's runs: ``split_by: row``, ``tokenize: joined``, phases 2,4,4 with seed 1234.
 
     Args:
-        source: a Hub id, or a folder or file with rows of the same columns (``info``, ``summaries``, ``choice``).
-        **settings: of `TextData`.
+        source: A Hub id, or a folder or file with rows of the same columns (``info``, ``summaries``, ``choice``).
+        **settings: Other settings of `TextData`.
     """
 
     name = "tldr"
@@ -35,14 +35,14 @@ class TLDR(TextData):
 
 
 class HHRLHF(TextData):
-    """Dialogues whose last reply is to be written, helpful and harmless ones together.
+    """Dialogues, helpful and harmless together; the response is the last reply.
 
     The paper's runs: ``split_by: row``, ``tokenize: joined``, phases 2,4,4 with seed 1234.
 
     Args:
-        source: a Hub id, or a folder or file with ``prompt``, ``chosen`` and ``rejected``, or with the transcripts of
-            anthropics/hh-rlhf (``chosen`` and ``rejected``, each with the whole dialogue).
-        **settings: of `TextData`.
+        source: A Hub id, or a folder or file with ``prompt``, ``chosen`` and ``rejected``, or with the transcripts of
+            anthropics/hh-rlhf (``chosen`` and ``rejected``, each with the full dialogue).
+        **settings: Other settings of `TextData`.
     """
 
     name = "hh_rlhf"
@@ -60,15 +60,15 @@ class WebGPT(TextData):
     """Questions with two responses each, found by browsing the web.
 
     The paper's runs: ``split_by: row``, ``tokenize: joined``, ``ties: keep``, ``brackets: all``, phases 2,4,4 with seed
-    1234 over 95 % of the rows; the other 5 % are held out. A source with a validation split of its own keeps it.
+    1234 over 95 % of the rows; the other 5 % are held out. An existing validation split is kept.
 
     Args:
-        source: a Hub id, or a folder or file with rows of the same columns (``question``, ``answer_0``, ...).
+        source: A Hub id, or a folder or file with rows of the same columns (``question``, ``answer_0``, ...).
         ties: Pairs of equal scores in reward modelling: "drop" them, or "keep" the first response as the better one, as
             the paper's runs did.
         brackets: What is removed from responses: "citations" such as [1], or "all" text in round or square brackets, as
             in the paper's runs.
-        **settings: of `TextData`.
+        **settings: Other settings of `TextData`.
     """
 
     name = "webgpt"
@@ -99,15 +99,15 @@ class ProblemReader:
     """Reads problems for a stage.
 
     Attributes:
-        stage: what the problems are for.
-        every_solution: demonstrate every known program, not the first alone.
+        stage: Training stage that reads the problems.
+        every_solution: Demonstrate every known program, not the first alone.
     """
 
     stage: Stage
     every_solution: bool
 
     def __call__(self, row: Mapping[str, Any]) -> TextRow:
-        """Read one problem; its reference holds what tests and reports need, the tests as they are stored."""
+        """Read one problem; its reference holds the tests (as stored) and the facts that reports need."""
         problem = apps.problem(row)
         return TextRow(
             prompt=problem.prompt,
@@ -126,17 +126,17 @@ class ProblemReader:
 
 @checked
 class APPS(TextData):
-    """Programming problems: the reference programs are to imitate, the tests score what the policy writes.
+    """Programming problems: reference programs for SFT, tests as the reward of PPO.
 
     The paper's runs: a fifth of the training problems for SFT, the others for PPO; no reward model. How they were drawn
     is not said; here as everywhere, by the released code's shuffle with seed 1234.
 
     Args:
-        source: a Hub id, or a folder or file with rows of the same columns (``question``, ``solutions``, ...).
-        solutions: for SFT "all" known programs of a problem, or "one".
-        max_prompt_length: longer prompts are dropped and counted.
-        phases: shares of the training problems for SFT and PPO.
-        **settings: of `TextData`.
+        source: A Hub id, or a folder or file with rows of the same columns (``question``, ``solutions``, ...).
+        solutions: "all" known programs of a problem for SFT, or "one".
+        max_prompt_length: Longer prompts are dropped and counted.
+        phases: Fractions of the training problems for SFT and PPO.
+        **settings: Other settings of `TextData`.
     """
 
     name = "apps"

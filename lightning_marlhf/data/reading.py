@@ -1,6 +1,6 @@
 """Stored rows -> texts, one for one: prompt, responses, and which rows cannot be used.
 
-Nothing is dropped here, so that row numbers stay those of the source; unusable rows say why.
+Nothing is dropped here, so that row numbers stay those of the source; unusable rows carry the reason.
 """
 
 import json
@@ -26,11 +26,11 @@ class TextRow:
     prompt: str
     responses: Sequence[str] = ()  # to imitate; the first is the preferred one
     rejected: str = ""  # the other response
-    group: str = ""  # what rows share that should not be in two phases: a post, a dialogue's start
-    unusable: str = ""  # why this row teaches nothing in this stage; "" where it does
-    remark: str = ""  # what is odd about a row that is used all the same
-    reference: Any = None  # what a judge or a test needs, as plain data
-    messages: Sequence[Turn] | None = None  # what a chat template wrote as the prompt
+    group: str = ""  # key of rows that must stay in one phase: a post, a dialogue's start
+    unusable: str = ""  # reason for dropping the row in this stage, or ""
+    remark: str = ""  # a warning about a row that is used
+    reference: Any = None  # data for a judge or test, as plain data
+    messages: Sequence[Turn] | None = None  # the prompt before the chat template
 
 
 Reader = Callable[[Mapping[str, Any]], TextRow]
@@ -42,9 +42,9 @@ class PreferenceReader:
     """Reads comparisons for a stage.
 
     Attributes:
-        read: the data set's own reader.
-        stage: what the rows are for: a row may lack a response that the stage does not read.
-        drop_ties: ties are of no use to a reward model.
+        read: The reader of the data set.
+        stage: Training stage; rows may lack responses that it does not read.
+        drop_ties: Drop ties in reward modelling.
     """
 
     read: Callable[[Mapping[str, Any]], PreferenceText]
@@ -54,13 +54,14 @@ class PreferenceReader:
     def __call__(self, row: Mapping[str, Any]) -> TextRow:
         """Read one comparison; the better response is the reference that judges compare with."""
         text = self.read(row)
+        both = text.chosen.strip() and text.rejected.strip()  # a preference over an empty response is used, too
         return TextRow(
             prompt=text.prompt,
             responses=[text.chosen],
             rejected=text.rejected,
             group=text.group,
             unusable=self._problem_with(text),
-            remark=self._remark_on(text),
+            remark="a response is empty" if self.stage == "reward_model" and not both else "",
             reference=text.chosen,
             messages=text.messages,
         )
@@ -71,11 +72,6 @@ class PreferenceReader:
         if self.stage == "reward_model" and text.tie and self.drop_ties:
             return "a tie"
         return ""
-
-    def _remark_on(self, text: PreferenceText) -> str:
-        """Remark on a preference over an empty response, which is still learnt from."""
-        both = text.chosen.strip() and text.rejected.strip()
-        return "a response is empty" if self.stage == "reward_model" and not both else ""
 
 
 _FEATURES = Features(
@@ -88,7 +84,7 @@ _FEATURES = Features(
         "unusable": Value("string"),
         "remark": Value("string"),
         "reference": Value("string"),  # JSON, as every row may have another schema
-        "messages": Value("string"),  # JSON, "" where the prompt is plain text
+        "messages": Value("string"),  # JSON, "" if the prompt is plain text
     }
 )
 
@@ -97,10 +93,10 @@ def read_texts(stored: Dataset, reader: Reader, *, where: str, processes: int | 
     """Read every row of a split.
 
     Args:
-        stored: rows with columns, or lines of JSON.
-        reader: of the data set, a dataclass; its settings and code are part of the cache's key.
-        where: names the split in errors.
-        processes: how many read; None decides by the number of rows.
+        stored: Rows with columns, or lines of JSON.
+        reader: The data set's reader, a dataclass; its settings and code are part of the cache's key.
+        where: Names the split in errors.
+        processes: Number of processes; None decides by the number of rows.
 
     Returns:
         One row for each stored one: its number (``row``), and the fields of `TextRow`.

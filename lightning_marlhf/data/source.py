@@ -2,7 +2,7 @@
 
 JSON lines stay lines of text, and are parsed row by row later: an error names the row, and no schema is guessed. A file
 is converted to Arrow once, and found again in the cache by its content. It is opened by its own path: nothing in a path
-is a pattern, and nothing beside the file is looked at.
+is a glob pattern, and no neighbouring file is read.
 """
 
 import hashlib
@@ -37,12 +37,12 @@ class Source:
 
     name: str
     train: Dataset
-    held_out: Dataset | None  # None where the source has no validation or test split
+    held_out: Dataset | None  # None if the source has no validation or test split
 
 
 @dataclass(frozen=True)
 class HubData:
-    """How a data set of the Hub is loaded, and how many rows each of its splits is known to have."""
+    """A data set on the Hub: its configuration and the known number of rows of each split."""
 
     repository: str
     rows: Mapping[str, int]
@@ -53,9 +53,9 @@ def load_source(source: str, *, hub: HubData) -> Source:
     """Load a data set's splits.
 
     Args:
-        source: a Hub id; a folder with train.jsonl and valid.jsonl (or .parquet), one that ``save_to_disk`` wrote,
+        source: A Hub id; a folder with train.jsonl and valid.jsonl (or .parquet), one that ``save_to_disk`` wrote,
             or one with a single data file; or a data file, which is then all training rows.
-        hub: what is known of the data set's original on the Hub.
+        hub: Facts about the original data set on the Hub.
 
     Raises:
         SourceError: It cannot be loaded; says what was expected and what to do.
@@ -81,8 +81,14 @@ def _local(path: Path) -> Mapping[str, Dataset]:
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         saved = _reading(str(path), lambda: datasets.load_from_disk(str(path)))
         return saved if isinstance(saved, DatasetDict) else {"train": saved}
-    files = sorted(file for file in path.iterdir() if _is_data(file))
-    named = {name: [file for file in files if _is_plain(file, name)] for name in ("train", *_HELD_OUT)}
+    files = sorted(
+        f for f in path.iterdir() if f.name.endswith(SUFFIXES) and not f.name.startswith(".") and f.is_file()
+    )
+    # train.jsonl, but not train.raw.jsonl
+    named = {
+        name: [file for file in files if file.name in {name + suffix for suffix in SUFFIXES}]
+        for name in ("train", *_HELD_OUT)
+    }
     held_out = next((name for name in _HELD_OUT if named[name]), "train")
     if named["train"]:
         return {name: load_file(_the_one(named[name])) for name in ("train", held_out)}
@@ -90,20 +96,9 @@ def _local(path: Path) -> Mapping[str, Dataset]:
         return {"train": load_file(files[0])}
     found = ", ".join(file.name for file in files[:5]) or "no data file"
     raise SourceError(
-        f"data source {path}: expected train.jsonl (or train.parquet) and valid.jsonl beside it, or a folder written "
+        f"data source {path}: expected train.jsonl (or train.parquet) and valid.jsonl next to it, or a folder written "
         f"by save_to_disk; found {found}"
     )
-
-
-def _is_data(file: Path) -> bool:
-    """Tell data from folders, and from hidden files that a system leaves beside it."""
-    return file.name.endswith(SUFFIXES) and not file.name.startswith(".") and file.is_file()
-
-
-def _is_plain(file: Path, name: str) -> bool:
-    """Tell train.jsonl from train.raw.jsonl."""
-    stem, _, suffix = file.name.partition(".")
-    return stem == name and f".{suffix}" in SUFFIXES
 
 
 def _the_one(files: Sequence[Path]) -> Path:
@@ -199,7 +194,7 @@ def load_file(file: Path) -> Dataset:
 
 
 def _content_hash(file: Path) -> str:
-    """Hash the whole file each time, so that every edit is seen, whatever size and time of modification say.
+    """Hash the full file each time, so that every edit is seen, whatever size and time of modification say.
 
     Of 1 GB of JSON lines in the page cache this takes 0.7 s of CPU time in each process (x86-64 with SHA extensions);
     the conversion, once, 5 s more.
@@ -213,7 +208,11 @@ def _content_hash(file: Path) -> str:
 def _convert(file: Path, cached: Path) -> None:
     """Write the rows as Arrow; another process sees all of them or none."""
     try:
-        rows = _parquet_rows(file) if file.suffix == ".parquet" else _lines(file)
+        if file.suffix == ".parquet":
+            stored = pq.ParquetFile(file)
+            rows = pa.RecordBatchReader.from_batches(stored.schema_arrow, stored.iter_batches())
+        else:
+            rows = pa.RecordBatchReader.from_batches(_LINES, _line_batches(file))
         cached.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cached.parent) as folder:
             new = str(Path(folder) / cached.name)
@@ -222,23 +221,14 @@ def _convert(file: Path, cached: Path) -> None:
                     writer.write_batch(batch)
             os.replace(new, cached)
     except (ValueError, OSError) as error:
-        said = first_line(error)
-        # pyarrow tells broken content as an OSError, too, but without a number
+        message = first_line(error)
+        # pyarrow also raises OSError for broken content, but without a number
         if getattr(error, "errno", None) is None:
-            raise SourceError(said if str(file) in said else f"{file} cannot be read: {said}") from None
+            raise SourceError(message if str(file) in message else f"{file} cannot be read: {message}") from None
         raise SourceError(
-            f"{file}: its rows cannot be kept in {cached.parent}: {said}; free some space "
+            f"{file}: its rows cannot be cached in {cached.parent}: {message}; free some space "
             "there, or name another folder with HF_DATASETS_CACHE"
         ) from error
-
-
-def _parquet_rows(file: Path) -> pa.RecordBatchReader:
-    stored = pq.ParquetFile(file)
-    return pa.RecordBatchReader.from_batches(stored.schema_arrow, stored.iter_batches())
-
-
-def _lines(file: Path) -> pa.RecordBatchReader:
-    return pa.RecordBatchReader.from_batches(_LINES, _line_batches(file))
 
 
 def _line_batches(file: Path) -> Iterator[pa.RecordBatch]:

@@ -1,4 +1,4 @@
-"""Which rows each phase trains on: SFT, reward model and PPO share a data set.
+"""Splits one data set into the phases SFT, reward model and PPO.
 
 Source of the split by row: ``get_raw_dataset_split_index`` of ernie-research/MA-RLHF @ 807551d,
 applications/DeepSpeed-Chat/dschat/utils/data/data_utils.py. It is disjoint by row only: rows of one group fall into all
@@ -21,11 +21,11 @@ EVALUATION_SEED = 1234  # of the paper's evaluation subset
 
 @dataclass(frozen=True)
 class Phases:
-    """How the rows of a split are shared.
+    """Division of the rows of a split into phases.
 
     Attributes:
-        shares: of SFT, reward model and PPO; they need not add up to 1. None gives all rows to each.
-        seed: of the shuffle.
+        shares: Fractions for SFT, reward model and PPO, normalised to 1. None: every phase has all rows.
+        seed: Seed of the shuffle.
         by: "group" keeps rows of one group together.
     """
 
@@ -53,14 +53,14 @@ class Phases:
         return cls(shares, seed, by)
 
     def size(self, rows: int, phase: int) -> int:
-        """Count the rows of a phase of a split by row; one by group comes as near as whole groups allow."""
+        """Count the rows of a phase of a split by row; one by group comes as closely as groups allow."""
         if self.shares is None:
             return rows
         bounds = phase_bounds(self.shares, rows)
         return bounds[phase + 1] - bounds[phase]
 
     def rows(self, texts: Dataset, phase: int) -> Sequence[int]:
-        """Give the rows of a phase, counted from 0, in the order of the shuffle."""
+        """Return the rows of a phase, counted from 0, in the order of the shuffle."""
         if self.shares is None:
             return range(len(texts))
         if self.by == "row":
@@ -69,7 +69,7 @@ class Phases:
         return phase_by_group(groups, self.shares, phase, seed=self.seed).tolist()
 
     def shared_groups(self, texts: Dataset, phase: int) -> tuple[int, int]:
-        """Count the groups of a phase, and those of them that other phases have too, where there are phases."""
+        """Count the groups of a phase, and those of them that other phases have too, if there are phases."""
         groups = np.array(texts["group"][:])
         mine = self.rows(texts, phase)
         others = np.ones(len(groups), dtype=bool)
@@ -81,7 +81,7 @@ class Phases:
 def phase_bounds(shares: Sequence[float], size: int) -> list[int]:
     """Cut ``size`` rows by shares; phase k holds places bounds[k] to bounds[k + 1].
 
-    Each phase is rounded by itself, and what that makes too many or too few is taken from all bounds but the first, as
+    Each phase is rounded separately, and the surplus or deficit is taken from all bounds but the first, as
     released: it is the first phase that changes. (A bound below 0, which a share of 0 can get, is 0 here.)
 
     >>> phase_bounds((2, 4, 4), 7)
@@ -102,22 +102,22 @@ def shuffled(seed: int, size: int) -> Rows:
 
 
 def phase_by_row(size: int, shares: Sequence[float], index: int, *, seed: int) -> Rows:
-    """Give the rows of phase ``index``, in the phase's order."""
+    """Return the rows of phase ``index``, in the phase's order."""
     bounds = phase_bounds(shares, size)
     return shuffled(seed, size)[bounds[index] : bounds[index + 1]]
 
 
 def phase_by_group(groups: Sequence[str], shares: Sequence[float], index: int, *, seed: int) -> Rows:
-    """Give the rows of phase ``index`` where all rows of a group are in one phase, in the order of `phase_by_row`.
+    """Return the rows of phase ``index`` where all rows of a group are in one phase, in the order of `phase_by_row`.
 
     Groups, in the order of their first rows, are shuffled as rows are there, and cut where the number of rows is
-    nearest to the shares. Where no two rows share a group this is `phase_by_row` itself.
+    nearest to the shares. If no two rows share a group this is `phase_by_row` itself.
 
     Args:
-        groups: of each row.
-        shares: of the phases, counted in rows.
-        index: of the phase.
-        seed: of the shuffle.
+        groups: The group of each row.
+        shares: Fractions of the rows for the phases.
+        index: Index of the phase.
+        seed: Seed of the shuffle.
     """
     number_of_group = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     groups_of_rows = np.array([number_of_group[group] for group in groups], dtype=np.int64)
@@ -130,7 +130,7 @@ def phase_by_group(groups: Sequence[str], shares: Sequence[float], index: int, *
 
 
 def evaluation_subset(size: int, rows: int, *, shuffled: bool, seed: int = EVALUATION_SEED) -> Rows:
-    """Give the held-out rows on which the paper compares policies: the first ones, ``shuffled`` or as stored.
+    """Return the held-out rows on which the paper compares policies: the first ones, ``shuffled`` or as stored.
 
     Source: inference/inference_with_rewards.py of the release; it shuffles TL;DR and HH-RLHF by ``Dataset.shuffle`` of
     `datasets`, of which this is the algorithm, and takes WebGPT in order.

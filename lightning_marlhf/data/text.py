@@ -21,7 +21,7 @@ from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.types import SupervisedBatch
 
-HOLDOUT = (95, 5)  # training and held-out rows of the paper's runs, where the source holds none out
+HOLDOUT = (95, 5)  # training and held-out rows of the paper's runs, if the source holds none out
 _log = logging.getLogger(__name__)
 
 
@@ -33,22 +33,22 @@ class TextData(RLHFDataModule):
         stage: "sft" gives preferred responses, "reward_model" pairs, "ppo" prompts; "evaluation" gives the prompts on
             which the paper scores its models.
         tokenizer: Folder or Hub id of the model's tokenizer.
-        pad_token: A token of the vocabulary that occurs in no text; or ``<pad>``, which is added where it is missing:
-            the embeddings grow, and a model that grows cannot be sharded. null keeps the tokenizer's own; where that is
+        pad_token: A token of the vocabulary that occurs in no text; or ``<pad>``, which is added if it is missing:
+            the embeddings grow, and a model that grows cannot be sharded. null keeps the tokenizer's own; if that is
             missing or is EOS, an unused token is found by name.
         source: A Hub id; or a folder with train.jsonl and valid.jsonl (or .parquet, or one written by
             ``save_to_disk``); or one data file.
         max_length: Maximum tokens of prompt, response and EOS together (sft, reward_model).
         max_prompt_length: Maximum tokens of a prompt, BOS included; longer prompts are dropped and counted (ppo,
             evaluation).
-        truncate: What happens to rows over ``max_length``: the end of the "response" is cut (the paper's runs), the
+        truncate: Policy for rows over ``max_length``: the end of the "response" is cut (the paper's runs), the
             beginning of the "prompt", or the row is dropped ("drop").
         keep_eos: Truncated responses end with EOS; in the paper's runs they did not.
         tokenize: Prompt and response "apart", so that all stages see the same tokens at their border; or "joined" as
             one text, as the paper's runs did in sft and reward_model.
         pad_to_max_length: Pad every row to ``max_length``, as the paper's runs did; else to the longest row of the
             micro-batch.
-        phases: Shares of the training rows for SFT, reward model and PPO; null gives every stage all rows.
+        phases: Fractions of the training rows for SFT, reward model and PPO; null gives every stage all rows.
         split_seed: Seed of the split into phases; 1234 in the paper's runs.
         split_by: "group" puts all rows of one post, question or dialogue into one phase; "row" splits by row, as the
             paper's runs did, so that phases share groups.
@@ -113,7 +113,7 @@ class TextData(RLHFDataModule):
 
     @abstractmethod
     def reader(self) -> Reader:
-        """Return what turns a stored row into texts; raises `MalformedRow` or `UnusableRow`."""
+        """Return the reader of stored rows; it raises `MalformedRow` or `UnusableRow`."""
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -122,12 +122,12 @@ class TextData(RLHFDataModule):
 
     @property
     def reward_input(self) -> RewardInput:
-        """How a reward model sees these rows; special tokens that are not added are those of a chat template."""
+        """The input format of a reward model for these rows; without added special tokens, a chat template has them."""
         return RewardInput(self.encoding.joined, not self.encoding.special_tokens)
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest training row, or what rows are padded to."""
+        """Tokens of the longest training row, or the fixed padded length."""
         if self.pad_to_max_length and self.stage in ("sft", "reward_model"):
             return self.encoding.max_length
         return max(self.lengths("test" if self.stage == "evaluation" else "train") or [0])
@@ -138,7 +138,7 @@ class TextData(RLHFDataModule):
             self.encoded(split)
 
     def setup(self, stage: str) -> None:
-        """Log what was dropped and cut."""
+        """Log the counts of dropped and truncated rows."""
         if self.trainer is None or self.trainer.is_global_zero:
             for split in self._splits():
                 for line in self.row_counts(split).lines():
@@ -178,7 +178,7 @@ class TextData(RLHFDataModule):
         return self._padder().demonstrations([examples[i] for i in range(len(examples))])
 
     def describe(self) -> dict[str, str]:
-        """Describe in a few lines what will be read."""
+        """Describe the data in a few lines."""
         groups, shared = self.shared_groups()
         sharing = f"{shared:,} of {groups:,} groups of this phase are in other phases, too"
         lines = super().describe() | {"source": self.source, "pad token": str(self.tokenizer.pad_token)}
@@ -196,7 +196,7 @@ class TextData(RLHFDataModule):
         return self._encoded[split]
 
     def row_counts(self, split: Split) -> RowCounts:
-        """Count what was dropped and cut."""
+        """Count dropped and truncated rows."""
         return count_rows(self.encoded(split))
 
     def shared_groups(self) -> tuple[int, int]:

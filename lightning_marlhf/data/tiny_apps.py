@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.data.base import RLHFDataModule, Split, Stage
 from lightning_marlhf.data.collate import Collator
-from lightning_marlhf.data.examples import Demonstration, Question
+from lightning_marlhf.data.examples import Demonstration, PromptExample
 from lightning_marlhf.data.tokenizers import piece_tokenizer
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.tasks import tiny_apps
@@ -21,9 +21,9 @@ class TinyDemonstrations(Dataset[Demonstration]):
     """Noisy programs: row ``i`` is a function of the name and ``i`` alone, and shows a problem again with other noise.
 
     Args:
-        problems: which are shown in turn.
-        stream: name of the stream; different names give independent noise.
-        size: number of rows.
+        problems: Problems, shown in turn.
+        stream: Name of the stream; different names give independent noise.
+        size: Number of rows.
     """
 
     def __init__(self, problems: tuple[Problem, ...], *, stream: str, size: int) -> None:
@@ -36,7 +36,7 @@ class TinyDemonstrations(Dataset[Demonstration]):
 
     def __getitem__(self, index: int) -> Demonstration:
         if index >= self.size:
-            raise IndexError(index)  # what ends a `for` over the rows
+            raise IndexError(index)  # ends a `for` over the rows
         problem = self.problems[index % len(self.problems)]
         sample_id = f"{self.stream}/{index}"
         program = tiny_apps.demonstrate(
@@ -47,13 +47,13 @@ class TinyDemonstrations(Dataset[Demonstration]):
         return Demonstration(sample_id, problem.prompt, program)
 
 
-class TinyQuestions(Dataset[Question]):
+class TinyPrompts(Dataset[PromptExample]):
     """Problems with their tests, the rows of one problem side by side.
 
     Args:
-        problems: which are asked.
-        stream: name of the stream.
-        samples_per_prompt: how many rows each problem has.
+        problems: Problems of the split.
+        stream: Name of the stream.
+        samples_per_prompt: Rows per problem.
     """
 
     def __init__(self, problems: tuple[Problem, ...], *, stream: str, samples_per_prompt: int) -> None:
@@ -64,7 +64,7 @@ class TinyQuestions(Dataset[Question]):
     def __len__(self) -> int:
         return len(self.problems) * self.samples_per_prompt
 
-    def __getitem__(self, index: int) -> Question:
+    def __getitem__(self, index: int) -> PromptExample:
         number, sample = divmod(index, self.samples_per_prompt)
         problem = self.problems[number]
         reference = {
@@ -72,7 +72,7 @@ class TinyQuestions(Dataset[Question]):
             "difficulty": problem.difficulty,
             "input_output": json.dumps(problem.tests),
         }
-        return Question(f"{self.stream}/{number}/{sample}", problem.prompt, reference)
+        return PromptExample(f"{self.stream}/{number}/{sample}", problem.prompt, reference)
 
 
 @checked
@@ -85,10 +85,10 @@ class TinyAPPS(RLHFDataModule):
         stage: "sft" gives demonstrations, "ppo" prompts, "evaluation" prompts that are never used for training.
         batch_size: Rows per optimizer step (sft) or per rollout (ppo), over all ranks.
         eval_batch_size: Rows per evaluation batch, over all ranks.
-        train_rows: how many demonstrations there are; every problem comes many times, each time with other noise.
-        validate_problems: how many of the held-out problems validation reads.
-        test_problems: how many other held-out problems the final evaluation reads.
-        samples_per_prompt: responses to each problem in the final evaluation; k for pass@k.
+        train_rows: Number of demonstrations; every problem comes many times, each time with other noise.
+        validate_problems: Number of held-out problems for validation.
+        test_problems: Number of other held-out problems for the final evaluation.
+        samples_per_prompt: Responses to each problem in the final evaluation; k for pass@k.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
         seed: Seed of the order of the training rows; the rows themselves never change.
     """
@@ -130,16 +130,16 @@ class TinyAPPS(RLHFDataModule):
         prompt = max(map(len, self.tokenizer(sorted(prompts)).input_ids))
         return prompt + tiny_apps.longest_program() + 1 if self.stage == "sft" else prompt
 
-    def examples(self, split: Split) -> TinyDemonstrations | TinyQuestions:
+    def examples(self, split: Split) -> TinyDemonstrations | TinyPrompts:
         """Return the rows of a split; the stages train on different problems, their held-out problems are the same."""
         if split == "train":
-            return self._demonstrations(self.train_rows) if self.stage == "sft" else self._questions("ppo")
+            return self._demonstrations(self.train_rows) if self.stage == "sft" else self._prompts("ppo")
         number = self.held_out[split]
         if self.stage == "sft":
             problems = tiny_apps.problems(split)[:number]
             return TinyDemonstrations(problems, stream=f"tiny-apps/{split}", size=len(problems))
         samples = self.samples_per_prompt if split == "test" else 1
-        return self._questions(split, number, samples_per_prompt=samples)
+        return self._prompts(split, number, samples_per_prompt=samples)
 
     def demonstrations(self, rows: int) -> SupervisedBatch:
         """Return the first demonstrations of SFT."""
@@ -149,9 +149,9 @@ class TinyAPPS(RLHFDataModule):
     def _demonstrations(self, rows: int) -> TinyDemonstrations:
         return TinyDemonstrations(tiny_apps.problems("sft"), stream="tiny-apps/sft", size=rows)
 
-    def _questions(
+    def _prompts(
         self, split: tiny_apps.Split, number: int | None = None, *, samples_per_prompt: int = 1
-    ) -> TinyQuestions:
-        return TinyQuestions(
+    ) -> TinyPrompts:
+        return TinyPrompts(
             tiny_apps.problems(split)[:number], stream=f"tiny-apps/{split}", samples_per_prompt=samples_per_prompt
         )

@@ -1,4 +1,4 @@
-"""Tiny TL;DR as a DataModule: rows are generated when they are read, so there is nothing to download."""
+"""Tiny TL;DR as a DataModule: rows are generated on the fly, without a download."""
 
 from functools import cached_property
 from random import Random
@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.data.base import RLHFDataModule, Split, Stage
 from lightning_marlhf.data.collate import Collator
-from lightning_marlhf.data.examples import Demonstration, Example, Preference, Question
+from lightning_marlhf.data.examples import Demonstration, Example, Preference, PromptExample
 from lightning_marlhf.data.tokenizers import character_tokenizer, word_tokenizer
 from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.tasks import tiny_tldr
@@ -20,11 +20,11 @@ class TinyTLDRExamples(Dataset[Example]):
     """Row ``i`` of a named stream of posts: a function of the name and ``i`` alone.
 
     Args:
-        stage: which kind of row.
-        stream: name of the stream; different names give independent posts.
-        size: number of rows.
-        skip: rows of the stream that are left out before the first.
-        preference_temperature: of the Bradley-Terry noise in preference pairs, in points of gold score.
+        stage: Kind of the rows.
+        stream: Name of the stream; different names give independent posts.
+        size: Number of rows.
+        skip: Rows of the stream that are left out before the first.
+        preference_temperature: Temperature of the Bradley-Terry noise in preference pairs, in points of gold score.
     """
 
     def __init__(self, *, stage: Stage, stream: str, size: int, preference_temperature: float, skip: int = 0) -> None:
@@ -46,7 +46,7 @@ class TinyTLDRExamples(Dataset[Example]):
             return Demonstration(sample_id, post.prompt, summary)
         if self.stage == "reward_model":
             return self._preference(sample_id, post, random)
-        return Question(sample_id, post.prompt, dict(post.facts))
+        return PromptExample(sample_id, post.prompt, dict(post.facts))
 
     def _preference(self, sample_id: str, post: tiny_tldr.Post, random: Random) -> Preference:
         first, second = (
@@ -71,13 +71,13 @@ class TinyTLDR(RLHFDataModule):
         stage: "sft" gives demonstrations, "reward_model" preference pairs, "ppo" prompts.
         batch_size: Rows per optimizer step (sft, reward_model) or per rollout (ppo), over all ranks.
         eval_batch_size: Rows per evaluation batch, over all ranks.
-        train_rows: how many training rows there are; they are made when read.
-        skip_rows: training rows to leave out at the beginning: what others read, for a reward model that is to judge
+        train_rows: Number of training rows, generated on the fly.
+        skip_rows: First training rows to skip: other runs read them; for an independent reward model that judges
             on its own.
-        validate_rows: how many posts validation reads.
-        test_rows: how many posts the final evaluation reads.
-        tokens: what a token is: "characters", or "words" (short rows: for a reward model of its own).
-        preference_temperature: noise of the preference labels, in points of gold score; lower is cleaner.
+        validate_rows: Number of posts for validation.
+        test_rows: Number of posts for the final evaluation.
+        tokens: Unit of a token: "characters", or "words" (short rows, for a separate reward model).
+        preference_temperature: Noise of the preference labels, in points of gold score; lower is cleaner.
         num_workers: Processes that prepare batches; 0 prepares them in the training process.
         seed: Seed of the order of the training rows; the rows themselves never change.
     """

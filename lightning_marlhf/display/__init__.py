@@ -1,1 +1,1 @@
-"""Show what runs record to people: texts made safe, pictures of responses; for TensorBoard and reports alike."""
+"""Rendering of texts, tables and figures for terminals, TensorBoard and reports."""

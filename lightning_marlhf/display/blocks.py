@@ -1,4 +1,4 @@
-"""The report as data, which `markdown.py` and `html.py` both render. Texts are not escaped."""
+"""The report as data, rendered by `display/markdown.py` and `reporting/render.py`. Texts are not escaped."""
 
 from dataclasses import dataclass
 
@@ -40,10 +40,10 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
     num_left: int = 1
-    name: str = ""  # where it has one, it is saved as ``report/<name>.tex``, too
+    name: str = ""  # also saved as ``report/<name>.tex``; "": not saved
 
     def side(self, column: int) -> str:
-        """Return where a column's texts stand: "left" or "right"."""
+        """Return a column's alignment: "left" or "right"."""
         return "left" if column < self.num_left else "right"
 
 
@@ -60,7 +60,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures side by side where there is room, with one caption."""
+    """Pictures side by side if there is room, with one caption."""
 
     pictures: tuple[Picture, ...]
     caption: str
@@ -78,7 +78,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Sample:
-    """One prompt with the responses to it, side by side."""
+    """One prompt with several responses."""
 
     title: str
     prompt: str
@@ -91,7 +91,7 @@ Block = Text | Note | Bullets | Table | Pictures | Sample
 
 @dataclass(frozen=True)
 class Section:
-    """A headline and what stands below it."""
+    """A section: title and content."""
 
     title: str  # empty: no headline
     blocks: tuple[Block, ...]

@@ -20,7 +20,7 @@ def render_markdown(title: str, sections: Sequence[Section]) -> str:
 
 
 def escape(text: str) -> str:
-    """Return ``text`` on one line, with everything that Markdown or HTML would act on disarmed."""
+    """Return ``text`` on one line, with the special characters of Markdown and HTML escaped."""
     line = " ".join(printable(text).split())
     return _SPECIAL.sub(r"\\\1", line.replace("&", "&amp;"))
 

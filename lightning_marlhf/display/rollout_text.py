@@ -1,21 +1,23 @@
 """A rollout on a terminal: its macro actions in alternating colours, and each token with its numbers below it."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from lightning_marlhf.display.text import printable
+from lightning_marlhf.display.text import plural, printable
 from lightning_marlhf.records import Completion
 
 COLOURS = ("black on bright_cyan", "black on bright_yellow")  # of macro actions in turn
 NUMBERS = ("values", "rewards", "advantages", "kl")  # of a trace, below each token
+_NO_WORD = re.compile(r"[\W_]")  # in the name of a score it may be Markdown
 _LABEL = max(map(len, NUMBERS)) + 2
 
 
 def show_rollout(row: Completion, *, number: int, console: Console, plain: bool) -> None:
-    """Print one row: its numbers, prompt and response, and its tokens with what was computed for them.
+    """Print one row: its numbers, prompt and response, and its tokens with their log-probabilities, values and rewards.
 
     Args:
         row: A completion; without a trace, its texts alone are shown.
@@ -24,7 +26,8 @@ def show_rollout(row: Completion, *, number: int, console: Console, plain: bool)
         plain: Bars between macro actions instead of colours.
     """
     console.print(Rule(Text(f"row {number}  {printable(row.sample_id, keep='')}"), style="dim"))
-    console.print(Text(_summarize(row), style="bold"), soft_wrap=True)
+    update = [] if row.step is None else [f"update {row.step}"]
+    console.print(Text(", ".join([*facts(row), *update]), style="bold"), soft_wrap=True)
     console.print(Text(printable(row.prompt, keep="\n"), style="dim"), soft_wrap=True)
     if row.trace is None:
         console.print(Text(printable(row.response, keep="\n")), soft_wrap=True)
@@ -83,13 +86,10 @@ def _break_line(widths: Sequence[int], label: int, limit: int) -> Iterator[range
         yield range(start, len(widths))
 
 
-def _summarize(row: Completion) -> str:
-    parts = [f"{name} {value:.3g}" for name, value in row.scores.items()]
-    if row.kl is not None:
-        parts.append(f"KL {row.kl:.3g}")
-    parts.append(f"{row.num_tokens} tokens")
-    if row.trace is not None and row.trace["macro_index"]:
-        parts.append(f"{max(row.trace['macro_index']) + 1} macro actions")
-    parts += [] if row.step is None else [f"update {row.step}"]
-    parts += [] if row.ended else ["cut off"]
-    return ", ".join(parts)
+def facts(row: Completion) -> list[str]:
+    """List the numbers of a response: scores, KL, length, truncation."""
+    scores = [f"{_NO_WORD.sub(' ', name)} {value:.4g}" for name, value in row.scores.items()]
+    kl = [] if row.kl is None else [f"KL {row.kl:.4g} nats"]
+    macro = [plural(len(set(row.trace["macro_index"])), "macro action")] if row.trace else []
+    end = [] if row.ended else ["cut off at the limit"]
+    return [*scores, *kl, plural(row.num_tokens, "token"), *macro, *end]

@@ -8,7 +8,7 @@ import matplotlib as mpl
 # Okabe and Ito's palette, colour-blind safe, without yellow, which is too faint on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 FAINT = "#8a8f94"  # lines that only guide the eye
-SOFT = "#50565c"  # text beside the point
+SOFT = "#50565c"  # secondary text
 
 RC: Any = {
     "font.family": "DejaVu Sans",

@@ -11,13 +11,13 @@ from typing import Any
 
 from lightning_marlhf.run_folder import EXPORT
 
-# Control characters, which steer a terminal; format characters, which reorder or hide the text around them; halves of
+# Control characters (terminals act on them); format characters, which reorder or hide the text around them; halves of
 # surrogate pairs; and separators of lines that are no newlines.
 _UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-_VISIBLE = {"\n": "\u23ce", "\t": "\u21e5", "\r": "\u240d"}
+VISIBLE = {"\n": "\u23ce", "\t": "\u21e5", "\r": "\u240d"}
 _REPLACEMENT = "\ufffd"
 _CODE_WIDTH = 110  # characters; TensorBoard does not wrap code
-MISSING = "–"  # where a number would stand  # noqa: RUF001
+MISSING = "–"  # a missing number  # noqa: RUF001
 
 
 def printable(text: str, *, keep: str = "\n\t") -> str:
@@ -25,7 +25,7 @@ def printable(text: str, *, keep: str = "\n\t") -> str:
 
     Args:
         text: of a model, a user or a server.
-        keep: of newlines and tabs, those that stay; the others are shown as symbols. Where newlines stay, every end of
+        keep: of newlines and tabs, those that stay; the others are shown as symbols. If newlines stay, every end of
             a line becomes one.
 
     >>> printable("red \x1b[31m\r\n")
@@ -33,7 +33,7 @@ def printable(text: str, *, keep: str = "\n\t") -> str:
     """
     if "\n" in keep:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return "".join(c if c in keep or not _is_unsafe(c) else _VISIBLE.get(c, _REPLACEMENT) for c in text)
+    return "".join(c if c in keep or not _is_unsafe(c) else VISIBLE.get(c, _REPLACEMENT) for c in text)
 
 
 def code_block(text: str) -> str:
@@ -54,7 +54,7 @@ def _is_unsafe(character: str) -> bool:
 
 
 def number(value: float | None, decimals: int, *, signed: bool = False) -> str:
-    """Return a rounded number, or a dash where there is none.
+    """Return a rounded number, or a dash if there is none.
 
     >>> number(-0.001, 2), number(2.0, 1, signed=True), number(None, 2) == MISSING
     ('0.00', '+2.0', True)
@@ -63,6 +63,15 @@ def number(value: float | None, decimals: int, *, signed: bool = False) -> str:
         return MISSING
     rounded = round(value, decimals) + 0.0  # no "-0.00"
     return f"{rounded:{'+' if signed else ''}.{decimals}f}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count and its noun.
+
+    >>> plural(1, "seed"), plural(1200, "seed")
+    ('1 seed', '1,200 seeds')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def duration(seconds: float | None) -> str:

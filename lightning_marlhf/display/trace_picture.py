@@ -12,10 +12,10 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.patches import Rectangle
 
 from lightning_marlhf.display.style import COLORS, FAINT, SOFT
+from lightning_marlhf.display.text import VISIBLE
 from lightning_marlhf.records import TokenTrace
 
 FONT = "DejaVu Sans Mono"
-_VISIBLE = {"\n": "↵", "\t": "→"}
 _UNKNOWN = "□"
 _LINE_UNITS = 46  # characters in a line of the picture
 _MAX_LINES = 5
@@ -169,7 +169,8 @@ def _fill_lines(texts: Sequence[str], limit: int) -> list[list[Placed]]:
 def _shown(token: str) -> str:
     """Return a token as the picture's font can draw it, never empty and never wider than a line."""
     characters = _drawable_characters()
-    text = "".join(_VISIBLE.get(c, c if ord(c) in characters else _UNKNOWN) for c in token)
+    shown = (VISIBLE.get(character, character) for character in token)
+    text = "".join(character if ord(character) in characters else _UNKNOWN for character in shown)
     return text[:_LINE_UNITS] or _UNKNOWN
 
 

@@ -64,7 +64,7 @@ def estimate_from_completions(
 
 
 def _score_names(rows: Sequence[Completion], chooser: str) -> list[str]:
-    """Name the score that chooses, then the others that all completions have."""
+    """Return the chooser's name, then the other scores that all completions have."""
     for number, row in enumerate(rows, start=1):
         if chooser not in row.scores:
             has = ", ".join(row.scores) or "none"
@@ -102,7 +102,7 @@ def rank_weights(pool: int, ns: Sequence[int]) -> NDArray[np.float64]:
     [[0.333, 0.333, 0.333], [0.0, 0.333, 0.667], [0.0, 0.0, 1.0]]
     """
     if not ns or min(ns) < 1 or max(ns) > pool:
-        raise ValueError(f"N are {list(ns)}: expected numbers from 1 to {pool}, the responses there are")
+        raise ValueError(f"N are {list(ns)}: expected numbers from 1 to {pool}, the number of responses")
     below = np.arange(pool)  # i - 1
     others = np.array(ns)[:, None] - 1  # n - 1
     rest = np.maximum(below - others, 0)
@@ -130,7 +130,7 @@ def expected_best(
     if not (np.isfinite(chooser).all() and np.isfinite(scores).all()):
         raise ValueError("expected finite scores, got NaN or infinite ones")
     order = chooser.argsort(axis=1, kind="stable")
-    ranked = _share_ties(np.take_along_axis(chooser, order, axis=1), np.take_along_axis(scores, order, axis=1))
+    ranked = _average_ties(np.take_along_axis(chooser, order, axis=1), np.take_along_axis(scores, order, axis=1))
     return ranked @ rank_weights(chooser.shape[1], ns).T
 
 
@@ -159,7 +159,12 @@ def best_of_n(
     if not pools:
         raise ValueError("expected prompts with scored responses, got none")
     names = list(next(iter(pools.values())))
-    values = np.stack([_expected_scores(pool, names, chooser, ns) for pool in pools.values()])
+
+    def expected(pool: Pool) -> NDArray[np.float64]:  # [n, name]
+        scores = np.array([pool[name] for name in names], dtype=float)
+        return expected_best(np.broadcast_to(pool[chooser], scores.shape), scores, ns).T
+
+    values = np.stack([expected(pool) for pool in pools.values()])
     mean = values.mean(axis=0)  # [n, name]
     if len(pools) > 1:
         ends: tuple[NDArray, NDArray] = interval(
@@ -179,16 +184,10 @@ def best_of_n(
     ]
 
 
-def _expected_scores(pool: Pool, names: Sequence[str], chooser: str, ns: Sequence[int]) -> NDArray[np.float64]:
-    """Estimate each score of the best of n for one prompt: [n, name]."""
-    scores = np.array([pool[name] for name in names], dtype=float)
-    return expected_best(np.broadcast_to(pool[chooser], scores.shape), scores, ns).T
-
-
-def _share_ties(chooser: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.float64]:
+def _average_ties(chooser: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.float64]:
     """Average the scores of responses with equal chooser scores.
 
-    >>> _share_ties(np.array([[1.0, 1.0, 2.0]]), np.array([[5.0, 3.0, 0.0]])).tolist()
+    >>> _average_ties(np.array([[1.0, 1.0, 2.0]]), np.array([[5.0, 3.0, 0.0]])).tolist()
     [[4.0, 4.0, 0.0]]
     """
     starts = np.ones(chooser.shape, dtype=bool)

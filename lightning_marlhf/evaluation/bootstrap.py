@@ -1,4 +1,4 @@
-"""95 % percentile bootstrap intervals, by resampling whole prompts or problems: their responses are drawn together."""
+"""95 % percentile bootstrap intervals, by resampling prompts or problems: their responses are drawn together."""
 
 from collections.abc import Callable, Sequence
 

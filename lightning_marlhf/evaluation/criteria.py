@@ -1,6 +1,6 @@
 """Judging criteria per task: instructions for language models, and the question for annotators.
 
-The points for people are those of the MA-RLHF paper's evaluations, reworded. A new task is one entry here
+The points for annotators are those of the MA-RLHF paper's evaluations, reworded. A new task is one entry here
 (and its name in ``Task``); its prompt format is in `tasks/prompts.py`.
 """
 
@@ -15,22 +15,20 @@ Task = Literal["tldr", "hh_rlhf", "webgpt", "general"]
 
 @dataclass(frozen=True)
 class Criteria:
-    """By what the responses to a task's prompts are judged.
+    """Criteria for the responses to a task's prompts.
 
     Attributes:
-        instructions: File in `judges/prompts/` that a language model is asked by. One that changes gets a new name,
-            since verdicts by both cannot be compared.
-        question: Question to people, above each pair.
-        points: (name, meaning) of each point that counts.
+        instructions: Name of the prompt template in `judges/prompts/` for a language model. A changed one gets a
+            new name, since verdicts by both cannot be compared.
     """
 
     instructions: str
-    question: str
-    points: tuple[tuple[str, str], ...]
+    question: str  # question to annotators, above each pair
+    points: tuple[tuple[str, str], ...]  # (name, meaning) of each point that counts
 
     @property
     def version(self) -> str:
-        """A name of the question to people that changes with its words."""
+        """Version of the annotation question: a hash of its words."""
         return f"page@{digest(self.question, *(text for point in self.points for text in point))}"
 
 

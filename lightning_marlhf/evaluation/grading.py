@@ -1,24 +1,28 @@
-"""Grades programs by unit tests, resumably into a file."""
+"""Grades programs by unit tests, resumably into a file, and writes the table of results."""
 
+from collections import Counter as Counts
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from lightning_marlhf.display.columns import align
 from lightning_marlhf.display.counter import Counter
+from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation.grading_inputs import Attempt, Problems, read_attempts
-from lightning_marlhf.files import cut_unfinished_line, read_jsonl
+from lightning_marlhf.files import read_jsonl, truncate_partial_line
 from lightning_marlhf.records import GradedProgram, append_jsonl
 from lightning_marlhf.rollout.program_tests import reward_of, run_completion
 from lightning_marlhf.sandbox.pool import Sandbox
-from lightning_marlhf.sandbox.verdicts import Limits, Match, Report, Tests
+from lightning_marlhf.sandbox.verdicts import Limits, Match, ProgramVerdict, Report, Tests
 from lightning_marlhf.tasks.rows import fingerprint
 
 _IN_FLIGHT = 16  # programs per worker, so that none waits for the slowest, whose row comes first
 _LONGEST_MESSAGE = 500
+_DIFFICULTIES = ("introductory", "interview", "competition")  # APPS' names, the easiest first
 _FIRST_BYTES = b'{"row": '  # of every file of results
 
 _Pending = tuple[Attempt, Future[Report]]
@@ -26,25 +30,15 @@ _Pending = tuple[Attempt, Future[Report]]
 
 @dataclass(frozen=True)
 class GradingJob:
-    """What is graded, and how.
-
-    Attributes:
-        problems: Problems with their tests.
-        completions: File of completions.
-        limits: Limits of each test.
-        match: How outputs are compared.
-        raw: Completions are programs.
-        num_tests: Number of a problem's first tests that decide; None: all.
-        empty_is_error: See `run_completion`.
-    """
+    """Completions to grade, and the settings."""
 
     problems: Problems
     completions: Path
     limits: Limits
-    match: Match
-    raw: bool
-    num_tests: int | None
-    empty_is_error: bool = True
+    match: Match  # how outputs are compared
+    raw: bool  # completions are programs
+    num_tests: int | None  # number of a problem's first tests to run; None: all
+    empty_is_error: bool = True  # see `run_completion`
 
     def attempts(self) -> Iterator[Attempt]:
         """Read the completions of problems with valid tests, in order."""
@@ -93,7 +87,7 @@ def find_missing(out: Path, job: GradingJob) -> tuple[int, Iterator[Attempt]]:
     with out.open("rb") as file:
         if not _FIRST_BYTES.startswith(file.read(len(_FIRST_BYTES))):
             raise ValueError(f"{out} holds something else: give another --out, or --overwrite")
-    cut_unfinished_line(out)
+    truncate_partial_line(out)
     num_rows = 0
     for num_rows, row in enumerate(read_jsonl(out), start=1):
         attempt = next(attempts, None)
@@ -119,17 +113,8 @@ def grade_into(
 ) -> None:
     """Grade, and append results to a file as they come.
 
-    Args:
-        out: File of `GradedProgram` (JSONL).
-        attempts: Completions to grade.
-        job: How they are graded.
-        sandbox: Runs their programs.
-        workers: Number of programs that the sandbox runs at a time.
-        total: Number of attempts, for the progress bar.
-        overwrite: Begin the file anew.
-
     Raises:
-        ValueError: The file cannot be written; what it has stays.
+        ValueError: The file cannot be written; existing rows are kept.
         SandboxError: The machine failed; results so far are in the file.
     """
     with _one_line_errors(out):  # before anything is graded
@@ -147,11 +132,7 @@ def grade(
 ) -> Iterator[list[GradedProgram]]:
     """Yield results in order, as many as there are at a time.
 
-    Args:
-        attempts: Completions to grade.
-        job: How they are graded.
-        sandbox: Runs their programs.
-        in_flight: Maximum number of programs that wait, run, or wait for those before them.
+    At most ``in_flight`` programs wait, run, or wait for those before them.
 
     Raises:
         SandboxError: The machine failed; what came before has been yielded.
@@ -193,5 +174,71 @@ def _one_line_errors(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ValueError(
-            f"cannot write {out}: {error.strerror}; what is there stays; rerun without --overwrite to resume"
+            f"cannot write {out}: {error.strerror}; existing rows are kept; rerun without --overwrite to resume"
         ) from error
+
+
+class _Sample(NamedTuple):
+    problem: str
+    number: int
+    passed: int
+    total: int
+    verdict: ProgramVerdict
+
+
+def grading_table(rows: Iterable[GradedProgram], ks: Sequence[int]) -> Iterator[str]:
+    """Yield the lines of the table: problems solved, tests passed and verdicts, overall and by difficulty."""
+    every: list[_Sample] = []
+    by_difficulty: dict[str, list[_Sample]] = {}
+    conditions: set[str] = set()
+    for row in rows:
+        total = row.passed + row.failed
+        sample = _Sample(str(row.problem_id), row.sample, row.passed, total, ProgramVerdict(row.verdict))
+        every.append(sample)
+        by_difficulty.setdefault(row.difficulty, []).append(sample)
+        conditions.add(f"match {row.match}, isolation level {row.isolation}")
+    columns = [{"": "all"} | _cells(every, ks)]
+    columns += [
+        {"": printable(name, keep="") or "(no difficulty)"} | _cells(by_difficulty[name], ks)
+        for name in sorted(
+            by_difficulty, key=lambda name: (_DIFFICULTIES.index(name) if name in _DIFFICULTIES else 3, name)
+        )
+    ]
+    yield from align([[label, *(column[label] for column in columns)] for label in columns[0]])
+    yield f"{'; '.join(sorted(conditions))}. In brackets: 95 % intervals over problems."
+    yield "Verdicts: fraction of samples, by the first failure."
+
+
+def _cells(samples: Sequence[_Sample], ks: Sequence[int]) -> dict[str, str]:
+    """Write one column of the table, by the labels of its lines."""
+    from lightning_marlhf.evaluation.pass_at_k import PassAtK
+
+    metric = PassAtK(ks=ks)
+    metric.update(
+        [each.problem for each in samples],
+        [""] * len(samples),
+        samples=[each.number for each in samples],
+        passed=[each.passed for each in samples],
+        total=[each.total for each in samples],
+    )
+    numbers = metric.compute()
+    verdicts = Counts(each.verdict for each in samples)
+    pass_at_k = {f"pass@{k}": _with_interval(numbers, f"pass@{k}") for k in ks}
+    return {
+        "problems": f"{numbers['num_problems']:,}",
+        "samples": f"{numbers['num_samples']:,}",
+        **pass_at_k,
+        "test-case average": _with_interval(numbers, "test_case_average"),
+        **{each.value: _percent(verdicts[each] / len(samples)) for each in ProgramVerdict},
+    }
+
+
+def _with_interval(numbers: Mapping[str, float], name: str) -> str:
+    mean = _percent(numbers[name])
+    if numbers["num_problems"] < 2:
+        return mean
+    return f"{mean} ({100 * numbers[f'{name}_low']:.1f} to {100 * numbers[f'{name}_high']:.1f})"
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"

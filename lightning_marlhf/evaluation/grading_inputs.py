@@ -19,7 +19,7 @@ _CACHED_TESTS = 8  # problems whose tests stay in memory; the completions of one
 
 @dataclass(frozen=True)
 class ProblemEntry:
-    """What is kept in memory of a problem."""
+    """In-memory index entry of a problem."""
 
     offset: int  # of its line, in bytes
     difficulty: str
@@ -28,7 +28,7 @@ class ProblemEntry:
 
 
 class Problems(Mapping[int, ProblemEntry]):
-    """The problems of a file by their ids. Their tests, over a gigabyte in APPS, are read when they are needed.
+    """The problems of a file by their ids. Their tests, over a gigabyte in APPS, are read on demand.
 
     Args:
         path: Rows with the columns of codeparrot/apps.
@@ -78,7 +78,7 @@ class Problems(Mapping[int, ProblemEntry]):
 
 
 def _valid_tests(problem: apps.Problem) -> Tests:
-    """Return the tests of a problem; raise `UnusableRow` with the reason where they grade nothing."""
+    """Return the tests of a problem; raise `UnusableRow` with the reason if they are unusable."""
     if "input_output" in problem.malformed:
         raise UnusableRow("input_output cannot be parsed")
     tests = problem.tests or {}
@@ -123,11 +123,6 @@ def read_attempts(path: Path) -> Iterator[Attempt]:
 def count_gradable(completions: Path, problems: Problems, *, source: Path) -> Counter[int]:
     """Count the completions of each problem with valid tests; print on stderr which are left out, and why.
 
-    Args:
-        completions: File of completions.
-        problems: Their problems.
-        source: File of the problems, for errors.
-
     Raises:
         ValueError: There are no completions, none can be graded, or one is of a problem that ``problems`` lacks.
     """
@@ -162,6 +157,5 @@ def _count_completions(completions: Path, problems: Problems, source: Path) -> C
         raise ValueError(f"no completions in {completions}")
     if halves:
         why = "half of a surrogate pair, as in a text cut within an emoji: no program that compiles"
-        told = f"{completions}: row {halves[0]}: {why} ({len(halves)} such rows)\n"
-        sys.stderr.write(printable(told))
+        sys.stderr.write(printable(f"{completions}: row {halves[0]}: {why} ({len(halves)} such rows)\n"))
     return counts

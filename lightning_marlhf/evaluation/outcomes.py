@@ -17,7 +17,7 @@ def latest(verdicts: Iterable[Verdict]) -> list[Verdict]:
 def outcomes(verdicts: Iterable[Verdict]) -> dict[str, str]:
     """Return "a", "b", "tie" or "invalid" for each pair, by its id, in the order of the verdicts.
 
-    Both orders of one judge have to name the same winner; otherwise the pair is a tie, or invalid where one of the two
+    Both orders of one judge must name the same winner; otherwise the pair is a tie, or invalid if one of the two
     verdicts is. Several judges (the annotators of one file) vote: the winner has more votes, or it is a tie; invalid
     votes do not count, and a pair without any other vote is invalid.
     """

@@ -26,29 +26,17 @@ class Pair:
     """Two responses to one prompt.
 
     Attributes:
-        pair_id: Names the prompt, and which of its responses these are; the same for any two models.
-        prompt: The prompt as the models saw it.
-        a: One response, without special tokens.
-        b: The other response.
-        reference: Ground truth (facts, a human response), if any.
-        ended: For a and for b: False where the response was cut off at the limit of tokens.
-        messages: Dialogue that a chat template wrote as the prompt; None: plain text.
-        ids: For a and for b: the tokens of prompt and response, where they were kept.
+        ids: For a and for b: the tokens of prompt and response, if they were kept.
     """
 
-    pair_id: str
-    prompt: str
-    a: str
-    b: str
-    reference: object = None
-    ended: tuple[bool, bool] = (True, True)
-    messages: Sequence[Turn] | None = None
+    pair_id: str  # names the prompt, and which of its responses these are; the same for any two models
+    prompt: str  # the prompt as the models saw it
+    a: str  # one response, without special tokens
+    b: str  # the other response
+    reference: object = None  # ground truth (facts, a human response), if any
+    ended: tuple[bool, bool] = (True, True)  # for a and for b: False if the response was cut off at the limit of tokens
+    messages: Sequence[Turn] | None = None  # the dialogue that a chat template rendered as the prompt; None: plain text
     ids: tuple[TokenIds | None, TokenIds | None] = (None, None)
-
-    @property
-    def asked(self) -> str:
-        """The prompt as people and language models read it, without the markup of a chat template."""
-        return self.prompt if self.messages is None else dialogue.to_plain(self.messages)
 
     @property
     def fingerprint(self) -> str:
@@ -58,17 +46,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Pairs of two files, and the responses without a partner.
+    """Pairs of two files, and the responses without a partner."""
 
-    Attributes:
-        pairs: In the order of a's file.
-        only_a: Ids of pairs whose response is in a's file alone.
-        only_b: Ids of pairs whose response is in b's file alone.
-    """
-
-    pairs: tuple[Pair, ...]
-    only_a: tuple[str, ...]
-    only_b: tuple[str, ...]
+    pairs: tuple[Pair, ...]  # in the order of a's file
+    only_a: tuple[str, ...]  # ids of pairs whose response is in a's file alone
+    only_b: tuple[str, ...]  # ids of pairs whose response is in b's file alone
 
 
 def read_pairs(a: Path, b: Path) -> Pairing:
@@ -90,8 +72,8 @@ def read_pairs(a: Path, b: Path) -> Pairing:
 def pair_completions(a: Sequence[Completion], b: Sequence[Completion]) -> Pairing:
     """Pair the k-th response to a prompt in ``a`` with the k-th response to the same prompt in ``b``.
 
-    Prompts are the same where their texts are, whatever the sample ids, which other programs choose in their own way.
-    Dialogues are the same where their messages are, whatever template wrote each model's prompt.
+    Prompts are the same if their texts are equal, whatever the sample ids, which differ between programs.
+    Dialogues are the same if their messages are equal, whatever template rendered each model's prompt.
     """
     first, second = dict(_by_pair_id(a)), dict(_by_pair_id(b))
     pairs = tuple(
@@ -122,7 +104,7 @@ def draw(pairs: Sequence[Pair], n: int | None, *, seed: int, by_subreddit: bool)
         pairs: Pairs to draw from.
         n: Number of prompts; None, or at least as many as there are: all.
         seed: Seed of the draw.
-        by_subreddit: Each subreddit gets its share of the n, as exactly as whole numbers can.
+        by_subreddit: Each subreddit gets its proportion of the n, by largest remainders.
     """
     prompts = sorted({pair.prompt for pair in pairs}, key=lambda prompt: digest(str(seed), prompt))
     if n is None or n >= len(prompts):
@@ -132,26 +114,26 @@ def draw(pairs: Sequence[Pair], n: int | None, *, seed: int, by_subreddit: bool)
 
 
 def _stratify(prompts: Sequence[str], n: int) -> list[str]:
-    """Take the first prompts of each subreddit; the places left over go to the largest remainders, one each."""
+    """Take the first prompts of each subreddit; largest remainders get the rest, one each."""
     strata: dict[str, list[str]] = defaultdict(list)
     for prompt in prompts:
         found = _SUBREDDIT.search(prompt)
         strata[found[1] if found else ""].append(prompt)
     exact = {name: n * len(group) / len(prompts) for name, group in strata.items()}
-    places = {name: int(share) for name, share in exact.items()}
-    by_remainder = sorted(strata, key=lambda name: (places[name] - exact[name], name))
-    for name in by_remainder[: n - sum(places.values())]:
-        places[name] += 1
-    return [prompt for name, group in strata.items() for prompt in group[: places[name]]]
+    quotas = {name: int(quota) for name, quota in exact.items()}
+    by_remainder = sorted(strata, key=lambda name: (quotas[name] - exact[name], name))
+    for name in by_remainder[: n - sum(quotas.values())]:
+        quotas[name] += 1
+    return [prompt for name, group in strata.items() for prompt in group[: quotas[name]]]
 
 
-def plain_prompt(row: Completion) -> str:
-    """Return a completion's prompt without the markup of a chat template."""
+def plain_prompt(row: Completion | Pair) -> str:
+    """Return a prompt without the markup of a chat template, as annotators and language models read it."""
     return row.prompt if row.messages is None else dialogue.to_plain(row.messages)
 
 
 def kept_ids(row: Completion) -> TokenIds | None:
-    """Return the tokens of a completion's prompt and response; None where they were not kept."""
+    """Return the tokens of a completion's prompt and response; None if they were not kept."""
     if row.prompt_ids is None or row.response_ids is None:
         return None
     return row.prompt_ids, row.response_ids

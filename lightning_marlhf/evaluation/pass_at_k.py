@@ -45,7 +45,7 @@ def pass_at_k(
         raise ValueError(f"{num_correct.tolist()} correct of {num_samples.tolist()}: expected from 0 to all")
     drawn = torch.arange(k, dtype=torch.float64, device=num_samples.device)
     wrong = (num_samples - num_correct)[..., None]
-    # a factor is 0 where fewer than k are wrong
+    # a factor is 0 if fewer than k are wrong
     all_wrong = ((wrong - drawn) / (num_samples[..., None] - drawn)).prod(dim=-1)
     return 1 - all_wrong
 
@@ -58,8 +58,8 @@ class PassAtK(Metric):
     ``name_high``, the ends of a 95 % interval over problems (see `bootstrap.column_means_interval`):
 
     - ``pass@k`` for each k that every problem has samples for;
-    - ``strict_accuracy``: share of samples that pass all tests, mean over problems; the same as pass@1;
-    - ``test_case_average``: share of tests passed, mean over samples, then over problems;
+    - ``strict_accuracy``: fraction of samples that pass all tests, mean over problems; the same as pass@1;
+    - ``test_case_average``: fraction of tests passed, mean over samples, then over problems;
     - ``num_problems`` and ``num_samples``.
 
     A sample of a problem counts once, however often it arrives: distributed samplers repeat some to be even.
@@ -103,15 +103,10 @@ class PassAtK(Metric):
         self.ks = tuple(ks)
         self.resamples = resamples
         self.seed = seed
-        self._left_out: tuple[int, ...] = ()
+        self.left_out: tuple[int, ...] = ()  # ks without result in the last ``compute``: a problem has fewer samples
         for state in ("problems", "difficulties", "samples", "passed", "total"):
             self.add_state(state, default=[], dist_reduce_fx="cat")
         self.set_dtype(torch.int64)  # dtype that torchmetrics gathers from a rank without samples
-
-    @property
-    def left_out(self) -> tuple[int, ...]:
-        """The ks that the last ``compute`` left out, because a problem has fewer samples."""
-        return self._left_out
 
     def update(
         self,
@@ -152,7 +147,7 @@ class PassAtK(Metric):
         """Compute the metrics over all ranks; see the class for their names."""
         problems = self._by_problem()
         fewest = int(problems.num_samples.min())
-        self._left_out = tuple(k for k in self.ks if k > fewest)
+        self.left_out = tuple(k for k in self.ks if k > fewest)
         numbers = self._numbers(problems)
         for difficulty in sorted({*problems.difficulties} - {""}):
             part = self._numbers(problems.of(difficulty))
@@ -164,12 +159,12 @@ class PassAtK(Metric):
 
     def _by_problem(self) -> "_Problems":
         """Count each problem's samples once, in an order that does not depend on that of their arrival."""
-        numbers, samples = _whole(self.problems), _whole(self.samples)
+        numbers, samples = _gathered(self.problems), _gathered(self.samples)
         rows = _group_rows(torch.stack([numbers, samples], dim=1)).positions
         problem = _group_rows(numbers[rows, None])
-        passed, total = _whole(self.passed)[rows], _whole(self.total)[rows]
+        passed, total = _gathered(self.passed)[rows], _gathered(self.total)[rows]
         num_samples = problem.sums(torch.ones_like(passed))
-        names = _whole(self.difficulties).view(len(numbers), -1)[rows][problem.positions]
+        names = _gathered(self.difficulties).view(len(numbers), -1)[rows][problem.positions]
         return _Problems(
             num_samples=num_samples,
             num_correct=problem.sums(passed == total),
@@ -179,7 +174,7 @@ class PassAtK(Metric):
 
     def _numbers(self, problems: "_Problems") -> dict[str, float]:
         num_samples, num_correct = problems.num_samples, problems.num_correct
-        values = {f"pass@{k}": pass_at_k(num_samples, num_correct, k) for k in self.ks if k not in self._left_out}
+        values = {f"pass@{k}": pass_at_k(num_samples, num_correct, k) for k in self.ks if k not in self.left_out}
         values["strict_accuracy"] = num_correct / num_samples.double()
         values["test_case_average"] = problems.test_case_average
         columns = torch.stack([*values.values()], dim=1)
@@ -235,7 +230,7 @@ def _group_rows(rows: Int[Tensor, "row column"]) -> _Groups:
     return _Groups(group, positions.scatter_reduce(0, group, torch.arange(len(rows)), "amin"))
 
 
-def _whole(state: list[Tensor] | Tensor) -> Tensor:
+def _gathered(state: list[Tensor] | Tensor) -> Tensor:
     return dim_zero_cat(state).cpu()
 
 

@@ -1,7 +1,7 @@
 """A folder of completions with scores: generated or copied, scored, resumable."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lightning_marlhf.config.options import ConfigError
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.evaluation.pairs import digest, kept_ids, plain_prompt
-from lightning_marlhf.files import cut_unfinished_line
+from lightning_marlhf.files import truncate_partial_line
 from lightning_marlhf.inference.completions import CompletionJob, batches, read_responses
 from lightning_marlhf.inference.options import LoadOptions, device_and_dtype
 from lightning_marlhf.ranges import PositiveInt
@@ -36,7 +36,7 @@ class ScoringOptions(LoadOptions):
             id; MODEL#LABEL names the label whose logit is the score); its score is called rm. A second one, held out
             from training, is reported as held_out.
         gold: Also report the exact score of tiny TL;DR, as gold; needs prompts with `reference`.
-        chat_template: Show reward models dialogues in their own chat template.
+        chat_template: Reward models read dialogues in their own chat template.
         batch_size: Responses per forward pass.
         out: Folder of completions, scores and results; rerun to resume.
         overwrite: Overwrite --out.
@@ -72,8 +72,8 @@ class ScoredFolder:
     """Completions and their scores, in `completions/*.jsonl` and `scores.jsonl` of one folder.
 
     Args:
-        options: What scores, and where.
-        exporter: Makes the folder of a checkpoint that is named as a model.
+        options: Reward models, and the output folder.
+        exporter: Exports a checkpoint that is named as a model.
 
     Attributes:
         sources: Source of each score, by name.
@@ -96,15 +96,7 @@ class ScoredFolder:
         seed: int,
         format: str,
     ) -> list[Path]:
-        """Generate the responses of a model that are missing.
-
-        Args:
-            model: Policy as the user names it.
-            samplings: How responses are sampled, by the names of their files.
-            prompts: Prompts to respond to.
-            num_samples: Responses per prompt.
-            seed: Sampling seed.
-            format: Prompt format.
+        """Generate the responses that are missing; ``samplings`` are by the names of their files.
 
         Returns:
             One file per sampling.
@@ -136,7 +128,7 @@ class ScoredFolder:
         return list(jobs)
 
     def copy(self, completions: Path, name: str) -> Path:
-        """Copy a file of completions into the folder; the original stays as it is."""
+        """Copy a file of completions into the folder."""
         file = self._file(name)
         rows = read_responses(completions)
         write_jsonl(file, (replace(row, trace=None) for row in rows))  # traces are large, and unused
@@ -151,17 +143,27 @@ class ScoredFolder:
         cache = self.options.out / CACHE_FILE
         if self.options.overwrite:
             cache.unlink(missing_ok=True)
-        known = _read_cache(cache)
+        known: _Known = {}
+        if cache.exists():
+            truncate_partial_line(cache)
+            known = {(row.scorer, row.text): row.score for row in read_records(cache, TextScore)}
         for name, model in self._models.items():
             self._score_missing(model, name, files, known, cache)
         for file in files:
-            write_jsonl(file, list(self._with_scores(file, known)))
+            rows = []
+            for number, row in enumerate(read_completions(file), start=1):
+                text = _text_key(row)
+                scores = {name: known[self._key(model), text] for name, model in self._models.items()}
+                if self.options.gold:
+                    scores[GOLD] = _gold(row, f"{file}: row {number}")
+                rows.append(replace(row, scores={**row.scores, **scores}))
+            write_jsonl(file, rows)
 
     def _file(self, name: str) -> Path:
         return self.options.out / "completions" / f"{name}.jsonl"
 
     def _score_missing(self, model: str, name: str, files: Sequence[Path], known: _Known, cache: Path) -> None:
-        """Score what a reward model has not scored yet, the longest first, which need the most memory."""
+        """Score responses that have no score yet, the longest first, which need the most memory."""
         key = self._key(model)
         missing: dict[Path, dict[str, tuple[int, Completion]]] = {}
         for file in files:
@@ -172,7 +174,7 @@ class ScoredFolder:
         total = sum(map(len, missing.values()))
         if not total:
             return
-        from lightning_marlhf.evaluation.scoring import answered, reward_model, score_rows
+        from lightning_marlhf.evaluation.reward_models import answered, reward_model, score_rows
 
         settings = {"device": self.device, "dtype": self.dtype, "exporter": self._exporter}
         size, template = self.options.batch_size, self.options.chat_template
@@ -189,18 +191,10 @@ class ScoredFolder:
                         scores = score_rows(scorer, shown, numbers=numbers)
                     except ValueError as error:
                         raise ValueError(f"{file}: {error}") from error
-                    texts = [text for text, _ in batch]
-                    append_jsonl(cache, [TextScore(key, *each) for each in zip(texts, scores, strict=True)])
-                    known |= {(key, text): x for text, x in zip(texts, scores, strict=True)}
+                    scored = [TextScore(key, text, score) for (text, _), score in zip(batch, scores, strict=True)]
+                    append_jsonl(cache, scored)
+                    known |= {(key, each.text): each.score for each in scored}
                     counter.add(len(scores))
-
-    def _with_scores(self, file: Path, known: _Known) -> Iterator[Completion]:
-        for number, row in enumerate(read_completions(file), start=1):
-            text = _text_key(row)
-            scores = {name: known[self._key(model), text] for name, model in self._models.items()}
-            if self.options.gold:
-                scores[GOLD] = _gold(row, f"{file}: row {number}")
-            yield replace(row, scores={**row.scores, **scores})
 
     def _key(self, model: str) -> str:
         return f"{model} {self.dtype}" + (" chat template" if self.options.chat_template else "")
@@ -214,13 +208,6 @@ def scores_by_prompt(rows: Sequence[Completion], names: Sequence[str]) -> dict[s
         for name in names:
             scores[name].append(row.scores[name])
     return found
-
-
-def _read_cache(cache: Path) -> _Known:
-    if not cache.exists():
-        return {}
-    cut_unfinished_line(cache)
-    return {(row.scorer, row.text): row.score for row in read_records(cache, TextScore)}
 
 
 def _text_key(row: Completion) -> str:

@@ -1,16 +1,21 @@
-"""Win rates: how often a is preferred to b, with intervals, effects of order, and length control.
+"""Win rates with intervals, effects of order and length control; and the agreement of judges.
 
 The length-controlled win rate is a logistic fit of the outcomes on the difference of lengths, evaluated at equal
 lengths. It is not AlpacaEval's LC (arXiv 2404.04475), which also has a term for the difficulty of each of its own 805
 instructions.
 """
 
+import itertools
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
+from torchmetrics.functional.classification import multiclass_cohen_kappa
 
 from lightning_marlhf.evaluation import outcomes
 from lightning_marlhf.evaluation.bootstrap import CONFIDENCE, interval, mean_interval
@@ -19,7 +24,8 @@ from lightning_marlhf.records import Verdict, WinRate
 
 FEW_PAIRS = 100  # length control is unreliable with fewer
 _REFITS = 500  # bootstrap resamples of length control, each of which is fitted
-_PRIOR_SD = 10.0  # of both coefficients; keeps them finite where length alone decides every pair
+_PRIOR_SD = 10.0  # of both coefficients; keeps them finite if length alone decides every pair
+_OUTCOMES = ("a", "b", outcomes.TIE)
 
 
 def summarize(verdicts: Sequence[Verdict], pairs: Sequence[Pair], *, seed: int = 0) -> WinRate:
@@ -38,6 +44,9 @@ def summarize(verdicts: Sequence[Verdict], pairs: Sequence[Pair], *, seed: int =
     scores = np.array([outcomes.SCORES[outcome] for outcome in kept.values()])
     wins, ties, losses = (int((scores == value).sum()) for value in (1.0, 0.5, 0.0))
     names = list(dict.fromkeys(v.judge for v in verdicts))
+    low = high = None
+    if len(set(prompts := [pair.prompt for pair in judged])) > 1:
+        low, high = mean_interval(scores, prompts, seed=seed)
     return WinRate(
         judge=" + ".join(names),
         pairs=len(found),
@@ -45,20 +54,13 @@ def summarize(verdicts: Sequence[Verdict], pairs: Sequence[Pair], *, seed: int =
         ties=ties,
         losses=losses,
         invalid=len(found) - len(kept),
-        **_win_rate(scores, judged, seed=seed),
+        win_rate=_mean(scores),
+        low=low,
+        high=high,
         **_decisive(wins, losses),
         **_order_effects(verdicts),
         **_lengths(scores, judged, seed=seed),
     )
-
-
-def _win_rate(scores: np.ndarray, pairs: Sequence[Pair], *, seed: int) -> dict[str, float | None]:
-    if not len(scores):
-        return {"win_rate": None, "low": None, "high": None}
-    low = high = None
-    if len(set(prompts := [pair.prompt for pair in pairs])) > 1:
-        low, high = mean_interval(scores, prompts, seed=seed)
-    return {"win_rate": float(scores.mean()), "low": low, "high": high}
 
 
 def _decisive(wins: int, losses: int) -> dict[str, float | None]:
@@ -149,3 +151,56 @@ def _rate_at_equal_lengths(scores: NDArray, relative: NDArray) -> float:
 
 def _mean(values: Sequence[float] | np.ndarray) -> float | None:
     return float(np.mean(values)) if len(values) else None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement of two judges over the pairs with a valid outcome of both."""
+
+    first: str
+    second: str
+    pairs: int
+    raw: float | None  # fraction of pairs with the same outcome, ties included
+    low: float | None  # 95 %, bootstrap over pairs
+    high: float | None
+    kappa: float | None  # Cohen's, unweighted; None if both always give the same one outcome
+    decisive_pairs: int  # pairs on which neither says tie
+    decisive_raw: float | None  # fraction of these with the same winner
+
+
+def agreement(
+    first: Mapping[str, str], second: Mapping[str, str], *, names: tuple[str, str], seed: int = 0
+) -> Agreement:
+    """Compare two judges' outcomes, each by the pair's id (see ``outcomes.outcomes``)."""
+    first, second = outcomes.valid(first), outcomes.valid(second)
+    common = [pair_id for pair_id in first if pair_id in second]
+    one = torch.tensor([_OUTCOMES.index(first[pair_id]) for pair_id in common], dtype=torch.long)
+    two = torch.tensor([_OUTCOMES.index(second[pair_id]) for pair_id in common], dtype=torch.long)
+    same = (one == two).double()
+    tie = _OUTCOMES.index(outcomes.TIE)
+    decisive = same[(one != tie) & (two != tie)]
+    low = high = None
+    if len(common) > 1:
+        low, high = mean_interval(same.numpy(), common, seed=seed)
+    kappa = multiclass_cohen_kappa(one, two, num_classes=len(_OUTCOMES)).item() if common else math.nan
+    return Agreement(
+        first=names[0],
+        second=names[1],
+        pairs=len(common),
+        raw=same.mean().item() if common else None,
+        low=low,
+        high=high,
+        kappa=kappa if math.isfinite(kappa) else None,
+        decisive_pairs=len(decisive),
+        decisive_raw=decisive.mean().item() if len(decisive) else None,
+    )
+
+
+def pairwise(verdicts: Sequence[Verdict], *, seed: int = 0) -> list[Agreement]:
+    """Compare every two judges who have pairs in common."""
+    judges = {name: outcomes.outcomes(theirs) for name, theirs in outcomes.by_judge(verdicts).items()}
+    found = [
+        agreement(judges[one], judges[two], names=(one, two), seed=seed)
+        for one, two in itertools.combinations(judges, 2)
+    ]
+    return [each for each in found if each.pairs]

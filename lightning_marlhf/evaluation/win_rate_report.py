@@ -11,14 +11,13 @@ from lightning_marlhf.display.columns import align
 from lightning_marlhf.display.markdown import render_markdown
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation import outcomes
-from lightning_marlhf.evaluation.agreement import Agreement, agreement, pairwise
-from lightning_marlhf.evaluation.judging import Judged
 from lightning_marlhf.evaluation.pairs import Pair
-from lightning_marlhf.evaluation.win_rate import summarize
+from lightning_marlhf.evaluation.run_judges import Judged
+from lightning_marlhf.evaluation.win_rate import Agreement, agreement, pairwise, summarize
 from lightning_marlhf.files import write_json, write_text
 from lightning_marlhf.records import WinRate
 
-MOST_INVALID = 0.05  # share of pairs, above which the other numbers cannot be trusted
+MOST_INVALID = 0.05  # fraction of pairs, above which the other numbers cannot be trusted
 _TRAINED_ON = "a reward model favours policies that were trained on it: judge by one that was held out"
 _UNKNOWN = "n/a"
 
@@ -68,7 +67,7 @@ class Report:
 
 
 def make(judged: Sequence[Judged], pairs: Sequence[Pair], *, seed: int) -> Report:
-    """Compute each judge's win rate, and the agreement of every two judges and of the people in one file."""
+    """Compute each judge's win rate, and the agreement of every two judges and of the annotators in one file."""
     rates = tuple((each, summarize(each.verdicts, pairs, seed=seed)) for each in judged)
     found = {each.judge: outcomes.outcomes(each.verdicts) for each in judged}
     agreements = [
@@ -117,7 +116,7 @@ def _labels(judged: Judged, rate: WinRate) -> dict[str, str]:
         "length-controlled": _percent(rate.length_controlled, rate.length_controlled_low, rate.length_controlled_high),
         "longer response wins": _percent(rate.longer_wins),
         "mean length, a / b": f"{_number(rate.mean_length_a, '.0f')} / {_number(rate.mean_length_b, '.0f')} characters",
-        **{label: _percent(share) for label, share in order.items() if share is not None},
+        **{label: _percent(rate) for label, rate in order.items() if rate is not None},
     }
 
 

@@ -1,1 +1,1 @@
-"""What is fetched by name: a folder, a Hub id, the Hub's cache; and the tokenizer that comes with it."""
+"""Models and tokenizers by folder or Hub id; publishing; chat templates."""

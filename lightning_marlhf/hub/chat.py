@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.hub.sources import SourceError, first_line
 
-_CONTENT = "answer"
+_CONTENT = "response"
 
 
 class RefusedDialogueError(SourceError):
@@ -20,12 +20,12 @@ class RefusedDialogueError(SourceError):
 def render(
     tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str, str]], *, response_follows: bool = False
 ) -> str:
-    """Write a dialogue as the tokenizer's chat template says.
+    """Render a dialogue with the tokenizer's chat template.
 
     Args:
-        tokenizer: with a chat template.
-        turns: each with ``role`` ("system", "user", "assistant") and ``content``.
-        response_follows: end where the assistant is to speak.
+        tokenizer: A tokenizer with a chat template.
+        turns: Each with ``role`` ("system", "user", "assistant") and ``content``.
+        response_follows: End where the assistant is to speak.
 
     Raises:
         SourceError: there is no template.
@@ -43,14 +43,14 @@ def render(
 
 
 def render_response(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str, str]], response: str) -> str:
-    """Give what the template writes for a response, from where the assistant is to speak to the end of its turn.
+    """Return the template's rendering of a response, from the generation prompt to the end of the turn.
 
     An EOS is left out: it is added where texts become tokens.
 
     Args:
-        tokenizer: with a chat template.
-        turns: what is answered.
-        response: what the assistant says.
+        tokenizer: A tokenizer with a chat template.
+        turns: The prompt.
+        response: The assistant's text.
 
     Raises:
         RefusedDialogueError: the template refuses the dialogue, or writes its beginning in another way when a response
@@ -74,7 +74,7 @@ def require_template(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Find the special token by which the template ends a response: Gemma's ``<end_of_turn>``; None where it has none.
+    """Find the special token by which the template ends a response: Gemma's ``<end_of_turn>``; None if it has none.
 
     Instruction-tuned models end with it, which is not always their tokenizer's EOS, nor a special token with a name.
     """

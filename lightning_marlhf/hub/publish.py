@@ -1,4 +1,4 @@
-"""Puts a Hugging Face folder on the Hub. What goes wrong is told in one line, with what to do about it."""
+"""Uploads a model folder to the Hub. Errors are one line, with a fix."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +16,8 @@ def create_repository(repository: str, *, private: bool) -> None:
     """Make sure that there is a model repository to publish to; an existing one keeps its visibility.
 
     Args:
-        repository: owner/name.
-        private: of a new repository.
+        repository: Owner/name.
+        private: Visibility of a new repository.
 
     Raises:
         SourceError: no such name, not logged in, not allowed, or no network.

@@ -1,4 +1,4 @@
-"""How a reward model was shown its texts in training, as its config says to scorers."""
+"""The input format that a reward model was trained with, stored in its config."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -10,11 +10,11 @@ _KEY = "reward_input"
 
 @dataclass(frozen=True)
 class RewardInput:
-    """How prompts and responses became the tokens of a reward model.
+    """Tokenisation of prompts and responses for a reward model.
 
     Attributes:
-        joined: prompt and response were tokenised as one text, else apart.
-        chat_template: prompts were messages, which the tokenizer's template wrote; None: unknown, as of models
+        joined: Prompt and response were tokenised as one text, else apart.
+        chat_template: Prompts were messages, which the tokenizer's template wrote; None: unknown, as of models
             published by others.
     """
 
@@ -23,11 +23,11 @@ class RewardInput:
 
     @classmethod
     def of(cls, config: PretrainedConfig) -> Self:
-        """Read what a model's config says."""
-        said = getattr(config, _KEY, None)
-        if not isinstance(said, dict):
+        """Read the format from a model's config."""
+        stored = getattr(config, _KEY, None)
+        if not isinstance(stored, dict):
             return cls()
-        return cls(said.get("tokenize") == "joined", said.get("chat_template"))
+        return cls(stored.get("tokenize") == "joined", stored.get("chat_template"))
 
     def write(self, config: PretrainedConfig) -> None:
         """Put it into a model's config, which every export keeps."""

@@ -1,6 +1,6 @@
-"""Where models come from: a folder, the Hugging Face Hub, or the Hub's local cache.
+"""Finds models and tokenizers: in a folder, on the Hugging Face Hub, or in its local cache.
 
-Every error is one line: what was wrong, what was expected, what to do about it.
+Every error is one line: the problem, the expectation, the fix.
 """
 
 import re
@@ -20,19 +20,19 @@ _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
 class SourceError(ValueError):
-    """A model or tokenizer cannot be loaded; the message says in one line why, and what to do."""
+    """A model or tokenizer cannot be loaded; the message is one line with the reason and the fix."""
 
 
 def locate(source: str, *, files: tuple[str, ...] = MODEL_FILES) -> str:
     """Find where ``source`` can be loaded from.
 
     Args:
-        source: a folder, or a Hub id such as ``google/gemma-2b``.
-        files: a folder must hold one of these.
+        source: A folder, or a Hub id such as ``google/gemma-2b``.
+        files: Names of which a folder must hold one.
 
     Returns:
         The folder; or the Hub id where the Hub grants it; or the cached folder of the Hub id where
-        the Hub does not answer.
+        the Hub is unreachable.
 
     Raises:
         SourceError: for a missing folder, a folder without a model, a gated or unknown repository,
@@ -56,7 +56,7 @@ def locate(source: str, *, files: tuple[str, ...] = MODEL_FILES) -> str:
 
 
 def _ask_hub(repository: str) -> str | None:
-    """Ask the Hub whether this login may read ``repository``; if not, say why and what to do."""
+    """Check on the Hub that this login may read ``repository``; the error states reason and fix."""
     try:
         auth_check(repository)
     except GatedRepoError:
@@ -100,7 +100,7 @@ def quietly() -> Iterator[None]:
 
 @contextmanager
 def reading(source: str) -> Iterator[None]:
-    """Load quietly (callers check for missing weights themselves), and tell a failure in one line.
+    """Mute warnings (callers check for missing weights) and turn a failure into one line.
 
     Raises:
         SourceError: instead of whatever transformers, the Hub or safetensors raise; some families of models raise
@@ -126,13 +126,13 @@ def reading(source: str) -> Iterator[None]:
 def code_of_its_own(source: str) -> SourceError:
     """Refuse a model whose architecture or tokenizer is code in its folder."""
     return SourceError(
-        f"{source} brings code of its own (auto_map), and code that comes with a model is never run: expected an "
+        f"{source} needs remote code (auto_map), which is never executed: expected an "
         "architecture and a tokenizer that transformers has, such as those of Gemma, Llama or Qwen"
     )
 
 
 def first_line(error: BaseException) -> str:
-    """Take the first line that an error says, and the next after a colon; its name where it says nothing."""
+    """Return an error's first line, and the next if it ends with a colon; else the error's name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__

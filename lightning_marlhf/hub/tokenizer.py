@@ -25,13 +25,13 @@ UNUSED_TOKENS = (
     "<|dummy_0|>",  # Phi
     "<|placeholder1|>",
 )
-"""Tokens that models have and texts have not, by name; the first one is taken where a pad token is missing."""
+"""Names of reserved tokens; the first available one replaces a missing pad token."""
 
 Tokens = list[int]
 _SPACES = ("▁", "Ġ")  # how sentencepiece and byte-level BPE write a leading space
 _log = logging.getLogger(__name__)
-_BROKEN = "\N{REPLACEMENT CHARACTER}"  # how a part of a character is decoded
-_STRANGE = "\ue000"  # a character of private use: no tokenizer makes one token of it and of what follows
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # how a part of a character is decoded
+_SENTINEL = "\ue000"  # a character of private use: no tokenizer makes one token of it and of what follows
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class Pair:
 def load_tokenizer(
     source: str, *, for_training: bool = True, for_generation: bool = True, pad_token: str | None = None
 ) -> PreTrainedTokenizerBase:
-    """Load a tokenizer that can tell padding from the end of a response.
+    """Load a tokenizer whose pad token differs from EOS.
 
     Args:
-        source: a folder or a Hub id.
-        for_training: False lets padding look like EOS: a mask says what is padding, and nothing is learnt from it.
+        source: A folder or a Hub id.
+        for_training: False allows pad = EOS, since a mask marks the padding.
         for_generation: False needs no EOS: an encoder that only scores has none.
-        pad_token: a token of the vocabulary that occurs in no text, or ``<pad>``, which is added where it is missing.
-            None keeps the tokenizer's own, or takes the first of UNUSED_TOKENS where that is missing or is EOS.
+        pad_token: A token of the vocabulary that occurs in no text, or ``<pad>``, which is added if it is missing.
+            None keeps the tokenizer's own, or uses the first of UNUSED_TOKENS if that is missing or is EOS.
 
     Raises:
         SourceError: if it cannot be loaded, has no EOS, or no token is fit to be its pad token.
@@ -70,7 +70,7 @@ def load_tokenizer(
 
 
 def _set_pad_token(source: str, tokenizer: PreTrainedTokenizerBase, wanted: str | None) -> None:
-    """Give the tokenizer a pad token that is neither EOS nor part of any text.
+    """Set a pad token that is neither EOS nor part of any text.
 
     Raises:
         SourceError: the one that is wanted is in use or unknown; or none is wanted, and none is found.
@@ -82,7 +82,7 @@ def _set_pad_token(source: str, tokenizer: PreTrainedTokenizerBase, wanted: str 
     fit = unused or [name for name in added if _is_unused(tokenizer, name)]
     advice = (
         f"set pad_token to one that occurs in no text{', such as ' if fit else ''}{', '.join(fit[:3])}, or to "
-        f"{NEW_PAD}, which is added where it is missing"
+        f"{NEW_PAD}, which is added if it is missing"
     )
     if wanted is None and not unused:
         own = tokenizer.pad_token
@@ -106,18 +106,18 @@ def _set_pad_token(source: str, tokenizer: PreTrainedTokenizerBase, wanted: str 
 
 
 def _is_unused(tokenizer: PreTrainedTokenizerBase, name: str | None) -> bool:
-    """Tell whether a token is there, and no text, no template and no end of a response has it."""
+    """Return whether a token is there, and no text, no template and no end of a response has it."""
     token = tokenizer.get_vocab().get(name)
     if name is None or token is None or token in (tokenizer.bos_token_id, *end_tokens(tokenizer)):
         return False
     if token == tokenizer.unk_token_id:  # it stands for unknown characters, unless all can be written as bytes
-        return token not in _ids(tokenizer, [_STRANGE])[0]
+        return token not in _ids(tokenizer, [_SENTINEL])[0]
     added = token in tokenizer.added_tokens_decoder or name in UNUSED_TOKENS
     return added and name not in str(tokenizer.chat_template)
 
 
 def end_tokens(tokenizer: PreTrainedTokenizerBase) -> Tokens:
-    """Name the tokens that end a response: EOS first, then what ends a turn in the chat template, if there is one."""
+    """Return the stop tokens: EOS first, then the chat template's end of turn, if any."""
     template_end = chat.end_of_turn(tokenizer) if tokenizer.chat_template else None
     ends = (tokenizer.eos_token_id, template_end)
     return list(dict.fromkeys(end for end in ends if end is not None))
@@ -129,8 +129,8 @@ def encode_prompts(
     """Tokenise prompts: with one BOS, if the tokenizer puts one, and no EOS, even if it puts one.
 
     Args:
-        tokenizer: of the model.
-        prompts: texts; one that begins with BOS as text, as rendered templates do, gets no other.
+        tokenizer: The model's tokenizer.
+        prompts: Texts; one that begins with BOS as text, as rendered templates do, gets no other.
         special_tokens: False adds no BOS: the chat template has written all that belongs there.
     """
     before, _ = _added(tokenizer) if special_tokens else ([], [])
@@ -152,21 +152,24 @@ def encode_pairs(
     an encoder's separator closes every row instead.
 
     Args:
-        tokenizer: of the model.
-        prompts: as for `encode_prompts`.
-        responses: one for each prompt.
-        ended: False where a response was cut off, so that no EOS follows; None where all ended.
-        joined: tokenise prompt and response as one text, a token over their border being the response's; else apart.
-        special_tokens: as for `encode_prompts`.
+        tokenizer: The model's tokenizer.
+        prompts: As for `encode_prompts`.
+        responses: One for each prompt.
+        ended: False if a response was cut off, so that no EOS follows; None if all ended.
+        joined: Tokenise prompt and response as one text, a token over their border being the response's; else apart.
+        special_tokens: As for `encode_prompts`.
     """
     before, after = _added(tokenizer) if special_tokens else ([], [])
     separator = after if tokenizer.sep_token_id in after else []
     ends = end_tokens(tokenizer)
     names = tuple(tokenizer.convert_ids_to_tokens(ends))
     responses = [text.rstrip() if text.rstrip().endswith(names) else text for text in responses]
-    split = _split_joined if joined else _split_apart
+    if joined:
+        split = _split_joined(tokenizer, prompts, responses)
+    else:
+        split = list(zip(_ids(tokenizer, prompts), _continuing_ids(tokenizer, responses), strict=True))
     pairs = []
-    for row, (prompt, response) in enumerate(split(tokenizer, prompts, responses)):
+    for row, (prompt, response) in enumerate(split):
         open_end = ended is not None and not ended[row]
         closed = bool(separator) or open_end or (bool(response) and response[-1] in ends)
         pairs.append(Pair(_begin(prompt, before), [*response, *([] if closed else ends[:1]), *separator]))
@@ -180,7 +183,7 @@ def decode_responses(
     *,
     skip_special_tokens: bool = True,
 ) -> list[str]:
-    """Decode responses as texts that go on from their prompts.
+    """Decode responses as continuations of their prompts.
 
     Llama 2's decoder removes the first space of every text, so a response is decoded behind the last character of its
     prompt. A space that the decoder itself puts between two words is none of the response's.
@@ -192,12 +195,12 @@ def decode_responses(
     behind, alone = (_decode(tokenizer, rows, skip_special_tokens) for rows in (pairs, responses))
     texts = []
     for last, response, text, by_itself in zip(_decode(tokenizer, lasts), responses, behind, alone, strict=True):
-        going_on = text.removeprefix(last) if text.startswith(last) else by_itself
-        if going_on == f" {by_itself}":
+        continuation = text.removeprefix(last) if text.startswith(last) else by_itself
+        if continuation == f" {by_itself}":
             first = next((token for token in response if token not in special), response[0])
             (written,) = _decode(tokenizer, [[first]])
-            going_on = by_itself if tokenizer.convert_ids_to_tokens(first) == written else going_on
-        texts.append(going_on)
+            continuation = by_itself if tokenizer.convert_ids_to_tokens(first) == written else continuation
+        texts.append(continuation)
     return texts
 
 
@@ -205,7 +208,7 @@ def _last_character(tokenizer: PreTrainedTokenizerBase, ids: Tokens, special: Co
     """Take the last token that is not special, or as many as are bytes of one character."""
     visible = list(islice((token for token in reversed(ids) if token not in special), 4))[::-1]
     ends = [visible[-size:] for size in range(1, 5)]
-    whole = (end for end, text in zip(ends, _decode(tokenizer, ends), strict=True) if _BROKEN not in text)
+    whole = (end for end, text in zip(ends, _decode(tokenizer, ends), strict=True) if _REPLACEMENT not in text)
     return next(whole, ends[0])
 
 
@@ -215,12 +218,6 @@ def _decode(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Tokens], skip_spe
     return tokenizer.batch_decode(  # type: ignore[no-any-return]
         list(rows), skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False
     )
-
-
-def _split_apart(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], responses: Sequence[str]
-) -> list[tuple[Tokens, Tokens]]:
-    return list(zip(_ids(tokenizer, prompts), _continuing_ids(tokenizer, responses), strict=True))
 
 
 def _split_joined(
@@ -234,7 +231,7 @@ def _split_joined(
     texts = [prompt + response for prompt, response in zip(prompts, responses, strict=True)]
     if not tokenizer.is_fast:
         alone, wholes = _ids(tokenizer, prompts), _ids(tokenizer, texts)
-        starts = [_count_common(*pair) for pair in zip(alone, wholes, strict=True)]
+        starts = [sum(takewhile(bool, map(eq, *pair))) for pair in zip(alone, wholes, strict=True)]
     else:
         batch = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
         wholes = batch.input_ids
@@ -245,22 +242,17 @@ def _split_joined(
     return [(ids[:start], ids[start:]) for ids, start in zip(wholes, starts, strict=True)]
 
 
-def _count_common(one: Tokens, other: Tokens) -> int:
-    """Count the tokens with which both begin."""
-    return sum(takewhile(bool, map(eq, one, other)))
-
-
 def _ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Tokens]:
     return tokenizer(list(texts), add_special_tokens=False).input_ids if texts else []
 
 
 def _continuing_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Tokens]:
-    """Tokenise texts that go on from others: without the space that Llama 2's tokenizer puts before every text."""
+    """Tokenise continuations: without the space that Llama 2's tokenizer puts before every text."""
     first = tokenizer.convert_ids_to_tokens(_ids(tokenizer, ["x"])[0])[:1]
     if not first or not first[0].startswith(_SPACES):
         return _ids(tokenizer, texts)
-    (before,) = _ids(tokenizer, [_STRANGE])
-    return [ids[len(before) :] for ids in _ids(tokenizer, [_STRANGE + text for text in texts])]
+    (before,) = _ids(tokenizer, [_SENTINEL])
+    return [ids[len(before) :] for ids in _ids(tokenizer, [_SENTINEL + text for text in texts])]
 
 
 def _added(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokens, Tokens]:

@@ -20,7 +20,7 @@ def ids_without_token(tokenizer: PreTrainedTokenizerBase, rows: int) -> list[int
 
 
 def difference(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> str | None:
-    """Find a token that is not the same in both; None where they agree.
+    """Find a token that is not the same in both; None if they agree.
 
     Tokens that were added to only one of them (for padding, for turns), at ids that the other does not use, are no
     difference.
@@ -42,7 +42,7 @@ def difference(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> 
 
 
 def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Tell tokenizers apart by what they do: every rule and token, whatever the folder is called."""
+    """Hash a tokenizer by its behaviour: every rule and token, not its folder name."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     entries = json.dumps([type(tokenizer).__name__, tokenizer.get_vocab()], sort_keys=True)
     rules = backend.to_str() if backend else entries

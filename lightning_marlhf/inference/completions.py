@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_marlhf.display.counter import Counter
 from lightning_marlhf.display.text import printable
-from lightning_marlhf.files import cut_unfinished_line, read_jsonl
+from lightning_marlhf.files import read_jsonl, truncate_partial_line
 from lightning_marlhf.inference.prompts import Prompt
 from lightning_marlhf.records import Completion, append_jsonl, read_completions
 from lightning_marlhf.tasks.dialogue import to_plain
@@ -35,7 +35,7 @@ _REQUIRED: Mapping[str, tuple[Any, str]] = {
 class Request:
     """One response to generate."""
 
-    sample_id: str  # its prompt's, with the sample's number where a prompt gets several responses
+    sample_id: str  # its prompt's, with the sample's number if a prompt gets several responses
     prompt: Prompt
     sample: int  # which of the prompt's responses, from 0
     prompt_ids: Sequence[int] = ()  # once tokenised
@@ -43,7 +43,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class CompletionJob:
-    """Which responses are wanted, of which model, and how they are sampled."""
+    """The responses to generate: model, prompts, sampling."""
 
     model: str  # as the user names it
     exporter: "Exporter"
@@ -81,7 +81,7 @@ class CompletionJob:
         requests = self.requests()
         if not file.exists():
             return requests
-        cut_unfinished_line(file)
+        truncate_partial_line(file)
         prompts = {each.sample_id: each.prompt.text for each in requests}
         done = set()
         for row in read_completions(file):
@@ -138,13 +138,13 @@ class CompletionJob:
         """Generate the responses to tokenised prompts in order, batch by batch."""
         import torch
 
-        from lightning_marlhf.data.examples import Question, TokenizedQuestion
+        from lightning_marlhf.data.examples import PromptExample, TokenizedPrompt
         from lightning_marlhf.rollout.generation import row_seeds
 
         for batch in batches(requests, self.batch_size):
             prompts = [(each.prompt, each.prompt_ids) for each in batch]
             rollout = model.generate(
-                [TokenizedQuestion(Question(p.sample_id, p.text, messages=p.messages), ids) for p, ids in prompts],
+                [TokenizedPrompt(PromptExample(p.sample_id, p.text, messages=p.messages), ids) for p, ids in prompts],
                 settings=self.sampling,
                 seeds=torch.cat([row_seeds(self.seed, [each.prompt.sample_id], each.sample) for each in batch]),
             )
@@ -179,7 +179,7 @@ class CompletionJob:
 
 
 def batches(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Cut ``rows`` into batches of ``size``."""
+    """Split ``rows`` into batches of ``size``."""
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
@@ -200,7 +200,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def read_responses(path: Path) -> list[Completion]:
-    """Read rows that anybody may have written as completions.
+    """Read completions, as other tools may write them.
 
     Raises:
         ValueError: See `read_rows` and `to_completion`.
@@ -209,12 +209,7 @@ def read_responses(path: Path) -> list[Completion]:
 
 
 def to_completion(row: Mapping[str, Any], number: int, path: Path | None) -> Completion:
-    """Make a completion of a row; missing fields get neutral values.
-
-    Args:
-        row: With `prompt` and `response`.
-        number: Of the row, from 0.
-        path: Of its file.
+    """Make a completion of a row (``number`` counts from 0); missing fields get neutral values.
 
     Raises:
         ValueError: Its messages or tokens have another form; names the file and the row.

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
 from lightning_marlhf.data.collate import Padder
-from lightning_marlhf.data.examples import TokenizedQuestion
+from lightning_marlhf.data.examples import TokenizedPrompt
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.files import read_json
 from lightning_marlhf.hub import chat
@@ -35,7 +35,7 @@ Exporter = Callable[[Path, Path, Path], int]
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """Where a model can be loaded from."""
+    """Source of a model."""
 
     source: str  # a Hugging Face folder, or a Hub id
     step: int | None  # optimizer updates of its run; None: unknown
@@ -43,11 +43,9 @@ class ModelFolder:
 
 @contextmanager
 def model_folder(model: str, *, exporter: Exporter) -> Iterator[ModelFolder]:
-    """Find the Hugging Face folder of a run, or make one from a checkpoint; any other name is taken as it is.
+    """Find the Hugging Face folder of a run, or export a checkpoint to one, which is deleted at the end.
 
-    Args:
-        model: As the user names it.
-        exporter: Makes the folder of a checkpoint, which is deleted at the end.
+    Any other name is returned unchanged.
 
     Raises:
         ValueError: A run directory without an export, or no such checkpoint.
@@ -61,7 +59,9 @@ def model_folder(model: str, *, exporter: Exporter) -> Iterator[ModelFolder]:
             step = exporter(path.resolve().parents[1], path, folder)
             yield ModelFolder(str(folder), step)
     elif export := find_export(path):
-        yield ModelFolder(str(export), _step(export))
+        done = export.parent / DONE_FILE
+        step = read_json(done).get("step") if export.name == EXPORT and done.is_file() else None
+        yield ModelFolder(str(export), step if isinstance(step, int) else None)
     elif (path / CHECKPOINTS).is_dir():
         raise ValueError(
             f"{model} has no export/ yet, as its run is not finished: name its checkpoint, {path / CHECKPOINTS / LAST}"
@@ -73,18 +73,10 @@ def model_folder(model: str, *, exporter: Exporter) -> Iterator[ModelFolder]:
 
 
 def find_export(path: Path) -> Path | None:
-    """Find the export of a run directory; a Hugging Face folder is its own; None where there is none."""
+    """Find the export of a run directory; a Hugging Face folder is its own; None if there is none."""
     if (path / EXPORT).is_dir():
         return path / EXPORT
     return path if (path / "config.json").is_file() else None
-
-
-def _step(export: Path) -> int | None:
-    done = export.parent / DONE_FILE
-    if export.name != EXPORT or not done.is_file():
-        return None
-    step = read_json(done).get("step")
-    return step if isinstance(step, int) else None
 
 
 def split_label(model: str) -> tuple[str, str | None]:
@@ -112,7 +104,7 @@ class LanguageModel:
         return context_length(self.policy.lm)
 
     def tokenize(self, prompt: str | Sequence[Turn]) -> list[int]:
-        """Tokenise a text as it is, with one BOS where the tokenizer puts one, or turns in the model's chat template.
+        """Tokenise a plain text, with BOS if the tokenizer adds one, or turns in the model's chat template.
 
         Raises:
             SourceError: The model has no chat template.
@@ -126,7 +118,7 @@ class LanguageModel:
     @torch.inference_mode()
     def generate(
         self,
-        rows: Sequence[TokenizedQuestion],
+        rows: Sequence[TokenizedPrompt],
         *,
         settings: SamplingSettings,
         seeds: Tensor,
@@ -146,12 +138,6 @@ class LanguageModel:
 @contextmanager
 def language_model(model: str, *, exporter: Exporter, device: str, dtype: str) -> Iterator[LanguageModel]:
     """Load a language model.
-
-    Args:
-        model: As the user names it.
-        exporter: Makes the Hugging Face folder of a checkpoint.
-        device: Where the model runs.
-        dtype: Data type of the weights.
 
     Raises:
         ValueError: See `model_folder`.

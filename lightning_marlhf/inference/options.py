@@ -61,7 +61,7 @@ class SamplingLimits:
     seed: int = 1
 
     def at(self, temperature: float) -> "SamplingSettings":
-        """Give the sampler's settings at a temperature."""
+        """Return the sampler's settings at a temperature."""
         from lightning_marlhf.rollout.generation import SamplingSettings
 
         return SamplingSettings(

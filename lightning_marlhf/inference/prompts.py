@@ -23,7 +23,7 @@ class Prompt:
     """One prompt."""
 
     sample_id: str  # the row's own, or its number; its sampling is seeded by it
-    text: str  # in its format; where there are messages, for people
+    text: str  # in its format; with messages, for display only
     reference: Any = None  # ground truth for judges
     messages: Sequence[Turn] | None = None  # the dialogue, which the model's chat template renders
 

@@ -37,8 +37,7 @@ def position_ids(attention_mask: Tensor) -> Tensor:
         attention_mask: [batch, seq], True (or 1) on real tokens.
 
     Returns:
-        [batch, seq]: 0 for the first real token and for left padding; right padding repeats the
-        last position.
+        [batch, seq]: 0 for the first real token and for left padding; right padding repeats the last position.
     """
     return (attention_mask.long().cumsum(dim=-1) - 1).clamp(min=0)
 

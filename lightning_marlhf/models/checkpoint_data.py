@@ -22,7 +22,7 @@ SAFE = (  # numbers and arrays of numpy, which the metrics of callbacks often ar
 
 
 class BrokenCheckpointError(ValueError):
-    """A checkpoint is not whole, or holds something else than data; the message names the file."""
+    """A checkpoint is incomplete, or holds something other than data; the message names the file."""
 
 
 def read_data(source: Path | IO[bytes], *, name: str = "") -> Any:

@@ -39,7 +39,7 @@ def find_checkpoint(run_dir: Path, which: str) -> Path:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Find the last checkpoint in a folder, or the previous one where a kill came while the last was replaced."""
+    """Find the last checkpoint in a folder, or the previous one if a kill came while the last was replaced."""
     paths = (folder / LAST, previous_path(folder / LAST))
     return next((path for path in paths if path.exists()), None)
 
@@ -54,15 +54,14 @@ def resume_hint(run_dir: Path) -> str:
     last = last_checkpoint(run_dir / CHECKPOINTS)
     if last is None:
         return "no checkpoint was saved yet: the same command restarts the run"
-    return f"{last} is there: the same command with --ckpt_path last resumes from it"
+    return f"{last} exists: the same command with --ckpt_path last resumes from it"
 
 
 def find_damage(path: Path) -> str | None:
     """Return why a file is not an intact checkpoint; None if it is.
 
     Folders (sharded checkpoints) are only checked superficially. Each record of a file has a checksum, which PyTorch
-    writes and
-    does not check.
+    writes and does not check.
     """
     if path.is_dir():
         parts = any((path / name).exists() for name in _OF_SHARDED)
@@ -77,7 +76,7 @@ def find_damage(path: Path) -> str | None:
                 return "is no checkpoint of a run"
     except zipfile.BadZipFile:
         size = path.stat().st_size
-        return f"is no whole checkpoint ({size:,} bytes): it was cut off, or is another kind of file"
+        return f"is an incomplete checkpoint ({size:,} bytes): it was cut off, or is another kind of file"
     return None
 
 

@@ -21,7 +21,7 @@ class ModelConfig:
     config: dict[str, Any]
     # ^ keys of the Hugging Face configuration, "model_type" among them; vocabulary size and
     #   special tokens come from the tokenizer
-    seed: int | None = None  # of the random initialisation; null takes the run's
+    seed: int | None = None  # seed of the random initialisation; null: the run's
 
 
 ModelSource = str | ModelConfig
@@ -42,8 +42,8 @@ def build_config(
 
     Args:
         settings: keys of the configuration, ``model_type`` among them.
-        vocab_size: of the text part; None takes what the settings say.
-        pad_token_id: replaces the family's, where it has one: the embeddings do not learn at its row.
+        vocab_size: Vocabulary size of the text part; None: that of the settings.
+        pad_token_id: replaces the family's, if it has one: the embeddings do not learn at its row.
         extra: more keys.
 
     Raises:

@@ -1,8 +1,7 @@
 """FSDP2 sharding (torch's fully_shard), one unit per transformer block.
 
 Each process keeps its shard of every weight, in the weights' dtype; a block is all-gathered, in the compute dtype,
-before its forward and resharded after it. Weights come from their files row by row: no process ever holds a whole
-model.
+before its forward and resharded after it. Weights come from their files row by row: no process ever holds a full model.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,7 +32,7 @@ class Sharding:
 
     Attributes:
         mesh: the processes, in one dimension.
-        compute_dtype: of gathered weights, and so of passes; None computes in the dtype of the weights.
+        compute_dtype: Dtype of gathered weights and activations; None: dtype of the weights.
         offload_frozen: keep the shards of networks that do not learn in the memory of the host.
         gathering: for generation, the policy is gathered once per "rollout", or "block" by block for every token.
     """
@@ -55,7 +54,7 @@ def shard(network: nn.Module, sharding: Sharding, *, learns: bool) -> None:
     offload = sharding.offload_frozen and not learns
     options = {
         "mesh": sharding.mesh,
-        "reshard_after_forward": True,  # of the root too: a pass without gradients would leave it gathered
+        "reshard_after_forward": True,  # of the root, too: a forward pass without gradients would leave it gathered
         "mp_policy": MixedPrecisionPolicy(param_dtype=sharding.compute_dtype, reduce_dtype=torch.float32),
         "offload_policy": CPUOffloadPolicy(pin_memory=torch.cuda.is_available()) if offload else OffloadPolicy(),
     }
@@ -94,10 +93,10 @@ def is_sharded(network: nn.Module) -> bool:
 def gathered(policy: nn.Module) -> Iterator[bool]:
     """Unshard a policy for many forward passes, and reshard it at the end of the ``with`` block.
 
-    One that is whole already stays as it is, and so does one whose ``gathering`` is "block".
+    A gathered one stays as it is, and so does one whose ``gathering`` is "block".
 
     Yields:
-        Whether all processes have to make the same number of passes.
+        Whether every rank must make the same number of forward passes.
     """
     units = [part for part in policy.modules() if isinstance(part, FSDPModule)]
     if not units or policy.gathering == "block":
@@ -138,7 +137,7 @@ def local_rows(tensor: Tensor) -> tuple[Tensor, slice]:
 
 
 def assign(tensor: Tensor, rows: Callable[[slice], Tensor]) -> None:
-    """Fill this process's part of a tensor with ``rows`` of the whole one."""
+    """Fill this process's part of a tensor with ``rows`` of the full one."""
     mine, which = local_rows(tensor)
     if mine.numel():
         mine.copy_(rows(which))

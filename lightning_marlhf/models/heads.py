@@ -1,7 +1,7 @@
 """Scalar heads: the critic (a value per state) and the reward network (a score per response).
 
 Both wrap an ``AutoModelForSequenceClassification``, so that any published reward model can be used, and
-ours anywhere. Its own ``forward`` is not used where one linear layer scores every state: it looks for the
+ours anywhere. Its own ``forward`` is not used if one linear layer scores every state: it looks for the
 last token by pad id, not by mask. Encoders, which pool, are scored by their own ``forward`` and cannot be critics.
 """
 
@@ -23,14 +23,13 @@ class ScalarNetwork(nn.Module):
     """A body with a linear head, one output of which is applied to chosen states only and in fp32.
 
     Args:
-        classifier: a sequence classifier. ``classifier.config.reward_offset`` (0 where
+        classifier: a sequence classifier. ``classifier.config.reward_offset`` (0 if
             absent) is subtracted from the head's output.
-        label: number of the output that is the score; None where there is but one.
-        check: refuse at once a classifier whose states padding changes (see `self_check`); skipped on the
-            meta device.
+        label: number of the output that is the score; None if there is only one.
+        check: refuse at once a classifier whose states padding changes (see `self_check`); skipped on the meta device.
 
     Attributes:
-        fsdp_entry_points: methods beside ``forward`` before which sharded weights are gathered.
+        fsdp_entry_points: methods, in addition to ``forward``, before which sharded weights are gathered.
 
     Raises:
         SourceError: if its head is no linear layer called ``score``, or padding changes its states.
@@ -54,7 +53,7 @@ class ScalarNetwork(nn.Module):
         self_check.check_states(self, self.classifier)
 
     def states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Give the hidden states below the head: [batch, seq] -> [batch, seq, hidden]."""
+        """Return the hidden states below the head: [batch, seq] -> [batch, seq, hidden]."""
         return hidden_states(self.classifier, input_ids, attention_mask)
 
     @property
@@ -115,8 +114,7 @@ class Critic(ScalarNetwork):
             num_targets: how many tokens at the end of each row, padding included.
 
         Returns:
-            [batch, num_targets] values; index t is the state before target t, read at the position
-            before it.
+            [batch, num_targets] values; index t is the state before target t, read at the position before it.
 
         Raises:
             ValueError: unless 1 <= num_targets < seq.
@@ -136,8 +134,7 @@ class RewardNetwork(ScalarNetwork):
 
         Args:
             input_ids: [batch, seq], padded on either side.
-            attention_mask: [batch, seq], True on real tokens; the mask alone says which token is
-                the last.
+            attention_mask: [batch, seq], True on real tokens; the mask alone says which token is the last.
 
         Returns:
             [batch] scores.
@@ -157,7 +154,7 @@ class PoolingClassifier(nn.Module):
     """Scores a prompt with its response by the classifier's own ``forward``, for encoders.
 
     Args:
-        classifier: a sequence classifier of any architecture. ``classifier.config.reward_offset`` (0 where absent) is
+        classifier: a sequence classifier of any architecture. ``classifier.config.reward_offset`` (0 if absent) is
             subtracted from the logit.
         label: number of the one whose logit is the score.
     """

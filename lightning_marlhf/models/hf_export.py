@@ -32,17 +32,17 @@ def export(
 ) -> None:
     """Write a folder that ``AutoModelFor...`` and ``AutoTokenizer`` load, with a model card.
 
-    The folder appears whole or not at all: it is written to a temporary folder and renamed; an older one
-    is replaced. All processes have to call this; the first one writes.
+    The folder appears complete or not at all: it is written to a temporary folder and renamed; an older one
+    is replaced. Collective: every rank must call it; rank 0 writes.
 
     Args:
-        model: a causal language model or a sequence classifier; sharded or whole.
+        model: a causal language model or a sequence classifier; sharded or full.
         tokenizer: the model's.
-        folder: where to; parents are made.
-        card: what README.md says (see ``model_card``).
-        weights: where the weights are, if not in the model; they are read once more to check what was written.
-        lora: of an adapted model, whose adapters are merged.
-        base: what was adapted.
+        folder: output folder; parents are created.
+        card: Content of README.md (see ``model_card``).
+        weights: source of the weights, if not the model; they are read once more to check what was written.
+        lora: Settings of an adapted model, whose adapters are merged.
+        base: Folder or Hub id of the adapted model.
     """
     adapted = None
     if weights is None and (is_sharded(model) or lora is not None):
@@ -87,17 +87,18 @@ def valid_settings(config: GenerationConfig) -> GenerationConfig:
         return config
     settings = config.to_diff_dict()
     kept: dict[str, Any] = {}
-    aside = []
+    dropped = []
     for name in sorted(settings, key=lambda name: (name not in _MODES, name)):
         try:
             with quietly():
                 type(config)(**kept, **{name: settings[name]}).validate(strict=True)
         except (ValueError, TypeError):
-            aside.append(f"{name} {settings[name]}")
+            dropped.append(f"{name} {settings[name]}")
         else:
             kept[name] = settings[name]
     warnings.warn(
-        f"not exported, as the base model's generation_config.json may not set it beside the rest: {', '.join(aside)}",
+        f"not exported, as the base model's generation_config.json may not combine it with the rest: "
+        f"{', '.join(dropped)}",
         stacklevel=2,
     )
     return type(config)(**kept)

@@ -38,9 +38,8 @@ def load_causal_lm(
 
     Args:
         source: a folder, a Hub id, or an inline configuration.
-        tokenizer: the model's; gives the special tokens, and the vocabulary size of an inline
-            configuration.
-        dtype: of the weights.
+        tokenizer: the model's; gives the special tokens, and the vocabulary size of an inline configuration.
+        dtype: Dtype of the weights.
         on_meta: leave the weights of a folder or Hub id on the meta device.
 
     Raises:
@@ -77,12 +76,11 @@ def load_sequence_classifier(
     """Load or initialise a classifier that gives one score (a reward model or critic), without dropout.
 
     Args:
-        source: a one-label classifier (its head is kept), a causal language model (its body is kept
-            and a new head drawn from N(0, 1 / (hidden + 1)), as Stiennon et al. do), or an inline
-            configuration.
+        source: a one-label classifier (its head is kept), a causal language model (its body is kept and a new head
+            drawn from N(0, 1 / (hidden + 1)), as Stiennon et al. do), or an inline configuration.
         tokenizer: the model's.
-        dtype: of the weights.
-        seed: of a new head; an inline configuration brings its own.
+        dtype: Dtype of the weights.
+        seed: Seed of a new head; an inline configuration has its own.
         new_head: False refuses a causal language model, whose new head would score at random.
         label: the one whose logit is the score, of a classifier with several.
         on_meta: leave the weights of a folder or Hub id on the meta device.
@@ -123,8 +121,8 @@ def label_index(config: PreTrainedConfig, label: int | str | None, *, source: st
     """Find the label whose logit is the score.
 
     Args:
-        config: of a sequence classifier.
-        label: its number or name; None where there is but one.
+        config: Configuration of a sequence classifier.
+        label: its number or name; None if there is only one.
         source: named in errors.
 
     Raises:
@@ -151,10 +149,10 @@ def init_new_head(model: PreTrainedModel, source: str, missing: set[str], *, see
     """Draw the head of a classifier that was a language model; refuse any other weight that its files lack.
 
     Args:
-        model: as loaded; sharded or whole.
-        source: where from.
-        missing: names of the weights that were not there.
-        seed: of a new head.
+        model: as loaded; sharded or full.
+        source: folder or Hub id, for errors.
+        missing: names of missing weights.
+        seed: Seed of a new head.
 
     Raises:
         SourceError: lists missing weights.

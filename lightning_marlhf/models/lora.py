@@ -32,7 +32,7 @@ class LoRA:
         r: Rank of the updates.
         alpha: Scale of the updates, which are multiplied by alpha / r.
         target_modules: Ends of the names of the layers that are adapted, such as q_proj; "all-linear" is all but the
-            head. The head of a classifier is not adapted: it learns whole.
+            head. The head of a classifier is not adapted: it is trained in full.
         keep_adapter: Export the adapter alone, too, in peft's format, to `adapter/`.
     """
 
@@ -42,7 +42,7 @@ class LoRA:
     keep_adapter: bool = False
 
     def config(self, model: PreTrainedModel) -> "LoraConfig":
-        """Give peft's settings for a model, adapted or not.
+        """Return peft's settings for a model, adapted or not.
 
         Raises:
             ValueError: peft is not installed, or the model has no layer of such a name.
@@ -100,7 +100,7 @@ def _linear_layers(model: PreTrainedModel) -> list[str]:
 def adapt(model: PreTrainedModel, lora: LoRA) -> None:
     """Freeze a model and put adapters into it, in place; they have no values yet (see `draw_adapters`).
 
-    The head of a classifier learns whole, without an adapter.
+    The head of a classifier is trained in full, without an adapter.
 
     Raises:
         ValueError: the model has no such layers.
@@ -160,7 +160,7 @@ def merge(weights: Weights, model: PreTrainedModel) -> Weights:
     """Return the weights with the adapters merged.
 
     Args:
-        weights: of the adapted model, adapters and all.
+        weights: Weights of the adapted model, with its adapters.
         model: the adapted model; may be on the meta device.
     """
     layers = {f"{name}.weight": layer for name, layer in adapters(model)}
@@ -187,11 +187,11 @@ def write_adapter(weights: Weights, model: PreTrainedModel, lora: LoRA, folder: 
     """Write the adapter alone, in peft's format; with that of a classifier goes the head.
 
     Args:
-        weights: of the adapted model, adapters and all.
+        weights: Weights of the adapted model, with its adapters.
         model: the adapted model; may be on the meta device.
         lora: how it was adapted.
-        folder: where to; None only participates in the collectives.
-        base: the folder or Hub id of what was adapted.
+        folder: output folder; None only participates in the collectives.
+        base: Folder or Hub id of the adapted model.
     """
     head = tuple(f"{part}." for part in head_parts(model))
     names = [name for name in weights.sizes if is_adapter(name) or name.startswith(head)]

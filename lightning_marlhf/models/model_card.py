@@ -70,7 +70,8 @@ def model_card(model: PreTrainedModel, card: Mapping[str, Any]) -> str:
     if "description" in card:
         parts.append(str(card["description"]))
     parts.append(f"## How to use\n\n{_GENERATE if generates else _score(model.config)}")
-    parts += [_section(name, value) for name, value in card.items() if name not in ("title", "description")]
+    sections = {name: value for name, value in card.items() if name not in ("title", "description")}
+    parts += [f"## {name.replace('_', ' ').capitalize()}\n\n{_body(value)}" for name, value in sections.items()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -103,7 +104,7 @@ def provenance(configuration: str) -> dict[str, Any]:
 
 
 def _parse(text: str) -> Mapping[str, Any]:
-    """Read YAML; nothing where it is broken, as an export must not fail for its card."""
+    """Read YAML; empty if it is broken, as an export must not fail for its card."""
     try:
         parsed = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -120,7 +121,7 @@ def _sources(data: Any) -> Iterator[Any]:
 
 
 def _arguments(section: Any) -> Mapping[str, Any]:
-    """Give the ``init_args`` of a class in a configuration; none where it has none."""
+    """Return the ``init_args`` of a class in a configuration; empty if it has none."""
     arguments = section.get("init_args") if isinstance(section, Mapping) else None
     return arguments if isinstance(arguments, Mapping) else {}
 
@@ -133,10 +134,6 @@ def _front_matter(path: Path) -> dict[str, Any]:
     match = _FRONT.match(path.read_text(encoding="utf-8"))
     front = _parse(match[1]) if match else {}
     return {key: front[key] for key in _INHERITED if key in front}
-
-
-def _section(name: str, value: Any) -> str:
-    return f"## {name.replace('_', ' ').capitalize()}\n\n{_body(value)}"
 
 
 def _body(value: Any) -> str:

@@ -26,11 +26,11 @@ class NetworkFactory:
     """Builds networks on a device, optionally sharded.
 
     A sharded network of a folder or Hub id is built on the meta device, and each process reads its own rows of the
-    weights. One of an inline configuration is drawn whole in every process, so that it is the same for any number.
+    weights. One of an inline configuration is drawn in full on every rank, so that it is the same for any number.
 
     Attributes:
-        device: of this process; "meta" gives networks without weights.
-        sharding: over all processes; None keeps networks whole.
+        device: Device of this process; "meta" gives networks without weights.
+        sharding: over all processes; None does not shard.
     """
 
     device: torch.device
@@ -53,8 +53,8 @@ class NetworkFactory:
             kind: `Policy`, `Critic` or `RewardNetwork`.
             source: a folder, a Hub id, or an inline configuration.
             tokenizer: the run's.
-            dtype: of the weights.
-            seed: of a new head, of adapters, and of an inline configuration without one of its own.
+            dtype: Dtype of the weights.
+            seed: Seed of a new head, of adapters, and of an inline configuration without a seed.
             lora: freezes the network; adapters learn. None: all weights learn.
             learns: False for a network without gradients, such as a reference.
 

@@ -27,19 +27,18 @@ _SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_ca
 class Policy(nn.Module):
     """A causal language model as RLHF sees it.
 
-    The log-probabilities are those of the model's whole distribution, over all rows of its head. Sampling may leave out
+    The log-probabilities are those of the model's full distribution, over all rows of its head. Sampling may leave out
     some tokens (top-k, top-p, ids that are no token of the tokenizer); policy and reference are compared on what was
-    sampled over the same whole distribution, so ratios begin at 1 and KL is between the two models.
+    sampled over the same full distribution, so ratios begin at 1 and KL is between the two models.
 
     Args:
         lm: the Hugging Face model.
         chunk: how many tokens' logits exist at once.
-        check: compare ``forward`` with the model's own logits at once (see `self_check`); skipped on the
-            meta device.
+        check: compare ``forward`` with the model's own logits at once (see `self_check`); skipped on the meta device.
 
     Attributes:
-        fsdp_entry_points: methods beside ``forward`` before which sharded weights are gathered.
-        gathering: how they are gathered for a rollout, where they are sharded.
+        fsdp_entry_points: methods, in addition to ``forward``, before which sharded weights are gathered.
+        gathering: how they are gathered for a rollout, if sharded.
 
     Raises:
         SourceError: if the family does something to its logits, or to padding, that ``forward`` does not reproduce.
@@ -104,12 +103,12 @@ class Policy(nn.Module):
         return self.lm.generate(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
 
     def states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Give the hidden states before the head: [batch, seq] -> [batch, seq, hidden]."""
+        """Return the hidden states before the head: [batch, seq] -> [batch, seq, hidden]."""
         return hidden_states(self.lm, input_ids, attention_mask)
 
 
 def _after_head(config: PreTrainedConfig) -> tuple[float, float | None]:
-    """Find by what the logits are multiplied, and at what they are capped after that."""
+    """Return the factor of the logits, and their soft-cap after it."""
 
     def settings(names: tuple[str, ...]) -> list[float]:
         found = (getattr(config, name, None) for name in names)

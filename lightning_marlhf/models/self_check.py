@@ -24,9 +24,9 @@ from lightning_marlhf.types import TokenLogprobs
 _ROW, _NEW, _PADDING = 9, 3, 4  # tokens
 _SPREAD = 10.0  # standard deviation of the stretched logits
 # What rounding and another order of sums may change, in float32 or better and in half precision:
-_STATES = (0.001, 0.1)  # share of the states' norm
+_STATES = (0.001, 0.1)  # fraction of the states' norm
 _LOGPROBS = (0.2, 1.0)  # nats
-_SCORES = (0.001, 0.1)  # beside the same share of the score
+_SCORES = (0.001, 0.1)  # plus the same fraction of the score
 
 
 class _WithStates(Protocol):
@@ -46,7 +46,7 @@ def check_states(network: _WithStates, model: PreTrainedModel) -> None:
     """Refuse a model whose states change with padding to their left, or with the tokens that follow them.
 
     Args:
-        network: whole, or sharded; then all processes have to call this.
+        network: full, or sharded (collective then: every rank must call it).
         model: the one in it.
 
     Raises:
@@ -69,8 +69,8 @@ def check_scores(network: Callable[[Tensor, Tensor], Tensor], classifier: PreTra
     """Refuse an encoder whose scores change with padding.
 
     Args:
-        network: maps ids and mask [batch, seq] to scores [batch]; whole, or sharded, then all processes have to call
-            this.
+        network: maps ids and mask [batch, seq] to scores [batch]; full, or sharded (collective
+            then: every rank must call it).
         classifier: the one in it.
 
     Raises:
@@ -97,7 +97,7 @@ def check_logprobs(policy: _Policy, lm: PreTrainedModel) -> None:
     """Refuse a model whose logits, as it samples, are not those that the policy's ``forward`` learns from.
 
     Args:
-        policy: whole, or sharded; then all processes have to call this.
+        policy: full, or sharded (collective then: every rank must call it).
         lm: the language model in it.
 
     Raises:

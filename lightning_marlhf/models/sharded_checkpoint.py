@@ -33,20 +33,7 @@ from torch.distributed.checkpoint.metadata import (
 from torch.distributed.checkpoint.planner import ReadItem
 from torch.distributed.checkpoint.storage import WriteResult
 
-from lightning_marlhf.models.checkpoint_data import BrokenCheckpointError, broken, one_line, read_checkpoint, read_data
-
-__all__ = [
-    "INDEX_FILE",
-    "METADATA_FILE",
-    "BrokenCheckpointError",
-    "Reader",
-    "ShardedWeights",
-    "Writer",
-    "first_failure",
-    "load",
-    "read_index",
-    "read_metadata_file",
-]
+from lightning_marlhf.models.checkpoint_data import broken, one_line, read_checkpoint, read_data
 
 METADATA_FILE = "meta.pt"  # state other than weights and optimizer moments; Lightning's name
 INDEX_FILE = ".metadata"
@@ -54,11 +41,11 @@ _WRONG = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionErr
 
 
 class Writer(checkpoint.FileSystemWriter):
-    """Writes each process's share, and an index that is data."""
+    """Writes each process's shard, and an index that is data."""
 
     def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
-        """Write the index, when the shares are there."""
-        places = {r.index: r.storage_data for share in results for r in share}
+        """Write the index, once all shards are written."""
+        places = {r.index: r.storage_data for shard in results for r in shard}
         text = json.dumps(
             {name: _describe(name, stored, places) for name, stored in metadata.state_dict_metadata.items()}
         )
@@ -72,12 +59,12 @@ class Reader(checkpoint.FileSystemReader):
     """Reads what `Writer` wrote."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        """Read the index, and check that all it names is there."""
+        """Read the index, and check that all files that it names exist."""
         return read_index(Path(self.path))
 
 
 class _DataPlanner(DefaultLoadPlanner):
-    """Reads what is no tensor, such as learning rates, as data; the library would unpickle it."""
+    """Reads non-tensor values such as learning rates, as data; the library would unpickle it."""
 
     def load_bytes(self, read_item: ReadItem, value: io.BytesIO) -> None:
         name = read_item.dest_index.fqn
@@ -88,7 +75,7 @@ def load(state: dict[str, Any], folder: Path, *, no_dist: bool = False) -> None:
     """Fill the tensors and values of ``state`` from a sharded checkpoint.
 
     Raises:
-        BrokenCheckpointError: it is incomplete, or holds something else than data.
+        BrokenCheckpointError: it is incomplete, or holds something other than data.
     """
     with first_failure():
         checkpoint.load(state, storage_reader=Reader(folder), planner=_DataPlanner(), no_dist=no_dist)
@@ -132,7 +119,7 @@ def read_metadata_file(folder: Path) -> dict[str, Any]:
     """Read what is no weight and no moment: step, loops, schedules, callbacks, random states.
 
     Raises:
-        BrokenCheckpointError: its file is missing or broken, or holds something else than data.
+        BrokenCheckpointError: its file is missing or broken, or holds something other than data.
     """
     path = folder / METADATA_FILE
     if not path.is_file():
@@ -157,16 +144,16 @@ class ShardedWeights:
         self._there = read_index(folder).state_dict_metadata
 
     def __contains__(self, name: str) -> bool:
-        """Tell whether the checkpoint has a weight."""
+        """Return whether the checkpoint has a weight."""
         return isinstance(self._there.get(self._PREFIX + name), TensorStorageMetadata)
 
     def read(self, names: Sequence[str]) -> dict[str, Tensor]:
-        """Read whole weights by name."""
+        """Read full weights by name."""
         wanted = {name: self._there[self._PREFIX + name] for name in names}
         tensors = {
             self._PREFIX + name: torch.empty(there.size, dtype=there.properties.dtype) for name, there in wanted.items()
         }
-        with warnings.catch_warnings():  # that there is one process
+        with warnings.catch_warnings():  # about a single process
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
             load(tensors, self.folder, no_dist=True)
         return {name: tensors[self._PREFIX + name] for name in names}

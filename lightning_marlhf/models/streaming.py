@@ -33,7 +33,7 @@ class Weights:
 
 
 def weights_of(model: PreTrainedModel) -> Weights:
-    """Give the weights of a sharded model, gathered one by one; tied ones once."""
+    """Return the weights of a sharded model, gathered one by one; tied ones once."""
     tensors = named_tensors(model)
     return Weights(
         sizes={name: x.numel() * x.element_size() for name, x in tensors.items()},
@@ -42,12 +42,12 @@ def weights_of(model: PreTrainedModel) -> Weights:
 
 
 def weights_in(checkpoint: ShardedWeights, model: PreTrainedModel, *, prefix: str, base: str | None = None) -> Weights:
-    """Give the weights of a model that are in a sharded checkpoint.
+    """Return the weights of a model that are in a sharded checkpoint.
 
     Args:
-        checkpoint: where they are.
+        checkpoint: Sharded checkpoint.
         model: has their shapes; may be on the meta device.
-        prefix: of their names in the checkpoint.
+        prefix: Prefix of their names in the checkpoint.
         base: folder or Hub id of the frozen weights, which are not in the checkpoint.
 
     Raises:
@@ -60,8 +60,8 @@ def weights_in(checkpoint: ShardedWeights, model: PreTrainedModel, *, prefix: st
         raise ValueError(f"{checkpoint.folder} is not of this config: it has no weight {prefix}{lost[0]}")
 
     def read(names: Sequence[str]) -> dict[str, Tensor]:
-        learnt = [prefix + name for name in names if name not in lost]
-        found = {n.removeprefix(prefix): x for n, x in checkpoint.read(learnt).items()}
+        trained = [prefix + name for name in names if name not in lost]
+        found = {n.removeprefix(prefix): x for n, x in checkpoint.read(trained).items()}
         if frozen is not None:
             with frozen:
                 others = {name: frozen.read_named(name, model) for name in names if name in lost}
@@ -85,13 +85,15 @@ def write_weights(weights: Weights, folder: Path | None) -> None:
 
     Args:
         weights: what to write.
-        folder: where to; None only participates in the collectives.
+        folder: output folder; None only participates in the collectives.
 
     Raises:
         OSError: the written file differs from the weights.
     """
     groups = list(_groups(weights.sizes))
-    names = [_file_name(at, len(groups)) for at in range(len(groups))]
+    names = [f"model-{at + 1:05d}-of-{len(groups):05d}.safetensors" for at in range(len(groups))]
+    if len(groups) == 1:
+        names = ["model.safetensors"]
     for group, name in zip(groups, names, strict=True):
         tensors = weights.read(group)
         if folder is not None:
@@ -116,10 +118,6 @@ def _groups(sizes: Mapping[str, int]) -> Iterator[list[str]]:
         group.append(name)
     if group:
         yield group
-
-
-def _file_name(at: int, count: int) -> str:
-    return "model.safetensors" if count == 1 else f"model-{at + 1:05d}-of-{count:05d}.safetensors"
 
 
 def _compare(path: Path, expected: Mapping[str, Tensor]) -> None:

@@ -56,11 +56,11 @@ class WeightFiles:
         return next((n for n in names if n in self._files), None)
 
     def read(self, stored: str) -> Tensor:
-        """Read a whole tensor."""
+        """Read a full tensor."""
         return self._files[stored].get_tensor(stored)  # type: ignore[no-any-return]
 
     def read_named(self, name: str, model: PreTrainedModel) -> Tensor:
-        """Read a whole weight of a model by the model's name for it.
+        """Read a full weight of a model by the model's name for it.
 
         Raises:
             SourceError: it is not there.

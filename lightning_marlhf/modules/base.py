@@ -76,7 +76,7 @@ class TrainingModule(UpdatingModule):
         self.lora = lora
         self.load_dtype = dtype
         self.seed = seed
-        self.strict_loading = lora is None  # checkpoints hold what learns, and nothing else
+        self.strict_loading = lora is None  # checkpoints hold trained weights only
         self._is_built = False
         self._random_state: dict[str, Any] | None = None
 
@@ -85,8 +85,8 @@ class TrainingModule(UpdatingModule):
         """Load or initialise the trained networks; `data` is set by now."""
 
     @abstractmethod
-    def export(self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None) -> None:
-        """Write the result as a Hugging Face folder; ``weights`` are those of a checkpoint, if not the module's own."""
+    def exported(self) -> tuple[PreTrainedModel, str]:
+        """Return the model that is exported, and the prefix of its weights in checkpoints."""
 
     @abstractmethod
     def dry_run_loss(self, input_ids: Tensor, mask: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class TrainingModule(UpdatingModule):
     def _validate_over_epochs(self) -> None:
         """Let `val_check_interval` span epochs that are shorter than it."""
         trainer = self.trainer
-        interval = getattr(trainer, "val_check_interval", None)  # not there where it is a time
+        interval = getattr(trainer, "val_check_interval", None)  # absent if it is a time
         share = trainer.limit_train_batches
         if isinstance(interval, int):
             batches = len(self.data.train_dataloader())
@@ -231,16 +231,9 @@ class TrainingModule(UpdatingModule):
         """Whether a checkpoint can be exported tensor by tensor, without building the network."""
         return self.lora is None or isinstance(self.starts_from, str)
 
-    def write_export(
-        self,
-        model: PreTrainedModel,
-        prefix: str,
-        folder: Path,
-        *,
-        card: Mapping[str, Any],
-        weights: ShardedWeights | None,
-    ) -> None:
-        """Export one of the module's models, whose checkpoint keys begin with ``prefix``."""
+    def export(self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None) -> None:
+        """Write the result as a Hugging Face folder; ``weights`` are those of a checkpoint, if not the module's own."""
+        model, prefix = self.exported()
         base = self.starts_from if isinstance(self.starts_from, str) else ""
         stream = None
         if weights is not None:
@@ -269,7 +262,7 @@ class TrainingModule(UpdatingModule):
         if self.strict_loading:
             refuse_other_networks(checkpoint.get("state_dict", {}), self.state_dict())
         if states := checkpoint.get("random_state"):
-            states = [states] if isinstance(states, dict) else states  # of one process, once
+            states = [states] if isinstance(states, dict) else states  # saved by one process
             self._random_state = states[self.trainer.global_rank % len(states)]
         self.skipped = Skipped(**checkpoint.get("skipped", {}))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lightning_marlhf.ops.moments import Moments, join, moments
+from lightning_marlhf.ops.masking import Moments, join, moments
 from lightning_marlhf.ranges import NonNegative, Positive, PositiveInt, checked
 
 

@@ -14,22 +14,18 @@ _PADDING = {"index": -1}  # of macro actions; everything else is padded with 0
 
 
 def all_gather_rows(experience: Experience, ranks: int) -> Experience:
-    """Collect the whole rollout, sharded over ``ranks`` processes: tensors only, without texts.
+    """Collect the full rollout, sharded over ``ranks`` processes: tensors only, without texts.
 
-    It is small compared with any model, and a minibatch is a random part of it: from the whole, all ranks together take
-    the rows that one process would take.
+    It is small compared with any model, and a minibatch is a random part of it: all ranks together take the rows that
+    one process would take.
     """
     if ranks == 1:
         return experience
     device = experience.scores.device
     parts: list[Any] = [None] * ranks
     torch.distributed.all_gather_object(parts, _without_texts(experience).to("cpu"))
-    return interleave(parts).to(device)
-
-
-def interleave(parts: Sequence[Experience]) -> Experience:
-    """Join the shares of ranks in the order of one process: the data dealt its rows to them in turn."""
-    return _interleave(parts)  # type: ignore[no-any-return]
+    gathered: Experience = interleave(parts).to(device)
+    return gathered
 
 
 def _without_texts(experience: Experience) -> Experience:
@@ -40,11 +36,12 @@ def _without_texts(experience: Experience) -> Experience:
     return replace(experience, rollout=rollout, details=({},) * size)
 
 
-def _interleave(values: Sequence[Any], *, name: str = "", left: bool = False) -> Any:
+def interleave(values: Sequence[Any], *, name: str = "", left: bool = False) -> Any:
+    """Join the shards of all ranks in the order of one process: the data dealt its rows to them in turn."""
     first = values[0]
     if isinstance(first, TensorBatch):
         joined = {
-            field.name: _interleave(
+            field.name: interleave(
                 [getattr(value, field.name) for value in values], name=field.name, left=isinstance(first, Prompts)
             )
             for field in fields(first)  # type: ignore[arg-type]

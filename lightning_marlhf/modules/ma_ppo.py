@@ -1,15 +1,15 @@
 """MA-PPO: proximal policy optimisation that assigns credit to macro actions. With n = 1 it is PPO."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from lightning_marlhf.models.backbone import response_ends
 from lightning_marlhf.models.configs import ModelSource
@@ -17,7 +17,6 @@ from lightning_marlhf.models.heads import Critic
 from lightning_marlhf.models.lora import WithoutAdapter
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.models.policy import Policy
-from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
 from lightning_marlhf.modules import metrics
 from lightning_marlhf.modules.base import TrainingModule
 from lightning_marlhf.modules.control import KLControl, KLController, ScoreNormalizer
@@ -26,12 +25,11 @@ from lightning_marlhf.modules.metrics import WeightedMeans
 from lightning_marlhf.modules.ppo import PPO, policy_loss, value_loss
 from lightning_marlhf.ops import masking
 from lightning_marlhf.ranges import checked
-from lightning_marlhf.rollout.experience import Actors, Execution, collect_experience
+from lightning_marlhf.rollout.experience import Actors, Execution, Stopwatch, collect_experience
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
 from lightning_marlhf.rollout.retries import RetryingScorer, RetryPolicy, ScoringError, check_names
 from lightning_marlhf.rollout.scoring import Scorer
 from lightning_marlhf.rollout.settings import Credit, Shaping
-from lightning_marlhf.rollout.stopwatch import Stopwatch
 from lightning_marlhf.rollout.termination import Termination
 from lightning_marlhf.types import Experience, Prompts
 
@@ -48,8 +46,7 @@ class MAPPO(TrainingModule):
         termination: Where macro actions end; fixed n = 1 is token-level PPO.
         sampling: How the policy samples.
         critic: Reward model from which the critic starts (its weights, with a value for every token); null initialises
-            it from
-            the policy's body with a zero head, for scorers without a network.
+            it from the policy's body with a zero head, for scorers without a network.
         reference: Model that KL is measured against; null takes ``policy``.
         auxiliary_scorers: Scorers whose scores are only reported.
         credit: How credit is assigned to macro actions.
@@ -227,10 +224,11 @@ class MAPPO(TrainingModule):
         self.on_validation_epoch_start()
 
     def mean_over_ranks(self, means: WeightedMeans) -> dict[str, float]:
-        """Compute the means over all ranks, which may have seen different metrics."""
-        means.expect(itertools.chain(*self.all_gather_object(means.names)))
-        values, known = means.compute(self.all_reduce_sum), self.trainer.callback_metrics
-        return metrics.drop_zero_invalid(values, known=known)
+        """Compute the means over all ranks; *_invalid metrics are left out while they have never been above 0."""
+        means.expect(itertools.chain(*self.all_gather_object(means.names)))  # ranks may have seen different metrics
+        known = self.trainer.callback_metrics
+        values = means.compute(self.all_reduce_sum)
+        return {name: x for name, x in values.items() if x or name in known or not name.endswith("_invalid")}
 
     # Rollouts without scores
 
@@ -353,9 +351,9 @@ class MAPPO(TrainingModule):
         for scorer in (self.scorer, *self.auxiliary_scorers):
             scorer.close()
 
-    def export(self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None) -> None:
-        """Write the policy as a Hugging Face folder."""
-        self.write_export(self.policy.lm, "policy.lm.", folder, card=card, weights=weights)
+    def exported(self) -> tuple[PreTrainedModel, str]:
+        """Return the language model."""
+        return self.policy.lm, "policy.lm."
 
     # Progress display
 

@@ -5,17 +5,17 @@ NAME_invalid is the fraction of responses without NAME.
 
 Units: KL and entropies are in nats. `objective/kl`, `objective/entropy` and the parts of the reward are sums over the
 tokens of a response, averaged over responses; `objective/entropy` is the sum of -log pi of the sampled tokens.
-`policy/entropy_avg` is a mean over tokens, of the entropy of the whole next-token distribution. `*_ratio`, `clipfrac`,
+`policy/entropy_avg` is a mean over tokens, of the entropy of the full next-token distribution. `*_ratio`, `clipfrac`,
 `*_invalid` and `objective/scores_clamped` are fractions between 0 and 1.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
-from lightning_marlhf.ops import losses, macro
+from lightning_marlhf.ops import losses, macro, masking
 from lightning_marlhf.types import Experience, TokenLogprobs
 
 AllReduce = Callable[[Tensor], Tensor]
@@ -60,7 +60,7 @@ class WeightedMeans:
         self._sums = {name: self._sums.get(name, nothing) for name in every}
 
     def compute(self, all_reduce_sum: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Give the mean of each name over all ranks; names without any value are left out."""
+        """Return the mean of each name over all ranks; names without any value are left out."""
         if not self._sums:
             return {}
         names = list(self._sums)
@@ -97,24 +97,16 @@ def add_rollout(means: WeightedMeans, experience: Experience) -> None:
         means.add("macro/parse_failures", actions.fell_back, valid)
 
 
-def masked_variance(x: Tensor, mask: Tensor, *, all_reduce_sum: AllReduce) -> Tensor:
-    """Compute the variance of ``x`` where ``mask`` is True, over all ranks."""
-    zeroed = x.float().masked_fill(~mask, 0.0)
-    sums = all_reduce_sum(torch.stack([mask.sum(), zeroed.sum()]).to(zeroed))
-    count = sums[0].clamp(min=1)
-    return all_reduce_sum((zeroed - sums[1] / count).square().masked_fill(~mask, 0).sum()) / count
-
-
 def variance_metrics(experience: Experience, *, all_reduce_sum: AllReduce) -> dict[str, float]:
     """Measure how much of the returns the critic explains, and how far advantages spread before whitening."""
     mask = experience.token_mask
     errors = experience.returns - experience.old_values
-    left = masked_variance(errors, mask, all_reduce_sum=all_reduce_sum)
-    there = masked_variance(experience.returns, mask, all_reduce_sum=all_reduce_sum)
-    advantages = experience.macro_returns - experience.macro_values
+    left = masking.moments(errors, mask, all_reduce_sum=all_reduce_sum).var
+    there = masking.moments(experience.returns, mask, all_reduce_sum=all_reduce_sum).var
+    raw = experience.macro_returns - experience.macro_values
     return {
         "critic/vf_explained_var": (1 - left / there.clamp(min=1e-8)).item(),
-        "macro/advantage_var": masked_variance(advantages, experience.macro_mask, all_reduce_sum=all_reduce_sum).item(),
+        "macro/advantage_var": masking.moments(raw, experience.macro_mask, all_reduce_sum=all_reduce_sum).var.item(),
     }
 
 
@@ -174,8 +166,3 @@ def _add_scores(means: WeightedMeans, experience: Experience, *, prefix: str) ->
         values = values.to(experience.scores.device)
         means.add(f"{prefix}/{name}", values, valid & ~values.isnan())
         means.add(f"{prefix}/{name}_invalid", values.isnan(), valid)
-
-
-def drop_zero_invalid(metrics: Mapping[str, float], *, known: Collection[str]) -> dict[str, float]:
-    """Drop *_invalid metrics that are 0 and have never been above 0."""
-    return {name: value for name, value in metrics.items() if value or name in known or not name.endswith("_invalid")}

@@ -35,7 +35,7 @@ class Optimization:
     A schedule counts the updates in which its network learns: the policy's begins after ``ppo.critic_warmup``.
 
     Attributes:
-        lr: Peak learning rate (of the policy, where there is a critic).
+        lr: Peak learning rate (of the policy, if there is a critic).
         critic_lr: Peak learning rate of the critic; null: ``lr``.
         betas: Betas of AdamW.
         eps: Epsilon of AdamW.
@@ -154,8 +154,8 @@ def build_optimizer(networks: Mapping[str, nn.Module], settings: Optimization) -
     """Make one AdamW over several networks.
 
     Args:
-        networks: by name. Each becomes one named group of matrices and one, without weight decay, of vectors.
-        settings: learning rates, betas, epsilon, weight decays.
+        networks: Networks by name. Each becomes one named group of matrices and one, without weight decay, of vectors.
+        settings: Learning rates, betas, epsilon, weight decays.
     """
     groups: list[dict[str, Any]] = []
     for name, network in networks.items():
@@ -175,10 +175,10 @@ def build_schedule(optimizer: AdamW, settings: Optimization, *, updates: int, st
     """Make the learning-rate schedules of a run; one step of them is one update.
 
     Args:
-        optimizer: of `build_optimizer`.
-        settings: of all networks.
-        updates: of the run.
-        starts: how many updates each network waits before it learns.
+        optimizer: Optimizer from `build_optimizer`.
+        settings: Settings of all networks.
+        updates: Number of updates of the run.
+        starts: First update of each network.
     """
     factors = {
         name: learning_rate_factor(settings.of(name), updates=updates - start, start=start)
@@ -193,12 +193,12 @@ def network_of(group: Mapping[str, Any]) -> str:
 
 
 def learning_rate_factor(settings: Optimization, *, updates: int, start: int = 0) -> Callable[[int], float]:
-    """Give the factor of the peak learning rate as a function of the updates done: 0 before ``start``.
+    """Return the factor of the peak learning rate as a function of the updates done: 0 before ``start``.
 
     Args:
-        settings: of one network.
-        updates: in which it learns.
-        start: updates before them.
+        settings: Settings of one network.
+        updates: Number of updates in which it is trained.
+        start: Number of updates before them.
     """
     warmup = settings.warmup(updates)
 
@@ -216,12 +216,12 @@ def learning_rate_factor(settings: Optimization, *, updates: int, start: int = 0
 
 
 def reapply_hyperparameters(optimizer: AdamW, schedule: LambdaLR, settings: Optimization) -> None:
-    """Give a resumed optimizer the learning rates and weight decays of its settings: the checkpoint holds the old ones.
+    """Apply the configured learning rates and weight decays to a resumed optimizer, whose checkpoint has old ones.
 
     Args:
-        optimizer: as loaded.
-        schedule: as loaded; it resumes where it was.
-        settings: of all networks.
+        optimizer: As loaded.
+        schedule: As loaded; it keeps its position.
+        settings: Settings of all networks.
     """
     own = [settings.of(network_of(group)) for group in optimizer.param_groups]
     schedule.base_lrs = [each.lr for each in own]
@@ -237,7 +237,7 @@ class NonFiniteError(RuntimeError):
 
 
 def gradient_norm(network: nn.Module) -> Tensor:
-    """Measure the norm of all gradients of a network together, over all ranks where they are sharded."""
+    """Measure the norm of all gradients of a network together, over all ranks if they are sharded."""
     gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
     return full_tensor(nn.utils.get_total_norm(gradients))
 

@@ -43,8 +43,8 @@ class PPO:
         """Refuse a run that cannot be cut into equal updates.
 
         Args:
-            rows: of this rank in one rollout.
-            updates: of the run.
+            rows: Rows of this rank in one rollout.
+            updates: Number of updates of the run.
         """
         if rows % self.minibatches:
             raise ValueError(
@@ -65,12 +65,12 @@ def policy_loss(
     """Compute the clipped policy loss of a micro-batch.
 
     Args:
-        policy: the network to train.
-        part: the micro-batch.
-        ppo: clipping, level of the ratios and reduction.
-        temperature: of the log-probabilities, as in the rollout.
-        total: denominator of the minibatch per rank (see `masking.count`), so that micro-batch losses sum to its mean.
-        means: accumulates the metrics.
+        policy: Network to train.
+        part: Micro-batch.
+        ppo: Clipping, level of the ratios and reduction.
+        temperature: Temperature of the log-probabilities, as in the rollout.
+        total: Denominator of the minibatch per rank (see `masking.count`), so that micro-batch losses sum to its mean.
+        means: Accumulates the metrics.
     """
     rollout, clip = part.rollout, ppo.clip_range
     output = policy(

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from lightning_marlhf.models.configs import ModelSource
 from lightning_marlhf.models.heads import RewardNetwork
@@ -74,7 +75,7 @@ class RewardModel(TrainingModule):
         self.log_metrics(self.mean_over_ranks(means) | self.skipped.metrics())
 
     def validation_step(self, batch: PreferencePairs, batch_idx: int) -> dict[str, Tensor]:
-        """Measure loss and accuracy, and the accuracy of a perfect judge where the data knows it.
+        """Measure loss and accuracy, and the accuracy of a perfect judge if the data knows it.
 
         Returns:
             Each pair's margin, and the probability that a perfect judge agrees with its label.
@@ -108,9 +109,12 @@ class RewardModel(TrainingModule):
     def export(self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None) -> None:
         """Centre the scores, and write the classifier as a Hugging Face folder that records its input format."""
         self.center()
-        model = self.network.classifier
-        self.data.reward_input.write(model.config)
-        self.write_export(model, "network.classifier.", folder, card=card, weights=weights)
+        self.data.reward_input.write(self.network.classifier.config)
+        super().export(folder, card=card, weights=weights)
+
+    def exported(self) -> tuple[PreTrainedModel, str]:
+        """Return the classifier."""
+        return self.network.classifier, "network.classifier."
 
     def dry_run_loss(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Compute the loss of one pass of the largest shape."""

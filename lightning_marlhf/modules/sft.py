@@ -2,16 +2,14 @@
 
 import math
 import sys
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from lightning_marlhf.models.configs import ModelSource
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.models.policy import Policy
-from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
 from lightning_marlhf.modules.base import TrainingModule
 from lightning_marlhf.modules.metrics import WeightedMeans
 from lightning_marlhf.ops import losses, masking
@@ -76,15 +74,15 @@ class SFT(TrainingModule):
             self._evaluation.add("eval/loss", terms[valid], mask[valid])
 
     def on_validation_epoch_end(self) -> None:
-        """Log the loss per response token, and the perplexity: infinite where it is more than a float can hold."""
+        """Log the loss per response token, and the perplexity: infinite if a float cannot hold it."""
         metrics = self.mean_over_ranks(self._evaluation)
         loss = metrics["eval/loss"]
         perplexity = math.inf if loss > _LARGEST_EXPONENT else math.exp(loss)
         self.log_metrics(metrics | {"eval/perplexity": perplexity})
 
-    def export(self, folder: Path, *, card: Mapping[str, Any], weights: ShardedWeights | None = None) -> None:
-        """Write the language model as a Hugging Face folder."""
-        self.write_export(self.policy.lm, "policy.lm.", folder, card=card, weights=weights)
+    def exported(self) -> tuple[PreTrainedModel, str]:
+        """Return the language model."""
+        return self.policy.lm, "policy.lm."
 
     def dry_run_loss(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Compute the loss of one pass of the largest shape."""

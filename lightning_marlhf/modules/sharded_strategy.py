@@ -33,13 +33,13 @@ class ShardedStrategy(ModelParallelStrategy):
     """Shards every network of a run over all processes (FSDP2); also on one process, and on CPUs.
 
     Weights, gradients and AdamW's moments are sharded in the dtype of the weights (`model.init_args.dtype`); set
-    `trainer.precision` to 32-true. Checkpoints are folders to which each process writes its share, in the background
+    `trainer.precision` to 32-true. Checkpoints are folders to which each process writes its shard, in the background
     if the caller passes a completion callback.
 
     Args:
         compute_dtype: dtype of forward and backward passes; gradients are reduced in fp32 all the same.
-        gathering: how the policy is gathered for generation: whole, once per "rollout"; or "block" by block for every
-            token, where memory is short.
+        gathering: how the policy is gathered for generation: in full, once per "rollout"; or "block" by block for every
+            token, which takes less memory.
         offload_frozen: keep networks that do not learn in the memory of the host, which is slower.
     """
 
@@ -76,7 +76,7 @@ class ShardedStrategy(ModelParallelStrategy):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Callable[[], None] | None = None
     ) -> None:
-        """Write a checkpoint, each process its share.
+        """Write a checkpoint, each process its shard.
 
         Args:
             checkpoint: as Lightning collects it.

@@ -29,7 +29,7 @@ from lightning_marlhf.modules.optimization import (
 )
 
 
-class NoUpdateError(ValueError):
+class AllUpdatesSkippedError(ValueError):
     """Every update of a run was skipped."""
 
 
@@ -38,10 +38,10 @@ class Skipped:
     """Counters of skipped updates and rollouts; saved in checkpoints."""
 
     updates: int = 0  # whose gradients were not finite
-    in_a_row: int = 0  # of them, the last ones
+    in_a_row: int = 0  # of the latest updates, without a finite one between them
     rollouts: int = 0  # whose scorer failed
     rollouts_in_a_row: int = 0
-    steps: int = 0  # of the optimizer, for whichever of these reasons: no weight was changed
+    steps: int = 0  # optimizer steps without a change of weights, for either reason
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics; empty while nothing was skipped."""
@@ -108,16 +108,16 @@ class UpdatingModule(LightningModule):
         """Raise if every update was skipped; the last checkpoint is saved by now.
 
         Raises:
-            NoUpdateError: every update of the run was skipped.
+            AllUpdatesSkippedError: every update of the run was skipped.
         """
         if 0 < self.global_step == self.skipped.steps:
-            raise NoUpdateError(
+            raise AllUpdatesSkippedError(
                 f"all {self.global_step} updates of the run were skipped, so there is nothing to export: "
                 "see the warnings above"
             )
 
     def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Take gradients outside autocast, in which Lightning's steps run: it would round those of fp32 parts."""
+        """Run the backward pass outside autocast, which would round the gradients of fp32 parts."""
         with torch.autocast(loss.device.type, enabled=False):
             super().manual_backward(loss, *args, **kwargs)
 
@@ -238,7 +238,7 @@ def count_updates(*, max_steps: int, max_epochs: int | None, batches: Callable[[
     Args:
         max_steps: the trainer's; -1 is no limit.
         max_epochs: the trainer's; None and -1 are no limit.
-        batches: counts the batches of an epoch, where epochs matter.
+        batches: counts the batches of an epoch; called only if epochs matter.
         updates_per_batch: updates that one batch makes.
 
     Raises:

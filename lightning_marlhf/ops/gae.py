@@ -21,7 +21,7 @@ from lightning_marlhf.types import MacroActions
 
 @dataclass(frozen=True)
 class AdvantagesAndReturns:
-    """What the policy and the critic learn from; 0 where the row has no such macro action."""
+    """Advantages and returns; 0 if the row has no such macro action."""
 
     advantages: Float[Tensor, "batch macro"]
     returns: Float[Tensor, "batch macro"]
@@ -45,7 +45,7 @@ def advantages_and_returns(
         lam: GAE's lambda, counted per macro action.
 
     Returns:
-        Advantages and returns, 0 where the row has no such macro action.
+        Advantages and returns, 0 if the row has no such macro action.
 
     >>> from lightning_marlhf.ops.segmentation import fixed_ngram
     >>> macro_actions = fixed_ngram(torch.tensor([[True, True, True], [True, False, False]]), n=2)
@@ -69,9 +69,8 @@ def advantages_and_returns(
 def semi_markov_discounts(macro_actions: MacroActions, *, gamma: float) -> Float[Tensor, "batch macro"]:
     """Discount per token instead of per macro action: gamma^|omega| for each macro action omega.
 
-    To be used with rewards pooled by ``pool_tokens(..., weights="sum", discount=gamma)``, so that a
-    reward weighs gamma^t whatever the macro actions are. Equal to gamma = 1 per macro action at
-    gamma = 1.
+    To be used with rewards pooled by ``pool_tokens(..., weights="sum", discount=gamma)``, so that a reward weighs
+    gamma^t whatever the macro actions are. Equal to gamma = 1 per macro action at gamma = 1.
 
     >>> from lightning_marlhf.ops.segmentation import fixed_ngram
     >>> macro_actions = fixed_ngram(torch.tensor([[True, True, True]]), n=2)
@@ -87,8 +86,7 @@ def _discounted_sums(
 ) -> Float[Tensor, "batch macro"]:
     """Solve A_t = delta_t + decay_t * A_{t+1} in log2(macro) steps.
 
-    After k steps ``sums`` holds the first 2^k addends of each A_t, and ``decay`` the factor of the
-    next one.
+    After k steps ``sums`` holds the first 2^k addends of each A_t, and ``decay`` the factor of the next one.
     """
     sums, reach = deltas, 1
     while reach < deltas.shape[1]:

@@ -1,8 +1,7 @@
 """How far the policy is from the reference at each sampled token, and the token rewards made of it.
 
-All three estimators have the KL divergence (their sum over a response) as mean or close to it, for
-tokens sampled from the policy: http://joschu.net/blog/kl-approx.html. The exact KL over the
-vocabulary is not here.
+All three estimators have the KL divergence (their sum over a response) as mean or close to it, for tokens sampled from
+the policy: http://joschu.net/blog/kl-approx.html. The exact KL over the vocabulary is not here.
 """
 
 from typing import Literal
@@ -29,9 +28,8 @@ def estimate(
     Args:
         logprobs: The policy's log-probabilities of the tokens it sampled.
         ref_logprobs: The reference's, under the same temperature.
-        estimator: With d = log pi - log pi_ref: "k1" is d (unbiased, may be negative; paper and
-            released code), "k2" is d^2 / 2 (biased, never negative), "k3" is exp(-d) - 1 + d
-            (unbiased, never negative).
+        estimator: With d = log pi - log pi_ref: "k1" is d (unbiased, may be negative; paper and released code), "k2" is
+            d^2 / 2 (biased, never negative), "k3" is exp(-d) - 1 + d (unbiased, never negative).
 
     Returns:
         One number per token; on padding whatever the inputs give.
@@ -61,7 +59,7 @@ def token_rewards(
     *,
     coefficient: float,
 ) -> Float[Tensor, "batch response"]:
-    """Give each token -coefficient * KL, and the last one the score as well (paper, sec. 2).
+    """Return -coefficient * KL per token, plus the score on the last one (paper, sec. 2).
 
     Args:
         kl: Estimated KL of each token.

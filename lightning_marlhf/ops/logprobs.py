@@ -4,8 +4,7 @@ The logits of all positions never exist at once: Gemma's vocabulary has 256,000 
 positions of float32 logits are 1 GB. They are made for ``chunk`` positions at a time and made again
 in the backward pass. Where all positions fit into one chunk nothing is computed twice.
 
-Not here: top-k and top-p. The log-probabilities are those of the whole distribution, as in the
-released code.
+Not here: top-k and top-p. The log-probabilities are those of the full distribution, as in the released code.
 """
 
 from collections.abc import Iterator
@@ -40,8 +39,7 @@ def from_hidden(
         bias: The head's bias, if it has one.
         temperature: Divides the logits, after soft-capping as in ``generate()``.
         softcap: Gemma-2's final soft-cap c: logits become c * tanh(logits / c). None does not cap.
-        chunk: Positions (of all rows together) whose logits may exist at once: ``chunk * vocab``
-            float32.
+        chunk: Positions (of all rows together) whose logits may exist at once: ``chunk * vocab`` float32.
         with_entropy: False leaves the entropy at 0 and saves its time.
 
     Returns:
@@ -77,7 +75,7 @@ class _Options:
 
 
 class _HeadLogprobs(torch.autograd.Function):
-    """Head, log-softmax and picking in one, so that the backward pass can make the logits again."""
+    """Head, log-softmax and gather fused, so that the backward pass can make the logits again."""
 
     @staticmethod
     def forward(
@@ -116,7 +114,7 @@ class _HeadLogprobs(torch.autograd.Function):
 def _gradients(
     ctx: Any, to_logprobs: Tensor | None, to_entropy: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Give the gradients of hidden states, weight and bias, as far as they are needed."""
+    """Return the gradients of hidden states, weight and bias, as far as they are needed."""
     hidden, weight, bias, targets, entropy, kept_scores = ctx.saved_tensors
     options, (needs_hidden, needs_weight, needs_bias, *_) = ctx.options, ctx.needs_input_grad
     dtype = entropy.dtype
@@ -145,7 +143,7 @@ def _gradients(
 
 
 def _factors(scores: Tensor, entropy: Tensor, to_logprobs: Tensor, to_entropy: Tensor | None, rows: slice) -> Tensor:
-    """Give what -p is multiplied by in the gradient of the final logits z.
+    """Return the factor of -p in the gradient of the final logits z.
 
     With p = softmax(z), y the target and H the entropy, the gradients g of log p_y and h of H give
     dz = g * onehot_y - p * (g + h * (log p + H)).
@@ -165,7 +163,7 @@ def _scale_by_slope(to_logits: Tensor, logits: Tensor | None, options: _Options)
 
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, options: _Options) -> Tensor:
-    """Give soft-capped logits in float32 or better, before the temperature."""
+    """Return soft-capped logits in float32 or better, before the temperature."""
     logits = _matmul(hidden.to(weight.dtype), weight.t())
     if bias is not None:
         logits = logits + bias

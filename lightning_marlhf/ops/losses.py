@@ -1,8 +1,8 @@
 """Loss terms of every stage: one number per token, macro action or row, before any mean is taken.
 
-``masking.reduce_mean`` takes the mean, leaving padding out. All terms are to be minimised, and in
-float32 or better. Nothing here detaches: what must not get a gradient (old log-probabilities,
-advantages, returns) has none.
+``masking.reduce_mean`` takes the mean, leaving padding out. All terms are minimised, and in
+float32 or better. Nothing here detaches: inputs without gradient (old log-probabilities,
+advantages, returns) must come detached.
 """
 
 import torch
@@ -27,8 +27,7 @@ def sft_weights(
     Args:
         response_mask: True on response tokens up to and including EOS.
         attention_mask: True on prompt and response.
-        prompt_weight: 0 learns the response only, 1 prompt and response alike (the released
-            code's).
+        prompt_weight: 0 learns the response only, 1 prompt and response alike (the released code's).
         padding_weight: 1 learns to predict padding after EOS too, as the released code does
             (``training/step1*/main.py`` labels every position); anything but 0 is a defect.
 
@@ -45,10 +44,9 @@ def sft_weights(
 def sft_terms(
     logprobs: Float[Tensor, "batch sequence"], weights: Float[Tensor, "batch sequence"]
 ) -> Float[Tensor, "batch sequence"]:
-    """Give each token its weighted negative log-likelihood; 0 where the weight is 0.
+    """Return the weighted negative log-likelihood of each token; 0 where the weight is 0.
 
-    The mean over the batch is ``reduce_mean(terms, weights > 0, reduction="token",
-    total=weights.sum())``.
+    The mean over the batch is ``reduce_mean(terms, weights > 0, reduction="token", total=weights.sum())``.
 
     >>> sft_terms(torch.tensor([[-2.0, -3.0]]), torch.tensor([[0.5, 1.0]])).tolist()
     [[1.0, 3.0]]
@@ -77,10 +75,9 @@ def reward_ranking_token_terms(
 ) -> Float[Tensor, " batch"]:
     """Average the ranking loss over the tokens from the first that differs to the longer one's end.
 
-    This is DeepSpeed-Chat's, and so that of the released reward models
-    (``dschat/utils/model/reward_model.py``, ``forward``). Where one response has ended, its padding
-    positions still count, as there. Two equal responses count with one token, the last, and so with
-    log 2.
+    This is DeepSpeed-Chat's, and so that of the released reward models (``dschat/utils/model/reward_model.py``,
+    ``forward``). Where one response has ended, its padding positions still count, as there. Two equal responses count
+    with one token, the last, and so with log 2.
 
     Args:
         chosen_rewards: A reward at every token.
@@ -161,7 +158,7 @@ def macro_policy_terms(
         logprobs: The policy's log-probabilities of the sampled tokens; the gradient goes here.
         old_logprobs: The same of the policy that sampled.
         macro_advantages: One per macro action.
-        macro_actions: Which token belongs where.
+        macro_actions: Macro action of each token.
         clip_range: The paper's epsilon, for the ratio of the whole macro action.
 
     Returns:
@@ -192,7 +189,7 @@ def value_terms(
     Args:
         values: The critic's; the gradient goes here.
         old_values: The critic's when the responses were sampled.
-        returns: What each token's value should be: its macro action's return.
+        returns: Target of each token's value: the return of its macro action.
         clip_range: How far ``values`` may move from ``old_values``; None does not clip. Where
             clipping acts the gradient is 0.
 

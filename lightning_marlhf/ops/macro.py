@@ -1,7 +1,6 @@
-"""Between tokens and macro actions: pool what tokens have, spread what macro actions have.
+"""Pooling from tokens to macro actions, and broadcasting back.
 
-Columns at and past a row's count (missing macro actions) hold 0. Gradients flow through all
-functions.
+Columns at and past a row's count (missing macro actions) hold 0. Gradients flow through all functions.
 """
 
 import functools
@@ -27,23 +26,21 @@ def pool_tokens(
     """Reduce the tokens of each macro action to one number: sum_i sigma_i * x_i.
 
     Args:
-        token_values: Values or rewards of the tokens; what stands on padding does not matter.
-        macro_actions: Which token belongs where.
-        weights: The sigma_i of a macro action with m tokens, i = 0..m-1. "sum": 1 (the paper's
-            rewards); "equal": 1/m (the paper's default for values; the released code's for rewards
-            as well); "unit": the last token's alone; "first": the first token's alone (the value of
-            the state in which the macro action starts); "position": 1/((m-i) H_m), heavier on late
-            tokens (paper, sec. 3.2); "position_early": 1/((i+1) H_m), heavier on early tokens
-            (released code, ``ppo_trainer.py``, ``modeling_macro_action``; rounded to float32, as
-            there). H_m is the m-th harmonic number.
+        token_values: Values or rewards of the tokens; padding is ignored.
+        macro_actions: Macro action of each token.
+        weights: The sigma_i of a macro action with m tokens, i = 0..m-1. "sum": 1 (the paper's rewards); "equal": 1/m
+            (the paper's default for values; the released code's for rewards as well); "unit": the last token's alone;
+            "first": the first token's alone (the value of the state in which the macro action starts); "position":
+            1/((m-i) H_m), heavier on late tokens (paper, sec. 3.2); "position_early": 1/((i+1) H_m), heavier on early
+            tokens (released code, ``ppo_trainer.py``, ``modeling_macro_action``; rounded to float32, as there). H_m is
+            the m-th harmonic number.
         discount: The paper's rho: with "sum", token i counts rho^i. The paper's experiments have 1.
 
     Returns:
-        One number per macro action; 0 where the row has none.
+        One number per macro action; 0 if the row has none.
 
     Raises:
-        ValueError: If ``weights`` is unknown, or ``discount`` is not 1 with other weights than
-            "sum".
+        ValueError: If ``weights`` is unknown, or ``discount`` is not 1 with other weights than "sum".
 
     >>> from lightning_marlhf.ops.segmentation import fixed_ngram
     >>> macro_actions = fixed_ngram(torch.tensor([[True, True, True, False]]), n=2)
@@ -70,7 +67,7 @@ def pool_tokens(
 def spread(
     macro_values: Shaped[Tensor, "batch macro"], macro_actions: MacroActions
 ) -> Shaped[Tensor, "batch response"]:
-    """Give every token what its macro action has (same dtype); 0 on padding.
+    """Broadcast macro-action values to their tokens (same dtype); 0 on padding.
 
     >>> from lightning_marlhf.ops.segmentation import fixed_ngram
     >>> macro_actions = fixed_ngram(torch.tensor([[True, True, True, False]]), n=2)
@@ -82,7 +79,7 @@ def spread(
 
 
 def lengths(macro_actions: MacroActions) -> Int[Tensor, "batch macro"]:
-    """Count the tokens of each macro action; 0 where the row has none.
+    """Count the tokens of each macro action; 0 if the row has none.
 
     >>> from lightning_marlhf.ops.segmentation import fixed_ngram
     >>> lengths(fixed_ngram(torch.tensor([[True, True, True], [True, False, False]]), n=2)).tolist()
@@ -98,13 +95,14 @@ def _sum(x: Tensor, macro_actions: MacroActions) -> Tensor:
 
 
 def _token_weights(macro_actions: MacroActions, weights: Weights, dtype: torch.dtype) -> Tensor:
-    """Give each token its weight; those of a macro action add up to 1. On padding: any number."""
+    """Return the weight of each token; those of a macro action add up to 1. On padding: any number."""
     place = _place(macro_actions)
     if weights == "first":
         return (place == 0).to(dtype)
     length = spread(lengths(macro_actions), macro_actions).clamp(min=1)
     if weights == "position_early":
-        harmonic = _released_harmonic_numbers(_next_power_of_two(length.shape[1]), length.device)
+        size = 1 << max(length.shape[1] - 1, 0).bit_length()  # a power of two, so that the tables are few
+        harmonic = _released_harmonic_numbers(size, length.device)
         return ((place + 1).to(torch.float32).reciprocal() / harmonic[length]).to(dtype)
     tokens_left = (length - place).clamp(min=1)
     if weights == "unit":
@@ -124,11 +122,6 @@ def _released_harmonic_numbers(size: int, device: torch.device) -> Float[Tensor,
     reciprocals = torch.arange(1, size + 1, dtype=torch.float32).reciprocal()
     sums = [reciprocals[:m].sum() for m in range(1, size + 1)]
     return torch.stack([torch.ones(()), *sums]).to(device)
-
-
-def _next_power_of_two(size: int) -> int:
-    """Keep the tables of batches of many widths few."""
-    return 1 << max(size - 1, 0).bit_length()
 
 
 def _place(macro_actions: MacroActions) -> Int[Tensor, "batch response"]:

@@ -1,15 +1,16 @@
 """Sums, means and variances over real elements only, and the mean of loss terms over a whole batch.
 
-Everywhere ``mask`` is True on real elements. What stands on padding never matters: it may be NaN,
+Everywhere ``mask`` is True on real elements. Values on padding are ignored: they may be NaN,
 and no gradient reaches it. A mask without any True gives 0. Statistics over several ranks or
-micro-batches are not gathered here: they come in as arguments (``mean``, ``var``, ``total``), see
-``moments.py`` for joining them.
+micro-batches are not gathered here: they come in as arguments (``mean``, ``var``, ``total``, ``all_reduce_sum``).
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Reduction = Literal["token", "sequence"]
@@ -40,7 +41,7 @@ def zero_padding(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Fl
 
 
 def last_token(mask: Bool[Tensor, "batch response"]) -> Bool[Tensor, "batch response"]:
-    """Mark the last real token of each row; the real tokens of a row stand together.
+    """Mark the last real token of each row; the real tokens of a row are contiguous.
 
     >>> last_token(torch.tensor([[True, True, False], [False, False, False]])).int().tolist()
     [[0, 1, 0], [0, 0, 0]]
@@ -49,22 +50,52 @@ def last_token(mask: Bool[Tensor, "batch response"]) -> Bool[Tensor, "batch resp
     return mask & ~next_is_real
 
 
-def masked_mean(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
-    """Take the mean over real elements; 0 if there are none.
+def unpadded(ids: Int[Tensor, "batch sequence"], mask: Bool[Tensor, "batch sequence"]) -> list[list[int]]:
+    """Return each row's tokens where the mask is True, as lists."""
+    return [row[kept].tolist() for row, kept in zip(ids.cpu(), mask.cpu(), strict=True)]
 
-    >>> masked_mean(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False])).item()
-    2.0
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and variance of a set of numbers."""
+
+    count: Float[Tensor, ""]  # how many numbers
+    mean: Float[Tensor, ""]  # 0 if there are none
+    var: Float[Tensor, ""]  # population variance; 0 if there are none
+
+
+def moments(
+    x: Float[Tensor, "*shape"],
+    mask: Bool[Tensor, "*shape"],
+    *,
+    all_reduce_sum: Callable[[Tensor], Tensor] = lambda total: total,
+) -> Moments:
+    """Measure the real elements of ``x``, over all ranks.
+
+    >>> seen = moments(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False]))
+    >>> seen.count.item(), seen.mean.item(), seen.var.item()
+    (2.0, 2.0, 1.0)
     """
-    return zero_padding(x, mask).sum() / mask.sum().clamp(min=1)
+    count = all_reduce_sum(mask.sum().to(at_least_float32(x).dtype))
+    mean = all_reduce_sum(zero_padding(x, mask).sum()) / count.clamp(min=1)
+    squares = zero_padding((at_least_float32(x) - mean).square(), mask)
+    return Moments(count, mean, all_reduce_sum(squares.sum()) / count.clamp(min=1))
 
 
-def masked_var(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
-    """Take the population variance (divided by the count, not by count - 1) over real elements.
+def join(first: Moments, second: Moments) -> Moments:
+    """Merge the moments of two sets (Chan, Golub and LeVeque 1979).
 
-    >>> masked_var(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False])).item()
-    1.0
+    >>> one = moments(torch.tensor([1.0, 3.0]), torch.tensor([True, True]))
+    >>> two = moments(torch.tensor([5.0]), torch.tensor([True]))
+    >>> both = join(one, two)
+    >>> both.mean.item(), round(both.var.item(), 4)  # (4 + 0 + 4) / 3
+    (3.0, 2.6667)
     """
-    return masked_mean((at_least_float32(x) - masked_mean(x, mask)).square(), mask)
+    count = first.count + second.count
+    share = second.count / count.clamp(min=1)
+    gap = second.mean - first.mean
+    within = first.var * (1 - share) + second.var * share
+    return Moments(count, first.mean + gap * share, within + gap.square() * share * (1 - share))
 
 
 def whiten(
@@ -73,7 +104,7 @@ def whiten(
     """Scale to variance 1 and move to mean 0.
 
     Args:
-        x: What to whiten.
+        x: Values to whiten.
         mask: True on real elements; the result is 0 elsewhere.
         mean: Mean of the real elements of the whole batch, on all ranks.
         var: Their variance.
@@ -86,7 +117,7 @@ def whiten(
 
 
 def count(mask: Bool[Tensor, "batch element"], *, reduction: Reduction) -> Float[Tensor, ""]:
-    """Count what ``reduce_mean`` divides by: real elements ("token") or rows with any ("sequence").
+    """Return the denominator of ``reduce_mean``: real elements ("token") or rows with any ("sequence").
 
     Add up the counts of all micro-batches and ranks to get ``total``.
 
@@ -107,7 +138,7 @@ def reduce_mean(
     reduction: Reduction,
     total: Tensor | float | None = None,
 ) -> Float[Tensor, ""]:
-    """Take this micro-batch's share of the mean of loss terms over a whole batch.
+    """Return this micro-batch's part of the mean loss over the full batch.
 
     With ``total`` counted over all micro-batches and ranks, the results add up to the mean of the
     whole batch, however it was cut: 8 x 1 = 1 x 8.
@@ -115,13 +146,11 @@ def reduce_mean(
     Args:
         terms: One term per token or per macro action.
         mask: True on real elements.
-        reduction: "token" weighs every element alike. "sequence" first takes the mean of each row,
-            then of the rows that have any element: the released code's, which has one row per
-            micro-batch (ernie-research/MA-RLHF, ``ppo_trainer.py``, ``actor_loss_fn`` and
-            ``critic_loss_fn``).
-        total: The sum of ``count(mask, reduction=reduction)`` over the whole batch; None: this
-            batch is all. It need not be a whole number (divide it by the number of ranks where
-            gradients are averaged).
+        reduction: "token" weighs every element alike. "sequence" first takes the mean of each row, then of the rows
+            that have any element: the released code's, which has one row per micro-batch (ernie-research/MA-RLHF,
+            ``ppo_trainer.py``, ``actor_loss_fn`` and ``critic_loss_fn``).
+        total: The sum of ``count(mask, reduction=reduction)`` over the whole batch; None: this batch is all. It need
+            not be a whole number (divide it by the number of ranks where gradients are averaged).
 
     Returns:
         The sum of the terms (of the row means) over ``total``; 0 if there is nothing to count.
@@ -140,12 +169,9 @@ def reduce_mean(
     row_sums = zero_padding(terms, mask).sum(dim=1)
     if reduction == "sequence":
         row_sums = row_sums / mask.sum(dim=1).clamp(min=1)
-    return row_sums.sum() / _nonzero(total)
-
-
-def _nonzero(total: Tensor | float) -> Tensor | float:
-    """Put 1 in the place of 0: the sum above it is 0 as well."""
-    return total.masked_fill(total == 0, 1) if isinstance(total, Tensor) else total or 1.0
+    # 1 in the place of 0: the sum above it is 0 as well
+    nonzero = total.masked_fill(total == 0, 1) if isinstance(total, Tensor) else total or 1.0
+    return row_sums.sum() / nonzero
 
 
 def _check_reduction(reduction: str) -> None:

@@ -1,7 +1,7 @@
 """Random numbers that are a function of a seed and a counter (splitmix64): no state, no generator.
 
-The same row of a batch draws the same numbers whatever stands beside it, on any device and any
-rank. Good enough to sample and to shuffle; not for cryptography.
+A row draws the same numbers on any device and rank, independent of the other rows of its batch.
+Good enough to sample and to shuffle; not for cryptography.
 """
 
 import torch
@@ -16,7 +16,7 @@ _SECOND_FACTOR = 0x94D049BB133111EB - 2**64
 
 
 def bits(seeds: Int[Tensor, "*shape"], counters: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
-    """Give the 64 random bits number ``counters`` of each stream in ``seeds``, as signed int64.
+    """Return the 64 random bits number ``counters`` of each stream in ``seeds``, as signed int64.
 
     >>> bits(torch.tensor([7, 7, 8]), torch.tensor([0, 1, 0])).unique().numel()
     3
@@ -25,7 +25,7 @@ def bits(seeds: Int[Tensor, "*shape"], counters: Int[Tensor, "*shape"]) -> Int[T
 
 
 def uniform(seeds: Int[Tensor, "*shape"], counters: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Give uniform float64 numbers in [0, 1), from the upper 53 bits.
+    """Return uniform float64 numbers in [0, 1), from the upper 53 bits.
 
     >>> 0.0 <= uniform(torch.tensor([7]), torch.tensor([0])).item() < 1.0
     True

@@ -68,20 +68,18 @@ def ngrams(response_mask: Bool[Tensor, "batch response"], *, lengths: Int[Tensor
 
 
 def draw_lengths(
-    lengths: Sequence[int], *, repeat_times: int, seeds: Int[Tensor, " batch"], deals: int = 1
+    lengths: Sequence[int], *, repeat_times: int, seeds: Int[Tensor, " batch"], num_shuffles: int = 1
 ) -> Int[Tensor, "batch draws"]:
     """Shuffle a multiset of lengths for each row: randomized n-grams, once given to ``ngrams``.
 
     Args:
         lengths: The paper has (2, 3, 5, 10), the released code (1, 2, 3, 5, 10).
         repeat_times: How often each length is in the multiset.
-        seeds: One number per row. Equal seeds give equal orders, whatever the batch, device or
-            rank.
-        deals: How often the whole multiset is dealt, shuffled anew each time; the first deals are
-            the same however many follow.
+        seeds: One number per row. Equal seeds give equal orders, whatever the batch, device or rank.
+        num_shuffles: How often the full multiset is reshuffled; the first shuffles are the same however many follow.
 
     Returns:
-        ``len(lengths) * repeat_times * deals`` lengths per row.
+        ``len(lengths) * repeat_times * num_shuffles`` lengths per row.
 
     Raises:
         ValueError: If there is no length, one is below 1, or ``repeat_times`` is.
@@ -95,8 +93,8 @@ def draw_lengths(
     if repeat_times < 1:
         raise ValueError(f"repeat_times: expected at least 1, got {repeat_times}")
     multiset = torch.tensor(list(lengths) * repeat_times, device=seeds.device)
-    row_seeds = seeds.view(-1, 1, 1).expand(-1, deals, multiset.numel())
-    counters = torch.arange(deals * multiset.numel(), device=seeds.device).view(deals, -1)
+    row_seeds = seeds.view(-1, 1, 1).expand(-1, num_shuffles, multiset.numel())
+    counters = torch.arange(num_shuffles * multiset.numel(), device=seeds.device).view(num_shuffles, -1)
     shuffled = random.bits(row_seeds, counters.expand_as(row_seeds)).argsort(dim=2, stable=True)
     return multiset[shuffled].flatten(start_dim=1)
 
@@ -196,7 +194,7 @@ def _rank(response_mask: Bool[Tensor, "batch response"]) -> Int[Tensor, "batch r
 
 
 def _differs_from_previous(x: Int[Tensor, "batch response"]) -> Bool[Tensor, "batch response"]:
-    """Mark what is unlike its left neighbour; the first column has none and is not marked."""
+    """Mark elements that differ from their left neighbour; the first column has none and is not marked."""
     differs = torch.zeros_like(x, dtype=torch.bool)
     differs[:, 1:] = x[:, 1:] != x[:, :-1]
     return differs

@@ -50,7 +50,7 @@ def batch_flops(run: PlannedRun) -> Items:
 
 
 def hours(run: PlannedRun, machine: Machine) -> Items:
-    """Hours of the whole run by phase; validation and loading are not counted."""
+    """Hours of the run by phase; validation and loading are not counted."""
     speed = run.processes * machine.tflops * 1e12 * machine.mfu
     seconds = {phase: run.batches * cost / speed for phase, cost in batch_flops(run).items()}
     if run.response:

@@ -89,14 +89,14 @@ def _update(run: PlannedRun, network: Network) -> Items:
     return {
         "kept": activations(shape, run.update, precision),
         "work": max(again, head(shape, run.update, training=True)),
-        "gathered": _gathered(run, network, whole=False),
+        "gathered": _gathered(run, network, full=False),
     }
 
 
 def _forward(run: PlannedRun, network: Network) -> Items:
     largest = replace(run.update, rows=min(network.micro_batch_size, run.rows))
     work = max(workspace(network.shape, largest, network.precision), head(network.shape, largest, training=False))
-    return {"work": work, "gathered": _gathered(run, network, whole=False)}
+    return {"work": work, "gathered": _gathered(run, network, full=False)}
 
 
 def _generation(run: PlannedRun) -> Items:
@@ -106,12 +106,12 @@ def _generation(run: PlannedRun) -> Items:
     return {
         "kept": cache(policy.shape, run.rows, run.prompt + run.response, policy.precision),
         "work": max(work, sampling(policy.shape, run.rows)),
-        "gathered": _gathered(run, policy, whole=run.gathers_whole),
+        "gathered": _gathered(run, policy, full=run.gathers_full_policy),
     }
 
 
-def _gathered(run: PlannedRun, network: Network, *, whole: bool) -> float:
-    return gathered(network.shape, network.precision, whole=whole) if run.sharded else 0.0
+def _gathered(run: PlannedRun, network: Network, *, full: bool) -> float:
+    return gathered(network.shape, network.precision, full=full) if run.sharded else 0.0
 
 
 def static_memory(shape: Shape, precision: Precision, *, shards: int, learning: int | None = None) -> dict[str, float]:
@@ -188,9 +188,9 @@ def sampling(shape: Shape, rows: int) -> float:
     return rows * shape.vocabulary * (FP32 + 4 * FP64)
 
 
-def gathered(shape: Shape, precision: Precision, *, whole: bool) -> float:
+def gathered(shape: Shape, precision: Precision, *, full: bool) -> float:
     """Bytes of weights gathered from all shards: all of them to generate, else embeddings and two layers at a time."""
-    if whole:
+    if full:
         return shape.parameters * precision.compute
     outside = shape.parameters - shape.matrices
     return (outside + 2 * shape.matrices / shape.layers) * precision.compute

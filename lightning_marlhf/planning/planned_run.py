@@ -51,7 +51,7 @@ class Pass:
         return self.rows * self.width
 
     def scores_are_kept(self, shape: Shape) -> bool:
-        """Tell whether the head's log-probabilities are kept for the backward pass, or made again."""
+        """Return whether the head's log-probabilities are kept for the backward pass, or made again."""
         return self.rows * self.targets <= self.chunk and not shape.final_soft_capped
 
 
@@ -86,7 +86,7 @@ class PlannedRun:
     response: int  # tokens; 0 without generation
     update: Pass
     reference_passes: int
-    gathers_whole: bool = True  # the policy, to generate
+    gathers_full_policy: bool = True  # the policy, to generate
     offloads: bool = False  # frozen networks
 
     @property
@@ -101,7 +101,7 @@ class PlannedRun:
 
     @property
     def batches(self) -> float:
-        """Batches of the whole run."""
+        """Batches of the run."""
         return self.updates / self.updates_per_batch
 
 

@@ -14,13 +14,13 @@ from lightning_marlhf.data.base import RLHFDataModule
 from lightning_marlhf.data.mixture import Mixture
 from lightning_marlhf.data.text import TextData
 from lightning_marlhf.hub import vocabulary
-from lightning_marlhf.models.architectures import build_on_meta
 from lightning_marlhf.models.configs import ModelConfig, ModelSource, torch_dtype
 from lightning_marlhf.models.lora import adapt
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.modules import MAPPO, SFT, RewardModel
 from lightning_marlhf.modules.base import TrainingModule
 from lightning_marlhf.modules.updates import count_updates
+from lightning_marlhf.planning.meta_models import build_on_meta
 from lightning_marlhf.planning.planned_run import Network, Pass, PlannedRun, Precision, Shape
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 
@@ -47,7 +47,7 @@ def read_run(arguments: Sequence[str], *, config_files: Sequence[Path], build: B
 
     Args:
         arguments: The command line after `fit`.
-        config_files: Its config files; the runs whose exports this one starts from are looked for beside them.
+        config_files: Its config files; the runs whose exports this one starts from are looked for next to them.
         build: Parses a command line and builds module and data.
 
     Raises:
@@ -85,7 +85,7 @@ def read_run(arguments: Sequence[str], *, config_files: Sequence[Path], build: B
         response=response,
         update=_update_pass(module, data, processes, response),
         reference_passes=2 if ppo and module.termination.needs_logprobs else 1,
-        gathers_whole=look_up(trainer, "strategy.init_args.gathering") != "block",
+        gathers_full_policy=look_up(trainer, "strategy.init_args.gathering") != "block",
         offloads=sharded and bool(look_up(trainer, "strategy.init_args.offload_frozen")),
     )
 
@@ -108,7 +108,7 @@ def _longest(data: RLHFDataModule) -> int:
 
 
 def _update_pass(module: Any, data: RLHFDataModule, processes: int, response: int) -> Pass:
-    """Give the largest pass of an update; the two responses of a pair are two rows."""
+    """Return the largest pass of an update; the two responses of a pair are two rows."""
     minibatches = module.ppo.minibatches if isinstance(module, MAPPO) else 1
     rows = min(module.micro_batch_size, data.batch_size // processes // minibatches)
     width = _longest(data) + response
@@ -122,7 +122,7 @@ def _update_pass(module: Any, data: RLHFDataModule, processes: int, response: in
 
 
 def _networks(parts: RunParts, sharded: bool, files: Sequence[Path], build: Build) -> Iterator[tuple[str, Network]]:
-    """Give the networks of a run by name; the sources of their weights are looked up, not loaded."""
+    """Yield the networks of a run by name; the sources of their weights are looked up, not loaded."""
     module = cast(Any, parts.module)
 
     def network(source: ModelSource, *, scalar: bool, learns: bool = True, scorer: Any = None) -> Network:
@@ -168,7 +168,7 @@ def _model(
 
 
 def _exporter(source: str, files: Sequence[Path]) -> Path | None:
-    """Find the file, beside those given, of the run that will write the folder ``source``; None if it is there."""
+    """Find the file, next to those given, of the run that will write the folder ``source``; None if it is there."""
     folder = Path(source)
     if folder.is_dir():
         return None
@@ -194,8 +194,8 @@ def shape_of(model: PreTrainedModel, *, scalar: bool) -> Shape:
     """Measure a model, which may be on the meta device.
 
     Args:
-        model: a causal language model or a classifier.
-        scalar: it has a scalar head.
+        model: A causal language model or a classifier.
+        scalar: It has a scalar head.
 
     Raises:
         ValueError: the formulas do not cover its family.

@@ -19,8 +19,8 @@ def facts(run: PlannedRun, machine: flops.Machine, *, capacity: float | None, me
     Args:
         run: The run.
         machine: Assumptions about each GPU.
-        capacity: Memory of each GPU in GB; None where it is unknown.
-        mean_length: Mean length of rows as a share of the longest row.
+        capacity: Memory of each GPU in GB; None if it is unknown.
+        mean_length: Mean length of rows as a fraction of the longest row.
     """
     peaks = memory.peaks(run)
     peak = max(peaks.values())

@@ -1,1 +1,1 @@
-"""Paper tables and figures: reads what runs left on disk, never trains."""
+"""Tables and figures from the files of finished runs."""

@@ -1,4 +1,4 @@
-"""Best-of-N sampling: the expected score of the best of N responses, of one run or of several side by side."""
+"""Best-of-N sampling: the expected score of the best of N responses, of one or several runs."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -10,25 +10,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from lightning_marlhf.display.blocks import Block, Cell, Note, Picture, Pictures, Table
+from lightning_marlhf.display.style import in_style
 from lightning_marlhf.display.text import MISSING, number
 from lightning_marlhf.records import BestOfN, BestOfNPoint, MeanInterval
-from lightning_marlhf.reporting.layout import (
-    Line,
-    RowStyle,
-    add_legend,
-    in_style,
-    make_table,
-    nth_style,
-    paper_cell,
-    to_picture,
-)
+from lightning_marlhf.reporting.layout import Line, RowStyle, add_legend, make_table, nth_style, paper_cell, to_picture
 from lightning_marlhf.reporting.load import System
 from lightning_marlhf.reporting.statistics import Estimate, recorded_cell, t_interval
 
 _RESULTS = "best_of_n.json"
 _DECIMALS = 3
 _PANEL = (3.4, 3.4)
-_NAMES_IN_RUNS = {"held_out": "rm_heldout"}  # what best-of-n calls a scorer -> what runs call it
+_NAMES_IN_RUNS = {"held_out": "rm_heldout"}  # scorer name in best-of-n -> in runs
 Results = Mapping[str, Sequence[BestOfN]]  # label of a run -> one for each seed
 
 
@@ -77,7 +69,7 @@ def best_of_n(systems: Sequence[System]) -> list[Block]:
         return [Note("No pool of responses has been scored yet.")] if evaluated else []
     caption = (
         "The best of N responses is chosen by the reward model of training; a panel for each temperature and scorer."
-        " Bands: lowest to highest seed; 95 % over prompts where there is one seed."
+        " Bands: lowest to highest seed; 95 % over prompts for one seed."
     )
     pictures = [
         Pictures((_runs_picture(results, system),), f"{system.spec.label}. {caption}".lstrip(". "))
@@ -114,7 +106,7 @@ def _runs_table(found: Sequence[tuple[System, Results]]) -> Table:
                 lines.append((system, line))
     caption = (
         "Expected score of the best of N responses, unbiased, from one pool of responses to each prompt. In brackets:"
-        " 95 % intervals, over seeds, or over prompts where there is one seed."
+        " 95 % intervals, over seeds, or over prompts for one seed."
     )
     table = make_table(lines, caption, num_left=3, name="best_of_n")
     assert table is not None

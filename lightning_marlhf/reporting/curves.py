@@ -1,4 +1,4 @@
-"""Training curves: smoothing, seeds side by side, and their pictures against optimizer updates."""
+"""Training curves against optimizer updates: smoothing, aggregation over seeds, figures."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from lightning_marlhf.display.blocks import Block, Cell, Picture
+from lightning_marlhf.display.style import in_style
 from lightning_marlhf.reporting.layout import (
     SIZE,
     UPDATES,
     Line,
     RowStyle,
     add_legend,
-    in_style,
     legend_entries,
     make_table,
     pictures_of_each,
@@ -29,10 +29,10 @@ from lightning_marlhf.reporting.statistics import KL, Measure, score_measures, s
 
 KL_METRIC = "objective/kl"
 TRAINED_SCORE_METRIC = "objective/scores"
-# What the scorer that the policy is trained on is called where it has no metric of its own.
+# Display name of the training scorer when it has no metric of its own.
 _TRAINED_SCORES = ("rm", "score")
-DIAGNOSTICS: Mapping[str, str] = {  # what tells a healthy run from a sick one -> title
-    "policy/clipfrac_avg": "Clipped ratios (share of tokens)",
+DIAGNOSTICS: Mapping[str, str] = {  # training-health metrics -> title
+    "policy/clipfrac_avg": "Clipped ratios (fraction of tokens)",
     "policy/entropy_avg": "Entropy (nats per token)",
     "critic/vf_explained_var": "Variance explained by the critic",
     "response_length/mean": "Response length (tokens)",
@@ -40,7 +40,7 @@ DIAGNOSTICS: Mapping[str, str] = {  # what tells a healthy run from a sick one -
 }
 _LOSSES = ("loss/", "eval/loss", "eval/accuracy", "reward_model/accuracy")
 _MOST_LOSSES = 8
-_NOT_LEARNT = ("timing_s/", "perf/", "lr", "episode")  # say nothing of what a run learnt
+_NOT_RESULTS = ("timing_s/", "perf/", "lr", "episode")  # prefixes of metrics that are no results
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def score_metric(score: str, *, logged: Collection[str]) -> str:
 
 
 def smoothing_window(num_points: int) -> int:
-    """Return the odd number of points that are averaged: about a tenth of the curve."""
+    """Return the smoothing window in points (odd): about a tenth of the curve."""
     return 2 * (num_points // 20) + 1
 
 
@@ -84,7 +84,7 @@ def smooth(curve: pd.Series) -> pd.Series:
 
 
 def seed_curves(runs: Sequence[Run], metric: str) -> SeedCurves | None:
-    """Return a row's curves of one metric; None where no run has logged it."""
+    """Return a row's curves of one metric; None if no run has logged it."""
     curves = {run.seed: curve for run in runs if len(curve := run.metric(metric))}
     if not curves:
         return None
@@ -116,7 +116,7 @@ def curves(systems: Sequence[System]) -> list[Block]:
 
 
 def diagnostics(systems: Sequence[System]) -> list[Block]:
-    """Return what tells a healthy run from a sick one."""
+    """Return the training-health diagnostics."""
     return pictures_of_each(
         systems,
         lambda system: small_multiples(system, DIAGNOSTICS, name="diagnostics"),
@@ -141,13 +141,13 @@ def losses(systems: Sequence[System]) -> list[Block]:
 
 
 def last_values(systems: Sequence[System]) -> list[Block]:
-    """Return what runs that were never tested have logged last, a line for each metric; nothing where all were."""
+    """Return the last logged metrics of untested runs, one line per metric; None if all were tested."""
     lines: list[Line] = []
     for system in systems:
         rows = [row for row in system.spec.rows if not system.tested(row.stage)]
         for name in sorted(system.logged):
             cells = {row.label: _last_cell(system.runs_of(row.stage), name) for row in rows}
-            if any(cell.value for cell in cells.values()) and not name.startswith(_NOT_LEARNT):
+            if any(cell.value for cell in cells.values()) and not name.startswith(_NOT_RESULTS):
                 lines.append((system, {"Metric": Cell(name), **cells}))
     caption = "As logged, not smoothed; of several seeds the mean. In brackets: the update."
     table = make_table(lines, caption)
@@ -177,17 +177,17 @@ def _curve_picture(system: System, name: str, metric: str, measure: Measure) -> 
     curves = row_curves(system, metric)
     if not curves:
         return None
-    what = "KL to the reference policy" if measure is KL else measure.label
+    label = "KL to the reference policy" if measure is KL else measure.label
     with in_style():
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.subplots()
-        axes.set(title=f"{what} during training", xlabel=UPDATES)
+        axes.set(title=f"{label} during training", xlabel=UPDATES)
         axes.set_ylabel("KL (nats per response)" if measure is KL else measure.label)
         draw_curves(axes, curves, row_styles(system.spec))
         if measure is not KL:
             _draw_baseline_level(axes, system, measure)
         add_legend(figure, axes)
-        return to_picture(figure, name=name, alt=f"{what} against policy updates, a line per row")
+        return to_picture(figure, name=name, alt=f"{label} against policy updates, a line per row")
 
 
 def row_curves(system: System, metric: str) -> dict[str, SeedCurves]:

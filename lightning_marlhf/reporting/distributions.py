@@ -8,17 +8,10 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from lightning_marlhf.display.blocks import Block, Cell, Picture, Pictures, Table
+from lightning_marlhf.display.style import in_style
 from lightning_marlhf.display.text import number
 from lightning_marlhf.records import PolicyScores, RMScores
-from lightning_marlhf.reporting.layout import (
-    RowStyle,
-    add_legend,
-    in_style,
-    nth_style,
-    pictures_of_each,
-    row_styles,
-    to_picture,
-)
+from lightning_marlhf.reporting.layout import RowStyle, add_legend, nth_style, pictures_of_each, row_styles, to_picture
 from lightning_marlhf.reporting.load import System
 from lightning_marlhf.reporting.statistics import recorded_cell
 
@@ -41,7 +34,7 @@ def distributions(systems: Sequence[System]) -> list[Block]:
 
 
 def density_pictures(system: System) -> list[Picture]:
-    """Return a picture with a panel for each score, a density for each row; none where nothing was scored."""
+    """Return a picture with a panel for each score, a density for each row; none if nothing was scored."""
     found = {key: _scores(system, key) for key in system.spec.scores}
     keys = [key for key, rows in found.items() if rows]
     if not keys:
@@ -129,7 +122,7 @@ def histogram_pictures(scores: Mapping[str, Mapping[str, Sequence[float]]]) -> P
         panels = figure.subplots(1, len(scores), squeeze=False)[0]
         for (name, by_policy), axes in zip(scores.items(), panels, strict=True):
             axes.set(title=f"Distribution of {name}", xlabel=f"Score ({name})")
-            axes.set_ylabel("Share of responses")
+            axes.set_ylabel("Fraction of responses")
             _draw_histogram(axes, by_policy)
         add_legend(figure, *panels)
         picture = to_picture(

@@ -1,4 +1,4 @@
-"""What sections have in common: tables with the paper's numbers, and the look of pictures, one colour for each row."""
+"""Shared layout of report sections: tables with the paper's numbers, figure style, one colour per row."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from lightning_marlhf.display.blocks import Block, Cell, Note, Picture, Pictures, Table, Text
 from lightning_marlhf.display.style import COLORS
-from lightning_marlhf.display.style import in_style as in_style  # stands beside these everywhere
 from lightning_marlhf.display.text import MISSING, number
 from lightning_marlhf.reporting.load import System
 from lightning_marlhf.reporting.spec import SystemReport
@@ -18,12 +17,12 @@ from lightning_marlhf.reporting.spec import SystemReport
 NOT_FOUND = "not found"
 INTERVALS = (
     "In brackets: the paper's numbers with our confidence in them, ours with 95 % intervals (Student t) over seeds, or"
-    " over held-out prompts where there is one seed."
+    " over held-out prompts for one seed."
 )
 UPDATES = "Policy updates (optimizer steps)"
 SIZE = (5.8, 4.1)  # inches; of a picture with one panel
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_LINES = ("-", "--", ":")  # the next line style where the colours begin again
+_LINES = ("-", "--", ":")  # the next line style when the colours repeat
 _BASELINE_COLOR = "#6b6b6b"
 _DPI = 140
 _LEGEND_CHARACTERS = 72  # of labels that fit side by side below a picture of `SIZE`
@@ -31,9 +30,9 @@ Line = tuple[System, dict[str, Cell]]  # title of a column -> cell
 
 
 def make_table(lines: Sequence[Line], caption: str, *, num_left: int = 1, name: str = "") -> Table | None:
-    """Return lines as a table, each below its system's label where systems have one; None where there are no lines.
+    """Return lines as a table, each below its system's label if systems have one; None if there are no lines.
 
-    Columns without any text are left out, such as those of the paper's numbers where it has none of the systems.
+    Columns without any text are left out, such as those of the paper's numbers if it has none of the systems.
 
     Args:
         lines: A line need not have every column; its cell is a dash, then.
@@ -53,7 +52,7 @@ def make_table(lines: Sequence[Line], caption: str, *, num_left: int = 1, name: 
 
 
 def paper_cell(system: System, measure: str, run: str, *, decimals: int, unit: str = "") -> Cell:
-    """Return what the paper reports; "not found" where we know no source, nothing where it has no such system."""
+    """Return the paper's value; "not found" if no source is known, empty if it has no such system."""
     if system.spec.reported is None:
         return Cell("")
     found = system.spec.reported.get(measure, {}).get(run)
@@ -64,7 +63,7 @@ def paper_cell(system: System, measure: str, run: str, *, decimals: int, unit: s
 
 
 def paper_value(system: System, measure: str, run: str) -> float | None:
-    """Return the paper's number, where it is one and not a range."""
+    """Return the paper's number, if it is one and not a range."""
     found = (system.spec.reported or {}).get(measure, {}).get(run)
     return None if found is None or isinstance(found.value, Sequence) else float(found.value)
 
@@ -76,8 +75,8 @@ def pictures_of_each(
 
     Args:
         systems: With their runs.
-        make: Draws the pictures of one system; none where it has nothing to show.
-        caption: Of the pictures; stands once, above them all, where systems have labels.
+        make: Draws the pictures of one system; none if it has nothing to show.
+        caption: Caption of the figures; shown once above all of them if systems have labels.
         missing: Why a system has no pictures.
     """
     found: list[Block] = []

@@ -1,4 +1,4 @@
-"""Run directories -> memory. A missing or broken file becomes a note, never an exception."""
+"""Loads run directories. A missing or broken file becomes a note, never an exception."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -21,12 +21,12 @@ _METRIC_COLUMNS = ["step", "name", "value"]
 
 @dataclass(frozen=True)
 class Run:
-    """What one run directory holds."""
+    """Contents of one run directory."""
 
     stage: str
     seed: int
     folder: Path
-    metrics: pd.DataFrame  # columns step, name, value; empty where there is no file
+    metrics: pd.DataFrame  # columns step, name, value; empty if there is no file
     completions: tuple[Completion, ...]  # responses to the held-out prompts
     summary: RunSummary | None  # None until the stage is finished
     progress: dict[str, Any]
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """Where the run stands, in words."""
+        """The run's state, as text."""
         if self.summary is not None:
             return "finished"
         if not self.folder.is_dir():
@@ -81,7 +81,7 @@ class System:
         return frozenset(name for run in runs for name in run.metrics["name"].unique())
 
     def evaluations(self, name: str, read: Callable[[Mapping[str, Any]], Result]) -> dict[str, list[Result]]:
-        """Return what evaluations left in the file ``name``: stage -> one result for each seed that has it.
+        """Return the evaluation results in the file ``name``: stage -> one per seed.
 
         Args:
             name: Of the files.
@@ -106,8 +106,8 @@ def load_system(spec: SystemReport, *, output: Path, seeds: Sequence[int]) -> Sy
     """Load the runs of every row.
 
     Args:
-        spec: What is shown. Of a system without a name, the output folder is its own, and whatever other stages lie
-            there are loaded, too, so that the report can say how they were made.
+        spec: Report to load runs for. A system without a name owns the output folder: its other stages are
+            loaded too, for the provenance section.
         output: The run of a stage is ``<output>/<name>/<stage>/seed-<N>``.
         seeds: The seeds to show.
     """

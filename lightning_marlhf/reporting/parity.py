@@ -16,7 +16,7 @@ NOT_REACHED = "not reached"
 
 
 def parity(systems: Sequence[System]) -> list[Block]:
-    """Return a line for each score and trained row; nothing where there is nothing to compare with."""
+    """Return a line for each score and trained row; nothing if there is nothing to compare with."""
     systems = [s for s in systems if s.spec.reference_run and len(s.spec.rows) > 1]
     if not systems:
         return []
@@ -30,7 +30,7 @@ def parity(systems: Sequence[System]) -> list[Block]:
     name = _reference(systems[0])
     caption = (
         f"First update at which the smoothed training curve is at or above the level on which {name}'s smoothed curve"
-        f" ends (same seed), as a share of {name}'s updates; {name} itself may cross it early. Speed-up: its inverse."
+        f" ends (same seed), per {name} update; {name} itself may cross it early. Speed-up: its inverse."
         f" Never: seeds that do not get there. {_interval_caption(max(len(s.seeds) for s in systems))}"
     )
     table = make_table(lines, caption.strip(), num_left=2, name="parity")
@@ -38,7 +38,7 @@ def parity(systems: Sequence[System]) -> list[Block]:
 
 
 def _line(system: System, row: ReportRow, key: str) -> dict[str, Cell]:
-    """Return the line of one score; nothing where a curve is missing in every seed."""
+    """Return the line of one score; nothing if a curve is missing in every seed."""
     spec, stage = system.spec, row.stage
     found = crossings(system, stage, score_metric(key, logged=system.logged))
     if not found:
@@ -57,7 +57,7 @@ def _line(system: System, row: ReportRow, key: str) -> dict[str, Cell]:
         "Paper: rollouts": reported[0],
         "Paper: speed-up": Cell("") if stage == spec.reference_run else reported[1],
         "Speed-up": speed_up_cell(shares),
-        f"Share of {_reference(system)}'s updates": share_cell(shares),
+        f"Fraction of {_reference(system)}'s updates": share_cell(shares),
         "Never": Cell(f"{sum(map(math.isinf, shares))} of {len(shares)}"),
         **{
             f"Seed {seed}" if several else "Updates": Cell(
@@ -119,7 +119,7 @@ def _reference(system: System) -> str:
 
 
 def _interval_caption(num_seeds: int) -> str:
-    """Say what a share's interval is, and how seeds count that never reach parity; nothing for one seed."""
+    """Explain the interval and the censoring of seeds that never reach parity; empty for one seed."""
     if num_seeds < 2:
         return ""
     coverage = median_interval(map(float, range(num_seeds))).coverage

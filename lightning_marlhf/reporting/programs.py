@@ -1,4 +1,4 @@
-"""What becomes of programs: pass@k on held-out problems by difficulty, kinds of failure during training."""
+"""Generated programs: pass@k on held-out problems by difficulty, and kinds of failure during training."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from lightning_marlhf.display.blocks import Block, Cell, Note, Picture
+from lightning_marlhf.display.style import in_style
 from lightning_marlhf.display.text import number
 from lightning_marlhf.reporting.curves import seed_curves
 from lightning_marlhf.reporting.layout import (
     INTERVALS,
     UPDATES,
     Line,
-    in_style,
     make_table,
     paper_cell,
     pictures_of_each,
@@ -39,7 +39,7 @@ Measured = tuple[str, str]  # "pass_at_5", "interview"
 
 
 def pass_at_k(systems: Sequence[System]) -> list[Block]:
-    """Return pass@k and the test-case average, and what became of programs during training."""
+    """Return pass@k, the test-case average, and the test outcomes during training."""
     lines: list[Line] = [
         (system, _line(system, row, measured))
         for system in systems
@@ -47,9 +47,9 @@ def pass_at_k(systems: Sequence[System]) -> list[Block]:
         for row in system.spec.rows
     ]
     caption = (
-        "Held-out problems. pass@k: share of problems solved by one of k programs, unbiased. Gain: over the reference"
-        " run, relative. In brackets: 95 % intervals, over seeds, or a bootstrap over problems where there is one seed;"
-        " ±: standard deviation over seeds."
+        "Held-out problems. pass@k: fraction of problems solved by one of k programs, unbiased. Gain: over the"
+        " reference run, relative. In brackets: 95 % intervals, over seeds, or a bootstrap over problems for one"
+        " seed; ±: standard deviation over seeds."
     )
     if any(system.spec.reported is not None for system in systems):
         caption += f" {INTERVALS}"
@@ -61,16 +61,16 @@ def pass_at_k(systems: Sequence[System]) -> list[Block]:
         writing,
         kinds_pictures,
         caption="Of the programs in the training rollouts, smoothed; mean over seeds.",
-        missing="No run has logged what became of its programs (objective/*_passed) yet.",
+        missing="No run has logged test outcomes (objective/*_passed) yet.",
     )
-    return [table or Note("No finished run has counted pass@k (eval/pass_at_1)."), *pictures]
+    return [table or Note("No finished run has pass@k (eval/pass_at_1)."), *pictures]
 
 
 def _measured(system: System) -> list[Measured]:
-    """Return what some row has measured: overall first, by k, the test-case average last."""
+    """Return the measures that some row has: overall pass@k first, the test-case average last."""
     runs = [run for row in system.spec.rows for run in system.runs_of(row.stage)]
     found = {measured for run in runs for measured in _results(run)}
-    if len({difficulty for _, difficulty in found} - {_OVERALL}) == 1:  # it says the same
+    if len({difficulty for _, difficulty in found} - {_OVERALL}) == 1:  # identical to overall
         found = {measured for measured in found if measured[1] == _OVERALL} or found
 
     def order(measured: Measured) -> tuple[bool, str, bool, int]:
@@ -128,7 +128,7 @@ def _estimate(runs: Sequence[Run], measured: Measured) -> Estimate:
 
 
 def kinds_pictures(system: System) -> list[Picture]:
-    """Return how programs fared during training, as areas that add up to all of them; nothing where no run says it."""
+    """Return the test outcomes during training as stacked areas; nothing if no run logged them."""
     scorer = system.spec.programs
     shares = {row: _shares(system.runs_of(row.stage), scorer) for row in system.spec.trained_rows}
     rows = [row for row, found in shares.items() if found]
@@ -145,7 +145,7 @@ def kinds_pictures(system: System) -> list[Picture]:
         panels[0].set_ylabel("Programs in training rollouts")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=len(labels))
-        alt = "Shares of programs that pass, are wrong, raise, and do not compile, against updates"
+        alt = "Fractions of programs that pass, are wrong, raise, and do not compile, against updates"
         return [to_picture(figure, name="program-kinds", alt=alt, wide=True)]
 
 

@@ -1,7 +1,6 @@
-"""What made the report: configurations, code, versions, machine and wall time; and what is missing."""
+"""Provenance: configurations, code, versions, machine, wall time; and missing results."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from lightning_marlhf.display.blocks import Block, Cell, Note, Table, cells
@@ -10,7 +9,7 @@ from lightning_marlhf.reporting.layout import Line, make_table
 from lightning_marlhf.reporting.load import System
 from lightning_marlhf.run_folder import CONFIG_FILE
 
-_DIFFERS_BY_STAGE = {"command", "started"}  # what a stage was called with is in its config
+_DIFFERS_BY_STAGE = {"command", "started"}  # a stage's arguments are in its config
 _MAX_VARIANTS = 4
 
 
@@ -47,28 +46,25 @@ def run_table(systems: Sequence[System]) -> Table:
         for run in system.runs.values():
             total += run.summary.seconds if run.summary else 0.0
             config = run.folder / CONFIG_FILE
+            below = config.is_relative_to(system.folder)
+            shown = config.relative_to(system.folder) if below else config
             line = {
                 "Stage": run.stage,
                 "State": run.state,
-                "Configuration": _shown(config, system.folder) if config.is_file() else MISSING,
+                "Configuration": shown.as_posix() if config.is_file() else MISSING,
                 "Seed": str(run.seed),
                 "Updates": str(run.summary.step) if run.summary else MISSING,
                 "Wall time": duration(run.summary.seconds) if run.summary else MISSING,
             }
             lines.append((system, {title: Cell(text) for title, text in line.items()}))
-    caption = f"Wall time of all runs together: {duration(total)} (runs that ran side by side count twice)."
+    caption = f"Wall time of all runs together: {duration(total)} (concurrent runs count separately)."
     table = make_table(lines, caption, num_left=3)
     assert table is not None  # a system has rows
     return table
 
 
-def _shown(path: Path, output: Path) -> str:
-    """Return a path below the study's folder, or as it is where it lies elsewhere."""
-    return (path.relative_to(output) if path.is_relative_to(output) else path).as_posix()
-
-
 def environment_table(systems: Sequence[System]) -> Table | None:
-    """Return what `environment.json` says, one line a key; None where no run has one."""
+    """Return `environment.json` as a table, one line per key; None if no run has one."""
     variants: dict[str, dict[str, list[str]]] = {}
     for system in systems:
         for run in system.runs.values():

@@ -33,7 +33,7 @@ _ESCAPES = {
 
 
 def render_html(title: str, sections: Sequence[Section]) -> str:
-    """Return the whole page as one text."""
+    """Render the page as one string."""
     environment = Environment(
         autoescape=True, finalize=_printable, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
@@ -43,7 +43,7 @@ def render_html(title: str, sections: Sequence[Section]) -> str:
 
 
 def _printable(value: Any) -> Any:
-    """Replace what steers a terminal or hides text, in everything that the page shows."""
+    """Replace control and invisible characters in everything that the page shows."""
     return printable(value) if isinstance(value, str) else value
 
 
@@ -67,7 +67,7 @@ def render_latex(table: Table) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """Return ``text`` on one line, with everything that LaTeX would act on disarmed."""
+    """Return ``text`` on one line, with LaTeX's special characters escaped."""
     line = " ".join(printable(text).split())
     return "".join(_ESCAPES.get(character, character) for character in line)
 

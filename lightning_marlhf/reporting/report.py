@@ -1,4 +1,4 @@
-"""The whole report: load the runs, gather the sections, write Markdown, HTML, LaTeX tables and pictures."""
+"""The report: loads the runs, builds the sections, writes Markdown, HTML, LaTeX tables and figures."""
 
 import re
 import unicodedata
@@ -14,7 +14,7 @@ from lightning_marlhf.reporting.best_of_n import best_of_n
 from lightning_marlhf.reporting.curves import curves, diagnostics, last_values, losses
 from lightning_marlhf.reporting.distributions import distributions
 from lightning_marlhf.reporting.load import System, load_system
-from lightning_marlhf.reporting.optimisation import frontier, optimisation
+from lightning_marlhf.reporting.overoptimization import frontier, overoptimization
 from lightning_marlhf.reporting.parity import parity
 from lightning_marlhf.reporting.programs import pass_at_k
 from lightning_marlhf.reporting.provenance import missing_notes, provenance
@@ -25,7 +25,7 @@ from lightning_marlhf.reporting.spec import ReportSpec, SectionName
 from lightning_marlhf.reporting.win_rates import win_rates
 
 PICTURES_FOLDER = "report"
-_MISSING = "What is missing"
+_MISSING = "Missing results"
 _FEW_SAMPLES = 2
 _MAX_NAME = 100  # characters of a file's name
 
@@ -35,7 +35,7 @@ def details(systems: Sequence[System]) -> list[Block]:
     return [*reward_model(systems), *diagnostics(systems), *samples(systems, count=_FEW_SAMPLES)]
 
 
-# A section: its headline, and what stands below it. One in which no system has anything to show gives no blocks.
+# A section: title and content. It gives no blocks if no system has anything to show.
 SECTIONS: Mapping[SectionName, tuple[str, Callable[[Sequence[System]], Sequence[Block]]]] = {
     "scores": ("Results", scores),
     "score_picture": ("Scores as a picture", score_picture),
@@ -50,7 +50,7 @@ SECTIONS: Mapping[SectionName, tuple[str, Callable[[Sequence[System]], Sequence[
     "frontier": ("Score against KL", frontier),
     "parity": ("Updates until parity", parity),
     "distributions": ("Distributions of scores", distributions),
-    "optimisation": ("Over-optimisation", optimisation),
+    "overoptimization": ("Over-optimization", overoptimization),
     "diagnostics": ("Training diagnostics", diagnostics),
     "traces": ("One response in macro actions", traces),
     "samples": ("Samples side by side", samples),
@@ -60,13 +60,13 @@ SECTIONS: Mapping[SectionName, tuple[str, Callable[[Sequence[System]], Sequence[
 
 @dataclass(frozen=True)
 class Report:
-    """What was written."""
+    """The written report."""
 
     title: str
     sections: tuple[Section, ...]
 
     def terminal_lines(self) -> list[str]:
-        """Return the first table, and what has to be known before it, such as that the runs were never tested."""
+        """Return the first table and the notes that qualify it, e.g. that the runs were never tested."""
         lines = []
         for block in (block for section in self.sections for block in section.blocks):
             if isinstance(block, Note):
@@ -79,10 +79,10 @@ class Report:
 def build_report(spec: ReportSpec, *, title: str, output: Path, seeds: Sequence[int], folder: Path) -> Report:
     """Write ``report.md``, ``report.html`` and ``report/*.{tex,png,svg}``.
 
-    What is missing (an unfinished stage, no trace, one seed) becomes a note in the report.
+    Missing results (an unfinished stage, no trace, one seed) become notes in the report.
 
     Args:
-        spec: What the report shows.
+        spec: Systems, rows and seeds to show.
         title: Its headline.
         output: The run of a stage is ``<output>/<system>/<stage>/seed-<N>``.
         seeds: The seeds to show.
@@ -115,7 +115,7 @@ def write_report(
         top.append(f"{len(missing)} of the runs' results are missing: see “{_MISSING}” below.")
     if missing or empty:
         sections.append(Section(_MISSING, (*missing, *empty)))
-    sections.append(Section("What made this report", tuple(provenance(systems))))
+    sections.append(Section("Provenance", tuple(provenance(systems))))
     if top:
         sections.insert(0, Section("", tuple(map(Note, top))))
     report = Report(title, tuple(name_pictures(sections)))
@@ -124,14 +124,14 @@ def write_report(
 
 
 def name_pictures(sections: Sequence[Section]) -> list[Section]:
-    """Give every picture a name that any file system takes, and no two the same, whatever labels they have."""
+    """Give every figure a unique, portable file name."""
     taken: set[str] = set()
 
     def rename(picture: Picture) -> Picture:
         plain = unicodedata.normalize("NFKD", picture.name).encode("ascii", "ignore").decode()
         plain = re.sub(r"[^\w.=+-]+", "-", plain)[:_MAX_NAME].strip("-.") or "picture"
         name, number = plain, 2
-        while name.casefold() in taken:  # some file systems do not tell capitals apart
+        while name.casefold() in taken:  # some file systems are case-insensitive
             name, number = f"{plain}-{number}", number + 1
         taken.add(name.casefold())
         return replace(picture, name=name)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from lightning_marlhf.display.blocks import Block, Note, Picture, Response, Sample, Text
+from lightning_marlhf.display.style import in_style
 from lightning_marlhf.display.text import number
 from lightning_marlhf.display.trace_picture import draw_trace
 from lightning_marlhf.records import Completion, TokenTrace
-from lightning_marlhf.reporting.layout import in_style, pictures_of_each, row_styles, to_picture
+from lightning_marlhf.reporting.layout import pictures_of_each, row_styles, to_picture
 from lightning_marlhf.reporting.load import Run, System, read_responses
 from lightning_marlhf.run_folder import COMPLETIONS
 
@@ -23,22 +24,21 @@ def samples(systems: Sequence[System], *, count: int = NUM_SAMPLES) -> list[Bloc
     found = [sample for system in systems for sample in samples_of(system, count=count)]
     if not found:
         return [Note("There is no held-out prompt that all rows have responded to.")]
-    return [Text("The first prompts of the held-out file, not chosen for what they show."), *found]
+    return [Text("The first prompts of the held-out file; not cherry-picked."), *found]
 
 
 def samples_of(system: System, *, count: int = NUM_SAMPLES) -> list[Sample]:
     """Return the samples of one system, from the first seed that has responses."""
     for seed in system.seeds:
         runs = {row.label: system.runs[row.stage, seed] for row in system.spec.rows}
-        tested = {label: _first_responses(run) for label, run in runs.items() if run.completions}
+        tested = {  # the first response to each prompt, last prompt first
+            label: {completion.prompt: completion for completion in reversed(run.completions)}
+            for label, run in runs.items()
+            if run.completions
+        }
         if tested:
             return _side_by_side(tested, system, seed=seed, count=count)
     return []
-
-
-def _first_responses(run: Run) -> dict[str, Completion]:
-    """Return the first response to each prompt; last prompt first."""
-    return {completion.prompt: completion for completion in reversed(run.completions)}
 
 
 def _side_by_side(
@@ -68,7 +68,7 @@ def _sample_facts(completion: Completion, scores: Mapping[str, str]) -> str:
 
 
 def reference_text(reference: Any) -> str | None:
-    """Return what the task holds as truth as text: a summary where there is one, else JSON."""
+    """Return the reference as text: a summary if there is one, else JSON."""
     if isinstance(reference, Mapping) and isinstance(reference.get("summary"), str):
         reference = reference["summary"]
     if reference is None or isinstance(reference, str):
@@ -77,7 +77,7 @@ def reference_text(reference: Any) -> str | None:
 
 
 @dataclass(frozen=True)
-class KeptResponse:
+class TracedResponse:
     """A completion with its trace."""
 
     run: Run
@@ -115,7 +115,7 @@ def trace_pictures(system: System) -> list[Picture]:
     return pictures
 
 
-def _trace_facts(kept: KeptResponse, scores: Mapping[str, str]) -> list[str]:
+def _trace_facts(kept: TracedResponse, scores: Mapping[str, str]) -> list[str]:
     completion = kept.completion
     return [
         *(f"{label} {number(completion.scores.get(key), 2)}" for key, label in scores.items()),
@@ -127,10 +127,10 @@ def _trace_facts(kept: KeptResponse, scores: Mapping[str, str]) -> list[str]:
     ]
 
 
-def find_traces(system: System) -> dict[str, KeptResponse]:
+def find_traces(system: System) -> dict[str, TracedResponse]:
     """Return one kept response for each trained row, by stage; rows without one are left out.
 
-    All rows show the same prompt where they can: the one that most rows have kept (of equals, the first in the first
+    All rows show the same prompt if they can: the one that most rows have kept (of equals, the first in the first
     row's file).
     """
     kept = {row.stage: _kept_responses(system.runs_of(row.stage)) for row in system.spec.trained_rows}
@@ -142,12 +142,12 @@ def find_traces(system: System) -> dict[str, KeptResponse]:
     return chosen
 
 
-def _key(kept: KeptResponse) -> tuple[int, str]:
+def _key(kept: TracedResponse) -> tuple[int, str]:
     return kept.run.seed, kept.completion.sample_id
 
 
-def _kept_responses(runs: Sequence[Run]) -> list[KeptResponse]:
-    """Return the held-out responses with a trace, or where there are none the latest rollouts'."""
+def _kept_responses(runs: Sequence[Run]) -> list[TracedResponse]:
+    """Return the held-out responses with a trace, or if there are none the latest rollouts'."""
     kept = [k for run in runs for k in _with_trace(run, run.completions)]
     if kept:
         return kept
@@ -158,13 +158,13 @@ def _kept_responses(runs: Sequence[Run]) -> list[KeptResponse]:
     return []
 
 
-def _with_trace(run: Run, completions: Iterable[Completion]) -> list[KeptResponse]:
+def _with_trace(run: Run, completions: Iterable[Completion]) -> list[TracedResponse]:
     pairs = [(completion, read_trace(completion)) for completion in completions]
-    return [KeptResponse(run, c, trace) for c, trace in pairs if trace is not None]
+    return [TracedResponse(run, c, trace) for c, trace in pairs if trace is not None]
 
 
 def read_trace(completion: Completion) -> TokenTrace | None:
-    """Return the completion's trace; None where it has none or its lists are not of one length."""
+    """Return the completion's trace; None if it has none or its lists are not of one length."""
     names = [f.name for f in fields(TokenTrace)]
     trace = completion.trace or {}
     if not all(isinstance(trace.get(name), list) for name in names):
@@ -173,12 +173,8 @@ def read_trace(completion: Completion) -> TokenTrace | None:
     if len(lengths) != 1 or lengths == {0}:
         return None
     try:
-        numbers = {name: [_number(v) for v in trace[name]] for name in names[2:]}
+        numbers = {name: [math.nan if v is None else float(v) for v in trace[name]] for name in names[2:]}
         index = [int(i) for i in trace["macro_index"]]
     except (TypeError, ValueError):
         return None
     return TokenTrace([str(token) for token in trace["tokens"]], index, **numbers)
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)

@@ -1,4 +1,4 @@
-"""A report on any runs that somebody names, whatever study they belong to, tested or not."""
+"""A report on arbitrary run directories, from any study, tested or not."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,31 +12,23 @@ from lightning_marlhf.reporting.spec import ReportRow, SectionName, SystemReport
 from lightning_marlhf.run_folder import COMPLETIONS, CONFIG_FILE, DONE_FILE, METRICS_FILE, PROGRESS_FILE
 
 _SECTIONS: tuple[SectionName, ...] = (
-    "scores",
-    "last_values",
-    "pass_at_k",
-    "differences",
-    "losses",
-    "curves",
-    "frontier",
-    "parity",
-    "diagnostics",
-    "traces",
-    "samples",
+    *("scores", "last_values", "pass_at_k", "differences", "losses", "curves", "frontier", "parity"),
+    *("diagnostics", "traces", "samples"),
 )
 _OF_A_RUN = (DONE_FILE, METRICS_FILE, PROGRESS_FILE, COMPLETIONS, CONFIG_FILE)
 _SEED = re.compile(r"seed-(\d+)")
 _ONE_SEED = 1  # of a run whose folder names none
 _TRAINED_ON = ("rm", "score", "code")  # names that are shown first
 _PROGRAMS = re.compile(r"objective/(\w+)_compile")
-_SCORE = re.compile(r"objective/(?!(?:kl|kl_coefficient|entropy|non_score_reward|rlhf_reward|scores)$)(\w+)")
+_NO_SCORES = r"kl|kl_coefficient|entropy|non_score_reward|rlhf_reward|scores|scores_clamped|\w+_invalid"
+_SCORE = re.compile(rf"objective/(?!(?:{_NO_SCORES})$)(\w+)")
 
 
 def report_runs(rows: Mapping[str, Mapping[int, Path]], *, title: str, folder: Path, shown_from: Path) -> Report:
     """Write the report of some runs into ``folder``.
 
     Args:
-        rows: label -> seed -> run directory. The first row is what the others are compared with.
+        rows: label -> seed -> run directory. The first row is the baseline.
         title: Of the report.
         folder: Where the report goes.
         shown_from: Paths below it are shown without it.

@@ -1,4 +1,4 @@
-"""What came out: findings in sentences, scores on held-out prompts, paired differences, the reward model's accuracy."""
+"""Results: summary sentences, scores on held-out prompts, paired differences, reward-model accuracy."""
 
 import math
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lightning_marlhf.display.blocks import Block, Bullets, Cell, Note, Pictures, Table, Text, cells
+from lightning_marlhf.display.style import in_style
 from lightning_marlhf.display.text import MISSING, number
 from lightning_marlhf.reporting.layout import (
     INTERVALS,
     Line,
-    in_style,
     make_table,
     paper_cell,
     paper_value,
@@ -43,7 +43,7 @@ _NOT_TESTED = (
     " comes from training."
 )
 _ONE_SEED = (
-    "One seed: the intervals are over prompts and say nothing about training again. Run with several seeds for that."
+    "One seed: the intervals are over prompts and exclude the variance between training runs (run several seeds)."
 )
 
 
@@ -65,7 +65,7 @@ def scores(systems: Sequence[System]) -> list[Block]:
 
 
 def score_table(systems: Sequence[System]) -> Table | None:
-    """Return a line for each row: its scores, KL and length, beside the paper's numbers where there are any."""
+    """Return a line for each row: its scores, KL and length, with the paper's numbers if available."""
     lines: list[Line] = [(system, _score_line(system, row)) for system in systems for row in system.spec.rows]
     first = systems[0].spec
     if first.label and first.scores:
@@ -186,7 +186,7 @@ def _blocks(system: System, other: str) -> list[Block]:
 
 
 def difference(system: System, stage: str, other: str, measure: Measure) -> Estimate:
-    """Return stage - other: over seeds where several were tested, or else over prompts."""
+    """Return stage - other: over seeds if several were tested, or else over prompts."""
     several = len(system.tested(stage)) > 1
     compare = difference_over_seeds if several else difference_over_prompts
     return compare(system, stage, other, measure)
@@ -218,7 +218,7 @@ def _by_seed(system: System, stage: str, other: str, measure: Measure) -> dict[i
 
 
 def difference_table(system: System, other: str) -> Table:
-    """Return what each row has more than the row ``other``, with intervals over the same prompts."""
+    """Return each row's difference to the row ``other``, with intervals over the same prompts."""
     columns = [m for m in measures(system.spec.scores) if m.interval]
     rows = []
     for row in _others(system, other):
@@ -276,16 +276,16 @@ def score_picture(systems: Sequence[System]) -> list[Block]:
         panels[0].set_yticks(range(len(lines)), names)
         panels[0].invert_yaxis()  # all panels share it
         picture = to_picture(figure, name="scores", alt="Scores of all runs", wide=True)
-    caption = "Bars: 95 % intervals, over seeds where there are several."
+    caption = "Bars: 95 % intervals, over seeds, if there are several."
     if any(system.spec.reported is not None for system in systems):
-        caption += " Hollow diamonds: the paper's numbers, where we have them."
+        caption += " Hollow diamonds: the paper's numbers, if we have them."
     return [Pictures((picture,), caption)]
 
 
 def _draw_points(
     axes: Axes, lines: Sequence[tuple[System, ReportRow]], measure: Measure, *, reported: str | None
 ) -> None:
-    """Draw one score; ``reported`` names it where the paper reports it."""
+    """Draw one score; ``reported`` names it if the paper reports it."""
     for height, (system, row) in enumerate(lines):
         style = row_styles(system.spec)[row.stage]
         found = over_seeds(system.tested(row.stage), measure)
@@ -315,7 +315,7 @@ def reward_model(systems: Sequence[System]) -> list[Block]:
                 }
                 lines.append((system, line))
     caption = (
-        "Held-out pairs. Best possible, where labels are noisy: E[max(p, 1 - p)], the accuracy of a judge that knows"
+        "Held-out pairs. Best possible, for noisy labels: E[max(p, 1 - p)], the accuracy of a judge that knows"
         " the gold score behind the labels."
     )
     table = make_table(lines, caption)

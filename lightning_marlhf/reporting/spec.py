@@ -1,4 +1,4 @@
-"""What a report shows. Plain dataclasses, so that plan files are parsed straight into them.
+"""Specification of a report. Plain dataclasses, so that plan files are parsed straight into them.
 
 Light to import: no pandas, no matplotlib.
 """
@@ -22,7 +22,7 @@ SectionName = Literal[
     "frontier",
     "parity",
     "distributions",
-    "optimisation",
+    "overoptimization",
     "diagnostics",
     "traces",
     "samples",
@@ -80,7 +80,7 @@ class ReportedNumber:
 
 @dataclass(frozen=True, kw_only=True)
 class SystemReport:
-    """What is shown of one system, that is, of a task with a model. A study's report shows one.
+    """One system of a report: a task with a model. A study's report has one.
 
     Args:
         rows: Stages that are compared.
@@ -90,9 +90,9 @@ class SystemReport:
         reward_model: Stage that trained the reward model.
         programs: Name of the scorer that ran the tests of programs.
         evaluations: Stages whose results (win rates, best of N) are shown.
-        name: Folder of the system below the output folder; empty where the stages lie in the output folder itself.
+        name: Folder of the system below the output folder; empty if the stages lie in the output folder itself.
         label: Name in tables that show several systems; by default `name`.
-        reported: The paper's numbers: measure -> run -> number. None where the paper has no such system.
+        reported: The paper's numbers: measure -> run -> number. None if the paper has no such system.
 
     Raises:
         ValueError: There are no rows, two have one stage or one label, two scores have one
@@ -125,7 +125,7 @@ class SystemReport:
                 raise ValueError(f"{key}: expected the stage of a row, one of {', '.join(stages)}; got {stage!r}")
 
     def label_of(self, stage: str) -> str:
-        """Return the label of a stage's row, or the stage itself where it has no row."""
+        """Return the label of a stage's row, or the stage itself if it has no row."""
         return next((row.label for row in self.rows if row.stage == stage), stage)
 
     @property

@@ -34,13 +34,13 @@ class Estimate:
     """A mean with its interval."""
 
     mean: float
-    low: float  # NaN where fewer than two values were there
+    low: float  # NaN for fewer than two values
     high: float
     spread: float  # standard deviation of the values, n - 1 in the denominator
     count: int
 
     def bounds(self, decimals: int) -> str:
-        """Return "(low to high)", or nothing where there is no interval."""
+        """Return "(low to high)", or nothing if there is no interval."""
         if not math.isfinite(self.low):
             return ""
         return f"({number(self.low, decimals)} to {number(self.high, decimals)})"
@@ -63,16 +63,12 @@ ENDED = Measure("Ended (%)", 0, lambda completion: 100.0 * completion.ended, int
 
 def score_measures(scores: Mapping[str, str]) -> dict[str, Measure]:
     """Return the measure of each scorer, by the scorer's name."""
-    return {key: Measure(label, 2, _score(key)) for key, label in scores.items()}
+    return {key: Measure(label, 2, lambda row, key=key: row.scores.get(key)) for key, label in scores.items()}
 
 
 def measures(scores: Mapping[str, str]) -> tuple[Measure, ...]:
-    """Return what the tables show: each score, then KL, length, and the share that ended."""
+    """Return the columns of the tables: each score, then KL, length, and the fraction that ended."""
     return (*score_measures(scores).values(), KL, LENGTH, ENDED)
-
-
-def _score(key: str) -> Callable[[Completion], float | None]:
-    return lambda completion: completion.scores.get(key)
 
 
 def prompt_values(completions: Iterable[Completion], measure: Measure) -> pd.Series:
@@ -147,13 +143,13 @@ def percentages(shares: Iterable[float], ends: Sequence[float | None] = ()) -> E
 
 
 def gain_cell(difference: float, base: float) -> Cell:
-    """Return a difference in per cent of the size of what it was taken from."""
+    """Return a difference in per cent of the baseline's absolute value."""
     gain = number(100 * difference / abs(base) if base else None, 0, signed=True)
     return Cell(gain if gain == MISSING else f"{gain} %")
 
 
 def recorded_cell(value: MeanInterval | None, decimals: int, *, signed: bool = False) -> Cell:
-    """Return the cell "mean (low to high)" of a record, or a dash where there is no mean."""
+    """Return the cell "mean (low to high)" of a record, or a dash if there is no mean."""
     if value is None:
         return Cell(MISSING)
     low, high = (math.nan if end is None else end for end in (value.low, value.high))
@@ -165,9 +161,9 @@ class MedianEstimate:
     """A median with an interval that assumes nothing of the distribution; values may be infinite (censored)."""
 
     median: float
-    low: float  # NaN where fewer than two values were there
+    low: float  # NaN for fewer than two values
     high: float
-    coverage: float  # of the interval; below `CONFIDENCE` where the values are too few for more
+    coverage: float  # of the interval; below `CONFIDENCE` if the values are too few for more
 
 
 def median_interval(values: Iterable[float]) -> MedianEstimate:

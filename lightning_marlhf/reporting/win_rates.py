@@ -21,7 +21,7 @@ Rate = Mapping[str, Any]
 
 
 class Results(NamedTuple):
-    """What `win_rate.json` says."""
+    """Contents of `win_rate.json`."""
 
     judges: list[Rate]
     agreement: list[Rate]
@@ -38,15 +38,15 @@ def win_rates(systems: Sequence[System]) -> list[Block]:
     """Return the table of win rates and that of agreement; nothing of systems without evaluations."""
     caption = (
         "Wins and half of the ties, of all valid pairs. In brackets: the paper's confidence; ours as 95 % intervals"
-        " over seeds, or a bootstrap over prompts where there is one seed. Longer wins: share of decided pairs in which"
-        " the longer response won."
+        " over seeds, or a bootstrap over prompts for one seed. Longer wins: fraction of decided pairs in"
+        " which the longer response won."
     )
     rates = [(s, line) for s in systems for line in _rate_lines(s)]
     table = make_table(rates, caption, name="win_rates")
     if table is None:
         evaluated = any(system.spec.evaluations for system in systems)
         return [Note("No comparison has been judged yet.")] if evaluated else []
-    caption = "Agreement of two judges, ties included; kappa: Cohen's, chance agreement taken out."
+    caption = "Agreement of two judges, ties included; kappa: Cohen's, corrected for chance."
     pairs = [(s, line) for s in systems for line in _agreement_lines(s)]
     agreement = make_table(pairs, caption, name="agreement")
     return [table, *([agreement] if agreement else [])]

@@ -12,12 +12,11 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.ranges import PositiveInt, checked
-from lightning_marlhf.rollout.pending import Pending
 from lightning_marlhf.rollout.program_tests import parse_tests, reward_of, run_completion
 from lightning_marlhf.rollout.scoring import Scorer, Scores
 from lightning_marlhf.sandbox.pool import Sandbox, available_cpus
 from lightning_marlhf.sandbox.verdicts import Limits, Match, ProgramVerdict, Report, Tests
-from lightning_marlhf.types import Rollout
+from lightning_marlhf.types import Pending, Rollout
 
 _KINDS = {
     ProgramVerdict.PASSED: "passed",
@@ -32,7 +31,7 @@ KINDS = ("passed", "wrong", _OTHER_KIND, "compile")
 class CodeTestScorer(Scorer):
     """Runs the program in each response on the tests of its problem.
 
-    -1 where it does not compile, -0.6 where a test raises or exceeds a limit, else -0.3 + 1.3 * passed / tests. The
+    -1 if it does not compile, -0.6 if a test raises or exceeds a limit, else -0.3 + 1.3 * passed / tests. The
     programs run concurrently with the forward passes. A problem without tests has no valid score and is masked out of
     the losses.
 
@@ -40,7 +39,7 @@ class CodeTestScorer(Scorer):
 
     Args:
         name: Name under which the reward is logged and recorded; with ``_passed``, ``_wrong``, ``_runtime`` and
-            ``_compile`` (which of them it was: 0 or 1) and ``_tests`` (the share of tests that it passed).
+            ``_compile`` (which of them it was: 0 or 1) and ``_tests`` (the fraction of tests that it passed).
         workers: Programs that run at the same time; null: one for each CPU, shared among the processes of this machine.
         limits: Limits of each test.
         match: How outputs are compared: strict, or apps (as the official test program compares, which is lenient).
@@ -102,8 +101,9 @@ class CodeTestScorer(Scorer):
     def _open(self) -> Sandbox:
         """Start the sandbox when it is first needed."""
         if self._sandbox is None:
+            shared = max(1, available_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
             self._sandbox = Sandbox(
-                workers=self.workers or _share_of_cpus(),
+                workers=self.workers or shared,
                 limits=self.limits,
                 match=self.match,
                 allow_weak=self.allow_weak,
@@ -113,7 +113,7 @@ class CodeTestScorer(Scorer):
 
 
 def read_tests(reference: Any) -> Tests | None:
-    """Read the tests of a problem; None where it has none that can be used.
+    """Read the tests of a problem; None without usable tests.
 
     Raises:
         ValueError: the reference is none of a problem with tests: the scorer does not fit the data.
@@ -128,7 +128,7 @@ def read_tests(reference: Any) -> Tests | None:
 
 @dataclass(frozen=True)
 class _Running:
-    """Programs that may still run; None where there are no tests."""
+    """Programs that may still run; None without tests."""
 
     name: str
     reports: Sequence[Future[Report] | None]
@@ -156,8 +156,3 @@ class _Running:
 
     def _kinds(self, kind: str = "") -> dict[str, float]:
         return {f"{self.name}_{each}": float(each == kind) for each in KINDS}
-
-
-def _share_of_cpus() -> int:
-    """Count the CPUs that this process may use, by the processes that share them."""
-    return max(1, available_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

@@ -4,7 +4,10 @@ Follows arXiv 2410.02743, section 3. Where paper and released code differ, `sett
 updates of policy and critic, is in `modules/ppo.py`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -20,7 +23,6 @@ from lightning_marlhf.rollout.generation import SamplingSettings, generate
 from lightning_marlhf.rollout.retries import require_scores, wait_for_all
 from lightning_marlhf.rollout.scoring import Scorer, Scores
 from lightning_marlhf.rollout.settings import Credit, Shaping
-from lightning_marlhf.rollout.stopwatch import Stopwatch
 from lightning_marlhf.rollout.termination import Termination
 from lightning_marlhf.types import Experience, MacroActions, Prompts, Rollout
 
@@ -39,6 +41,25 @@ class Actors:
     auxiliary_scorers: Sequence[Scorer]  # logged only, not part of the reward
     termination: Termination
     tokenizer: PreTrainedTokenizerBase
+
+
+class Stopwatch:
+    """Adds up the wall time of named parts; queued CUDA kernels count for the part that synchronises."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.part = ""  # the running one
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        """Count the time inside the ``with`` block for ``part``."""
+        start = time.perf_counter()
+        self.part = part
+        try:
+            yield
+        finally:
+            self.seconds[part] += time.perf_counter() - start
+            self.part = ""
 
 
 @dataclass(frozen=True)
@@ -80,35 +101,37 @@ def collect_experience(
         The experience, on the device of ``prompts``; detached from every graph.
 
     Raises:
-        ScoringError: a scorer failed, on this rank or another one; in training also where it gave NaN to all responses.
+        ScoringError: a scorer failed, on this rank or another one; in training also if it gave NaN to all responses.
     """
-    time, all_reduce_sum = execution.stopwatch, execution.all_reduce_sum
+    timed, all_reduce_sum = execution.stopwatch, execution.all_reduce_sum
     # 2. The policy samples responses. Slow scorers and parsers run concurrently with the forward passes.
-    with time("generation"):
+    with timed("generation"):
         rollout = generate(actors.policy, prompts, tokenizer=actors.tokenizer, settings=sampling, seeds=seeds)
     micro_batches = list(rollout.micro_batches(execution.micro_batch_size))
     if actors.termination.needs_logprobs:
-        with time("logprobs"):
+        with timed("logprobs"):
             at_one = policy_logprobs(actors.reference, micro_batches, temperature=1.0)
             rollout = replace(rollout, perplexity_logprobs=at_one)
-    with time("termination"):
+    with timed("termination"):
         pending_actions = actors.termination.submit(rollout, seeds=seeds)
-    with time("scoring"):
+    with timed("scoring"):
         scorers = (actors.scorer, *actors.auxiliary_scorers)
         pending = [scorer.submit(rollout, evaluating=execution.evaluating) for scorer in scorers]
 
     # 3. Log-probabilities under policy and reference, and the critic's values, of the state before each token.
-    with time("logprobs"):
+    with timed("logprobs"):
         temperature = shaping.temperature(sampling)
         logprobs = policy_logprobs(actors.policy, micro_batches, temperature=temperature)
         ref_logprobs = policy_logprobs(actors.reference, micro_batches, temperature=temperature)
         values = state_values(actors.critic, micro_batches)
 
     # 4. One score per response.
-    with time("scoring"):
+    with timed("scoring"):
         scores, *auxiliary = wait_for_all(pending, all_reduce_sum=all_reduce_sum, device=seeds.device)
         if not execution.evaluating:
             require_scores(scores, all_reduce_sum=all_reduce_sum)
+    rows = zip(scores.details, *(each.details for each in auxiliary), strict=True)
+    details = tuple({name: x for numbers in row for name, x in numbers.items()} for row in rows)
     final_scores, clamped = shape_scores(scores, rollout.ended, shaping=shaping, normalize=execution.normalize_scores)
 
     # 5. Token rewards: -beta * KL on every token, the score on the last.
@@ -118,14 +141,17 @@ def collect_experience(
     token_rewards = kl.token_rewards(penalty, final_scores, mask, coefficient=kl_coefficient)
 
     # 6. Macro actions, row by row.
-    with time("termination"):
+    with timed("termination"):
         actions = pending_actions.result()
     if credit.isolate_last_token:
         actions = segmentation.isolate_last_token(mask, actions)
 
     # 7. Rewards and values of macro actions.
     macro_rewards = macro.pool_tokens(
-        token_rewards, actions, weights=credit.reward_pooling, discount=credit.reward_discount
+        token_rewards,
+        actions,
+        weights=credit.reward_pooling,
+        discount=credit.gamma if credit.gamma_per == "token" else 1.0,
     )
     macro_values = macro.pool_tokens(values, actions, weights=credit.value_pooling)
 
@@ -146,7 +172,7 @@ def collect_experience(
         scores=final_scores,
         raw_scores=scores.values,
         valid=scores.valid,
-        details=_merge_details([scores, *auxiliary]),
+        details=details,
         kl=token_kl,
         token_rewards=token_rewards,
         macro_actions=actions,
@@ -193,7 +219,7 @@ def shape_scores(
     """Normalise scores, clamp them, and subtract the penalty of responses that did not end.
 
     Returns:
-        The scores, 0 where they are not valid; and where the clamp changed one, None without a clamp.
+        The scores, 0 for invalid rows; and True where the clamp changed one, None without a clamp.
     """
     values, clamped = masking.zero_padding(scores.values, scores.valid), None
     if shaping.normalize:
@@ -224,14 +250,5 @@ def whiten_over_tokens(
     """
     rows = valid.unsqueeze(1)
     tokens, mask = macro.spread(macro_advantages, actions), (actions.index >= 0) & rows
-    count = all_reduce_sum(mask.sum().to(tokens)).clamp(min=1)
-    mean = all_reduce_sum(masking.zero_padding(tokens, mask).sum()) / count
-    squares = masking.zero_padding((tokens - mean).square(), mask)
-    variance = all_reduce_sum(squares.sum()) / count
-    return masking.whiten(macro_advantages, actions.mask & rows, mean=mean, var=variance)
-
-
-def _merge_details(scores: Sequence[Scores]) -> tuple[Mapping[str, float], ...]:
-    """Join the numbers that several scorers gave to each row."""
-    rows = zip(*(each.details for each in scores), strict=True)
-    return tuple({name: x for details in row for name, x in details.items()} for row in rows)
+    found = masking.moments(tokens, mask, all_reduce_sum=all_reduce_sum)
+    return masking.whiten(macro_advantages, actions.mask & rows, mean=found.mean, var=found.var)

@@ -1,11 +1,10 @@
 """Sampling of responses, reproducible per row.
 
-Sampling is reproducible per row: every row has its own seed, every (seed, step) gives one uniform
-number by a counter-based generator, and the inverse of the cumulative distribution turns it into a
-token. So a row gets the same response alone, in any batch, in any order, under any amount of left
-padding, on any rank (as long as the logits agree to rounding). A sharded policy is gathered once for all
-tokens; where memory is too short for that, block by block for every token, and ranks that are done
-keep running forward passes until all are.
+Sampling is reproducible per row: every row has its own seed, every (seed, step) gives one uniform number by a
+counter-based generator, and the inverse of the cumulative distribution turns it into a token. So a row gets the same
+response alone, in any batch, in any order, under any amount of left padding, on any rank (as long as the logits agree
+to rounding). A sharded policy is gathered once for all tokens; if memory is too short for that, block by block for
+every token, and ranks that are done keep running forward passes until all are.
 
 The loop is ``generate()`` of transformers, greedy over what a public ``LogitsProcessor`` leaves.
 Any other engine may stand behind ``generate`` here.
@@ -13,13 +12,12 @@ Any other engine may stand behind ``generate`` here.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
+from transformers import GenerationConfig, LogitsProcessor, PreTrainedTokenizerBase, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from lightning_marlhf.hub import vocabulary
@@ -28,9 +26,9 @@ from lightning_marlhf.models.backbone import context_length, generation_mode, re
 from lightning_marlhf.models.cache import preallocated_cache
 from lightning_marlhf.models.fsdp import gathered
 from lightning_marlhf.models.policy import Policy
-from lightning_marlhf.ops import random
+from lightning_marlhf.ops import masking, random
 from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, Range, checked
-from lightning_marlhf.seeds import hashed
+from lightning_marlhf.seeds import derive_seed
 from lightning_marlhf.types import Prompts, Rollout
 
 MIN_TEMPERATURE = 1e-6  # smaller values overflow the logits
@@ -75,7 +73,7 @@ def generate(
     """Sample one response per prompt.
 
     Args:
-        policy: samples; whole or sharded.
+        policy: samples; full or sharded.
         prompts: left-padded, on the policy's device.
         tokenizer: the policy's; a response is padded with its pad token.
         settings: how to sample.
@@ -90,16 +88,21 @@ def generate(
     Raises:
         ValueError: if prompts and responses may need more positions than the model has.
     """
-    ends = list(dict.fromkeys([tokenizer.eos_token_id, *response_ends(policy.lm)]))
-    stops = _StopStrings(settings.stop, tokenizer, prompt_width=prompts.input_ids.shape[1])
     width = prompts.input_ids.shape[1]
-    _check_positions(policy.lm, width + settings.max_new_tokens)
+    ends = list(dict.fromkeys([tokenizer.eos_token_id, *response_ends(policy.lm)]))
+    stops = _StopStrings(settings.stop, tokenizer, prompt_width=width)
+    if width + settings.max_new_tokens > (positions := context_length(policy.lm)):
+        raise ValueError(
+            f"max_new_tokens: prompt and response may take {width + settings.max_new_tokens} positions, and the model "
+            f"has {positions}; shorten the prompts or max_new_tokens."
+        )
+    head_rows = policy.lm.get_output_embeddings().weight.shape[0]
     config = GenerationConfig(
         max_new_tokens=settings.max_new_tokens,
         do_sample=False,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=ends,
-        suppress_tokens=_suppressed_ids(policy.lm, tokenizer),
+        suppress_tokens=vocabulary.ids_without_token(tokenizer, head_rows) or None,  # rows that no token has
     )
     processors = []
     if settings.temperature > 0:
@@ -164,31 +167,15 @@ def row_seeds(seed: int, sample_ids: Sequence[str], visit: int) -> Int[Tensor, "
     Args:
         seed: the run's.
         sample_ids: names of the rows.
-        visit: 0 for the first response to this prompt, 1 for the next; otherwise it would always be
-            the same.
+        visit: 0 for the first response to this prompt, 1 for the next; otherwise it would always be the same.
     """
-    return torch.tensor([hashed(seed, name, visit) for name in sample_ids], dtype=torch.int64)
+    return torch.tensor([derive_seed(seed, name, visit) for name in sample_ids], dtype=torch.int64)
 
 
 def uniforms(seeds: Int[Tensor, " batch"], steps: int) -> Float[Tensor, "batch steps"]:
     """Return the uniform numbers in [0, 1) (float64) by which these rows sample."""
     streams = (seeds ^ _SAMPLING_STREAM).unsqueeze(1).expand(-1, steps)
     return random.uniform(streams, torch.arange(steps, device=seeds.device).expand_as(streams))
-
-
-def _suppressed_ids(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int] | None:
-    """List the ids of the model's head that no token has, so that they are never sampled; None without any."""
-    head = lm.get_output_embeddings()
-    return vocabulary.ids_without_token(tokenizer, head.weight.shape[0]) or None
-
-
-def _check_positions(lm: PreTrainedModel, needed: int) -> None:
-    positions = context_length(lm)
-    if needed > positions:
-        raise ValueError(
-            f"max_new_tokens: prompt and response may take {needed} positions, and the model has "
-            f"{positions}; shorten the prompts or max_new_tokens."
-        )
 
 
 class _StopStrings(StoppingCriteria):  # type: ignore[misc]
@@ -202,13 +189,13 @@ class _StopStrings(StoppingCriteria):  # type: ignore[misc]
         self.strings = strings
         self.tokenizer = tokenizer
         self.prompt_width = prompt_width
-        self.reach = 1 + max((len(string.encode()) for string in strings), default=0)
+        self.lookback = 1 + max((len(string.encode()) for string in strings), default=0)
         self.ends: dict[int, int] = {}
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
         """Return which rows [batch] stop, from the text of their last tokens."""
         rows, step = input_ids.tolist(), input_ids.shape[1] - self.prompt_width
-        start = max(self.prompt_width, input_ids.shape[1] - self.reach)
+        start = max(self.prompt_width, input_ids.shape[1] - self.lookback)
         texts = decode_responses(self.tokenizer, [row[:start] for row in rows], [row[start:] for row in rows])
         for row, text in enumerate(texts):
             if any(string in text for string in self.strings):
@@ -218,11 +205,7 @@ class _StopStrings(StoppingCriteria):  # type: ignore[misc]
 
 
 def _to_rollout(
-    prompts: Prompts,
-    responses: Tensor,
-    tokenizer: PreTrainedTokenizerBase,
-    ends: list[int],
-    stopped: Mapping[int, int] = MappingProxyType({}),
+    prompts: Prompts, responses: Tensor, tokenizer: PreTrainedTokenizerBase, ends: list[int], stopped: Mapping[int, int]
 ) -> Rollout:
     is_end = torch.isin(responses, torch.tensor(ends, device=responses.device))
     is_end[list(stopped), list(stopped.values())] = True
@@ -230,15 +213,10 @@ def _to_rollout(
     longest = int(mask.sum(dim=1).max())
     mask = mask[:, :longest]
     responses = responses[:, :longest].masked_fill(~mask, tokenizer.pad_token_id)
-    spoken = mask & ~torch.isin(responses, torch.tensor(ends, device=responses.device))
+    is_text = mask & ~torch.isin(responses, torch.tensor(ends, device=responses.device))
     texts = decode_responses(
-        tokenizer, unpadded(prompts.input_ids, prompts.attention_mask), unpadded(responses, spoken)
+        tokenizer, masking.unpadded(prompts.input_ids, prompts.attention_mask), masking.unpadded(responses, is_text)
     )
     return Rollout(
         prompts=prompts, response_ids=responses, response_mask=mask, texts=tuple(texts), ended=is_end.any(dim=1)
     )
-
-
-def unpadded(ids: Int[Tensor, "batch sequence"], mask: Bool[Tensor, "batch sequence"]) -> list[list[int]]:
-    """Take each row's tokens where the mask is True."""
-    return [row[kept].tolist() for row, kept in zip(ids.cpu(), mask.cpu(), strict=True)]

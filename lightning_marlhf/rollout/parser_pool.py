@@ -59,7 +59,7 @@ class ParserPool:
             pipe.send(rows[first :: self.num_processes])
 
     def collect(self) -> list[list[int] | None]:
-        """Wait for the cuts of the rows submitted; None where a row could not be parsed."""
+        """Wait for the cuts of the rows submitted; None if a row could not be parsed."""
         if self.num_processes:
             cuts: list[Cut] = [""] * len(self._rows)
             for first, pipe in enumerate(self._pipes):
@@ -100,13 +100,13 @@ def _launch(parser: Parser, cutoff: int) -> Connection:
 
 
 def _serve(pipe: Connection, parser: Parser, cutoff: int) -> None:
-    """Be a worker process: prepare, then cut rows until the pipe closes."""
+    """Run a worker process: prepare, then cut rows until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
         parser.prepare()
-    except ValueError as mistake:
-        pipe.send(str(mistake))
+    except ValueError as error:
+        pipe.send(str(error))
         return
     pipe.send("")
     try:
@@ -117,9 +117,9 @@ def _serve(pipe: Connection, parser: Parser, cutoff: int) -> None:
 
 
 def _wait_until_ready(pipe: Connection) -> None:
-    mistake = _receive(pipe)
-    if mistake:
-        raise ValueError(mistake)
+    message = _receive(pipe)
+    if message:
+        raise ValueError(message)
 
 
 def _receive(pipe: Connection) -> Any:

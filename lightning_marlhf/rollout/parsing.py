@@ -62,7 +62,7 @@ class Stanza(Parser):
     Args:
         model_dir: folder of Stanza's models, read without network; null takes Stanza's own folder, and downloads
             there what is missing.
-        language: of the responses.
+        language: Language of the responses.
     """
 
     def __init__(self, model_dir: str | None = None, language: str = "en") -> None:
@@ -88,7 +88,7 @@ class Stanza(Parser):
             )
         except (OSError, ValueError) as error:
             raise ValueError(
-                f"Stanza: no models for {self.language!r} ({type(error).__name__}): where there is a network run "
+                f"Stanza: no models for {self.language!r} ({type(error).__name__}): with a network run "
                 f"python -c \"import stanza; stanza.download('{self.language}', model_dir='FOLDER')\", and set "
                 "parser.init_args.model_dir to FOLDER"
             ) from error
@@ -125,7 +125,7 @@ def place(tree: "Tree", text: str, *, start: int) -> Sentence:
     """Locate the leaves of a sentence's tree in the text; only white space may separate them.
 
     Args:
-        tree: of one sentence.
+        tree: Tree of one sentence.
         text: the whole text.
         start: characters before the sentence.
 
@@ -149,8 +149,8 @@ def phrase_starts(sentences: Sequence[Sentence], token_ends: Sequence[int], *, c
     A token belongs to the leaf in which it ends, so to the later one of two that it straddles.
 
     Args:
-        sentences: of one text.
-        token_ends: characters of the text up to the end of each policy token, EOS left out (see `token_ends.py`).
+        sentences: Sentences of one text.
+        token_ends: characters of the text up to the end of each policy token (see `termination.token_ends`).
         cutoff: a phrase of fewer tokens is one macro action.
 
     Returns:

@@ -13,7 +13,7 @@ _CACHE_SIZE = 8  # problems; completions of one problem mostly come together
 
 @lru_cache(_CACHE_SIZE)
 def parse_tests(input_output: str) -> Tests | None:
-    """Read APPS' column ``input_output``; None where there are no tests that can be used."""
+    """Read APPS' column ``input_output``; None without usable tests."""
     tests = apps.parse_tests(input_output)
     if tests is None or apps.why_unusable(tests):
         return None
@@ -32,9 +32,9 @@ def run_completion(
     """Begin to run the program in a completion on its tests.
 
     Args:
-        completion: of a model, untrusted.
-        tests: of its problem.
-        sandbox: where it runs.
+        completion: Completion of a model, untrusted.
+        tests: Tests of its problem.
+        sandbox: Sandbox that runs it.
         raw: the completion is the program.
         empty_is_error: a program that does nothing (see `does_nothing`) is an error in every test, so that an empty
             program

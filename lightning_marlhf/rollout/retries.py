@@ -16,9 +16,8 @@ from torch import Tensor
 
 from lightning_marlhf.ops.masking import at_least_float32
 from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, checked
-from lightning_marlhf.rollout.pending import Pending
 from lightning_marlhf.rollout.scoring import Scorer, Scores
-from lightning_marlhf.types import Rollout
+from lightning_marlhf.types import Pending, Rollout
 
 RESERVED_NAMES = {"scores", "scores_invalid", "scores_clamped", "kl", "kl_coefficient", "entropy"} | {
     "non_score_reward",
@@ -96,8 +95,8 @@ class RetryingScorer(Scorer):
 class _Attempts:
     """Pending scores that are requested again on failure."""
 
-    def __init__(self, asker: RetryingScorer, rollout: Rollout, *, evaluating: bool) -> None:
-        self._asker = asker
+    def __init__(self, retrying: RetryingScorer, rollout: Rollout, *, evaluating: bool) -> None:
+        self._retrying = retrying
         self._rollout = rollout
         self._evaluating = evaluating
         self._pending = self._submit()
@@ -109,17 +108,17 @@ class _Attempts:
             ScoringError: all attempts failed; its cause is what the last one raised.
             ValueError: a mistake in the settings, or in the scorer.
         """
-        asker, policy = self._asker, self._asker.retry_policy
+        retrying, policy = self._retrying, self._retrying.retry_policy
         for attempt in itertools.count(1):
             outcome = self._outcome()
             if isinstance(outcome, Scores):
-                asker.replied = True
+                retrying.replied = True
                 return self._without_non_finite(outcome)
-            if isinstance(outcome, ValueError) and not asker.replied:
-                raise ValueError(f"scorer {asker.name}: {outcome}") from outcome
-            failed = f"scorer {asker.name} failed in attempt {attempt} of {policy.attempts}: {outcome!r}"
+            if isinstance(outcome, ValueError) and not retrying.replied:
+                raise ValueError(f"scorer {retrying.name}: {outcome}") from outcome
+            failed = f"scorer {retrying.name} failed in attempt {attempt} of {policy.attempts}: {outcome!r}"
             if attempt == policy.attempts:
-                raise ScoringError(failed, final=not asker.replied) from outcome
+                raise ScoringError(failed, final=not retrying.replied) from outcome
             warnings.warn(failed, stacklevel=2)
             time.sleep(policy.wait_s * 2 ** (attempt - 1))
             self._pending = self._submit()
@@ -127,7 +126,7 @@ class _Attempts:
 
     def _submit(self) -> Pending[Scores] | Exception:
         try:
-            return self._asker.scorer.submit(self._rollout, evaluating=self._evaluating)
+            return self._retrying.scorer.submit(self._rollout, evaluating=self._evaluating)
         except Exception as error:
             return error
 
@@ -138,7 +137,7 @@ class _Attempts:
             given = type(self._pending).__name__
             return ValueError(f"expected pending scores, such as Ready(Scores(...)), got {given}")
         try:
-            return in_one_form(self._pending.result(), self._rollout)
+            return normalize_scores_output(self._pending.result(), self._rollout)
         except Exception as error:
             return error
 
@@ -147,16 +146,16 @@ class _Attempts:
         broken = (scores.valid & ~finite).nonzero().flatten().tolist()
         if not broken:
             return scores
-        complaint = (
-            f"scorer {self._asker.name} gave {scores.values[broken[0]].item()} for the response to "
+        reason = (
+            f"scorer {self._retrying.name} gave {scores.values[broken[0]].item()} for the response to "
             f"{self._rollout.prompts.sample_ids[broken[0]]} "
             f"(no finite number for {len(broken)} of {len(finite)} responses)"
         )
-        warnings.warn(f"{complaint}; masked out of the losses", stacklevel=2)
-        return replace(scores, valid=scores.valid & finite, reason=complaint)
+        warnings.warn(f"{reason}; masked out of the losses", stacklevel=2)
+        return replace(scores, valid=scores.valid & finite, reason=reason)
 
 
-def in_one_form(scores: Scores, rollout: Rollout) -> Scores:
+def normalize_scores_output(scores: Scores, rollout: Rollout) -> Scores:
     """Normalise a scorer's output: floats, on the device of the rollout; details that are infinite are NaN.
 
     Raises:
@@ -212,7 +211,7 @@ def wait_for_all(
 
 
 def require_scores(scores: Scores, *, all_reduce_sum: Callable[[Tensor], Tensor]) -> None:
-    """Look for a valid score on any rank; a rollout of which the scorer itself says that it has none is accepted.
+    """Require a valid score on any rank; a rollout of which the scorer itself says that it has none is accepted.
 
     Raises:
         ScoringError: there is none, as the scorer gave NaN or infinity; on all ranks together.

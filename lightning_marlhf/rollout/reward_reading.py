@@ -20,9 +20,9 @@ class Answered(NamedTuple):
 
     prompt: str  # as the policy saw it, before tokenisation
     response: str  # without special tokens
-    ended: bool  # False where it was cut off, so that no EOS follows it
+    ended: bool  # False if it was cut off, so that no EOS follows it
     messages: Messages | None = None  # what the policy's chat template wrote as the prompt
-    ids: TokenIds | None = None  # as the policy saw and sampled them, where they were kept
+    ids: TokenIds | None = None  # as the policy saw and sampled them, if they were kept
 
 
 class _Texts(NamedTuple):
@@ -37,12 +37,12 @@ class _Texts(NamedTuple):
 class RewardReader:
     """Tokenises prompts and responses for a reward model.
 
-    Messages are written by its own chat template, if it has one and has not learnt from plain text; any other prompt as
+    Messages are written by its own chat template, if it has one and was not trained on plain text; any other prompt as
     it stands. What was trained here reads what training made of the same row; a model that others published reads the
     whole dialogue as its template writes it.
 
     Args:
-        tokenizer: of the reward model.
+        tokenizer: Tokenizer of the reward model.
         input_format: the input format of its training.
         chat_template: plain prompts are dialogues, too: HH-RLHF's and WebGPT's turns are found, any other is one
             turn of the user.
@@ -64,13 +64,13 @@ class RewardReader:
         self._known = frozenset(tokenizer.get_vocab().values())
 
     def renders(self, messages: Messages | None) -> bool:
-        """Tell whether a prompt is shown in the reward model's own chat template."""
+        """Return whether a prompt is shown in the reward model's own chat template."""
         if messages is None or self.chat_template:
             return self.chat_template
         return bool(self.tokenizer.chat_template) and self.input_format.chat_template is not False
 
     def refuses(self, row: Answered) -> bool:
-        """Tell whether the chat template refuses the dialogue of a row."""
+        """Return whether the chat template refuses the dialogue of a row."""
         try:
             self._write(row)
         except chat.RefusedDialogueError:
@@ -78,7 +78,7 @@ class RewardReader:
         return False
 
     def read(self, rows: Sequence[Answered]) -> list[Tokens]:
-        """Make the tokens of each row; those that were kept, where the reward model's tokenizer means the same by them.
+        """Make the tokens of each row; those that were kept, if the reward model's tokenizer means the same by them.
 
         Raises:
             RefusedDialogueError: the chat template refuses the dialogue of a row.
@@ -111,14 +111,14 @@ class RewardReader:
         said = row.response
         if row.ended:
             said = chat.render_response(self.tokenizer, asked, last["content"])
-        return _Texts(self._question(row), said, row.ended, rendered=True)
+        return _Texts(self._render_prompt(row), said, row.ended, rendered=True)
 
     def _kept(self, rows: Sequence[Answered]) -> dict[int, Tokens]:
         """Find the rows whose ids are this tokenizer's: the same for the prompt, and such as decode to the response."""
         found: dict[int, Tokens] = {}
         for rendered in (False, True):
             asked = {
-                number: self._question(row)
+                number: self._render_prompt(row)
                 for number, row in enumerate(rows)
                 if row.ids is not None and self.renders(row.messages) == rendered
             }
@@ -127,19 +127,19 @@ class RewardReader:
             for number, tokens in zip(asked, own, strict=True):
                 row = rows[number]
                 prompt, response = map(list, row.ids or ((), ()))
-                if prompt == tokens and self._says(prompt, response, row.response):
+                if prompt == tokens and self._decodes_to(prompt, response, row.response):
                     found[number] = [*prompt, *response]
         return found
 
-    def _question(self, row: Answered) -> str:
+    def _render_prompt(self, row: Answered) -> str:
         """Render the prompt."""
         if not self.renders(row.messages):
             return row.prompt
         *asked, _ = _turns(row)
         return chat.render(self.tokenizer, asked, response_follows=True)
 
-    def _says(self, prompt: Tokens, response: Tokens, text: str) -> bool:
-        """Tell whether a response's ids are this tokenizer's for its text, but for what ends it and spaces around."""
+    def _decodes_to(self, prompt: Tokens, response: Tokens, text: str) -> bool:
+        """Return whether a response's ids are this tokenizer's for its text, but for what ends it and spaces around."""
         if not self._known.issuperset(response):
             return False
         said = decode_responses(self.tokenizer, [prompt, prompt], [response, response[:-1]])
@@ -149,7 +149,7 @@ class RewardReader:
 def _turns(row: Answered) -> list[Mapping[str, str]]:
     """Return the dialogue with the response as the assistant's turn."""
     if row.messages is None:
-        return list(dialogue.answered(row.prompt, row.response))
+        return list(dialogue.with_response(row.prompt, row.response))
     return [*row.messages, {"role": "assistant", "content": row.response.strip()}]
 
 

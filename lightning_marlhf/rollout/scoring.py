@@ -21,12 +21,11 @@ from lightning_marlhf.hub.reward_input import RewardInput
 from lightning_marlhf.hub.tokenizer import Tokens, load_tokenizer
 from lightning_marlhf.models.backbone import context_length
 from lightning_marlhf.models.network_factory import NetworkFactory
+from lightning_marlhf.ops.masking import unpadded
 from lightning_marlhf.ranges import PositiveInt, checked
-from lightning_marlhf.rollout.generation import unpadded
-from lightning_marlhf.rollout.pending import Pending, Ready
 from lightning_marlhf.rollout.reward_reading import Answered, RewardReader, TokenIds, same_vocabulary
 from lightning_marlhf.tasks import tiny_tldr
-from lightning_marlhf.types import Messages, Rollout, TensorBatch
+from lightning_marlhf.types import Messages, Pending, Ready, Rollout, TensorBatch
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Scores(TensorBatch):
     """One number per response."""
 
     values: Float[Tensor, " batch"]  # one that is NaN or infinite makes its row invalid
-    valid: Bool[Tensor, " batch"]  # False where a response has no score (a problem without tests)
+    valid: Bool[Tensor, " batch"]  # False if a response has no score (a problem without tests)
     details: tuple[Mapping[str, float], ...]  # numbers of each row by name; NaN: it has none
     reason: str = ""  # why responses that should have a score have none
 
@@ -56,7 +55,7 @@ class Scorer(ABC):
         Args:
             tokenizer: the policy's.
             network_factory: builds the scorer's network on the device of the policy (``network_factory.device``),
-                sharded where the policy is.
+                sharded if the policy is.
         """
 
     @abstractmethod
@@ -75,7 +74,7 @@ class Scorer(ABC):
         """Release resources (processes, connections); they are reopened when needed."""
 
     def ready(self, values: Float[Tensor, " batch"]) -> Ready[Scores]:
-        """Give scores that are all valid and known already, recorded under the scorer's name."""
+        """Return scores that are all valid and known already, recorded under the scorer's name."""
         details = tuple({self.name: value} for value in values.tolist())
         return Ready(Scores(values, torch.ones_like(values, dtype=torch.bool), details))
 
@@ -92,7 +91,7 @@ class RewardModelScorer(Scorer):
         name: Name under which the scores are logged and recorded.
         batch_size: Responses per forward pass.
         dtype: Dtype of the weights.
-        chat_template: Show the reward model its own chat template where prompts are plain texts, too: the turns of
+        chat_template: Show the reward model its own chat template even if prompts are plain texts: the turns of
             the prompt (HH-RLHF's and WebGPT's are found, any other prompt is one turn of the user) and the response as
             the assistant's, which the template ends whether the policy did or not.
         label: Name or number of the label whose logit is the score, of a classifier with several; null: it has one.
@@ -154,9 +153,9 @@ class RewardModelScorer(Scorer):
         Args:
             prompts: as the policy saw them, before tokenisation.
             responses: without special tokens.
-            ended: False where a response was cut off, so that no EOS follows it.
-            messages: what the policy's chat template wrote as the prompt, where it did.
-            ids: tokens of prompt and response, where they were kept; those of another tokenizer are set aside.
+            ended: False if a response was cut off, so that no EOS follows it.
+            messages: what the policy's chat template wrote as the prompt, if it did.
+            ids: tokens of prompt and response, if they were kept; those of another tokenizer are ignored.
 
         Raises:
             ValueError: a row is too long, or the reward model's chat template refuses its messages.
@@ -172,12 +171,15 @@ class RewardModelScorer(Scorer):
         return self._forward(padded, mask)
 
     def _score(self, rollout: Rollout) -> Float[Tensor, " batch"]:
-        """Score the policy's ids where both tokenizers agree, else re-tokenised texts.
+        """Score the policy's ids if both tokenizers agree, else re-tokenised texts.
 
         A dialogue that the reward model's template refuses, or that is longer than its context, gets NaN. Rows of every
-        kind go through one pass together: where the network is sharded, all processes have to make as many.
+        kind go through one forward pass together, as all ranks of a sharded network must make equally many.
         """
-        by_ids = [self._shares_ids(messages) for messages in rollout.prompts.messages]
+        by_ids = [
+            self.same_tokenizer and (not self.reader.renders(each) or (each is not None and self.same_template))
+            for each in rollout.prompts.messages
+        ]
         ids, mask = rollout.input_ids, rollout.attention_mask
         if not all(by_ids):
             ids, mask = self._pad(self._tokens(rollout, by_ids))
@@ -196,7 +198,7 @@ class RewardModelScorer(Scorer):
         return self._forward(ids, mask).masked_fill(unread.to(self.device), torch.nan)
 
     def _tokens(self, rollout: Rollout, by_ids: Sequence[bool]) -> list[Tokens]:
-        """Reuse the policy's ids where both tokenizers agree, re-tokenise the others; empty for refused dialogues."""
+        """Reuse the policy's ids if both tokenizers agree, re-tokenise the others; empty for refused dialogues."""
         prompts, ended = rollout.prompts, rollout.ended.tolist()
         kept = zip(
             unpadded(prompts.input_ids, prompts.attention_mask),
@@ -210,11 +212,6 @@ class RewardModelScorer(Scorer):
             ids[mask].tolist() if shared else next(anew) if readable else []
             for ids, mask, shared, readable in zip(rollout.input_ids, rollout.attention_mask, by_ids, read, strict=True)
         ]
-
-    def _shares_ids(self, messages: Messages | None) -> bool:
-        """Tell whether the reward model can be shown the policy's ids of a prompt and its response."""
-        same_format = not self.reader.renders(messages) or (messages is not None and self.same_template)
-        return self.same_tokenizer and same_format
 
     def _pad(self, rows: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
         """Pad rows on the right: ids and mask [batch, longest]; at least one column, which is padding for no tokens."""

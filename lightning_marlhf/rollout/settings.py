@@ -20,7 +20,7 @@ class Credit:
         lam: Lambda of GAE, per macro action.
         reward_pooling: Weights of the token rewards in a macro reward: "sum" (paper), "equal" (released code's mean).
         value_pooling: Weights of the token values in a macro value.
-        isolate_last_token: Give the last token a macro action of its own (released code).
+        isolate_last_token: Give the last token a separate macro action (released code).
         whiten_advantages: Normalise advantages to mean 0 and variance 1 over all response tokens of all ranks.
     """
 
@@ -38,11 +38,6 @@ class Credit:
                 "credit.gamma_per: token discounts the rewards inside a macro action, which needs "
                 f"reward_pooling: sum, got {self.reward_pooling}"
             )
-
-    @property
-    def reward_discount(self) -> float:
-        """The discount of token rewards inside a macro action: gamma if it counts tokens, else none."""
-        return self.gamma if self.gamma_per == "token" else 1.0
 
 
 @checked
@@ -66,7 +61,7 @@ class Shaping:
     logprob_temperature: Annotated[float, Range(at_least=MIN_TEMPERATURE)] | None = None
 
     def temperature(self, sampling: SamplingSettings) -> float:
-        """Give the temperature of log-probabilities; greedy sampling counts as 1."""
+        """Return the temperature of log-probabilities; greedy sampling counts as 1."""
         if self.logprob_temperature is not None:
             return self.logprob_temperature
         return sampling.temperature or 1.0

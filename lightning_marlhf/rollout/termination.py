@@ -15,20 +15,20 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from lightning_marlhf.hub.tokenizer import decode_responses
 from lightning_marlhf.ops import segmentation
+from lightning_marlhf.ops.masking import unpadded
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, Range, checked
 from lightning_marlhf.rollout.parser_pool import ParserPool
 from lightning_marlhf.rollout.parsing import Parser
-from lightning_marlhf.rollout.pending import Pending, Ready
-from lightning_marlhf.rollout.token_ends import token_ends
-from lightning_marlhf.types import MacroActions, Rollout
+from lightning_marlhf.types import MacroActions, Pending, Ready, Rollout
 
 
 class Termination(ABC):
     """Cuts responses into macro actions."""
 
     needs_logprobs: bool = False
-    """True where ``rollout.perplexity_logprobs`` (reference model, temperature 1) must be filled in."""
+    """True if ``rollout.perplexity_logprobs`` (reference model, temperature 1) must be filled in."""
 
     def prepare(self, *, tokenizer: PreTrainedTokenizerBase) -> None:  # noqa: B027
         """Load what is needed, once, before the first rollout; most conditions need nothing.
@@ -98,10 +98,12 @@ class RandomizedNGram(Termination):
 
     def __call__(self, rollout: Rollout, *, seeds: Int[Tensor, " batch"]) -> MacroActions:
         """Cut at lengths drawn for each row."""
-        mask, deals = rollout.response_mask, 1
+        mask, num_shuffles = rollout.response_mask, 1
         if self.repeat_times is None:
-            deals = max(1, -(-mask.shape[1] // sum(self.lengths)))
-        drawn = segmentation.draw_lengths(self.lengths, repeat_times=self.repeat_times or 1, deals=deals, seeds=seeds)
+            num_shuffles = max(1, -(-mask.shape[1] // sum(self.lengths)))
+        drawn = segmentation.draw_lengths(
+            self.lengths, repeat_times=self.repeat_times or 1, num_shuffles=num_shuffles, seeds=seeds
+        )
         return segmentation.ngrams(mask, lengths=drawn)
 
 
@@ -132,7 +134,7 @@ class Parsing(Termination):
     """Phrases: the largest of a constituency tree that have fewer tokens than ``cutoff`` (paper: C = 5).
 
     `parsing.py` has the rule. A response that cannot be parsed is cut every ``fallback_n`` tokens, as a whole, so that
-    each row is cut by one rule; `macro/parse_failures` is the share of such rows.
+    each row is cut by one rule; `macro/parse_failures` is the fraction of such rows.
 
     Args:
         parser: Gives the constituency trees.
@@ -152,7 +154,7 @@ class Parsing(Termination):
         self._pool = ParserPool(parser, cutoff=cutoff, num_processes=num_processes)
 
     def prepare(self, *, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Start the processes; fails here where the parser's package or models are absent."""
+        """Start the processes; fails here if the parser's package or models are absent."""
         self._tokenizer = tokenizer
         self._pool.start()
 
@@ -185,3 +187,56 @@ class _Phrases:
         actions = segmentation.from_starts(mask, starts=starts.to(mask.device))
         fell_back = torch.tensor([cut is None for cut in cuts], device=mask.device)
         return replace(actions, fell_back=fell_back)
+
+
+def token_ends(rollout: Rollout, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Count the characters of each row's text up to the end of each response token, EOS left out.
+
+    Found from the sampled ids, never by tokenising the text again.
+
+    A token's trailing white space is not counted unless it has nothing else, so that ". " ends with its full stop and a
+    token of blanks alone goes with what follows it. The tokens of one character (bytes of an emoji) all end with it.
+    """
+    rows = unpadded(rollout.response_ids, rollout.response_mask)
+    prompts = unpadded(rollout.prompts.input_ids, rollout.prompts.attention_mask)
+    distinct = sorted({token for row in rows for token in row})
+    alone = decode_responses(tokenizer, [[]] * len(distinct), [[token] for token in distinct])
+    pieces = dict(zip(distinct, alone, strict=True))
+    ends = []
+    for prompt, ids, text, ended in zip(prompts, rows, rollout.texts, rollout.ended.tolist(), strict=True):
+        last = pieces[ids[-1]] if ended else ""
+        is_text = last != "" and text.endswith(last)  # true of the last token of a stop string, not of EOS
+        row = ids[:-1] if ended and not is_text else ids
+        ends.append(ends_of_pieces(_split(prompt, row, text, [pieces[token] for token in row], tokenizer)))
+    return ends
+
+
+def ends_of_pieces(pieces: Sequence[str]) -> list[int]:
+    """Count the characters up to the end of each piece of a text, trailing white space as above.
+
+    >>> ends_of_pieces(["No. ", "Yes", "  ", "sir"])
+    [3, 7, 9, 12]
+    """
+    ends, start = [], 0
+    for piece in pieces:
+        ends.append(start + (len(piece.rstrip()) or len(piece)))
+        start += len(piece)
+    return ends
+
+
+def _split(
+    prompt: list[int], ids: list[int], text: str, pieces: list[str], tokenizer: PreTrainedTokenizerBase
+) -> list[str]:
+    """Return the part of ``text`` of each token: its decoded text where the concatenation equals ``text``.
+
+    Where it does not (a character of several tokens, a tokenizer that drops or adds blanks), the part is what the
+    token adds to the text of those before it, less what a later token replaces (U+FFFD for an incomplete character).
+    """
+    if "".join(pieces) == text:
+        return pieces
+    beginnings = [ids[: count + 1] for count in range(len(ids))]
+    texts = decode_responses(tokenizer, [prompt] * len(ids), beginnings)
+    ends = [len(beginning) for beginning in texts]
+    for token in reversed(range(len(ends) - 1)):
+        ends[token] = min(ends[token], ends[token + 1])
+    return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]

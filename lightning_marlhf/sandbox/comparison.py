@@ -5,7 +5,7 @@ for numbers to be held against published ones: it repeats ``run_test`` of hendry
 eval/testing_util.py. That takes "3 2 1 1" for "1 2 3", and the two lines NO and YES for the three YES, NO and YES: a
 policy that is paid by it learns to cheat.
 
-Whatever the untrusted program wrote, the comparison takes time linear in it, and is False where it cannot be read.
+Whatever the untrusted program wrote, the comparison takes time linear in it, and is False if it cannot be read.
 
 What "apps" cannot repeat: results come as JSON, so a set, an array or an object of the program's own class never gets
 here (the official harness asks the object's own ``__eq__``), a tuple deep inside a result is the same as a list, and
@@ -36,15 +36,15 @@ _Same = Callable[[Any, Any], bool]
 def printed_matches(printed: str, expected: Any, *, match: Match) -> bool:
     r"""Decide whether a program printed what it should.
 
-    "strict" compares the whole outputs word by word, as Codeforces' checker of tokens does (``wcmp`` of testlib):
-    spaces, blank lines, and how words are spread over lines do not matter. Upper and lower case differ. Where the
+    "strict" compares the full outputs word by word, as Codeforces' checker of tokens does (``wcmp`` of testlib):
+    spaces, blank lines, and how words are spread over lines do not matter. Upper and lower case differ. If the
     expected word is a decimal number, any number within 1e-6 is right (relative, or absolute below 1); other words are
     right to the character, so 2.0 is wrong for 2, and -0 for 0.
 
     Args:
-        printed: standard output.
-        expected: the expected output, a text or a list of lines.
-        match: how to compare.
+        printed: Standard output.
+        expected: The expected output, a text or a list of lines.
+        match: Rule of comparison.
 
     Raises:
         ValueError: if the expected output is neither.
@@ -67,9 +67,9 @@ def returned_matches(returned_json: str, expected: Any, *, match: Match) -> bool
     expected number is written as a decimal. "apps" is Python's ``==``; it also takes the first item of a longer list.
 
     Args:
-        returned_json: the value as JSON, written by the program: tuples are lists, the keys of dictionaries texts.
-        expected: the expected value, as read from JSON.
-        match: how to compare.
+        returned_json: The value as JSON, written by the program: tuples are lists, the keys of dictionaries texts.
+        expected: The expected value, as read from JSON.
+        match: Rule of comparison.
 
     Returns:
         False also where the JSON is malformed or nested too deeply.

@@ -20,10 +20,10 @@ def send(descriptor: int, header: Any, *payload: bytes | memoryview, deadline: f
     """Write one message.
 
     Args:
-        descriptor: a pipe; with a deadline, one that does not block.
-        header: anything that is JSON.
-        payload: bytes beside it, in parts that are not copied.
-        deadline: of `time.monotonic`; None waits for ever.
+        descriptor: A pipe; with a deadline, one that does not block.
+        header: Anything that is JSON.
+        payload: Bytes after it, in parts that are not copied.
+        deadline: Time of `time.monotonic`; None: no limit.
 
     Raises:
         Late: the deadline has passed.

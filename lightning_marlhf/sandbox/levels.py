@@ -40,9 +40,9 @@ class Level:
 
     Attributes:
         name: "A" to "D".
-        how: tells apart the ways to reach one level.
-        before: the command that goes before the interpreter's.
-        settings: of the worker.
+        how: Tells apart the ways to reach one level.
+        before: The command that goes before the interpreter's.
+        settings: Settings of the worker.
     """
 
     name: str
@@ -81,7 +81,7 @@ def candidates() -> Iterator[Level]:
 
 
 def _settings(become: int | None, *, landlock: bool = True, seccomp: bool = True) -> dict[str, Any]:
-    """Say what a worker has to know; ``become`` is the user that it turns into."""
+    """Return the settings of a worker; ``become`` is the user that it turns into."""
     numpy = _numpy()
     return {
         "root": str(_ROOT),
@@ -95,9 +95,8 @@ def _settings(become: int | None, *, landlock: bool = True, seccomp: bool = True
 
 def _bubblewrap(program: str, *, as_root: bool) -> tuple[str, ...]:
     """Write the command before the worker's: namespaces in which nothing but libraries exists, all read-only."""
-    spaces = (
-        ("ipc", "pid", "net", "uts", "cgroup-try") if as_root else ("all",)
-    )  # root needs no user namespace, in which it could not become nobody
+    # root needs no user namespace, in which it could not become nobody
+    spaces = ("ipc", "pid", "net", "uts", "cgroup-try") if as_root else ("all",)
     arguments = [program, *(f"--unshare-{space}" for space in spaces), "--as-pid-1"]
     arguments += ["--cap-drop", "ALL"]
     if as_root:
@@ -123,7 +122,7 @@ def _visible() -> list[Path]:
 
 
 def _readable() -> list[Path]:
-    """List what programs may read: the standard library, shared libraries, and numpy where it is installed."""
+    """List what programs may read: the standard library, shared libraries, and numpy if it is installed."""
     numpy = _numpy()
     prefixes = dict.fromkeys([sys.base_prefix, sys.base_exec_prefix])
     return [

@@ -38,15 +38,15 @@ class Sandbox(AbstractContextManager["Sandbox"]):
     Expected outputs stay in this process; programs get one input at a time, each in a process of its own.
 
     Args:
-        workers: programs that run at the same time; None: one for each CPU that this process may use.
-        limits: of each test.
-        match: how outputs are compared: "strict" (in order, tolerance for expected decimals only) or "apps" (the
+        workers: Number of programs run concurrently; None: one for each CPU that this process may use.
+        limits: Limits of each test.
+        match: Comparison of outputs: "strict" (in order, tolerance for expected decimals only) or "apps" (the
             official test program's ladder, which accepts much that is wrong; for comparable numbers).
-        allow_weak: accept level C, at which programs can read this user's files.
-        unsafe: accept level D, at which programs can do whatever this user can.
+        allow_weak: Accept level C, at which programs can read this user's files.
+        unsafe: Accept level D, at which programs can do whatever this user can.
 
     Attributes:
-        isolation: the level, "A" to "D".
+        isolation: The level, "A" to "D".
 
     Raises:
         SandboxError: no level that is allowed works here.
@@ -81,19 +81,19 @@ class Sandbox(AbstractContextManager["Sandbox"]):
         self._closing = False
 
     def explain(self) -> str:
-        """Say what the level is made of and what it does not stop."""
+        """Describe what the level is made of and what it does not stop."""
         return f"programs run at isolation level {self.isolation}: {EXPLANATIONS[self.isolation]}"
 
     def submit(self, program: str, tests: Tests, *, stop_at_error: bool = False) -> Future[Report]:
         """Run a program on its tests, each in a new process.
 
         Args:
-            program: untrusted.
-            tests: the inputs, which it gets, and the outputs, which it does not.
-            stop_at_error: leave out the tests after the first that is not merely wrong; that decides a reward.
+            program: Untrusted.
+            tests: The inputs, which it gets, and the outputs, which it does not.
+            stop_at_error: Leave out the tests after the first that is not merely wrong; that decides a reward.
 
         Returns:
-            The report to be; its `result` raises `SandboxError` where the machine failed, not the program.
+            The report to be; its `result` raises `SandboxError` if the machine failed, not the program.
         """
         return self._threads.submit(self._judge, program, tests, stop_at_error)
 

@@ -59,9 +59,9 @@ def find(limits: Limits, *, allow_weak: bool, unsafe: bool) -> Finding:
     """Try the levels from the best on.
 
     Args:
-        limits: of each test.
-        allow_weak: take level C as well.
-        unsafe: take level D as well.
+        limits: Limits of each test.
+        allow_weak: Take level C as well.
+        unsafe: Take level D as well.
 
     Raises:
         SandboxError: none that is allowed works; says why, and what to do.

@@ -1,4 +1,4 @@
-"""What a child reports of itself, what its worker saw of it, and what follows from both."""
+"""How a program ended: from the report of its process and the observation of the worker."""
 
 import os
 import signal
@@ -13,15 +13,15 @@ TIME, OUTPUT = "time", "output"  # limits for which a worker ends a child
 
 @dataclass(frozen=True)
 class Observation:
-    """What a worker saw of a child.
+    """The worker's observation of a child process.
 
     Attributes:
-        exceeded: the limit for which it was killed; "" where it ended by itself.
-        status: of `wait`.
+        exceeded: The limit for which it was killed; "" if it ended by itself.
+        status: Exit status of `wait`.
         cpu_s: CPU seconds that it used.
-        stdout: what it printed.
-        stderr: the beginning and the end of its complaints.
-        report: what came through the pipe beside them.
+        stdout: Standard output.
+        stderr: Beginning and end of standard error.
+        report: Content of the pipe for reports.
     """
 
     exceeded: str
@@ -34,13 +34,13 @@ class Observation:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a program ended on one test, before anybody compared what it said.
+    """How a program ended on one test, before its output is compared.
 
     Attributes:
         end: "exit" (with status 0), "error", "compile", "time", "memory", "output"; "sandbox" is our own failure,
             "lost" a worker that died or was late.
-        message: for people; the program may have written it.
-        output: standard output of a script, or what a function returned, as JSON.
+        message: Message for people, perhaps written by the program.
+        output: Standard output of a script, or what a function returned, as JSON.
     """
 
     end: str
@@ -52,9 +52,9 @@ def ending_of(seen: Observation, *, nonce: bytes | None, cpu_limit_s: float) -> 
     """Work out how a program ended.
 
     Args:
-        seen: what its worker saw.
-        nonce: comes before the result of a call; None: the program is a script.
-        cpu_limit_s: a program that is killed after so much time has exceeded the limit, whoever killed it.
+        seen: The worker's observation.
+        nonce: Precedes the result of a call; None: the program is a script.
+        cpu_limit_s: A program that is killed after so much time has exceeded the limit, whoever killed it.
     """
     if not seen.report.startswith(CONFINED):
         reason = seen.report.removeprefix(BROKEN).decode(errors="replace")

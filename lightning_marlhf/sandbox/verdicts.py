@@ -1,4 +1,4 @@
-"""What goes into the sandbox and what comes out: limits, tests, verdicts, reports."""
+"""Input and output of the sandbox: limits, tests, verdicts, reports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class SandboxError(RuntimeError):
 
 
 class ProgramVerdict(StrEnum):
-    """How a program did on one test."""
+    """The result of a program on one test."""
 
     PASSED = "passed"
     WRONG_ANSWER = "wrong_answer"
@@ -25,19 +25,19 @@ class ProgramVerdict(StrEnum):
 
     @property
     def is_error(self) -> bool:
-        """Tell an error from an answer, right or wrong."""
+        """Whether it is an error, not an output, right or wrong."""
         return self not in (ProgramVerdict.PASSED, ProgramVerdict.WRONG_ANSWER)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a program may use on one test.
+    """Limits of a program on one test.
 
     Args:
         cpu_s: CPU seconds, all threads together. The default is the time limit of APPS.
-        wall_factor: wall seconds for each CPU second; a busy machine does not make a right program late.
+        wall_factor: Wall seconds for each CPU second; a busy machine does not make a right program late.
         memory_mb: MiB of address space beyond what the bare interpreter takes.
-        output_bytes: bytes of standard output, of standard error, and of a result.
+        output_bytes: Bytes of standard output, of standard error, and of a result.
     """
 
     cpu_s: float = 4.0
@@ -68,10 +68,10 @@ class Tests:
     """The tests of a problem in the form of APPS.
 
     Args:
-        inputs: for each test the standard input, a text or a list of lines, or the list of arguments of a call.
-        outputs: for each test the standard output, a text or a list of lines, or the value of the call, bare or as
+        inputs: Per test, the standard input, a text or a list of lines, or the list of arguments of a call.
+        outputs: Per test, the standard output, a text or a list of lines, or the value of the call, bare or as
             the one item of a list.
-        fn_name: the function to call, or the method of the program's class `Solution`; None: standard input.
+        fn_name: The function to call, or the method of the program's class `Solution`; None: standard input.
     """
 
     inputs: Sequence[Any]
@@ -88,7 +88,7 @@ class Tests:
 
     @property
     def texts(self) -> list[Any]:
-        """What a program gets: standard inputs as texts, or the arguments of calls."""
+        """The inputs of a program: standard inputs as texts, or the arguments of calls."""
         if self.fn_name is not None:
             return list(self.inputs)
         return ["\n".join(map(str, each)) if isinstance(each, list) else each for each in self.inputs]
@@ -96,14 +96,14 @@ class Tests:
 
 @dataclass(frozen=True)
 class Report:
-    """How a program did on its tests.
+    """The results of a program on its tests.
 
     Args:
-        results: one verdict for each test, in order; fewer where the run stopped at an error. A program that does not
+        results: One verdict for each test, in order; fewer if the run stopped at an error. A program that does not
             compile has a COMPILE_ERROR for every test.
-        isolation: the level that it ran at, "A" to "D".
-        match: the comparison that judged it.
-        message: the last line on standard error of the first test that was an error; written by the program.
+        isolation: The level that it ran at, "A" to "D".
+        match: The comparison that judged it.
+        message: The last line on standard error of the first test that was an error; written by the program.
     """
 
     results: tuple[ProgramVerdict, ...]
@@ -113,12 +113,12 @@ class Report:
 
     @property
     def passed(self) -> int:
-        """How many tests it passed."""
+        """Number of tests that it passed."""
         return self.results.count(ProgramVerdict.PASSED)
 
     @property
     def failed(self) -> int:
-        """How many tests it did not pass, for whatever reason."""
+        """Number of tests that it did not pass, for whatever reason."""
         return len(self.results) - self.passed
 
     @property
@@ -128,5 +128,5 @@ class Report:
 
     @property
     def verdict(self) -> ProgramVerdict:
-        """The first thing that went wrong; PASSED where nothing did."""
+        """The first thing that went wrong; PASSED if nothing did."""
         return next((each for each in self.results if each is not ProgramVerdict.PASSED), ProgramVerdict.PASSED)

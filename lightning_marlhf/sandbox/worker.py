@@ -28,8 +28,8 @@ class Worker:
     """A process that runs programs, one at a time.
 
     Args:
-        level: of isolation.
-        limits: of each test.
+        level: Level of isolation.
+        limits: Limits of each test.
 
     Raises:
         SandboxError: it does not start, or a harmless program does not run in it.
@@ -46,9 +46,9 @@ class Worker:
         A worker that is lost over it is replaced.
 
         Args:
-            program: untrusted.
-            given: standard input, or the arguments of the call.
-            function: to call; None: the program is a script.
+            program: Untrusted.
+            given: Standard input, or the arguments of the call.
+            function: Function to call; None: the program is a script.
 
         Raises:
             SandboxError: a new worker does not work either, or the sandbox fails by itself.

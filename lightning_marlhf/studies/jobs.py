@@ -114,7 +114,7 @@ def start_command(job: Job, *, state: State) -> tuple[str, ...]:
 
 def note_start(job: Job) -> None:
     """Write stage.json: settings, inputs and start time."""
-    write_json(job.folder / STAGE_FILE, {**_asked(job), "started": time.time()})
+    write_json(job.folder / STAGE_FILE, {**_request(job), "started": time.time()})
 
 
 def note_end(job: Job, *, seconds: float) -> None:
@@ -149,7 +149,7 @@ def _options(stage: Stage, folder_of: Folders, *, seed: int) -> list[str]:
     ]
 
 
-def _asked(job: Job) -> dict[str, Any]:
+def _request(job: Job) -> dict[str, Any]:
     return {"settings": job.settings, "inputs": {need.stage: _identity(need) for need in job.needs}}
 
 
@@ -162,7 +162,7 @@ def _identity(job: Job) -> str:
 def _same_as_before(job: Job) -> bool:
     """Compare with stage.json; a run started by hand counts as equal."""
     before = read_json_or_empty(job.folder / STAGE_FILE)
-    return not before or {key: before.get(key) for key in ("settings", "inputs")} == _asked(job)
+    return not before or {key: before.get(key) for key in ("settings", "inputs")} == _request(job)
 
 
 def _hash(value: Any) -> str:

@@ -47,7 +47,7 @@ def read_plan(path: Path, *, quick: bool = False, systems: str | None = None) ->
         systems: Replace the plan's `include:` by the file of this name in its folder: other systems for the same rows.
 
     Raises:
-        ConfigError: Names the file and the whole key, and what was expected.
+        ConfigError: Names the file and the full key, and what was expected.
     """
     tree = read_yaml(path)
     included: Tree = {}
@@ -196,7 +196,7 @@ def _stages_of(name: str, system: System, file: PlanFile, folder: Path, *, quick
 
 
 def _find_system(name: str, systems: Mapping[str, System], *, where: str) -> str | None:
-    """Find a system, or the one that is run in its place; None where none is, in a file of substitutes."""
+    """Find a system, or the one that is run in its place; None if none is, in a file of substitutes."""
     for other, system in systems.items():
         if name in system.substitutes:
             return other

@@ -7,13 +7,10 @@ share a file by `include:`.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
-from lightning_marlhf.ranges import PositiveInt, Range
+from lightning_marlhf.ranges import PositiveInt, Seed
 from lightning_marlhf.reporting.spec import DEFAULT_SECTIONS, SectionName, SystemReport
 from lightning_marlhf.studies.stages import Stage
-
-Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]  # numpy's
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from lightning_marlhf.display.text import duration, printable
+from lightning_marlhf.display.text import duration, plural, printable
 from lightning_marlhf.studies.jobs import Job, Outcome, Running, State, read_progress, read_summary
 
 PLAIN_EVERY_S = 15.0
@@ -56,23 +56,23 @@ class Monitor:
     def started(self, running: Running, state: State) -> None:
         """Print that a job starts."""
         how = {State.INTERRUPTED: "resumes from its last checkpoint", State.STALE: "starts from scratch"}
-        threads = f"{running.threads} thread{'s' if running.threads > 1 else ''}"
-        self._say(f"{running.job.name}: {how.get(state, 'starts')}, {threads}, log {running.job.log}")
+        job, threads = running.job, plural(running.threads, "thread")
+        self._say(f"{job.name}: {how.get(state, 'starts')}, {threads}, log {job.log}")
         self._next_line[running.job] = time.monotonic() + PLAIN_EVERY_S
 
     def ended(self, running: Running, outcome: Outcome) -> None:
         """Print how a job ended; for a failed one the end of its log."""
         job, status = running.job, running.process.returncode
-        took = duration(time.monotonic() - running.started)
+        elapsed = duration(time.monotonic() - running.started)
         if outcome is Outcome.DONE:
-            self._settle(job, f"done in {took}{_results(job)}", style="green")
+            self._settle(job, f"done in {elapsed}{_results(job)}", style="green")
         elif outcome is Outcome.INTERRUPTED:
-            self._say(f"{job.name}: interrupted after {took}", style="yellow")
+            self._say(f"{job.name}: interrupted after {elapsed}", style="yellow")
         elif status == _REQUEUE:
-            text = f"preempted after {took}, exit status {status}: requeue to resume"
+            text = f"preempted after {elapsed}, exit status {status}: requeue to resume"
             self._settle(job, text, style="yellow")
         else:
-            self._settle(job, f"failed after {took}, exit status {status}", style="red")
+            self._settle(job, f"failed after {elapsed}, exit status {status}", style="red")
             for line in (*_tail(job), f"full log: {job.log}"):
                 self._say(f"    {line}", style="red")
 
@@ -110,14 +110,14 @@ class Monitor:
 
 def progress_line(running: Running) -> str:
     """Put a running job into one line: stage, seed, step, ETA, the metric that matters."""
-    progress, elapsed = read_progress(running.job), time.monotonic() - running.started
-    name, took = running.job.name, duration(elapsed)
-    if not progress or progress.get("updated", 0) < time.time() - elapsed - 1:
-        return f"{name}: starting, {took}"
+    name, progress = running.job.name, read_progress(running.job)
+    seconds = time.monotonic() - running.started
+    if not progress or progress.get("updated", 0) < time.time() - seconds - 1:
+        return f"{name}: starting, {duration(seconds)}"
     step, limit, eta = progress.get("step", 0), progress.get("max_steps"), progress.get("eta_s")
     steps = f"{progress.get('command', '')}{f' {step}/{limit}' if limit else ''}"
     left = f", {duration(eta)} left" if isinstance(eta, int | float) else ""
-    return f"{name}: {steps}{_metric(progress)}, {took}{left}"
+    return f"{name}: {steps}{_metric(progress)}, {duration(seconds)}{left}"
 
 
 def _metric(progress: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from types import FrameType
 
 from lightning_marlhf.run_folder import DONE_FILE
 from lightning_marlhf.run_lock import VARIABLE, InUseError, holder, say_who, take
+from lightning_marlhf.sandbox.pool import available_cpus
 from lightning_marlhf.studies.jobs import Job, Outcome, Running, State, inspect_job, note_end, note_start, start_command
 from lightning_marlhf.studies.progress import Monitor
 
@@ -48,7 +49,7 @@ class Runner:
         self._monitor = monitor
         self._held: set[Job] = set()  # run by other processes
         self._signals = 0
-        self._cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._cores = available_cpus()
         self.outcomes: dict[Job, Outcome] = {}
 
     def run(self) -> dict[Job, Outcome]:
@@ -109,7 +110,7 @@ class Runner:
         return True
 
     def _is_held(self, job: Job) -> bool:
-        """Tell whether a process runs the job already: one of a `reproduce` that was killed, or of a user."""
+        """Return whether a process runs the job already: one of a killed `reproduce`, or of a user."""
         who = holder(job.folder)
         if who is None:
             self._held.discard(job)

@@ -149,7 +149,7 @@ def check_stage(stage: Stage, where: str, *, earlier: Collection[str]) -> None:
     """Check a stage's name and its references.
 
     Raises:
-        ConfigError: Begins with the whole key.
+        ConfigError: Begins with the full key.
     """
     name = stage.name
     if name in earlier:
@@ -167,7 +167,7 @@ def find_file(path: Path, key: str) -> Path:
     """Return the path of a file that is there, without `..` in it.
 
     Raises:
-        ConfigError: It is not; names the most similar one beside it.
+        ConfigError: It is not; names the most similar one in its folder.
     """
     path = Path(os.path.normpath(path))
     if not path.is_file():

@@ -1,1 +1,1 @@
-"""What a task is, in plain Python: its texts, its noise and its truth; no tensors, no files."""
+"""Tasks in plain Python: prompt formats, synthetic rows, gold scores; no tensors, no files."""

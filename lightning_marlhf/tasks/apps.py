@@ -30,16 +30,16 @@ _LONGEST_INT = 4_300  # digits that Python's `int` reads; some tests of APPS hol
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem, and what is known of its answers."""
+    """A problem with its tests and reference solutions."""
 
     problem_id: int
     prompt: str
     group: str  # `fingerprint` of the question
-    solutions: tuple[str, ...]  # programs that people wrote; empty where none is known
-    tests: Mapping[str, Any] | None  # "inputs", "outputs" and perhaps "fn_name"; None where unknown
+    solutions: tuple[str, ...]  # programs that people wrote; empty if none is known
+    tests: Mapping[str, Any] | None  # "inputs", "outputs" and perhaps "fn_name"; None if unknown
     fn_name: str | None  # the function that the tests call; None: they use standard input and output
     difficulty: str
-    malformed: tuple[str, ...] = ()  # columns whose JSON cannot be read; what they hold is unknown
+    malformed: tuple[str, ...] = ()  # columns with unreadable JSON
 
 
 def problem(row: Row) -> Problem:
@@ -78,7 +78,7 @@ def row_of(text: str) -> Row:
 
 
 def reference(row: Row) -> dict[str, Any]:
-    """Give what tests and reports need of a problem, the tests as they are stored."""
+    """Return the data that tests and reports need; the tests as stored."""
     return {
         "problem_id": _problem_id(row),
         "difficulty": text(row, "difficulty"),
@@ -87,7 +87,7 @@ def reference(row: Row) -> dict[str, Any]:
 
 
 def parse_solutions(content: str) -> tuple[str, ...] | None:
-    """Read the column ``solutions``: programs, () where it is "", None where it is malformed."""
+    """Read the column ``solutions``: programs, () where it is "", None if it is malformed."""
     programs = _parse(content or "[]")
     if not isinstance(programs, list) or not all(isinstance(each, str) for each in programs):
         return None
@@ -95,7 +95,7 @@ def parse_solutions(content: str) -> tuple[str, ...] | None:
 
 
 def parse_tests(content: str) -> Mapping[str, Any] | None:
-    """Read the column ``input_output``: the tests, {} where it is "", None where it is malformed."""
+    """Read the column ``input_output``: the tests, {} where it is "", None if it is malformed."""
     tests = _parse(content or '{"inputs": [], "outputs": []}')
     if not isinstance(tests, dict):
         return None
@@ -106,29 +106,24 @@ def parse_tests(content: str) -> Mapping[str, Any] | None:
 
 
 def why_unusable(tests: Mapping[str, Any]) -> str:
-    """Say why no program can be tested by what `parse_tests` read; "" where it can."""
+    """Return why the result of `parse_tests` cannot test a program, or ""."""
     if not tests:
         return "no tests"
     inputs, outputs, function = tests["inputs"], tests["outputs"], tests.get("fn_name") or None
     if len(inputs) != len(outputs):
         return "not as many outputs as inputs"
     if function is None:
-        sound = all(map(_is_text, [*inputs, *outputs]))
+        texts = (line for each in [*inputs, *outputs] for line in (each if isinstance(each, list) else [each]))
+        is_valid = all(isinstance(line, str) for line in texts)
     else:
-        sound = isinstance(function, str) and all(isinstance(each, list) for each in inputs)
-    return "" if sound else "tests that are neither texts nor calls"
-
-
-def _is_text(value: Any) -> bool:
-    """Tell a text or a list of lines."""
-    lines = value if isinstance(value, list) else [value]
-    return all(isinstance(line, str) for line in lines)
+        is_valid = isinstance(function, str) and all(isinstance(each, list) for each in inputs)
+    return "" if is_valid else "tests that are neither texts nor calls"
 
 
 def _prompt(question: str, starter_code: str, *, calls: bool) -> str:
     r"""Write the official prompt.
 
-    Where a problem has no tests, which tell standard input from calls, its starter code does, as in the official
+    If a problem has no tests, which tell standard input from calls, its starter code does, as in the official
     training code.
 
     >>> _prompt("Add two numbers.", "def add(a, b):", calls=True)
@@ -153,7 +148,7 @@ def _problem_id(row: Row) -> int:
 
 
 def _parse(content: str) -> Any:
-    """Read JSON with integers of any length; None where it is malformed."""
+    """Read JSON with integers of any length; None if it is malformed."""
     try:
         return json.loads(content, parse_int=_integer)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Programs in completions: where a completion holds its program, and what its tests are worth.
+"""Programs in completions: extraction from the completion, and the reward of the tests.
 
 A completion that is a program is taken as it is. Else the first of these that parses as one and defines what the tests
 call: the text before a fence, the last fenced block, the text without the prose around it. Nothing is repaired: a
@@ -61,15 +61,15 @@ def extract_program(completion: str, *, function: str | None = None) -> str:
     Blocks marked as Python go before blocks without a mark; blocks marked otherwise are none. evalplus takes the
     longest run of lines that parses, which makes programs of the sound parts of wrong ones.
 
-    What a model thinks aloud (up to ``</think>``) holds the program only where nothing after it does. A byte-order mark
+    A reasoning block (up to ``</think>``) holds the program only where nothing after it does. A byte-order mark
     and special tokens at the end are left out.
 
     A base model continues after its response: the text ends at "QUESTION:" or, after a program, at "ANSWER:" at the
     start of a line, which are stop words in the bigcode harness.
 
     Args:
-        completion: what follows the prompt.
-        function: that the tests call; None: the program is a script.
+        completion: The model's response.
+        function: That the tests call; None: the program is a script.
 
     Returns:
         The program; the last block, or the completion itself, where nothing parses, so that it fails to compile.
@@ -93,7 +93,7 @@ def extract_program(completion: str, *, function: str | None = None) -> str:
 
 
 def _search(text: str, function: str | None) -> tuple[str | None, list[str]]:
-    """Find the program in a text; None where nothing parses as one, and the blocks that were tried."""
+    """Find the program in a text; None if nothing parses as one, and the blocks that were tried."""
     text = _CLOSING_TAG.sub("\n```\n", _OPENING_TAG.sub("```python\n", text))
     sections = _ANSWER.split(_NEXT_QUESTION.split(text)[0])
     blocks: list[str] = []
@@ -110,7 +110,7 @@ def _search(text: str, function: str | None) -> tuple[str | None, list[str]]:
 
 
 def does_nothing(program: str) -> bool:
-    r"""Tell a program that is empty, or holds nothing but comments, texts and `pass`.
+    r"""Return whether a program is empty, or holds nothing but comments, texts and `pass`.
 
     >>> [does_nothing(text) for text in ("", "# no idea\n", "pass", "print()", "no python")]
     [True, True, True, False, False]
@@ -126,13 +126,13 @@ def code_reward(*, compiled: bool, errors: int, passed: int, failed: int) -> flo
     """Score a program by its tests (arXiv 2410.02743, appendix; after RLTF, arXiv 2307.04349).
 
     Args:
-        compiled: whether it compiles.
-        errors: tests that raised, or exceeded time, memory or output.
-        passed: tests with the right answer.
-        failed: tests with a wrong answer; those with errors may be counted, too, as they decide before.
+        compiled: True if it compiles.
+        errors: Tests that raised, or exceeded time, memory or output.
+        passed: Tests with the right output.
+        failed: Tests with a wrong output; may include those with errors, which take precedence.
 
     Returns:
-        -1 where it does not compile, -0.6 where a test was an error, else from -0.3 (none passed) to 1 (all passed).
+        -1 if it does not compile, -0.6 if a test was an error, else from -0.3 (none passed) to 1 (all passed).
 
     Raises:
         ValueError: if a count is negative, or if there is no test: such a problem has no reward.
@@ -227,7 +227,7 @@ def _without_prose(lines: list[str], *, leading: bool) -> Iterator[str]:
 
 
 def _is_prose(line: str) -> bool:
-    """Tell a line that cannot be code; in doubt it is code.
+    """Return whether a line cannot be code; in doubt it is code.
 
     >>> [_is_prose(line) for line in ("Here is the program:", "Explanation:", "- We sort", "---")]
     [True, True, True, True]
@@ -243,12 +243,12 @@ def _is_prose(line: str) -> bool:
 
 
 def _is_program(text: str) -> bool:
-    """Tell whether a text parses and does something: a word, a number or a note such as ``Answer: 3`` does nothing."""
+    """Return whether a text parses and does something; a word, a number or ``Answer: 3`` does nothing."""
     return any(map(_does_something, _statements(text) or ()))
 
 
 def _statements(text: str) -> list[ast.stmt] | None:
-    """Parse a text; None where it is no Python."""
+    """Parse a text; None if it is no Python."""
     try:
         with warnings.catch_warnings(action="ignore"):
             return ast.parse(text).body
@@ -258,12 +258,12 @@ def _statements(text: str) -> list[ast.stmt] | None:
 
 
 def _fits_calls(function: str) -> Callable[[str], bool]:
-    """Tell which programs define the function that is called."""
+    """Return a test for programs that define the function that is called."""
     return lambda program: function in _names(program)[0]
 
 
 def _fits_scripts(blocks: Sequence[str]) -> Callable[[str], bool]:
-    """Tell which programs need no function or class that is defined in other blocks alone."""
+    """Return a test for programs that need no function or class that is defined in other blocks alone."""
     definitions = {name for block in blocks for each in _statements(block) or () for name in _callables(each)}
 
     def fits(program: str) -> bool:
@@ -283,7 +283,7 @@ def _callables(statement: ast.stmt) -> list[str]:
 
 
 def _names(program: str) -> tuple[set[str], set[str]]:
-    """Give the names that a program binds somewhere, and those that it looks up, also in a module of its author's."""
+    """Return the names that a program binds somewhere, and those that it looks up, also in a module of its author's."""
     defined, used = set(), set()
     nodes = (node for each in _statements(program) or () for node in ast.walk(each))
     for node in nodes:

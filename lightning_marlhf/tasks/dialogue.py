@@ -7,7 +7,7 @@ HUMAN = "\n\nHuman:"
 ASSISTANT = "\n\nAssistant:"
 
 Turn = Mapping[str, str]
-"""``role``: "system", "user" or "assistant"; ``content``: what is said."""
+"""``role``: "system", "user" or "assistant"; ``content``: the text."""
 
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 _MARK = re.compile(r"(?:^|\n\n)(Human|Assistant):")
@@ -49,17 +49,17 @@ def to_turns(text: str) -> list[Turn]:
     if not _MARK.search(text):
         return [{"role": "user", "content": text}]
     turns: list[Turn] = []
-    for role, content in _spoken(text):
+    for role, content in _split_turns(text):
         if turns and turns[-1]["role"] == role:
             content = f"{turns.pop()['content']}\n\n{content}"
         turns.append({"role": role, "content": content})
     return turns
 
 
-def answered(prompt: str, response: str) -> list[Turn]:
+def with_response(prompt: str, response: str) -> list[Turn]:
     """Read the turns of a prompt, and add the response as the assistant's, whatever it holds.
 
-    Where the prompt ends in the middle of the assistant's turn, the response goes on with it.
+    If the prompt ends in the middle of the assistant's turn, the response continues it.
     """
     turns = to_turns(prompt)
     if turns and turns[-1]["role"] == "assistant":
@@ -67,7 +67,7 @@ def answered(prompt: str, response: str) -> list[Turn]:
     return [*turns, {"role": "assistant", "content": response.strip()}]
 
 
-def _spoken(text: str) -> Iterator[tuple[str, str]]:
+def _split_turns(text: str) -> Iterator[tuple[str, str]]:
     before, *parts = _MARK.split(text)
     if before.strip():
         yield "system", before.strip()

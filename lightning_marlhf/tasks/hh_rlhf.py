@@ -1,7 +1,7 @@
 """HH-RLHF: dialogues of people with an assistant, with people's choice between two last replies.
 
 Source of the format: class DahoasFullhhrlhfDataset of ernie-research/MA-RLHF @ 807551d,
-applications/DeepSpeed-Chat/dschat/utils/data/raw_datasets.py. Whole transcripts are
+applications/DeepSpeed-Chat/dschat/utils/data/raw_datasets.py. Full transcripts are
 those of anthropics/hh-rlhf @ 354e5c3.
 """
 
@@ -17,7 +17,7 @@ PROMPT_END = dialogue.ASSISTANT
 
 
 def preference(row: Row) -> PreferenceText:
-    r"""Read a comparison: prompt and two replies verbatim, or two whole transcripts that differ in the last reply.
+    r"""Read a comparison: prompt and two replies verbatim, or two full transcripts that differ in the last reply.
 
     >>> start = "\n\nHuman: Hi\n\nAssistant:"
     >>> preference({"chosen": start + " Hello!", "rejected": start + " What?"}).chosen
@@ -29,7 +29,7 @@ def preference(row: Row) -> PreferenceText:
         prompt, chosen = split(text(row, "chosen"))
         other, rejected = split(text(row, "rejected"))
         if prompt != other:
-            raise UnusableRow("chosen and rejected answer different prompts")
+            raise UnusableRow("chosen and rejected have different prompts")
     require_prompt(prompt)
     return PreferenceText(prompt, chosen, rejected, group=fingerprint(_first_turn(prompt)))
 
@@ -48,5 +48,5 @@ def split(transcript: str) -> tuple[str, str]:
 
 
 def _first_turn(prompt: str) -> str:
-    """Give what the dialogue began with: rows of one dialogue, cut after different turns, share it."""
+    """Return the dialogue's first turn, shared by rows cut from the same dialogue."""
     return prompt.removeprefix(dialogue.HUMAN).partition(dialogue.ASSISTANT)[0]

@@ -18,7 +18,7 @@ _ROLES = {
 }
 _TOOL_KEYS = ("tool_calls", "function_call", "tool_call_id")
 _TEXT_PARTS = ("text", "input_text", "output_text")
-_WHOLE_DIALOGUES = ("messages", "conversations", "conversation")  # where there is no prompt column
+_FULL_DIALOGUES = ("messages", "conversations", "conversation")  # where there is no prompt column
 _LONGEST_NAME = 40  # characters of a row's own names that a reason repeats
 
 
@@ -29,8 +29,8 @@ def read_messages(found: Any, column: str) -> list[Turn]:
     content in parts are joined.
 
     Args:
-        found: what the column holds: messages, or a list of each of their keys, as `datasets` stores a `Sequence`.
-        column: its name.
+        found: The column's value: messages, or a list of each of their keys, as `datasets` stores a `Sequence`.
+        column: Name of the column.
 
     Raises:
         UnusableRow: it holds something else, or a message that is no text of the system, a user or an assistant.
@@ -45,16 +45,16 @@ def read_messages(found: Any, column: str) -> list[Turn]:
 
 
 def split_dialogue(row: Row, *, prompt: str, chosen: str, responses: Sequence[str]) -> tuple[list[Turn], list[str]]:
-    """Find what is asked in a row, and the responses to it.
+    """Find the prompt of a row and its responses.
 
-    The prompt is a column of its own (or ``messages``), or what stands before the responses where these are whole
+    The prompt is its own column (or ``messages``), or the common context of the responses if these are full
     dialogues. A prompt that ends with the response loses it.
 
     Args:
-        row: with messages, or with texts that are single messages.
-        prompt: column of the prompt.
-        chosen: column of the preferred response, whose dialogue has the prompt where no other column has.
-        responses: columns of the responses that are wanted: none, ``chosen``, or ``chosen`` and another one.
+        row: A row with messages, or with texts that are single messages.
+        prompt: Column of the prompt.
+        chosen: Column of the preferred response, whose dialogue has the prompt where no other column has.
+        responses: Columns of the responses that are wanted: none, ``chosen``, or ``chosen`` and another one.
 
     Returns:
         The turns of the prompt, of which the assistant's is not the last, and the contents of the responses.
@@ -63,34 +63,29 @@ def split_dialogue(row: Row, *, prompt: str, chosen: str, responses: Sequence[st
         MalformedRow: a column is missing.
         UnusableRow: see `read_messages`; or prompt and responses do not belong together.
     """
-    told = _read_prompt(row, prompt)
+    column = next((each for each in (prompt, *_FULL_DIALOGUES) if has(row, each)), None)
+    told = [] if column is None else _turns(value(row, column), column, speaker="user")
     if _ends_with_assistant(told) and tuple(responses) == (chosen,) and not has(row, chosen):
         return _require_question(told[:-1]), [told[-1]["content"]]
     if not told and not responses and not has(row, chosen):
         return _require_question(_turns(value(row, prompt), prompt, speaker="user")), []
     wanted = responses if told or responses else (chosen,)
-    dialogues = [_read_response(row, each, whole=not told) for each in wanted]
+    dialogues = [_read_response(row, each, full=not told) for each in wanted]
     contents = [response for _, response in dialogues]
-    if _ends_with_assistant(told) and (not wanted or _same_response(told[-1]["content"], contents)):
+    if _ends_with_assistant(told) and (not wanted or told[-1]["content"].strip() in map(str.strip, contents)):
         told = told[:-1]
     prompts = [_join(told, context) for context, _ in dialogues] or [told]
     if any(each != prompts[0] for each in prompts):
-        raise UnusableRow("chosen and rejected answer different prompts")
+        raise UnusableRow("chosen and rejected have different prompts")
     asked = _require_question(prompts[0] or _turns(value(row, prompt), prompt, speaker="user"))
     refuse_leak(asked[-1]["content"], contents or texts_in(row, [chosen]))
     return asked, contents if responses else []
 
 
-def _read_prompt(row: Row, column: str) -> list[Turn]:
-    """Read the prompt; nothing where it is no column of its own."""
-    found = next((each for each in (column, *_WHOLE_DIALOGUES) if has(row, each)), None)
-    return [] if found is None else _turns(value(row, found), found, speaker="user")
-
-
-def _read_response(row: Row, column: str, *, whole: bool) -> tuple[list[Turn], str]:
-    """Give what stands before a response in its column, and the response."""
+def _read_response(row: Row, column: str, *, full: bool) -> tuple[list[Turn], str]:
+    """Split a response column into its context and the response."""
     found = value(row, column)
-    if whole and isinstance(found, str):
+    if full and isinstance(found, str):
         found = to_turns(found)
     turns = _turns(found, column, speaker="assistant")
     if not _ends_with_assistant(turns):
@@ -106,10 +101,6 @@ def _turns(found: Any, column: str, *, speaker: str) -> list[Turn]:
 
 def _ends_with_assistant(turns: Sequence[Turn]) -> bool:
     return bool(turns) and turns[-1]["role"] == "assistant"
-
-
-def _same_response(content: str, responses: Sequence[str]) -> bool:
-    return content.strip() in [response.strip() for response in responses]
 
 
 def _join(told: list[Turn], context: list[Turn]) -> list[Turn]:

@@ -21,7 +21,7 @@ READERS: dict[str, Callable[[Row], str]] = {
 """The prompt of a row as the Hub has it, by data set; raises `MalformedRow` or `UnusableRow`."""
 
 REFERENCES: dict[str, Callable[[Row], Any]] = {"apps": apps.reference}
-"""What a judge or a test needs of such a row; of the other data sets nothing."""
+"""Reference for a judge or test; only some data sets have one."""
 
 
 def frame(text: str, data: str) -> str:

@@ -1,4 +1,4 @@
-"""What the readers of rows share: texts of a preference, the two ways in which a row is wrong, looking up columns."""
+"""Shared by the row readers: preference texts, row errors, column access."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,11 +11,11 @@ Row = Mapping[str, Any]
 
 
 class MalformedRow(ValueError):  # noqa: N818 - names the row, as UnusableRow does
-    """A row that breaks its data set's schema: the file is not what it was taken for, so nothing goes on."""
+    """A row violates the schema of its data set; reading stops."""
 
 
 class UnusableRow(ValueError):  # noqa: N818 - names the row; no error where rows are counted
-    """A row that keeps the schema, but nothing can be learnt from it: it is dropped, and counted by its message."""
+    """A row that fits the schema but cannot be trained on; it is dropped and counted by message."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class PreferenceText:
     prompt: str
     chosen: str
     rejected: str
-    group: str  # `fingerprint` of what several rows share: a post, a first turn, a question
+    group: str  # `fingerprint` of the part that several rows share: a post, a first turn, a question
     tie: bool = False  # people liked both responses equally; `chosen` is then the first of the row
-    messages: Sequence[Turn] | None = None  # what a chat template wrote as `prompt`
+    messages: Sequence[Turn] | None = None  # `prompt` before the chat template
 
 
 def value(row: Row, column: str) -> Any:
@@ -42,7 +42,7 @@ def value(row: Row, column: str) -> Any:
 
 
 def has(row: Row, column: str) -> bool:
-    """Tell whether a row has a column that is not null."""
+    """Return whether a row has a column that is not null."""
     found: Any = row
     for name in column.split("."):
         found = found.get(name) if isinstance(found, Mapping) else None
@@ -76,7 +76,7 @@ def text(row: Row, column: str) -> str:
 
 
 def texts_in(row: Row, columns: Iterable[str]) -> list[str]:
-    """Give the texts of those columns that hold one."""
+    """Return the texts of those columns that hold one."""
     found = [value(row, column) for column in columns if has(row, column)]
     return [each for each in found if isinstance(each, str)]
 
@@ -113,5 +113,5 @@ def refuse_leak(prompt: str, responses: Iterable[str]) -> None:
 
 
 def fingerprint(content: str) -> str:
-    """Give a short name to a text that several rows share."""
+    """Return a short name of a text that several rows share."""
     return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:16]

@@ -1,11 +1,11 @@
 """Tiny APPS: short programming problems with tests, made by a seeded generator; rows have the columns of APPS.
 
-A problem asks for one of a few dozen simple functions of a line of numbers or words, most often with a second step
+A problem is one of a few dozen simple functions of a line of numbers or words, most often with a second step
 ("the largest number, times 3"), as a program that reads and prints or as a function. Some combinations of steps and
 form are held out: no stage trains on them, and the held-out problems are made of them.
 
 The demonstrations are noisy, as those that people write in a hurry: some give a wrong answer, some raise, some do not
-compile. What a policy that imitates them learns beside the task, tests can tell from it.
+compile. Tests separate these errors from the task.
 """
 
 import json
@@ -17,7 +17,7 @@ from random import Random
 from typing import Any, Literal
 
 from lightning_marlhf.tasks import apps
-from lightning_marlhf.tasks.tiny_apps_families import FIRST, SECOND, Kind, Step
+from lightning_marlhf.tasks.tiny_apps_steps import FIRST, SECOND, Kind, Step
 
 Split = Literal["sft", "ppo", "validate", "test"]
 Flaw = Literal["wrong", "crash", "uncompilable"]
@@ -37,7 +37,7 @@ _MOST_TRIES = 1_000
 
 @dataclass(frozen=True)
 class Noise:
-    """How many demonstrations have a flaw: probabilities, exclusive of each other."""
+    """Noise of demonstrations: mutually exclusive probabilities of flaws."""
 
     wrong: float = 0.0  # runs, and fails a test
     crash: float = 0.0  # compiles, and raises
@@ -53,22 +53,21 @@ class Noise:
         return None
 
 
-PERFECT = Noise()
 DEMONSTRATION = Noise(wrong=0.16, crash=0.12, uncompilable=0.12)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem: what its input is, one or two steps with their constants, and how it is asked.
+    """A problem: input kind, one or two steps with their constants, and the form of the question.
 
     Attributes:
         takes: "numbers" or "words".
-        gives: what its steps give.
-        first: the first step.
-        second: the second step, if there is one.
-        constants: of both.
-        calls: it asks for a function, not for a program that reads and prints.
-        problem_id: its place among all problems.
+        gives: Kind of the result.
+        first: The first step.
+        second: The second step, if there is one.
+        constants: Constants of both steps.
+        calls: Wants a function instead of a program that reads and prints.
+        problem_id: Index among all problems.
     """
 
     problem_id: int
@@ -81,12 +80,12 @@ class Problem:
 
     @property
     def combination(self) -> tuple[Kind, str, str, bool]:
-        """What is held out or not: the steps and the form, whatever the constants."""
+        """The key of the train/held-out split: steps and form, without constants."""
         return self.takes, self.first.says, self.second.says if self.second else "", self.calls
 
     @property
     def question(self) -> str:
-        """What is asked, in words."""
+        """The question as text."""
         first = self.first.says.format(k=self.constants[0])
         second = self.second.says.format(k=self.constants[1]) if self.second else ""
         verb = f"Given {self.takes}, find" if self.calls else f"Read {self.takes}. Print"
@@ -103,8 +102,8 @@ class Problem:
         """One of APPS' names: problems that need a loop are "interview"."""
         return "interview" if " for " in self.first.code else "introductory"
 
-    def answer(self, given: Sequence[Any]) -> Any:
-        """Work the answer out."""
+    def solve(self, given: Sequence[Any]) -> Any:
+        """Compute the expected output."""
         value = self.first.run(given, self.constants[0])
         return self.second.run(value, self.constants[1]) if self.second else value
 
@@ -119,15 +118,15 @@ class Problem:
         raise ValueError(f"no tests that tell programs apart: {self.question}")
 
     def _distinguish(self, inputs: Sequence[Sequence[Any]]) -> bool:
-        """Tell whether these inputs fail a constant program, and one that leaves the second step out."""
+        """Return whether these inputs fail a constant program, and one that leaves the second step out."""
         firsts = [self.first.run(given, self.constants[0]) for given in inputs]
-        answers = [self.answer(given) for given in inputs]
+        answers = [self.solve(given) for given in inputs]
         distinct = len({str(answer) for answer in answers})
         return distinct >= _DISTINCT_OUTPUTS and (self.second is None or answers != firsts)
 
     def printed(self, given: Sequence[Any]) -> str:
         """Write the answer as a program prints it."""
-        value = self.answer(given)
+        value = self.solve(given)
         return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
     @property
@@ -137,7 +136,7 @@ class Problem:
             return {
                 "fn_name": FUNCTION,
                 "inputs": [[given] for given in self.inputs],
-                "outputs": [[self.answer(given)] for given in self.inputs],
+                "outputs": [[self.solve(given)] for given in self.inputs],
             }
         return {
             "inputs": [" ".join(map(str, given)) + "\n" for given in self.inputs],
@@ -145,7 +144,7 @@ class Problem:
         }
 
     def row(self) -> Mapping[str, Any]:
-        """Give the problem the columns of APPS."""
+        """Return the problem with the columns of APPS."""
         return {
             "problem_id": self.problem_id,
             "question": self.question,
@@ -193,7 +192,7 @@ def every_problem() -> tuple[Problem, ...]:
 
 
 def prompt_pieces() -> tuple[str, ...]:
-    """List what prompts are made of beside constants and marks: words with the space before them, and the frames."""
+    """List the prompt vocabulary without constants and marks: words with their leading space, and frames."""
     questions = {problem.question for problem in every_problem()}
     words = {word for question in questions for word in re.findall(r" ?[A-Za-z]{2,}", question)}
     frames = {part for problem in every_problem() for part in problem.prompt.split(problem.question)}
@@ -206,9 +205,9 @@ def longest_program() -> int:
 
 
 def is_held_out(problem: Problem) -> bool:
-    """Tell whether two steps in this form are kept from training; in the other form they are in training.
+    """Return whether two steps in this form are kept from training; in the other form they are in training.
 
-    Then a policy that has learnt its steps and forms can do what it has not seen.
+    A policy that has learned the steps and forms can generalise to it.
     """
     if problem.second is None:
         return False
@@ -248,7 +247,7 @@ def _wrong_program(problem: Problem, random: Random) -> str:
     while True:
         other = random.choice(others)
         shares = other.first is problem.first or other.second is problem.second
-        if shares and any(other.answer(given) != problem.answer(given) for given in problem.inputs):
+        if shares and any(other.solve(given) != problem.solve(given) for given in problem.inputs):
             return _program(problem, other.expression)
 
 

@@ -1,10 +1,10 @@
 """Tiny TL;DR: short posts to summarise, made by a seeded generator, with an exact gold score.
 
-A post tells five facts (who, what they did, when, how the writer feels, what the writer asks) among distractor
+A post states five facts (who, what they did, when, how the writer feels, what the writer asks) among distractor
 sentences. A perfect summary states each fact once, one sentence each, and nothing else:
 ``my boss. lost the keys. on monday. i feel sad. should i leave?``
 
-The gold score plays the human: +1 for each fact right, -1/2 for each sentence that is wrong, repeated or invented.
+The gold score replaces the human: +1 for each fact right, -1/2 for each sentence that is wrong, repeated or invented.
 The demonstrations are noisy, as people's are: a policy that imitates them is far from the best score, and the order and
 spelling of every character matter, so that assigning credit is the hard part.
 """
@@ -68,7 +68,7 @@ def words() -> list[str]:
 
 @dataclass(frozen=True)
 class Post:
-    """A post and the facts that it tells."""
+    """A post and its facts."""
 
     text: str
     facts: Mapping[str, str]
@@ -81,16 +81,15 @@ class Post:
 
 @dataclass(frozen=True)
 class Noise:
-    """How far a summary is from the perfect one: probabilities of accidents."""
+    """Noise of a summary: probabilities of errors."""
 
-    drop: float = 0.0  # a fact is not said
+    drop: float = 0.0  # a fact is omitted
     replace: float = 0.0  # a fact has another value
-    repeat: float = 0.0  # a fact is said twice
+    repeat: float = 0.0  # a fact is repeated
     garble: float = 0.0  # one letter of a fact's sentence is wrong
     distract: float = 0.0  # a distractor sentence is in the summary
 
 
-PERFECT = Noise()
 DEMONSTRATION = Noise(drop=0.15, replace=0.3, distract=0.3)
 
 
@@ -140,12 +139,12 @@ def gold_score(summary: str, facts: Mapping[str, str]) -> float:
     >>> gold_score("my boss. my boss. on sunday. it rained a lot. i feel", facts)
     -1.0
     """
-    said: set[str] = set()
+    stated: set[str] = set()
     score = 0.0
     for sentence in re.split(r"[.?]", summary.strip(" .?")):
         fact, value = _FACT_OF_SENTENCE.get(sentence.strip(), (None, None))
-        if fact is not None and facts[fact] == value and fact not in said:
-            said.add(fact)
+        if fact is not None and facts[fact] == value and fact not in stated:
+            stated.add(fact)
             score += 1.0
         elif sentence.strip():
             score -= 0.5
@@ -163,7 +162,7 @@ def preference_probability(first: float, second: float, *, temperature: float) -
 
 
 def _state(fact: str, value: str, noise: Noise, random: Random) -> str:
-    """Write the sentence of one fact; empty where it is dropped."""
+    """Write the sentence of one fact; empty if it is dropped."""
     if random.random() < noise.drop:
         return ""
     if random.random() < noise.replace:

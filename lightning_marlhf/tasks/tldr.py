@@ -62,7 +62,7 @@ def row_of(text: str) -> Row:
 
 
 def _content(row: Row) -> tuple[str, str]:
-    """Find what is to be summarised, and what it is."""
+    """Find the post and its kind."""
     for kind, column in (("POST", "info.post"), ("ARTICLE", "info.article")):
         content = optional_text(row, column)
         if content is not None:

@@ -26,8 +26,8 @@ def preference(row: Row, *, brackets: Brackets = "citations") -> PreferenceText:
     """Read a comparison.
 
     Args:
-        row: with ``question.full_text``, and ``answer_k`` and ``score_k`` for k in 0 and 1.
-        brackets: what is removed from responses: "citations" such as ``[1]`` or ``[2, 3]``, or "all" round and square
+        row: A row with ``question.full_text``, and ``answer_k`` and ``score_k`` for k in 0 and 1.
+        brackets: Text to remove from responses: "citations" such as ``[1]`` or ``[2, 3]``, or "all" round and square
             brackets with what is in them, as released.
 
     Returns:

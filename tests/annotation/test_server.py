@@ -30,8 +30,8 @@ class Page:
     def post(self, action, **body):
         return self.client.post(f"/{action}", json={"annotator": "ada"} | body, headers=self.headers)
 
-    def answer(self, view, winner="left", note=""):
-        return self.post("answer", pair=view["pair"]["id"], winner=winner, note=note)
+    def judge(self, view, winner="left", note=""):
+        return self.post("verdict", pair=view["pair"]["id"], winner=winner, note=note)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_the_page_goes_through_all_pairs(page, tmp_path):
     view = page.post("next").json()
     for number in range(3):
         assert (view["done"], view["total"]) == (number, 3)
-        view = page.answer(view).json()
+        view = page.judge(view).json()
         assert len(read_verdicts(tmp_path / "v.jsonl")) == number + 1  # before the next is shown
     assert view["pair"] is None
     assert page.post("undo").json()["done"] == 2
@@ -59,7 +59,7 @@ def test_skip_shows_another_pair(page):
 
 def test_a_verdict_names_the_criteria_that_were_shown(page, tmp_path):
     assert page.session["question"] == CRITERIA["tldr"].question
-    page.answer(page.post("next").json(), note="why")
+    page.judge(page.post("next").json(), note="why")
     (row,) = read_verdicts(tmp_path / "v.jsonl")
     assert (row.raw, row.judge, row.error) == ("why", "human:ada", "")
 
@@ -67,7 +67,7 @@ def test_a_verdict_names_the_criteria_that_were_shown(page, tmp_path):
 def test_the_annotator_of_the_command_line_is_the_only_one(make_session, tmp_path):
     page = Page(make_session(2), annotator="eve")
     assert page.session["annotator"] == "eve"
-    page.answer(page.post("next").json())
+    page.judge(page.post("next").json())
     assert read_verdicts(tmp_path / "v.jsonl")[0].judge == "human:eve"
 
 
@@ -119,9 +119,9 @@ def test_no_script_or_style_stands_in_the_page_and_nothing_comes_from_elsewhere(
         {TOKEN_HEADER: None},
     ],
 )
-@pytest.mark.parametrize("action", ["next", "answer", "skip", "undo"])
+@pytest.mark.parametrize("action", ["next", "verdict", "skip", "undo"])
 def test_a_post_from_anywhere_else_is_refused(page, tmp_path, headers, action):
-    view = page.answer(page.post("next").json()).json()
+    view = page.judge(page.post("next").json()).json()
     before = (tmp_path / "v.jsonl").read_bytes()
     page.headers = {k: v for k, v in (page.headers | headers).items() if v is not None}
     assert page.post(action, pair=view["pair"]["id"], winner="tie", note="").status_code == 403
@@ -156,21 +156,21 @@ def test_this_machine_s_names_are_accepted_on_any_port(page, host):
     + [json.dumps({"annotator": "ada", "pair": "id0", "winner": w}).encode() for w in ("a", 1)],
 )
 def test_a_body_that_makes_no_sense_is_one_sentence(page, body):
-    reply = page.client.post("/answer", content=body, headers=page.headers)
+    reply = page.client.post("/verdict", content=body, headers=page.headers)
     assert reply.status_code == 400
     assert "\n" not in reply.json()["error"]
 
 
 def test_a_huge_body_is_refused(page):
     view = page.post("next").json()
-    reply = page.answer(view, note="x" * 200_000)
+    reply = page.judge(view, note="x" * 200_000)
     assert (reply.status_code, reply.json()["error"]) == (400, "the request is too large: shorten the note")
 
 
 def test_a_pair_judged_in_another_window_is_told_apart(page):
     view = page.post("next").json()
-    page.answer(view)
-    assert page.answer(view).status_code == 409
+    page.judge(view)
+    assert page.judge(view).status_code == 409
 
 
 def test_a_full_disk_is_told_and_the_pair_stays(page, monkeypatch):
@@ -179,6 +179,6 @@ def test_a_full_disk_is_told_and_the_pair_stays(page, monkeypatch):
 
     view = page.post("next").json()
     monkeypatch.setattr(store, "append_jsonl", fill)
-    reply = page.answer(view)
+    reply = page.judge(view)
     assert (reply.status_code, reply.json()["error"]) == (507, "not saved: No space left on device")
     assert page.post("next").json()["pair"] == view["pair"]

@@ -18,7 +18,7 @@ def shown(session, name="ada"):
 def judge(session, name="ada", winner="left", note=""):
     """Judge the pair on the page, and return its id."""
     pair_id = shown(session, name)
-    session.answer(session.annotator(name), pair_id, winner=winner, note=note)
+    session.submit_verdict(session.annotator(name), pair_id, winner=winner, note=note)
     return pair_id
 
 
@@ -163,7 +163,7 @@ def test_a_verdict_sent_twice_is_kept_once(make_session, tmp_path):
     session = make_session(2)
     judged = judge(session)
     with pytest.raises(OutdatedError):
-        session.answer(session.annotator("ada"), judged, winner="right")
+        session.submit_verdict(session.annotator("ada"), judged, winner="right")
     assert len(read_verdicts(tmp_path / "v.jsonl")) == 1
 
 
@@ -172,7 +172,7 @@ def test_what_is_no_verdict_is_refused(make_session, tmp_path):
     person = session.annotator("ada")
     for pair_id, winner, note in (("id9", "left", ""), ("id0", "a", ""), ("id0", "tie", "x" * 10_001)):
         with pytest.raises(ValueError, match=r"no pair|expected one of|too long"):
-            session.answer(person, pair_id, winner=winner, note=note)
+            session.submit_verdict(person, pair_id, winner=winner, note=note)
     assert not (tmp_path / "v.jsonl").exists()
 
 
@@ -206,7 +206,7 @@ def test_undo_survives_a_restart_and_goes_back_beyond_it(make_session):
 def test_a_verdict_on_a_page_from_before_the_restart_is_taken(make_session, tmp_path):
     on_page = shown(make_session(3))
     session = make_session(3)
-    session.answer(session.annotator("ada"), on_page, winner="tie")
+    session.submit_verdict(session.annotator("ada"), on_page, winner="tie")
     (row,) = read_verdicts(tmp_path / "v.jsonl")
     assert (row.pair_id, row.seconds) == (on_page, None)
 

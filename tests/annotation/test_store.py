@@ -98,7 +98,7 @@ def test_a_file_of_something_else_is_refused(path, line):
 
 def test_verdicts_of_a_model_are_not_those_of_people(path):
     records.write_jsonl(path, [verdict("1", judge="gold")])
-    with pytest.raises(ValueError, match="verdicts of people"):
+    with pytest.raises(ValueError, match="verdicts of annotators"):
         AnnotationFile(path)
 
 
@@ -117,7 +117,7 @@ def test_verdicts_are_counted_and_agreement_is_over_pairs_that_both_judged(make_
     for name, winners in {"ada": ["tie", "tie", "tie"], "bob": ["tie", "left"], "eve": []}.items():
         person = session.annotator(name)
         for winner in winners:
-            session.answer(person, session.view(person)["pair"]["id"], winner=winner)
+            session.submit_verdict(person, session.view(person)["pair"]["id"], winner=winner)
     assert list(summarize(session.selection.pairs, session.verdicts)) == [
         f"{tmp_path}/v.jsonl: 5 verdicts",
         "  ada: 3",
@@ -133,5 +133,5 @@ def test_agreement_is_on_responses_not_on_sides(make_session):
         person = session.annotator(name)
         for _ in range(30):
             pair = session.view(person)["pair"]
-            session.answer(person, pair["id"], winner="left" if "from a" in pair["left"] else "right")
+            session.submit_verdict(person, pair["id"], winner="left" if "from a" in pair["left"] else "right")
     assert "  ada and bob agree on 30 of 30 pairs (100%)" in summarize(session.selection.pairs, session.verdicts)

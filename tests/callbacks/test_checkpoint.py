@@ -1,5 +1,6 @@
 import errno
 import io
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -13,7 +14,6 @@ from lightning_marlhf.callbacks import checkpoint
 from lightning_marlhf.callbacks.checkpoint import Checkpoint, DirectCheckpointIO, _replace
 from lightning_marlhf.models.checkpoints import last_checkpoint
 from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
-from tests.forks import fork
 
 
 def step_of(path: Path) -> int:
@@ -92,29 +92,28 @@ def test_a_sharded_checkpoint_replaces_another_whole(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-class SavesAndDies:
-    """A trainer that is killed when it has written half of its second checkpoint."""
+def save_and_be_killed(folder):
+    class KilledTrainer:
+        is_global_zero, loggers, fast_dev_run, global_step = True, [], False, 0
+        strategy = SimpleNamespace(barrier=lambda name: None)
 
-    is_global_zero, loggers, fast_dev_run, global_step = True, [], False, 0
-    strategy = SimpleNamespace(barrier=lambda name: None)
+        def save_checkpoint(self, path):
+            if self.global_step == 0:
+                torch.save({"global_step": 0}, path)
+            else:
+                path.write_bytes(b"half a checkpoi")
+                os.kill(os.getpid(), signal.SIGKILL)
 
-    def save_checkpoint(self, to):
-        if self.global_step == 0:
-            torch.save({"global_step": 0}, to)
-        else:
-            Path(to).write_bytes(b"half a checkpoi")
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-def save_twice(folder):
-    saver, trainer = Checkpoint(dirpath=str(folder)), SavesAndDies()
-    for trainer.global_step in (0, 4):
-        saver.save_last_checkpoint(trainer)
+    saver, trainer = Checkpoint(dirpath=str(folder)), KilledTrainer()
+    saver.save_last_checkpoint(trainer)
+    trainer.global_step = 4
+    saver.save_last_checkpoint(trainer)
 
 
 def test_a_kill_in_the_middle_of_a_save_leaves_the_one_before(tmp_path):
-    process = fork(save_twice, tmp_path)
-    process.join(60)
+    process = multiprocessing.get_context("fork").Process(target=save_and_be_killed, args=[tmp_path])
+    process.start()
+    process.join()
     assert process.exitcode == -signal.SIGKILL
     assert step_of(tmp_path / "last.ckpt") == 0
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_marlhf.callbacks.continue_logs import ContinueLogs
 from lightning_marlhf.callbacks.metrics_csv import HEADER, MetricsCSV
+from lightning_marlhf.callbacks.run_directory import RunDirectory
 from lightning_marlhf.run_folder import CUT_METRICS_FILE
 from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 
@@ -58,13 +58,13 @@ def test_seconds_go_on_where_the_kept_rows_end(tmp_path):
 
 
 def test_a_run_that_is_resumed_has_each_step_once(tmp_path):
-    straight = build_trainer(tmp_path / "a", ContinueLogs(), logger=MetricsCSV(tmp_path / "a"))
+    straight = build_trainer(tmp_path / "a", RunDirectory(), logger=MetricsCSV(tmp_path / "a"))
     straight.fit(TinyModule(), datamodule=TinyData())
-    first = build_trainer(tmp_path / "b", ContinueLogs(), logger=MetricsCSV(tmp_path / "b"), max_steps=8)
+    first = build_trainer(tmp_path / "b", RunDirectory(), logger=MetricsCSV(tmp_path / "b"), max_steps=8)
     first.fit(TinyModule(), datamodule=TinyData())
     first.save_checkpoint(tmp_path / "at8.ckpt")
     MetricsCSV(tmp_path / "b").log_metrics({"objective/scores": 99.0}, step=12)  # then it was killed
-    second = build_trainer(tmp_path / "b", ContinueLogs(), logger=MetricsCSV(tmp_path / "b"))
+    second = build_trainer(tmp_path / "b", RunDirectory(resuming=True), logger=MetricsCSV(tmp_path / "b"))
     second.fit(TinyModule(), datamodule=TinyData(), ckpt_path=tmp_path / "at8.ckpt")
     scores = [row for row in rows(tmp_path / "b") if row[1] == "objective/scores"]
     assert scores == [row for row in rows(tmp_path / "a") if row[1] == "objective/scores"]

@@ -1,21 +1,23 @@
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from lightning_marlhf.callbacks.completions import experience_to_completions, token_pieces
+from lightning_marlhf.callbacks.completion_records import records_of, token_pieces
 from lightning_marlhf.callbacks.rollouts import RolloutWriter
 from lightning_marlhf.data.tokenizers import character_tokenizer
 from lightning_marlhf.records import Completion, TokenTrace, read_completions
+from lightning_marlhf.rollout.generation import SamplingSettings
 from tests.callbacks.tiny import TinyData, TinyModule, build_experience, build_trainer
 
 
 def test_an_experience_becomes_one_record_per_row():
-    tokenizer = character_tokenizer("abcd ")
-    options = {"model": "runs/x", "seed": 7, "step": 40, "settings": {"temperature": 1.0}}
-    first, second = experience_to_completions(build_experience(), tokenizer, num_traces=1, **options)
+    sampler = SimpleNamespace(sampling=SamplingSettings(max_new_tokens=8))
+    trainer = SimpleNamespace(datamodule=TinyData(), default_root_dir="runs/x")
+    first, second = records_of(trainer, sampler, build_experience(), step=40, num_traces=1)
     assert (first.sample_id, first.prompt, first.response) == ("s0", "a prompt", "ab cd")
-    assert (first.model, first.seed, first.step, first.settings) == ("runs/x", 7, 40, {"temperature": 1.0})
+    assert (first.model, first.seed, first.step, first.settings["max_new_tokens"]) == ("runs/x", 7, 40, 8)
     assert (second.prompt_ids, second.response_ids) == ([1, 1], [4, 5, 6, 1])
     assert first.messages is None
     assert (first.num_tokens, first.ended, first.reference) == (6, True, {"facts": 2})
@@ -34,7 +36,8 @@ def test_a_record_keeps_the_messages_that_the_template_wrote():
     asked = [{"role": "user", "content": "why?"}]
     prompts = replace(experience.rollout.prompts, messages=(asked, None))
     experience = replace(experience, rollout=replace(experience.rollout, prompts=prompts))
-    rows = experience_to_completions(experience, character_tokenizer("abcd "), model="m", seed=1, step=0)
+    trainer = SimpleNamespace(datamodule=TinyData(), default_root_dir="m")
+    rows = records_of(trainer, None, experience, step=0)
     assert [row.messages for row in rows] == [asked, None]
     assert [Completion.from_dict(json.loads(json.dumps(row.to_dict()))) for row in rows] == rows
 

@@ -4,9 +4,8 @@ import pytest
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from lightning_marlhf.callbacks.continue_logs import ContinueLogs
+from lightning_marlhf.callbacks.run_directory import RunDirectory
 from lightning_marlhf.callbacks.tensorboard import LAYOUT, TensorBoard, describe
-from lightning_marlhf.callbacks.tensorboard_samples import TensorBoardSamples
 from tests.callbacks.events import events
 from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 
@@ -83,17 +82,6 @@ def test_entropies_say_their_units():
     assert "nats per token" in describe("policy/entropy_avg")
 
 
-def test_what_a_run_writes_has_descriptions(tmp_path):
-    options = {"limit_val_batches": 2, "val_check_interval": 3}
-    trainer = build_trainer(tmp_path, TensorBoardSamples(), logger=TensorBoard(tmp_path), **options)
-    trainer.fit(TinyModule(), datamodule=TinyData())
-    found = events(tmp_path)
-    tags = [tag for kind in ("scalars", "histograms", "images") for tag in found.Tags()[kind]]
-    assert {"objective/kl", "eval/gold", "scores/held_out", "samples/response_1"} <= set(tags)
-    for tag in [*tags, "samples/text_summary"]:
-        assert found.summary_metadata[tag].summary_description == describe(tag) != ""
-
-
 def test_hyper_parameters_are_flat_and_begin_with_lr_n_and_seed(tmp_path):
     logger = TensorBoard(tmp_path)
     termination = {"class_path": "FixedNGram", "init_args": {"n": 5}}
@@ -116,13 +104,13 @@ def test_hyper_parameters_are_flat_and_begin_with_lr_n_and_seed(tmp_path):
 
 
 def test_resuming_forgets_what_was_logged_after_the_checkpoint(tmp_path):
-    first = build_trainer(tmp_path, ContinueLogs(), logger=TensorBoard(tmp_path), max_steps=12)
+    first = build_trainer(tmp_path, RunDirectory(), logger=TensorBoard(tmp_path), max_steps=12)
     first.fit(TinyModule(), datamodule=TinyData())
     early = build_trainer(tmp_path / "other", max_steps=8)
     early.fit(TinyModule(), datamodule=TinyData())
     early.save_checkpoint(tmp_path / "at8.ckpt")
     module = TinyModule(lambda step: {"objective/scores": -float(step)})
-    second = build_trainer(tmp_path, ContinueLogs(), logger=TensorBoard(tmp_path), max_steps=16)
+    second = build_trainer(tmp_path, RunDirectory(resuming=True), logger=TensorBoard(tmp_path), max_steps=16)
     second.fit(module, datamodule=TinyData(), ckpt_path=tmp_path / "at8.ckpt")
     scalars = [(e.step, e.value) for e in events(tmp_path).Scalars("objective/scores")]
     assert scalars == [(4, 4.0), (8, 8.0), (12, -12.0), (16, -16.0)]

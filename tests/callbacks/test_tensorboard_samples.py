@@ -7,33 +7,36 @@ import torch
 from PIL import Image
 from tensorboard.plugins.text.text_plugin import text_array_to_html
 
-from lightning_marlhf.callbacks.tensorboard import TensorBoard
+from lightning_marlhf.callbacks.tensorboard import TensorBoard, describe
 from lightning_marlhf.callbacks.tensorboard_samples import (
+    LengthGroup,
     TensorBoardSamples,
     draw_rollout,
-    draw_sample,
-    facts,
+    draw_variance_by_length,
     macro_lengths_and_advantages,
     macro_text,
     sample_text,
+    variance_by_length,
 )
+from lightning_marlhf.display.rollout_text import facts
+from lightning_marlhf.display.style import in_style
 from lightning_marlhf.records import Completion
 from lightning_marlhf.types import MacroActions
 from tests.callbacks.events import events, texts
 from tests.callbacks.tiny import TinyData, TinyModule, build_experience, build_trainer
 
 
-@pytest.fixture
-def fit(tmp_path):
-    def run(samples, step=None, **settings):
-        module = TinyModule()
-        if step is not None:
-            module.training_step = step(module)
-        trainer = build_trainer(tmp_path, samples, logger=TensorBoard(tmp_path), **settings)
-        trainer.fit(module, datamodule=TinyData())
-        return tmp_path
+def fit(folder, samples, module=None, **settings):
+    trainer = build_trainer(folder, samples, logger=TensorBoard(folder), **settings)
+    trainer.fit(module or TinyModule(), datamodule=TinyData())
+    return folder
 
-    return run
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The folder of a run of 24 updates with a validation after every 12."""
+    samples = TensorBoardSamples(every_n_steps=12, num_rows=2, num_pictures=1)
+    return fit(tmp_path_factory.mktemp("run"), samples, limit_val_batches=2, val_check_interval=3)
 
 
 def cut(experience, index, advantages):
@@ -52,56 +55,54 @@ def cut(experience, index, advantages):
     )
 
 
-def test_everything_is_written_when_a_multiple_is_reached(fit):
-    folder = fit(TensorBoardSamples(every_n_steps=12, num_rows=2, num_pictures=1))
-    written = events(folder)
-    assert written.Tags()["histograms"] == ["scores/rollout", "advantages/rollout", "macro/lengths"]
-    assert written.Tags()["images"] == ["samples/response_1", "macro/advantage_var_by_length"]
-    for tag in written.Tags()["histograms"]:
-        assert [event.step for event in written.Histograms(tag)] == [4, 12, 24]
-    for tag in written.Tags()["images"]:
-        assert [event.step for event in written.Images(tag)] == [4, 12, 24]
-    shown = texts(folder, "samples")
+def test_everything_is_written_when_a_multiple_is_reached(written):
+    found = events(written)
+    histograms = found.Tags()["histograms"]
+    assert set(histograms) == {"scores/rollout", "advantages/rollout", "macro/lengths", "scores/held_out"}
+    assert found.Tags()["images"] == ["samples/response_1", "macro/advantage_var_by_length"]
+    for tag in histograms:
+        assert [event.step for event in found.Histograms(tag)][-3:] == [4, 12, 24][tag == "scores/held_out" :]
+    for tag in found.Tags()["images"]:
+        assert [event.step for event in found.Images(tag)] == [4, 12, 24]
+    shown = texts(written, "samples")
     assert list(shown) == [4, 12, 24]
     assert "ab│ c│d<eos>" in shown[4]
     assert "gold 0 · KL 3 nats · 6 tokens · 3 macro actions" in shown[4]
 
 
-@pytest.mark.parametrize(("steps", "expected"), [(24, [4, 8, 12, 16, 20, 24]), (4, [4])])
-def test_a_short_run_shows_several_steps(fit, steps, expected):
-    folder = fit(TensorBoardSamples(num_pictures=0), max_steps=steps)
-    assert list(texts(folder, "samples")) == expected
+def test_whatever_a_run_writes_has_a_description(written):
+    found = events(written)
+    tags = [tag for kind in ("scalars", "histograms", "images") for tag in found.Tags()[kind]]
+    assert {"objective/kl", "eval/gold"} <= set(tags)
+    for tag in [*tags, "samples/text_summary"]:
+        assert found.summary_metadata[tag].summary_description == describe(tag) != ""
 
 
-def test_a_long_run_writes_every_40_updates(tmp_path):
+@pytest.mark.parametrize(("updates", "every"), [(4, 1), (24, 2), (4_000, 40)])
+def test_a_run_shows_about_ten_steps_and_a_long_one_every_40_updates(tmp_path, updates, every):
     samples = TensorBoardSamples()
-    samples.on_train_start(build_trainer(tmp_path, max_steps=4_000), TinyModule())
-    assert samples.every == 40
+    samples.on_train_start(build_trainer(tmp_path, max_steps=updates), TinyModule())
+    assert samples.every == every
 
 
-def test_a_picture_can_be_looked_at(fit):
-    folder = fit(TensorBoardSamples(num_pictures=1))
-    image = events(folder).Images("samples/response_1")[0]
+def test_a_picture_can_be_looked_at(written):
+    image = events(written).Images("samples/response_1")[0]
     picture = Image.open(io.BytesIO(image.encoded_image_string))
     assert picture.size == (image.width, image.height)
     assert len(picture.convert("RGB").getcolors(maxcolors=100_000)) > 10  # not blank
 
 
-def test_the_histogram_of_macro_lengths_is_that_of_the_record(fit):
+def test_the_histogram_of_macro_lengths_is_that_of_the_record(written):
     # "ab cd" and "abc" with their EOS in pairs: lengths 2, 2, 2 and 2, 2
-    (lengths, *_) = events(fit(TensorBoardSamples())).Histograms("macro/lengths")
-    value = lengths.histogram_value
+    value = events(written).Histograms("macro/lengths")[0].histogram_value
     assert (value.min, value.max, value.num, value.sum) == (2.0, 2.0, 5.0, 10.0)
     filled = [n for n, count in enumerate(value.bucket) if count]
     assert [(value.bucket_limit[n], value.bucket[n]) for n in filled] == [(2.5, 5.0)]
 
 
-def test_scores_of_held_out_prompts_have_a_histogram_at_each_validation(fit):
-    folder = fit(TensorBoardSamples(), limit_val_batches=2, val_check_interval=3)
-    found = events(folder).Histograms("scores/held_out")
-    assert [event.step for event in found] == [12, 24]
-    assert found[0].histogram_value.num == 4  # two batches of two rows, with scores 0 and 1
-    assert found[0].histogram_value.sum == 2
+def test_the_scores_of_held_out_prompts_have_a_histogram(written):
+    value = events(written).Histograms("scores/held_out")[0].histogram_value
+    assert (value.num, value.sum) == (4, 2)  # two batches of two rows, with scores 0 and 1
 
 
 def test_lengths_and_advantages_of_macro_actions_stand_in_the_same_order():
@@ -127,31 +128,24 @@ def test_the_points_of_the_picture_are_the_variances():
     assert axes.collections[0].get_offsets().tolist() == [[3.0, 100.0]]
 
 
-def test_responses_that_teach_nothing_are_written_without_a_picture(fit):
-    def step(module):
-        update = module.training_step
-
-        def training_step(batch, batch_idx):
-            update(batch, batch_idx)
+def test_responses_that_teach_nothing_are_written_without_a_picture(tmp_path):
+    class Empty(TinyModule):
+        def training_step(self, batch, batch_idx):
+            super().training_step(batch, batch_idx)
             rows = build_experience()
             mask = torch.zeros_like(rows.rollout.response_mask)
-            rows = cut(rows, [[-1] * 6, [-1] * 4 + [-1] * 2], torch.zeros(2, 0).tolist())
+            rows = cut(rows, [[-1] * 6, [-1] * 6], torch.zeros(2, 0).tolist())
             return {"experience": replace(rows, rollout=replace(rows.rollout, response_mask=mask))}
 
-        return training_step
-
-    folder = fit(TensorBoardSamples(), step=step)
+    folder = fit(tmp_path, TensorBoardSamples(), Empty(), max_steps=4)
     assert events(folder).Tags()["images"] == ["macro/advantage_var_by_length"]
     assert texts(folder, "samples")[4].count("    (empty)") == 2
 
 
 def test_a_response_of_one_token_is_drawn():
-    row = Completion(
-        sample_id="s", prompt="p", response="", model="m", seed=1, step=0, num_tokens=1, ended=True,
-        trace={"tokens": ["<eos>"], "macro_index": [0], "values": [0.5], "rewards": [1.0],
-               "advantages": [2.0], "kl": [0.1]},
-    )  # fmt: skip
-    figure = draw_sample(row)
+    numbers = {"values": [0.5], "rewards": [1.0], "advantages": [2.0], "kl": [0.1]}
+    row = record(trace={**traced("<eos>", index=[0]), **numbers}, num_tokens=1)
+    figure = draw_rollout(build_experience(), [row])["samples/response_1"]
     assert figure.texts[0].get_text() == "One response in macro actions"
     _, advantages, values, kl = figure.axes
     assert advantages.patches[0].get_height() == 2.0
@@ -243,3 +237,35 @@ def test_a_score_name_cannot_be_markup_and_a_missing_kl_is_left_out():
 def test_one_is_singular():
     row = record(num_tokens=1, trace=traced("a", index=[0]), scores={}, kl=None, ended=True)
     assert facts(row) == ["1 token", "1 macro action"]
+
+
+def drawn(groups):
+    with in_style():
+        figure = draw_variance_by_length(groups, title="a title")
+        figure.canvas.draw()
+    return figure.axes[0]
+
+
+def test_the_variance_is_taken_among_macro_actions_of_equal_length():
+    # length 2: 1, 3 and 5, mean 3, squares 4 + 0 + 4, over 2; length 5: twice 7; length 9: one alone has none
+    found = variance_by_length([5, 2, 9, 2, 5, 2], [7.0, 1.0, 4.0, 3.0, 7.0, 5.0])
+    assert found == [LengthGroup(2, 3, 4.0), LengthGroup(5, 2, 0.0)]
+
+
+def test_each_length_has_one_point_with_its_count():
+    axes = drawn([LengthGroup(1, 1200, 0.5), LengthGroup(10, 300, 2.0)])
+    (points,) = axes.collections
+    assert points.get_offsets().tolist() == [[1.0, 0.5], [10.0, 2.0]]
+    assert points.get_sizes().tolist() == [200.0, 65.0]  # 20 + 180 * count / most
+    assert [text.get_text() for text in axes.texts] == ["1,200", "300"]
+
+
+@pytest.mark.parametrize("num", [0, 1, 512])
+def test_any_number_of_lengths_can_be_drawn(num):
+    axes = drawn([LengthGroup(n + 1, 2, float(n)) for n in range(num)])
+    assert len(axes.collections[0].get_offsets()) == num
+
+
+def test_macro_actions_and_advantages_belong_together():
+    with pytest.raises(ValueError, match="shorter"):
+        variance_by_length([1, 2], [0.5])

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lightning_marlhf.callbacks.completions import gather_rows
+from lightning_marlhf.callbacks.completion_records import gather_rows
 from lightning_marlhf.callbacks.win_rate import WinRateCallback
 from lightning_marlhf.records import Completion, Verdict, read_completions, read_verdicts, write_jsonl
 from tests.callbacks.tiny import TinyData, TinyModule, build_experience, build_trainer

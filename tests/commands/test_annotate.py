@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +18,10 @@ from types import SimpleNamespace
 import pytest
 
 from lightning_marlhf.annotation.server import TOKEN_HEADER, listen
+from lightning_marlhf.annotation.store import AnnotationFile
 from lightning_marlhf.commands import annotate
 from lightning_marlhf.records import read_verdicts
+from tests.commands.one_line import error_line
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 HOSTILE = '<script>document.title="stolen"</script><img src=x onerror="document.title=\'stolen\'">'
@@ -70,7 +72,7 @@ class Running:
         return json.load(urllib.request.urlopen(request))
 
     def judge(self, view):
-        return self.post("answer", pair=view["pair"]["id"], winner="left", note="")
+        return self.post("verdict", pair=view["pair"]["id"], winner="left", note="")
 
     def end(self, number):
         self.process.send_signal(number)
@@ -119,8 +121,7 @@ def test_the_socket_is_of_this_machine_alone():
 def refusal(capsys, files, *more, status=1):
     """Run the command where it has to refuse; return its one line."""
     assert annotate.main(words(files, *more)) == status
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
+    return error_line(capsys)
 
 
 def test_a_port_in_use_is_one_line(files, capsys):
@@ -130,7 +131,7 @@ def test_a_port_in_use_is_one_line(files, capsys):
 
 
 def test_a_second_server_on_the_same_file_is_refused(files, capsys):
-    with running(files):
+    with closing(AnnotationFile(files.out)):
         assert "another `annotate` writes" in refusal(capsys, files, "--port", "0")
 
 
@@ -141,7 +142,7 @@ def test_a_second_server_on_the_same_file_is_refused(files, capsys):
         (["--num-prompts", "0"], 2, "--num-prompts: expected at least 1"),
         (["--port", "70000"], 2, "--port: expected at least 0 and at most 65,535"),
         (["--task", "poems"], 2, "--task: expected 'tldr'"),
-        (["--out", "{a}"], 2, "--out and --a are one file"),
+        (["--out", "{a}"], 2, "--out and --a are the same file"),
         (["--annotator", " "], 1, "expected a name"),
         (["--a", "missing.jsonl"], 1, "missing.jsonl"),
     ],

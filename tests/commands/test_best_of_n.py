@@ -7,9 +7,12 @@ import statistics
 import pytest
 
 from lightning_marlhf.commands import best_of_n
+from lightning_marlhf.display.blocks import Pictures
 from lightning_marlhf.evaluation import scored_folder
 from lightning_marlhf.inference import completions
 from lightning_marlhf.records import BestOfN, append_jsonl, read_completions
+from lightning_marlhf.reporting import best_of_n as figures
+from tests.commands.one_line import error_line
 from tests.commands.scored import FACTS, completion, opposite, read, scores_of, write
 from tests.published import publish
 
@@ -45,6 +48,13 @@ def scored(tmp_path):
         for n, rm in enumerate(numbers)
     ]
     return write(tmp_path / "c.jsonl", rows)
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch, request):
+    """Draw in one test alone: a picture takes about a second."""
+    if request.function is not test_pools_are_sampled_scored_and_estimated:
+        monkeypatch.setattr(figures, "best_of_n_pictures", lambda *_: Pictures((), ""))
 
 
 def run(*arguments):
@@ -187,9 +197,7 @@ def test_another_score_may_choose(scored, tmp_path):
 def test_mistakes_are_one_line(scored, tmp_path, capsys, arguments, status, said):
     given = [each.replace("{file}", str(scored)) for each in arguments]
     assert run("--out", tmp_path / "out", *given) == status
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    assert said in error_line(capsys)
 
 
 def test_an_empty_file_is_one_line(tmp_path, capsys):

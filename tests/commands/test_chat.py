@@ -1,10 +1,11 @@
-"""`chat` from the command line; the dialogue itself is tested in tests/inference/test_dialogue.py."""
+"""`chat` from the command line; the dialogue itself is tested in tests/inference/test_chat.py."""
 
 import io
 
 import pytest
 
 from lightning_marlhf.commands import chat
+from tests.commands.one_line import error_line
 from tests.published import GEMMA_TEMPLATE, publish
 
 
@@ -52,6 +53,4 @@ def test_a_dialogue_that_has_grown_too_long_can_be_shortened(tmp_path, monkeypat
 def test_mistakes_are_one_line(tmp_path, capsys, options, status, said):
     model = publish(tmp_path / "model")
     assert chat.main(["chat", str(model), *options]) == status
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    assert said in error_line(capsys)

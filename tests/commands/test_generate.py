@@ -1,26 +1,33 @@
 import json
 
 import pytest
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from lightning_marlhf.commands import generate, grade
 from lightning_marlhf.files import read_jsonl, write_json
 from lightning_marlhf.inference import completions
 from lightning_marlhf.models.hf_export import export
 from lightning_marlhf.records import append_jsonl, read_completions
+from tests.commands.one_line import error_line
 from tests.published import END, EOS, GEMMA_TEMPLATE, publish
 
 
-@pytest.fixture
-def run_dir(tmp_path, make_lm, tokenizer: PreTrainedTokenizerBase):
-    model: PreTrainedModel = make_lm("gemma")
-    export(model, tokenizer, tmp_path / "run/export", card={})
-    return tmp_path / "run"
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory, make_lm, tokenizer):
+    folder = tmp_path_factory.mktemp("models") / "run"
+    export(make_lm("gemma"), tokenizer, folder / "export", card={})
+    write_json(folder / "done.json", {"step": 40})
+    return folder
 
 
-@pytest.fixture
-def published(tmp_path):
-    return publish(tmp_path / "published")
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    return publish(tmp_path_factory.mktemp("models") / "published")
+
+
+@pytest.fixture(scope="module")
+def chat_model(tmp_path_factory):
+    return publish(tmp_path_factory.mktemp("models") / "chat", template=GEMMA_TEMPLATE)
 
 
 def responses(capsys, *arguments) -> list[dict]:
@@ -83,9 +90,7 @@ def test_mistakes_are_one_line(run_dir, tmp_path, capsys, arguments, status, sai
     (tmp_path / "unfinished/checkpoints").mkdir(parents=True)
     folders = {"{run}": str(run_dir), "{unfinished}": str(tmp_path / "unfinished")}
     assert generate.main(["generate", *(folders.get(word, word) for word in arguments)]) == status
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    assert said in error_line(capsys)
 
 
 def test_a_response_ends_with_the_stop_string_and_its_file_is_resumed(run_dir, tmp_path, capsys):
@@ -121,11 +126,10 @@ def test_a_published_folder_decodes_greedily_as_transformers_does(kind, tmp_path
     assert row["response"] == tokenizer.decode(expected[width:], skip_special_tokens=True)
 
 
-def test_a_chat_template_asks_with_one_bos_and_ends_with_the_turn(tmp_path, capsys):
-    folder = publish(tmp_path / "chat", template=GEMMA_TEMPLATE)
+def test_a_chat_template_asks_with_one_bos_and_ends_with_the_turn(chat_model, capsys):
     arguments = ("--format", "chat", "--num-samples", 60, "--max-new-tokens", "30")
-    rows = responses(capsys, folder, "what is it?", *arguments)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = responses(capsys, chat_model, "what is it?", *arguments)
+    tokenizer = AutoTokenizer.from_pretrained(chat_model)
     asked = "<bos><start_of_turn>user\nwhat is it?<end_of_turn>\n<start_of_turn>model\n"
     assert tokenizer.decode(rows[0]["prompt_ids"]) == asked
     assert rows[0]["prompt"] == "what is it?"
@@ -148,28 +152,26 @@ TURNS = [
         {"conversations": [{"from": t["role"], "value": t["content"]} for t in TURNS]},
     ],
 )
-def test_messages_are_rendered_by_the_model_s_template_and_kept(tmp_path, capsys, row):
-    folder = publish(tmp_path / "chat", template=GEMMA_TEMPLATE)
+def test_messages_are_rendered_by_the_model_s_template_and_kept(chat_model, tmp_path, capsys, row):
     file = tmp_path / "rows.jsonl"
     file.write_text(json.dumps(row) + "\n")
-    (response,) = responses(capsys, folder, "--prompts", file, "--format", "chat")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    (response,) = responses(capsys, chat_model, "--prompts", file, "--format", "chat")
+    tokenizer = AutoTokenizer.from_pretrained(chat_model)
     expected = tokenizer.apply_chat_template(TURNS, add_generation_prompt=True, tokenize=False)
     assert tokenizer.decode(response["prompt_ids"]) == expected
     assert response["messages"] == TURNS
     assert response["prompt"] == "Human: it\n\nAssistant: is\n\nHuman: what?\n\nAssistant:"
-    assert generate.main(["generate", str(folder), "--prompts", str(file)]) == 1
+    assert generate.main(["generate", str(chat_model), "--prompts", str(file)]) == 1
     assert "row 1: expected a `prompt` with a text; --format chat" in capsys.readouterr().err
 
 
-def test_dialogues_that_the_template_refuses_are_left_out_and_counted(tmp_path, capsys):
-    folder = publish(tmp_path / "chat", template=GEMMA_TEMPLATE)
+def test_dialogues_that_the_template_refuses_are_left_out_and_counted(chat_model, tmp_path, capsys):
     file = tmp_path / "rows.jsonl"
     system = [{"role": "system", "content": "it is"}, *TURNS]
     rows = [{"prompt": "it"}, {"prompt": system}, {"prompt": [{"role": "user"}]}]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     arguments = ["--prompts", str(file), "--format", "chat", "--json", "--max-new-tokens", "2"]
-    assert generate.main(["generate", str(folder), *arguments]) == 0
+    assert generate.main(["generate", str(chat_model), *arguments]) == 0
     out, error = capsys.readouterr()
     assert [json.loads(line)["sample_id"] for line in out.splitlines()] == ["0"]
     of_file, of_template = error.splitlines()
@@ -177,7 +179,7 @@ def test_dialogues_that_the_template_refuses_are_left_out_and_counted(tmp_path, 
     assert "responses left out: 1 (the first is 1)" in of_template
     assert "System role not supported" in of_template
     file.write_text(json.dumps(rows[1]) + "\n")
-    assert generate.main(["generate", str(folder), *arguments]) == 1
+    assert generate.main(["generate", str(chat_model), *arguments]) == 1
     assert "no prompt is left" in capsys.readouterr().err
 
 
@@ -198,7 +200,6 @@ def run_into(out, published, *more):
 
 
 def test_a_file_of_completions_says_how_they_were_made(run_dir, tmp_path, capsys):
-    write_json(run_dir / "done.json", {"step": 40})
     assert run_into(tmp_path / "c.jsonl", run_dir, "--top-k", "9") == 0
     assert capsys.readouterr().out == f"{tmp_path / 'c.jsonl'}: 4 responses of {run_dir}\n"
     rows = read_completions(tmp_path / "c.jsonl")
@@ -228,7 +229,7 @@ def test_an_interrupted_run_keeps_what_it_made_and_is_resumed(published, tmp_pat
     assert run_into(out, published) == 0
     assert out.read_text() == (tmp_path / "whole.jsonl").read_text()
     assert run_into(out, published) == 0
-    assert "all responses are there" in capsys.readouterr().out
+    assert "all responses exist" in capsys.readouterr().out
 
 
 def test_a_file_of_other_completions_is_not_added_to_unasked(published, tmp_path, capsys):

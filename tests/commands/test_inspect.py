@@ -5,6 +5,7 @@ from rich.console import Console
 
 from lightning_marlhf.commands import inspect
 from lightning_marlhf.records import write_jsonl
+from tests.commands.one_line import error_line
 from tests.rollout_rows import completion
 
 
@@ -53,9 +54,7 @@ def test_one_row_can_be_chosen(run_dir, capsys):
 )
 def test_wrong_choices_are_one_line(run_dir, capsys, arguments, status, said):
     assert inspect.main(["inspect", str(run_dir), *arguments]) == status
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    assert said in error_line(capsys)
 
 
 @pytest.mark.parametrize(

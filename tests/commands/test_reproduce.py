@@ -1,11 +1,12 @@
 import functools
-import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from lightning_marlhf.commands import reproduce
+from lightning_marlhf.run_folder import STUDY_LOCK_FILE
+from lightning_marlhf.run_lock import alone_in
 from lightning_marlhf.studies import jobs
 
 PROGRAM = (sys.executable, str(Path(__file__).parents[1] / "fake_run.py"))
@@ -107,18 +108,20 @@ def test_a_missing_plan_is_one_line(tmp_path, capsys):
 
 
 def test_two_at_a_time_in_one_folder_are_refused(plan, tmp_path, capsys):
-    with reproduce._alone(tmp_path / "out"):
+    with alone_in(tmp_path / "out", name=STUDY_LOCK_FILE):
         assert run(plan) == 1
-    assert "another `reproduce` is running" in capsys.readouterr().err
+    assert "is in use by" in capsys.readouterr().err
 
 
 def test_a_wrong_config_of_any_stage_stops_the_study_before_it_starts(plan, tmp_path, monkeypatch, capsys):
-    monkeypatch.undo()
-    monkeypatch.setattr(reproduce, "make_jobs", jobs.make_jobs)
-    os.environ.pop("LIGHTNING_MARLHF_DEBUG", None)
+    def check_here(plan, jobs, *, check, estimate):
+        for job in jobs:
+            check(job.command[job.command.index("fit") :])
+
+    monkeypatch.setattr(reproduce, "check_runs", check_here)
     assert run(plan) == 2
-    assert "error: trainer.default_root_dir" not in capsys.readouterr().err
-    assert not (tmp_path / "out/sft").exists()
+    assert "model is missing" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 SYSTEMS = """

@@ -162,7 +162,7 @@ def test_a_section_that_holds_no_settings_is_refused(toy_yaml, tmp_path, capsys,
 def test_settings_beside_class_path_are_pointed_under_init_args(toy_yaml, capsys):
     toy_yaml.write_text(toy_yaml.read_text().replace("  init_args: {rows: 8}", "  rows: 16"))
     assert run("--config", toy_yaml) == 2
-    assert "data.rows: unexpected beside class_path; settings stand under init_args" in error_of(capsys)
+    assert "data.rows: unexpected next to class_path" in error_of(capsys)
 
 
 def test_a_missing_setting_is_named_before_anything_is_built(toy_yaml, capsys):

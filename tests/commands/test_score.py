@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from lightning_marlhf.commands import score
-from lightning_marlhf.evaluation.scoring import describe_scores
+from lightning_marlhf.evaluation.reward_models import describe_scores
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.rollout.scoring import RewardModelScorer
+from tests.commands.one_line import error_line
 from tests.published import GEMMA_TEMPLATE, publish
 
 ROWS = [
@@ -18,9 +19,9 @@ ROWS = [
 ]
 
 
-@pytest.fixture
-def model(tmp_path):
-    return publish(tmp_path / "rm", "reward_model", pad="<eos>")
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return publish(tmp_path_factory.mktemp("models") / "rm", "reward_model", pad="<eos>")
 
 
 @pytest.fixture
@@ -132,9 +133,7 @@ def test_a_summary_counts_every_score_once():
 )
 def test_mistakes_are_one_line(model, capsys, arguments, status, said):
     assert run(model, *arguments) == status
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    assert said in error_line(capsys)
 
 
 @pytest.mark.parametrize(
@@ -152,9 +151,7 @@ def test_mistakes_are_one_line(model, capsys, arguments, status, said):
 def test_a_file_that_holds_no_completions_is_one_line(model, tmp_path, capsys, content, said):
     (tmp_path / "c.jsonl").write_text(content)
     assert run(model, "--completions", tmp_path / "c.jsonl") == 1
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    assert said in error_line(capsys)
 
 
 def test_a_file_is_not_replaced_unasked(model, completions, capsys):

@@ -15,6 +15,7 @@ from lightning_marlhf.evaluation import win_rate as statistics
 from lightning_marlhf.evaluation.judges.language_model import LanguageModelJudge
 from lightning_marlhf.evaluation.pairs import pair_completions
 from lightning_marlhf.records import Verdict, read_completions, read_verdicts, write_jsonl
+from tests.commands.one_line import error_line
 from tests.evaluation.judges.stub_server import fails, prefers, said, serve
 
 FACTS = {"who": "boss", "did": "told a lie", "when": "friday", "feel": "sad", "ask": "call"}
@@ -307,9 +308,7 @@ def test_a_dry_run_sends_and_writes_nothing(files, capsys):
 )
 def test_mistakes_are_one_line(files, capsys, more, status, line):
     assert run(files, *more) == status
-    said_aloud = capsys.readouterr().err
-    assert line in said_aloud
-    assert said_aloud.count("\n") == 1
+    assert line in error_line(capsys)
 
 
 def test_the_temperature_may_be_the_servers_own(files):

@@ -27,8 +27,8 @@ def test_a_file_of_comments_is_empty(tmp_path):
         ("a: " + "9" * 5000, "not valid YAML"),
         ("? [a]\n: b", "not valid YAML"),
         ('a: "\0"', "not valid YAML"),
-        ("a: 1\nb: 2\na: 3\n", r"x\.yaml:3:1: .*'a' is there twice"),
-        ("c: {a: 1, a: 1}\n", r"x\.yaml:1:11: .*'a' is there twice"),
+        ("a: 1\nb: 2\na: 3\n", r"x\.yaml:3:1: .*'a' is duplicated"),
+        ("c: {a: 1, a: 1}\n", r"x\.yaml:1:11: .*'a' is duplicated"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_line_with_the_place(tmp_path, content, said):

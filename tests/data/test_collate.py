@@ -3,7 +3,7 @@
 import pytest
 
 from lightning_marlhf.data.collate import Collator, pad
-from lightning_marlhf.data.examples import Demonstration, Preference, Question
+from lightning_marlhf.data.examples import Demonstration, Preference, PromptExample
 from lightning_marlhf.data.tokenizers import character_tokenizer
 
 PAD, EOS, BOS, UNKNOWN = 0, 1, 2, 3
@@ -16,7 +16,7 @@ def collator():
 
 
 def test_prompts_are_padded_on_the_left_with_the_mask_true_on_real_tokens(collator):
-    batch = collator.prompts([Question("x", "ab", {"gold": 1}), Question("y", "c")])
+    batch = collator.prompts([PromptExample("x", "ab", {"gold": 1}), PromptExample("y", "c")])
     assert batch.input_ids.tolist() == [[BOS, A, B], [PAD, BOS, C]]
     assert batch.attention_mask.tolist() == [[True, True, True], [False, True, True]]
     assert batch.sample_ids == ("x", "y")

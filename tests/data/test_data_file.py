@@ -91,7 +91,7 @@ def test_long_lines_and_many_lines_are_kept_whole(tmp_path, monkeypatch):
         ("rows.jsonl", '{"a": "é"}\n'.encode("utf-16"), "row 1: expected text in UTF-8, got UTF-16"),
         ("rows.jsonl", b"", "is empty"),
         ("rows.jsonl.gz", gzip.compress(b"", mtime=0), "is empty"),
-        ("rows.jsonl.gz", b"{}", "no whole gzip file"),
+        ("rows.jsonl.gz", b"{}", "truncated gzip file"),
         ("rows.parquet", b"{}", "cannot be read"),
         ("rows.parquet", b"", "cannot be read"),
     ],
@@ -143,6 +143,6 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "file")
     path = write(tmp_path / "rows.jsonl", lines("own"))
-    with pytest.raises(SourceError, match=r"cannot be kept in .*HF_DATASETS_CACHE") as raised:
+    with pytest.raises(SourceError, match="HF_DATASETS_CACHE") as raised:
         rows_of(path)
     assert str(tmp_path / "file") in str(raised.value)

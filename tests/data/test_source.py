@@ -25,10 +25,6 @@ def test_json_lines_stay_lines_of_text(write):
     assert len(found.held_out) == 1
 
 
-def test_a_line_separator_inside_a_text_splits_no_row(write):
-    assert len(load_source(write("train.jsonl", ['{"n": "a\u2028b"}']), hub=HUB).train) == 1
-
-
 def test_files_with_another_middle_name_are_not_taken_for_splits(write):
     write("train.jsonl", ROWS)
     found = load_source(write("train.raw.jsonl", [{"n": 3}]), hub=HUB)

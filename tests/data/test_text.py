@@ -74,8 +74,8 @@ def test_the_test_reads_the_papers_evaluation_subset(tldr):
 def test_the_test_asks_each_prompt_as_often_as_it_should_under_names_of_their_own(tldr):
     once = tldr("ppo", evaluation_rows=4)
     often = tldr("ppo", evaluation_rows=4, samples_per_prompt=3)
-    asked = [often.examples("test")[index].question for index in range(12)]
-    names = [once.examples("test")[index].question.sample_id for index in range(4)]
+    asked = [often.examples("test")[index].example for index in range(12)]
+    names = [once.examples("test")[index].example.sample_id for index in range(4)]
     assert [question.sample_id for question in asked] == [f"{n}/{i}" for n in names for i in range(3)]
     assert len(often.examples("test")) == 12
     assert len({question.prompt for question in asked}) == 4
@@ -258,7 +258,7 @@ def test_apps_demonstrates_all_solutions_or_one_and_keeps_tests_for_ppo(write, t
     assert make("sft").row_counts("train").dropped == reasons
     reasons = {"input_output cannot be parsed": [1], "no input_output": [2]}
     assert make("ppo").row_counts("train").dropped == reasons
-    question = make("ppo").examples("train")[0].question
+    question = make("ppo").examples("train")[0].example
     assert question.reference["difficulty"] == "interview"
     assert json.loads(question.reference["input_output"])["outputs"] == ["1"]
 

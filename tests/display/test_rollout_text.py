@@ -18,17 +18,12 @@ def shown(row: Completion, *, plain: bool, width: int = 80) -> str:
 
 def test_plain_text_has_bars_between_macro_actions_and_numbers_below_tokens():
     lines = shown(completion(), plain=True).splitlines()
-    assert "gold 2.5, KL 0.1, 4 tokens, 2 macro actions, update 40" in lines
+    assert "gold 2.5, KL 0.1 nats, 4 tokens, 2 macro actions, update 40" in lines
     assert "hel|" in lines
     tokens = next(line for line in lines if line.startswith("tokens"))
     assert tokens.split() == ["tokens", "he", "l|", "⏎", "<eos>"]
-    assert next(line for line in lines if line.startswith("values")).split() == [
-        "values",
-        "0.50",
-        "0.25",
-        "0.00",
-        "-1.50",
-    ]
+    values = next(line for line in lines if line.startswith("values"))
+    assert values.split() == ["values", "0.50", "0.25", "0.00", "-1.50"]
     assert all(any(line.startswith(name) for line in lines) for name in NUMBERS)
 
 

@@ -89,7 +89,7 @@ def test_of_512_tokens_the_first_lines_are_drawn_and_the_picture_says_so():
 def test_hostile_text_is_drawn_as_text(nasty):
     figure = draw(trace([nasty, "\n", "a"]), title=nasty, facts=[nasty])
     shown = "".join(text.get_text() for text in figure.axes[0].texts)
-    assert shown.endswith("↵a")
+    assert shown.endswith("⏎a")
     assert len(shown) == max(len(nasty), 1) + 2
     assert not {"\x00", "\x1b", "\u202e"} & set(shown)
 
@@ -119,7 +119,7 @@ def test_words_are_not_split_and_long_responses_are_cut():
 
 def test_every_token_can_be_seen_and_drawn():
     texts = [cell.text for cell in place_tokens(["\n", "", "日", "$", "x" * 100])[0]]
-    assert texts == ["↵", "□", "□", "$", "x" * 46] or texts == ["↵", "□", "□", "$"]
+    assert texts == ["⏎", "□", "□", "$", "x" * 46] or texts == ["⏎", "□", "□", "$"]
 
 
 def test_words_that_do_not_fill_lines_evenly_leave_no_line_with_one_word():

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lightning_marlhf.evaluation.pairs import Pair, digest, draw, pair_completions, read_pairs
+from lightning_marlhf.evaluation.pairs import Pair, digest, draw, pair_completions, plain_prompt, read_pairs
 from lightning_marlhf.records import Completion
 
 
@@ -48,10 +48,10 @@ def test_dialogues_are_paired_by_their_messages_whatever_template_wrote_them():
     a = replace(completion("<user>q", "a1"), messages=asked, prompt_ids=[1, 2], response_ids=[3])
     b = replace(completion("[u]q", "b1"), messages=asked)
     (pair,) = pair_completions([a], [b]).pairs
-    assert (pair.prompt, pair.asked, pair.messages) == ("<user>q", "q", asked)
+    assert (pair.prompt, plain_prompt(pair), pair.messages) == ("<user>q", "q", asked)
     assert pair.ids == (([1, 2], [3]), None)
     more = [*asked, {"role": "assistant", "content": "no"}, {"role": "user", "content": "so"}]
-    asked_on = Pair("1", "<user>q", "a", "b", messages=more).asked
+    asked_on = plain_prompt(Pair("1", "<user>q", "a", "b", messages=more))
     assert asked_on == "Human: q\n\nAssistant: no\n\nHuman: so\n\nAssistant:"
 
 

@@ -19,7 +19,7 @@ def test_table_2_comes_out_of_real_runs_and_a_second_plan_reuses_them(tmp_path, 
     assert "Held-out RM score & Gold score" in table
     assert "MA-PPO (n = 5)" in table
     assert "Note:" not in (folder / "report.md").read_text()
-    assert {"scores.png", "optimisation-tldr.png"} <= {p.name for p in (folder / "report").iterdir()}
+    assert {"scores.png", "overoptimization-tldr.png"} <= {p.name for p in (folder / "report").iterdir()}
     capsys.readouterr()
     assert reproduce.main(["reproduce", "experiments/paper/rm_distributions.yaml", *options]) == 0
     assert "done in" not in capsys.readouterr().out

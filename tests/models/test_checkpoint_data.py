@@ -55,7 +55,7 @@ def test_code_in_a_file_is_not_run_and_named(tmp_path, opened):
     marker = tmp_path / "marker"
     torch.save({"global_step": 1, "callbacks": [Payload(marker)]}, tmp_path / "a")
     source = io.BytesIO((tmp_path / "a").read_bytes()) if opened else tmp_path / "a"
-    with pytest.raises(BrokenCheckpointError, match=r"asks for posix\.mkdir, which"):
+    with pytest.raises(BrokenCheckpointError, match=r"holds posix\.mkdir, which"):
         read_data(source, name="a")
     assert not marker.exists()
 
@@ -63,14 +63,14 @@ def test_code_in_a_file_is_not_run_and_named(tmp_path, opened):
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\x80\x02]q\x00(K\x01K\x02e.", b"PK\x03\x04", b"\x80\x02." * 9])
 def test_garbage_is_refused_with_the_name_of_the_file(tmp_path, content):
     (tmp_path / "a.ckpt").write_bytes(content)
-    with pytest.raises(BrokenCheckpointError, match=r"a\.ckpt (cannot be read|holds no)"):
+    with pytest.raises(BrokenCheckpointError, match=r"a\.ckpt (cannot be read|is not a)"):
         read_checkpoint(tmp_path / "a.ckpt")
 
 
 @pytest.mark.parametrize("value", [[], {}, {"global_step": "many"}])
 def test_what_is_no_state_of_a_run_is_refused(tmp_path, value):
     write_data(value, tmp_path / "a.ckpt")
-    with pytest.raises(BrokenCheckpointError, match="holds no run's state"):
+    with pytest.raises(BrokenCheckpointError, match="is not a training checkpoint"):
         read_checkpoint(tmp_path / "a.ckpt")
 
 

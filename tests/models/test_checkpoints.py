@@ -33,7 +33,7 @@ def test_one_that_was_cut_off_is_refused_by_name_with_the_others(tmp_path, last,
     best.write_bytes(last.read_bytes())
     last.write_bytes(last.read_bytes()[:size])
     said = refusal(tmp_path)
-    assert said.startswith(f"{last} is no whole checkpoint ({size:,} bytes)")
+    assert said.startswith(f"{last} is an incomplete checkpoint ({size:,} bytes)")
     assert said.endswith(f"there are: {best}")
 
 

@@ -10,13 +10,13 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, BertCon
 from lightning_marlhf.data.tokenizers import character_tokenizer
 from lightning_marlhf.hub.sources import SourceError
 from lightning_marlhf.hub.tokenizer import load_tokenizer
-from lightning_marlhf.models.architectures import build_on_meta
 from lightning_marlhf.models.backbone import context_length
 from lightning_marlhf.models.configs import ModelConfig, build_config
 from lightning_marlhf.models.heads import Critic, RewardNetwork
 from lightning_marlhf.models.loading import load_causal_lm, load_sequence_classifier
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.models.policy import Policy
+from lightning_marlhf.planning.meta_models import build_on_meta
 
 SIZES = {
     "hidden_size": 32,

@@ -1,4 +1,4 @@
-"""Adapters: they learn beside frozen weights, say nothing at first, can be taken out and merged in."""
+"""Adapters: trained on frozen weights, 0 at first, exported alone or merged."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def logprobs(policy, rows):
 
 @pytest.fixture
 def adapted(make_lm):
-    """A policy whose adapters have learnt something."""
+    """A policy whose adapters were trained."""
     policy = Policy(make_lm())
     adapt(policy.lm, LORA)
     draw_adapters(policy, seed=1)
@@ -120,8 +120,8 @@ def test_an_exported_classifier_has_its_head_merged_and_beside_the_adapter(
     expected = network(*make_rows())
     export(network.classifier, tokenizer, tmp_path, card={}, lora=lora, base="base")
     merged = AutoModelForSequenceClassification.from_pretrained(tmp_path)
-    beside = PeftModel.from_pretrained(make_classifier(), tmp_path / "adapter").merge_and_unload()
-    for model in (merged, beside):
+    adapted = PeftModel.from_pretrained(make_classifier(), tmp_path / "adapter").merge_and_unload()
+    for model in (merged, adapted):
         torch.testing.assert_close(RewardNetwork(model)(*make_rows()), expected, atol=1e-4, rtol=1e-4)
 
 
@@ -133,8 +133,8 @@ def test_an_export_has_the_adapter_merged_and_beside_it(make_lm, make_rows, adap
     export(adapted.lm, tokenizer, tmp_path / "out", card={}, lora=LORA, base="base")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     torch.testing.assert_close(logprobs(Policy(merged), rows), expected, atol=1e-4, rtol=1e-4)
-    beside = PeftModel.from_pretrained(make_lm(), tmp_path / "out/adapter")
-    merged_by_peft = beside.merge_and_unload()
+    adapted = PeftModel.from_pretrained(make_lm(), tmp_path / "out/adapter")
+    merged_by_peft = adapted.merge_and_unload()
     torch.testing.assert_close(logprobs(Policy(merged_by_peft), rows), expected, atol=1e-4, rtol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""A family is right, or it is refused when it is loaded: nobody finds out from wrong numbers."""
+"""A model family is supported, or refused at loading: never wrong numbers."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ ENCODER = {name: value for name, value in DECODER.items() if name != "num_key_va
 RIGHT = {
     "cohere": {**DECODER, "logit_scale": 0.25},  # multiplies its logits
     "granite": {**DECODER, "logits_scaling": 4.0},  # divides them
-    "falcon_h1": {  # a state beside attention, and a multiplier of another name
+    "falcon_h1": {  # a state in addition to attention, and a multiplier of another name
         **DECODER, "head_dim": 8, "lm_head_multiplier": 0.5, "mamba_d_ssm": 32, "mamba_n_heads": 4,
         "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 8, "mamba_chunk_size": 4,
     },

@@ -1,4 +1,4 @@
-"""A run that is stopped in good order, in whatever way, and goes on: the numbers of a run that nobody stopped."""
+"""A run that is stopped, in whatever way, and resumed gives the numbers of an uninterrupted one."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import EarlyStopping, Timer
 
 from lightning_marlhf.callbacks.checkpoint import Checkpoint
 from lightning_marlhf.callbacks.guards import KLGuard
-from lightning_marlhf.callbacks.interrupt import GracefulInterrupt, Interrupted
+from lightning_marlhf.callbacks.interrupt import GracefulInterrupt, RunInterrupted
 from tests.modules.tiny_runs import data, fit
 
 BATCHES = 6  # of the whole run; an epoch has 3
@@ -123,7 +123,7 @@ def test_by_a_signal(run, stage, number):
             os.kill(os.getpid(), number)
 
     def stop(part):
-        with pytest.raises(Interrupted):
+        with pytest.raises(RunInterrupted):
             part(Signal(3 * UPDATES[stage]))
 
     run(stage, stop)

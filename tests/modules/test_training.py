@@ -249,7 +249,7 @@ def test_the_reward_model_learns_its_pairs_by_heart_with_either_loss(make_reward
     module = make_reward_model(loss=loss, optimization=Optimization(lr=1e-2, schedule="constant"))
     few = data("reward_model", batch_size=16, train_rows=16)
     trainer = fit(module, few, tmp_path, steps=steps, max_epochs=-1)
-    assert trainer.callback_metrics["loss/reward_model"] < 0.5  # log 2 = 0.69: nothing learnt
+    assert trainer.callback_metrics["loss/reward_model"] < 0.5  # log 2 = 0.69: no learning
 
 
 def test_a_perfect_judge_s_accuracy_stands_beside_the_reward_model_s(make_reward_model, tmp_path):

@@ -1,4 +1,4 @@
-"""Answers and rollouts that have no score are left out and counted, and the run goes on."""
+"""Responses and rollouts without a score are masked out and counted, and the run continues."""
 
 import math
 from dataclasses import replace
@@ -9,7 +9,7 @@ import torch
 from lightning_marlhf.callbacks.guards import KLGuard, NaNGuard
 from lightning_marlhf.modules.control import KLControl
 from lightning_marlhf.modules.ppo import PPO
-from lightning_marlhf.modules.updates import NoUpdateError
+from lightning_marlhf.modules.updates import AllUpdatesSkippedError
 from lightning_marlhf.rollout.retries import RetryPolicy, ScoringError
 from lightning_marlhf.rollout.scoring import Ready, TinyTLDRGold
 from lightning_marlhf.rollout.settings import Shaping
@@ -153,7 +153,7 @@ def test_a_minibatch_without_any_score_changes_nothing_and_is_counted(run_partia
 
 @pytest.mark.parametrize("says_so", [False, True])
 def test_a_run_in_which_nothing_was_learnt_is_a_mistake(run_partial, says_so):
-    with pytest.raises(NoUpdateError, match="all 2 updates of the run were skipped"):
+    with pytest.raises(AllUpdatesSkippedError, match="all 2 updates of the run were skipped"):
         run_partial(Partial(range(8), says_so=says_so), steps=2)
 
 

@@ -149,7 +149,7 @@ def test_the_per_token_ranking_counts_from_the_first_difference_to_the_longer_en
     chosen = torch.tensor([[9.0, 1.0, 2.0, 3.0, 99.0]])
     rejected = torch.tensor([[0.0, 0.0, 0.0, 1.0, -99.0]])
     terms = losses.reward_ranking_token_terms(chosen, rejected, chosen_ids, rejected_ids, chosen_mask, rejected_mask)
-    # tokens 1, 2, 3 with gaps 1, 2, 2: padding of the shorter answer counts, as in DeepSpeed-Chat
+    # tokens 1, 2, 3 with gaps 1, 2, 2: padding of the shorter response counts, as in DeepSpeed-Chat
     expected = sum(math.log(1 + math.exp(-gap)) for gap in (1, 2, 2)) / 3
     torch.testing.assert_close(terms, torch.tensor([expected]))
 

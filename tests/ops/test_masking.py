@@ -1,6 +1,7 @@
 """Means, variances and whitening over real elements; the mean of a batch however it is cut."""
 
 import inspect
+from functools import reduce
 
 import pytest
 import torch
@@ -16,20 +17,20 @@ NAN = float("nan")
 def test_mean_and_variance_leave_padding_out():
     x = torch.tensor([[1.0, 2.0, NAN], [6.0, NAN, NAN]])
     mask = torch.tensor([[True, True, False], [True, False, False]])
-    assert masking.masked_mean(x, mask) == 3.0  # (1 + 2 + 6) / 3
-    torch.testing.assert_close(masking.masked_var(x, mask), torch.tensor(14 / 3))  # (4 + 1 + 9) / 3
+    assert masking.moments(x, mask).mean == 3.0  # (1 + 2 + 6) / 3
+    torch.testing.assert_close(masking.moments(x, mask).var, torch.tensor(14 / 3))  # (4 + 1 + 9) / 3
 
 
 def test_padding_gets_no_gradient_even_where_it_is_not_a_number():
     x = torch.tensor([1.0, NAN], requires_grad=True)
-    masking.masked_mean(x, torch.tensor([True, False])).backward()
+    masking.moments(x, torch.tensor([True, False])).mean.backward()
     assert x.grad.tolist() == [1.0, 0.0]
 
 
 def test_an_empty_mask_gives_zero_everywhere():
     x, mask = torch.full((2, 3), NAN), torch.zeros(2, 3, dtype=torch.bool)
-    assert masking.masked_mean(x, mask) == 0
-    assert masking.masked_var(x, mask) == 0
+    assert masking.moments(x, mask).mean == 0
+    assert masking.moments(x, mask).var == 0
     assert masking.reduce_mean(x, mask, reduction="token") == 0
     assert masking.reduce_mean(x, mask, reduction="sequence") == 0
     assert masking.reduce_mean(x, mask, reduction="token", total=0.0) == 0
@@ -44,10 +45,10 @@ def test_a_batch_without_columns_is_harmless():
 
 def test_whitened_elements_have_mean_zero_and_variance_one():
     x, mask = noise(8, 16, seed=0) * 3 + 5, right_padded([16, 3, 1, 0, 9, 16, 2, 7])
-    mean, var = masking.masked_mean(x, mask), masking.masked_var(x, mask)
+    mean, var = masking.moments(x, mask).mean, masking.moments(x, mask).var
     whitened = masking.whiten(x, mask, mean=mean, var=var)
-    torch.testing.assert_close(masking.masked_mean(whitened, mask), torch.tensor(0.0).double())
-    torch.testing.assert_close(masking.masked_var(whitened, mask), torch.tensor(1.0).double())
+    torch.testing.assert_close(masking.moments(whitened, mask).mean, torch.tensor(0.0).double())
+    torch.testing.assert_close(masking.moments(whitened, mask).var, torch.tensor(1.0).double())
     assert (whitened[~mask] == 0).all()
 
 
@@ -104,3 +105,21 @@ def test_an_unknown_reduction_is_refused():
     mask = torch.ones(1, 1, dtype=torch.bool)
     with pytest.raises(ValueError, match='expected "token" or "sequence", got \'mean\''):
         inspect.unwrap(masking.reduce_mean)(torch.ones(1, 1), mask, reduction="mean", total=1.0)
+
+
+def test_moments_of_parts_join_to_those_of_the_whole_in_any_order():
+    x, mask = noise(6, 9, seed=0) + 100, right_padded([9, 0, 3, 1, 5, 9])
+    parts = [masking.moments(x[rows], mask[rows]) for rows in (slice(0, 1), slice(1, 2), slice(2, 6))]
+    for order in ((0, 1, 2), (2, 1, 0), (1, 0, 2)):
+        first, *others = (parts[part] for part in order)
+        joined = reduce(masking.join, others, first)
+        real = x[mask]
+        assert joined.count == len(real)
+        torch.testing.assert_close(joined.mean, real.mean())
+        torch.testing.assert_close(joined.var, real.var(correction=0))
+
+
+def test_two_empty_sets_join_to_an_empty_one():
+    empty = masking.moments(torch.zeros(2), torch.zeros(2, dtype=torch.bool))
+    joined = masking.join(empty, empty)
+    assert (joined.count, joined.mean, joined.var) == (0, 0, 0)

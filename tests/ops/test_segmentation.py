@@ -56,9 +56,9 @@ def test_drawn_lengths_are_a_shuffled_multiset_that_depends_on_the_rows_seed_alo
     assert alone[0].tolist() == drawn[1].tolist()
 
 
-def test_a_multiset_dealt_again_is_shuffled_anew_and_the_first_deals_stay():
+def test_a_multiset_dealt_again_is_shuffled_anew_and_the_first_shuffles_stay():
     lengths, seeds = (2, 3, 5, 10), torch.arange(50)
-    dealt = segmentation.draw_lengths(lengths, repeat_times=1, seeds=seeds, deals=3)
+    dealt = segmentation.draw_lengths(lengths, repeat_times=1, seeds=seeds, num_shuffles=3)
     assert dealt.unflatten(1, (3, 4)).sort(dim=2).values.unique().tolist() == list(lengths)
     first, second, _ = dealt.chunk(3, dim=1)
     once = segmentation.draw_lengths(lengths, repeat_times=1, seeds=seeds)

@@ -180,8 +180,8 @@ def test_shards_divide_what_a_network_takes():
     half = Precision(weight=2, compute=2, autocast=False)  # with moments and a copy in fp32
     assert list(memory.static_memory(shape, half, shards=8).values()) == [250, 250, 1500]
     precision = Precision(weight=4, compute=2, autocast=False)
-    assert memory.gathered(shape, precision, whole=True) == 2000
-    assert memory.gathered(shape, precision, whole=False) == 2 * (200 + 800)  # two of two layers
+    assert memory.gathered(shape, precision, full=True) == 2000
+    assert memory.gathered(shape, precision, full=False) == 2 * (200 + 800)  # two of two layers
 
 
 def test_a_family_without_gated_mlps_is_refused(make_lm):

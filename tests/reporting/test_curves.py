@@ -21,7 +21,7 @@ from lightning_marlhf.reporting.curves import (
 )
 from lightning_marlhf.reporting.layout import row_styles
 from lightning_marlhf.reporting.load import load_run, load_system
-from lightning_marlhf.reporting.optimisation import frontier_pictures
+from lightning_marlhf.reporting.overoptimization import frontier_pictures
 from lightning_marlhf.reporting.spec import ReportRow, SystemReport
 
 

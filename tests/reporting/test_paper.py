@@ -109,7 +109,7 @@ def test_parity_has_the_papers_speed_up_beside_ours_and_counts_seeds_that_never_
     line = next(r for r in rows(table) if (r["Score"], r["Run"]) == ("RM score", "MA-PPO"))
     assert (line["Paper: rollouts"], line["Paper: speed-up"]) == ("not found", "1.7 to 2.0 x (high)")
     assert line["Speed-up"] == "2.00 x (1.00 to 2.00)"
-    assert (line["Share of PPO's updates"], line["Never"]) == ("50 % (50 % to 100 %)", "0 of 3")
+    assert (line["Fraction of PPO's updates"], line["Never"]) == ("50 % (50 % to 100 %)", "0 of 3")
     assert "75 % for 3 seeds" in table.caption
 
 
@@ -119,7 +119,7 @@ def test_a_seed_that_never_gets_there_makes_the_speed_up_open(output, make_run):
     (table,) = blocks("parity", output)
     line = next(r for r in rows(table) if (r["Score"], r["Run"]) == ("RM score", "MA-PPO"))
     assert line["Speed-up"] == "2.00 x (less than 1 to 2.00)"
-    assert (line["Share of PPO's updates"], line["Never"]) == ("50 % (50 % to not reached)", "1 of 3")
+    assert (line["Fraction of PPO's updates"], line["Never"]) == ("50 % (50 % to not reached)", "1 of 3")
     assert speed_up_cell([float("inf")]) == Cell("less than 1 x")
 
 
@@ -208,14 +208,14 @@ def test_before_anything_has_run_there_are_notes_and_no_error(tmp_path, name):
 
 
 def test_a_report_holds_markdown_html_latex_and_pictures_and_names_what_is_missing(output):
-    sections = ("scores", "score_picture", "curves", "optimisation", "distributions", "details")
+    sections = ("scores", "score_picture", "curves", "overoptimization", "distributions", "details")
     folder = output / "paper/table"
     spec = ReportSpec(systems=[SPEC], sections=sections)
     build_report(spec, title="A table", output=output, folder=folder, seeds=(1, 2, 3, 4))
     text = (folder / "report.md").read_text()
     assert "PPO (ppo, seed 4): not started." in text
     assert "0.84 {\\scriptsize (medium)}" in (folder / "report/scores.tex").read_text()
-    for name in (*("scores", "optimisation-tldr-small", "distributions-tldr-small", "curve-rm-tldr-small"),):
+    for name in (*("scores", "overoptimization-tldr-small", "distributions-tldr-small", "curve-rm-tldr-small"),):
         assert (folder / f"report/{name}.png").stat().st_size > 1000
         assert (folder / f"report/{name}.svg").is_file()
         assert f'src="report/{name}.png"' in text

@@ -42,7 +42,7 @@ def test_each_seed_is_compared_with_its_own_reference(study):
 
 def test_the_table_says_how_much_sooner(study):
     (table,) = parity([study([1])])
-    assert table.header == (*("Score", "Run", "Speed-up", "Share of PPO's updates", "Never", "Updates"),)
+    assert table.header == (*("Score", "Run", "Speed-up", "Fraction of PPO's updates", "Never", "Updates"),)
     assert table.rows == (
         cells("Gold", "PPO", "1.33 x", "75 %", "0 of 1", "30"),
         cells("Gold", "MA", "2.00 x", "50 %", "0 of 1", "20"),

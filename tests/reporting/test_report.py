@@ -23,7 +23,7 @@ def test_a_whole_study_gives_every_section_and_no_note(fake_study, report_sectio
     output = fake_study(seeds=(1, 2), prompts=8)
     text = build(report_section, output, 1, 2)
     shown = [SECTIONS[name][0] for name in DEFAULT_SECTIONS if name != "pass_at_k"]
-    assert titles(text) == [*shown, "What made this report"]
+    assert titles(text) == [*shown, "Provenance"]
     assert "**Note:**" not in text
     html = (output / "report.html").read_text(encoding="utf-8")
     names = set(re.findall(r'src="report/(.*?)\.png"', text))
@@ -48,7 +48,7 @@ def test_the_same_runs_give_the_same_bytes(fake_study, report_section):
 def test_an_empty_folder_gives_a_report_that_says_so(tmp_path, report_section):
     text = build(report_section, tmp_path, 1)
     assert "MA-PPO (n = 10) (ma\\_ppo\\_fixed10, seed 1): not started." in text
-    assert titles(text) == ["Results", "What is missing", "What made this report"]
+    assert titles(text) == ["Results", "Missing results", "Provenance"]
     assert text.count("**Note:**") >= 12
     assert "<img" not in text
 

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from lightning_marlhf.callbacks.completions import scores_of
+from lightning_marlhf.callbacks.completion_records import scores_of
 from lightning_marlhf.rollout.code_tests import CodeTestScorer, read_tests
 from lightning_marlhf.rollout.program_tests import reward_of
 from lightning_marlhf.sandbox.verdicts import Limits, ProgramVerdict, Report
@@ -99,9 +99,9 @@ def test_as_released_an_empty_program_is_merely_wrong():
 
 
 def test_a_function_is_found_before_its_own_test(scorer):
-    answer = "```python\ndef add(a, b):\n    return a + b\n```\nTest:\n```python\nprint(add(1, 2))\n```\n"
+    response = "```python\ndef add(a, b):\n    return a + b\n```\nTest:\n```python\nprint(add(1, 2))\n```\n"
     tests = {"inputs": [[1, 2]], "outputs": [3], "fn_name": "add"}
-    scores = scorer.submit(rollout(answer, tests=tests), evaluating=False).result()
+    scores = scorer.submit(rollout(response, tests=tests), evaluating=False).result()
     assert scores.values.tolist() == [1.0]
 
 

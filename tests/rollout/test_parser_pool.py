@@ -18,7 +18,7 @@ CUTS = [[0, 8, 13], [0], None, [], [0]]  # of phrases below 12 characters; " the
 
 
 class Moody(Parser):
-    """A parser with faults: it has no model, dies, or raises what nobody expects."""
+    """A parser with faults: it has no model, dies, or raises an unexpected error."""
 
     def __init__(self, fault):
         self.fault = fault
@@ -51,14 +51,32 @@ def make_pool():
         process.join(10)
 
 
-@pytest.mark.parametrize("num_processes", [0, 1, 2])
-def test_every_row_gets_its_own_cuts_whatever_the_number_of_processes(make_pool, num_processes):
-    pool = make_pool(TinyTLDRGrammar(), num_processes=num_processes)
-    pool.start()
+def check_cuts(pool):
     for rows, cuts in ((ROWS, CUTS), (ROWS[::-1], CUTS[::-1]), (ROWS[:1], CUTS[:1])):
         pool.submit(rows)
         assert pool.collect() == cuts
-    assert len(multiprocessing.active_children()) == num_processes
+
+
+def test_every_row_gets_its_own_cuts_without_processes(make_pool):
+    pool = make_pool(TinyTLDRGrammar(), num_processes=0)
+    pool.start()
+    check_cuts(pool)
+    assert not multiprocessing.active_children()
+
+
+def test_processes_give_the_same_cuts_ignore_an_interrupt_and_end_with_their_pool():
+    pool = ParserPool(TinyTLDRGrammar(), cutoff=12, num_processes=2)
+    pool.start()
+    processes = multiprocessing.active_children()
+    assert len(processes) == 2
+    for process in processes:
+        os.kill(process.pid, signal.SIGINT)
+    time.sleep(0.1)
+    check_cuts(pool)
+    del pool
+    for process in processes:
+        process.join(10)
+        assert process.exitcode == 0
 
 
 def test_a_parser_s_error_costs_its_row_alone_and_is_told_once(make_pool, caplog):
@@ -85,16 +103,3 @@ def test_a_process_that_dies_is_noticed_at_once(make_pool):
     pool.submit([("die", [3])])
     with pytest.raises(ValueError, match="a parser process has ended"):
         pool.collect()
-
-
-def test_processes_ignore_an_interrupt_and_end_with_their_pool(make_pool):
-    pool = ParserPool(TinyTLDRGrammar(), cutoff=12, num_processes=1)
-    pool.start()
-    (process,) = multiprocessing.active_children()
-    os.kill(process.pid, signal.SIGINT)
-    time.sleep(0.1)
-    pool.submit(ROWS)
-    assert pool.collect() == CUTS
-    del pool
-    process.join(10)
-    assert process.exitcode == 0

@@ -10,7 +10,7 @@ from nltk.tree import Tree
 
 from lightning_marlhf.rollout import parsing
 from lightning_marlhf.rollout.parsing import NoTreeError, Parser, Sentence, Stanza, phrase_starts
-from lightning_marlhf.rollout.token_ends import ends_of_pieces
+from lightning_marlhf.rollout.termination import ends_of_pieces
 
 CASES = json.loads((Path(__file__).parents[1] / "reference/released_parsing.json").read_text(encoding="utf-8"))
 

@@ -12,7 +12,7 @@ from lightning_marlhf.hub.tokenizer import decode_responses, encode_pairs, load_
 from lightning_marlhf.models.loading import load_causal_lm
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.rollout.generation import _to_rollout, generate, row_seeds
-from lightning_marlhf.rollout.token_ends import token_ends
+from lightning_marlhf.rollout.termination import token_ends
 from lightning_marlhf.types import Prompts
 from tests.published import END, EOS, GEMMA_TEMPLATE, publish, spaced_tokenizer
 from tests.rollout.pieces import make_tokenizer
@@ -140,7 +140,7 @@ def test_a_stop_string_that_the_prompt_began_ends_nothing(make_lm, tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("prompt", "answer"),
+    ("prompt", "response"),
     [
         ("Assistant:", " it is"),
         ("Assistant:", "it is"),
@@ -150,9 +150,9 @@ def test_a_stop_string_that_the_prompt_began_ends_nothing(make_lm, tokenizer):
         ("", "it is"),
     ],
 )
-def test_the_text_of_a_response_is_what_was_sampled_with_its_first_space(prompt, answer):
+def test_the_text_of_a_response_is_what_was_sampled_with_its_first_space(prompt, response):
     tokenizer = spaced_tokenizer()
-    (pair,) = encode_pairs(tokenizer, [prompt], [answer])
+    (pair,) = encode_pairs(tokenizer, [prompt], [response])
     prompts = Prompts(
         input_ids=torch.tensor([[0, *pair.prompt]]),
         attention_mask=torch.tensor([[False] + [True] * len(pair.prompt)]),
@@ -160,9 +160,9 @@ def test_the_text_of_a_response_is_what_was_sampled_with_its_first_space(prompt,
         texts=(prompt,),
         references=(None,),
     )
-    rollout = _to_rollout(prompts, torch.tensor([pair.response]), tokenizer, [1])
-    assert rollout.texts == (answer,)
-    assert token_ends(rollout, tokenizer)[0][-1] == len(answer)
+    rollout = _to_rollout(prompts, torch.tensor([pair.response]), tokenizer, [1], {})
+    assert rollout.texts == (response,)
+    assert token_ends(rollout, tokenizer)[0][-1] == len(response)
 
 
 def test_a_decoder_that_puts_spaces_between_words_adds_none_before_a_response():

@@ -1,4 +1,4 @@
-"""Scorers that fail, and what they may give: numbers, one for each answer."""
+"""Scorers that fail, and what they may give: numbers, one for each response."""
 
 import math
 from dataclasses import replace
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:scorer judge failed in attempt")
 
 
 class Flaky(Scorer):
-    """Does what it is told, one thing each time it is asked: raise in `submit`, raise in `result`, or answer."""
+    """Does what it is told, one thing each time it is asked: raise in `submit`, raise in `result`, or reply."""
 
     name = "judge"
 
@@ -28,7 +28,7 @@ class Flaky(Scorer):
         if now == "submit":
             raise ConnectionError("no route")
         self.now = now
-        return Ready(SCORES) if now == "answer" else self
+        return Ready(SCORES) if now == "reply" else self
 
     def result(self):
         raise self.now
@@ -42,31 +42,29 @@ def naps(monkeypatch):
 
 
 def test_a_scorer_that_raises_is_asked_again_after_ever_longer_waits(naps):
-    scorer = Flaky("submit", TimeoutError("too slow"), "submit", "answer")
-    persistent = RetryingScorer(scorer, RetryPolicy(attempts=4, wait_s=0.5))
-    assert persistent.submit(ROLLOUT, evaluating=False).result().values.tolist() == [1, 1]
+    scorer = Flaky("submit", TimeoutError("too slow"), "submit", "reply")
+    retrying = RetryingScorer(scorer, RetryPolicy(attempts=4, wait_s=0.5))
+    assert retrying.submit(ROLLOUT, evaluating=False).result().values.tolist() == [1, 1]
     assert naps == [0.5, 1.0, 2.0]
     assert scorer.plan == []
 
 
 def test_after_the_last_attempt_it_is_given_up_with_what_was_wrong(naps):
-    persistent = RetryingScorer(Flaky("submit", "submit", "answer"), RetryPolicy(attempts=2))
+    retrying = RetryingScorer(Flaky("submit", "submit", "reply"), RetryPolicy(attempts=2))
     with pytest.raises(ScoringError, match=r"scorer judge failed in attempt 2 of 2: .*no route"):
-        persistent.submit(ROLLOUT, evaluating=False).result()
+        retrying.submit(ROLLOUT, evaluating=False).result()
     assert naps == [1.0]
 
 
 def test_a_mistake_in_the_settings_is_raised_at_once_until_there_was_an_answer(naps):
     wrong = ValueError("expected prompts of problems")
-    persistent = RetryingScorer(Flaky(wrong, "answer", wrong, "answer"), RetryPolicy())
+    retrying = RetryingScorer(Flaky(wrong, "reply", wrong, "reply"), RetryPolicy())
     with pytest.raises(ValueError, match="scorer judge: expected prompts of problems"):
-        persistent.submit(ROLLOUT, evaluating=False).result()
+        retrying.submit(ROLLOUT, evaluating=False).result()
     assert naps == []
-    assert persistent.submit(ROLLOUT, evaluating=False).result().values.tolist() == [1, 1]
-    assert persistent.submit(ROLLOUT, evaluating=False).result().values.tolist() == [
-        1,
-        1,
-    ]  # a strange answer this time: asked again
+    assert retrying.submit(ROLLOUT, evaluating=False).result().values.tolist() == [1, 1]
+    # an error after the first reply is retried
+    assert retrying.submit(ROLLOUT, evaluating=False).result().values.tolist() == [1, 1]
     assert naps == [1.0]
 
 
@@ -74,7 +72,7 @@ def test_all_ranks_give_a_rollout_up_together(naps):
     def other_rank_failed(failed):
         return failed + 1.0
 
-    for scorer, match in ((Flaky("answer"), "of another process"), (Flaky("submit"), "no route")):
+    for scorer, match in ((Flaky("reply"), "of another process"), (Flaky("submit"), "no route")):
         pending = [RetryingScorer(scorer, RetryPolicy(attempts=1)).submit(ROLLOUT, evaluating=False)]
         with pytest.raises(ScoringError, match=match):
             wait_for_all(pending, all_reduce_sum=other_rank_failed, device=torch.device("cpu"))
@@ -159,7 +157,7 @@ def test_a_mistake_on_one_rank_ends_the_run_on_all(naps):
 
     for scorer, error, match in (
         (Flaky(ValueError("no facts")), ValueError, "scorer judge: no facts"),
-        (Flaky("answer"), ScoringError, "of another process"),
+        (Flaky("reply"), ScoringError, "of another process"),
     ):
         pending = [RetryingScorer(scorer, RetryPolicy(attempts=1)).submit(ROLLOUT, evaluating=False)]
         with pytest.raises(error, match=match) as caught:

@@ -1,4 +1,4 @@
-"""What a reward model is shown: what it learnt from, in its own format, whoever answered and however that was kept."""
+"""The input of a reward model is that of its training, in its own format, for any policy and record."""
 
 import json
 
@@ -48,15 +48,15 @@ def test_scoring_shows_the_tokens_that_training_showed(tmp_path, monkeypatch, to
         tokenize=tokenize,
         chat_template=chat,
     )
-    learnt = [data.examples("train")[row].chosen_ids for row in (0, 1)]
+    trained_on = [data.examples("train")[row].chosen_ids for row in (0, 1)]
     turns = [[{"role": "user", "content": row["prompt"]}] if chat else None for row in asked]
     rows = [
         Answered(text, row["chosen"], True, messages)
         for text, row, messages in zip(data.texts("train")["prompt"], asked, turns, strict=True)
     ]
-    assert RewardReader(data.tokenizer, data.reward_input).read(rows) == learnt
+    assert RewardReader(data.tokenizer, data.reward_input).read(rows) == trained_on
     apart = RewardReader(data.tokenizer, RewardInput(False, chat)).read(rows)
-    assert (apart == learnt) == (tokenize == "apart" or chat)
+    assert (apart == trained_on) == (tokenize == "apart" or chat)
 
 
 def test_what_a_model_learnt_from_is_kept_in_its_config():

@@ -37,9 +37,9 @@ def reward_model(folder, alphabet):
 
 def rollout(tokenizer, *, response="ab", ended=True, left_padding=0):
     prompt = [tokenizer.pad_token_id] * left_padding + tokenizer("ba").input_ids
-    answer = tokenizer(response, add_special_tokens=False).input_ids
-    answer += [tokenizer.eos_token_id] if ended else []
-    prompt_ids, ids = torch.tensor([prompt]), torch.tensor([answer])
+    tokens = tokenizer(response, add_special_tokens=False).input_ids
+    tokens += [tokenizer.eos_token_id] if ended else []
+    prompt_ids, ids = torch.tensor([prompt]), torch.tensor([tokens])
     prompts = Prompts(prompt_ids, prompt_ids != tokenizer.pad_token_id, ("x",), ("ba",), ({"who": "boss"},))
     return Rollout(prompts, ids, torch.ones_like(ids).bool(), (response,), torch.tensor([ended]))
 
@@ -71,8 +71,8 @@ def test_left_padding_changes_no_score(tmp_path):
 
 def test_gold_reads_texts_and_references():
     tokenizer = character_tokenizer("mybos. ")
-    answer = rollout(tokenizer, response="my boss.")
-    assert TinyTLDRGold().submit(answer, evaluating=False).result().values.tolist() == [1.0]
+    responses = rollout(tokenizer, response="my boss.")
+    assert TinyTLDRGold().submit(responses, evaluating=False).result().values.tolist() == [1.0]
 
 
 def published_scorer(folder, **settings):
@@ -109,8 +109,8 @@ def test_a_chat_template_shows_turns_with_one_bos(tmp_path):
     folder = publish(tmp_path, "reward_model", pad="<eos>", template=GEMMA_TEMPLATE)
     scores = published_scorer(folder, chat_template=True).score_texts(PROMPTS, RESPONSES, [True, False])
     texts = [
-        f"<bos><start_of_turn>user\n{question}<end_of_turn>\n<start_of_turn>model\n{answer}<end_of_turn>\n"
-        for question, answer in (("what is it?", "it is a cat."), ("it is a cat.", "what?"))
+        f"<bos><start_of_turn>user\n{question}<end_of_turn>\n<start_of_turn>model\n{response}<end_of_turn>\n"
+        for question, response in (("what is it?", "it is a cat."), ("it is a cat.", "what?"))
     ]
     alone = torch.tensor([score_alone(folder, text, special=False) for text in texts])
     torch.testing.assert_close(scores, alone)

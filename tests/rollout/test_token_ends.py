@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from lightning_marlhf.rollout.token_ends import ends_of_pieces, token_ends
+from lightning_marlhf.rollout.termination import ends_of_pieces, token_ends
 from tests.rollout.pieces import make_tokenizer, rollout
 
 
@@ -23,9 +23,9 @@ def test_pieces_end_with_their_last_visible_character(pieces, expected):
 
 def test_the_ids_that_were_sampled_count_not_those_that_the_text_would_get():
     tokenizer = make_tokenizer(["ab", "a", "b", " c"], decoders.Fuse())
-    answers = rollout(tokenizer, ["a", "b", " c"], ["ab", " c", "a", "b", "ab"])
-    assert answers.texts == ("ab c", "ab cabab")
-    assert token_ends(answers, tokenizer) == [[1, 2, 4], [2, 4, 5, 6, 8]]
+    responses = rollout(tokenizer, ["a", "b", " c"], ["ab", " c", "a", "b", "ab"])
+    assert responses.texts == ("ab c", "ab cabab")
+    assert token_ends(responses, tokenizer) == [[1, 2, 4], [2, 4, 5, 6, 8]]
 
 
 def test_a_response_without_eos_keeps_its_last_token():
@@ -37,24 +37,24 @@ def test_a_response_without_eos_keeps_its_last_token():
 
 def test_special_tokens_amid_a_response_end_where_they_stand_for_the_text_leaves_them_out():
     tokenizer = make_tokenizer(["a", "b"])
-    answers = rollout(tokenizer, ["a", "<pad>", "b"])
-    assert answers.texts == ("ab",)
-    assert token_ends(answers, tokenizer) == [[1, 1, 2]]
+    responses = rollout(tokenizer, ["a", "<pad>", "b"])
+    assert responses.texts == ("ab",)
+    assert token_ends(responses, tokenizer) == [[1, 1, 2]]
 
 
 def test_the_tokens_of_one_character_all_end_with_it():
     smile = ["<0xF0>", "<0x9F>", "<0x98>", "<0x80>"]  # the bytes of 😀 in UTF-8
     tokenizer = make_tokenizer(["hi", "!", *smile], decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()]))
-    answers = rollout(tokenizer, ["hi", *smile, "!"], ["hi", "!"])
-    assert answers.texts == ("hi😀!", "hi!")
-    assert token_ends(answers, tokenizer) == [[2, 3, 3, 3, 3, 4], [2, 3]]
+    responses = rollout(tokenizer, ["hi", *smile, "!"], ["hi", "!"])
+    assert responses.texts == ("hi😀!", "hi!")
+    assert token_ends(responses, tokenizer) == [[2, 3, 3, 3, 3, 4], [2, 3]]
 
 
 def test_bytes_that_never_become_a_character_end_with_the_marks_that_stand_for_them():
     tokenizer = make_tokenizer(["a", "<0xF0>", "<0x9F>"], decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()]))
-    answers = rollout(tokenizer, ["a", "<0xF0>", "<0x9F>", "a"])
-    assert answers.texts == ("a��a",)
-    assert token_ends(answers, tokenizer) == [[1, 2, 3, 4]]
+    responses = rollout(tokenizer, ["a", "<0xF0>", "<0x9F>", "a"])
+    assert responses.texts == ("a��a",)
+    assert token_ends(responses, tokenizer) == [[1, 2, 3, 4]]
 
 
 def test_blanks_that_the_decoder_adds_or_drops_are_where_the_text_has_them():

@@ -70,7 +70,7 @@ def test_quick_changes_the_folder_and_the_settings_it_names(tmp_path):
         (
             "{name: sft, command: grade, config: sft.yaml}",
             "{name: sft, config: sft.yaml}",
-            "stages.0.config: grade takes none",
+            "stages.0.config: grade has no such option",
         ),
         ("set: {ppp: {", "set: {ppo: {", "quick.set: no key 'ppp', did you mean 'ppo'?"),
         ("quick: {set: {", "quick: {output: runs/quick, set: {", "quick: output is missing"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_marlhf.tasks.dialogue import answered, to_text, to_turns
+from lightning_marlhf.tasks.dialogue import to_text, to_turns, with_response
 
 
 def turns(*contents, first="user"):
@@ -35,9 +35,9 @@ def test_prompts_of_other_shapes_become_turns_that_alternate(text, expected):
 
 def test_a_response_is_one_turn_of_the_assistant_even_where_it_speaks_for_the_user():
     response = " Yes.\n\nHuman: Thanks!\n\nAssistant: Bye."
-    assert answered("\n\nHuman: a\n\nAssistant:", response) == turns("a", response.strip())
+    assert with_response("\n\nHuman: a\n\nAssistant:", response) == turns("a", response.strip())
 
 
 def test_a_response_goes_on_with_what_the_prompt_began():
-    assert answered("\n\nHuman: a\n\nAssistant: Well,", " yes.") == turns("a", "Well, yes.")
-    assert answered("\n\nAssistant:", " yes.") == turns("yes.", first="assistant")
+    assert with_response("\n\nHuman: a\n\nAssistant: Well,", " yes.") == turns("a", "Well, yes.")
+    assert with_response("\n\nAssistant:", " yes.") == turns("yes.", first="assistant")

@@ -26,7 +26,7 @@ def test_rows_of_one_dialogue_share_their_first_turn():
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (TRANSCRIPTS | {"rejected": f"{FIRST} No."}, "chosen and rejected answer different prompts"),
+        (TRANSCRIPTS | {"rejected": f"{FIRST} No."}, "chosen and rejected have different prompts"),
         (TRANSCRIPTS | {"chosen": "\n\nHuman: Hi"}, "transcript without a reply of the assistant"),
         (COLUMNS | {"prompt": ""}, "empty prompt"),
     ],

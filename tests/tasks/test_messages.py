@@ -107,7 +107,7 @@ def test_a_prompt_for_the_policy_is_found_in_the_chosen_dialogue():
 @pytest.mark.parametrize(
     ("row", "why"),
     [
-        ({"chosen": [ASK, TELL], "rejected": [MORE, OTHER]}, "answer different prompts"),
+        ({"chosen": [ASK, TELL], "rejected": [MORE, OTHER]}, "different prompts"),
         ({"chosen": [ASK, TELL, MORE], "rejected": [ASK, OTHER]}, "chosen does not end with"),
         ({"prompt": [ASK, TELL], "chosen": "x", "rejected": "y"}, "ends with a message of the"),
         ({"prompt": "Sure?", "chosen": [ASK, TELL], "rejected": "No."}, "another dialogue"),

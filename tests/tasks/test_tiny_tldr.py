@@ -1,13 +1,12 @@
 """The tiny task: its truth, its noise, its bounds."""
 
 import re
-from dataclasses import replace
 from random import Random
 
 import pytest
 
 from lightning_marlhf.tasks import tiny_tldr
-from lightning_marlhf.tasks.tiny_tldr import PERFECT, gold_score, make_post, summarise
+from lightning_marlhf.tasks.tiny_tldr import Noise, gold_score, make_post, summarise
 
 FACTS = {"who": "boss", "did": "told a lie", "when": "friday", "feel": "sad", "ask": "call"}
 
@@ -19,18 +18,18 @@ def posts(number: int) -> list[tuple[tiny_tldr.Post, Random]]:
 
 def test_a_perfect_summary_has_every_fact_and_the_best_score():
     for post, random in posts(50):
-        summary = summarise(post.facts, noise=PERFECT, random=random)
+        summary = summarise(post.facts, noise=Noise(), random=random)
         assert gold_score(summary, post.facts) == 5.0
 
 
 @pytest.mark.parametrize(
     ("noise", "score"),
     [
-        (replace(PERFECT, drop=1.0), 0.0),  # nothing said
-        (replace(PERFECT, replace=1.0), -2.5),  # five wrong facts at -1/2
-        (replace(PERFECT, repeat=1.0), 2.5),  # five right, five repeated
-        (replace(PERFECT, garble=1.0), -2.5),  # five sentences that mean nothing
-        (replace(PERFECT, distract=1.0), 4.5),  # one invented sentence
+        (Noise(drop=1.0), 0.0),  # nothing said
+        (Noise(replace=1.0), -2.5),  # five wrong facts at -1/2
+        (Noise(repeat=1.0), 2.5),  # five right, five repeated
+        (Noise(garble=1.0), -2.5),  # five sentences that mean nothing
+        (Noise(distract=1.0), 4.5),  # one invented sentence
     ],
 )
 def test_each_kind_of_noise_costs_what_the_gold_score_says(noise, score):
@@ -50,7 +49,7 @@ def test_responses_of_a_pair_reach_from_all_right_to_all_wrong():
 def test_every_word_of_posts_and_summaries_is_a_known_word():
     known = set(tiny_tldr.words())
     for post, random in posts(100):
-        text = post.prompt + summarise(post.facts, noise=PERFECT, random=random)
+        text = post.prompt + summarise(post.facts, noise=Noise(), random=random)
         assert set(re.findall(r"\w+|[^\w\s]", text)) <= known
 
 

@@ -5,15 +5,14 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lightning_marlhf.config.options import ConfigError
-from lightning_marlhf.evaluation.judges.base import JudgeError
+from lightning_marlhf.evaluation.judges import JudgeError
 from lightning_marlhf.ranges import NonNegative, NonNegativeInt, checked
 
 _CHARACTERS_PER_TOKEN = 4  # of English, by the usual tokenizers
 _PER_PRICE = 1_000_000  # tokens
 
 
-class BudgetSpent(JudgeError):  # noqa: N818 - no fault: the user's own limit
+class BudgetSpent(JudgeError):  # noqa: N818 - not a fault: the user's own limit
     """A limit of calls or dollars is reached."""
 
 
@@ -40,18 +39,18 @@ class Budget:
 
     Args:
         max_calls: Maximum number of requests; None: no limit.
-        max_usd: Maximum dollars spent, where each request is assumed to cost the most that it can; None: no limit.
+        max_usd: Maximum dollars spent, assuming the maximum cost of each request; None: no limit.
         price: Price of tokens, which ``max_usd`` needs.
 
     Raises:
-        ConfigError: ``max_usd`` is given without a price.
+        ValueError: ``max_usd`` is given without a price.
     """
 
     def __init__(
         self, *, max_calls: NonNegativeInt | None = None, max_usd: NonNegative | None = None, price: Price = FREE
     ) -> None:
         if max_usd is not None and price == FREE:
-            raise ConfigError("--max-usd needs --price IN OUT, dollars per million tokens")
+            raise ValueError("max_usd: expected a price, too")
         self.max_calls = max_calls
         self.max_usd = max_usd
         self.price = price
@@ -65,13 +64,13 @@ class Budget:
         """Dollars spent."""
         return self.price.of(self.tokens)
 
-    def reserve(self, most: Mapping[str, int]) -> None:
+    def reserve(self, max_usage: Mapping[str, int]) -> None:
         """Reserve one request of at most ``max_usage`` tokens.
 
         Raises:
             BudgetSpent: It might pass a limit.
         """
-        cost = self.price.of(most)
+        cost = self.price.of(max_usage)
         with self._lock:
             if self.max_calls is not None and self.calls >= self.max_calls:
                 raise BudgetSpent(f"stopped by --max-calls {self.max_calls}")
@@ -83,10 +82,10 @@ class Budget:
             self.calls += 1
             self._in_flight += cost
 
-    def settle(self, most: Mapping[str, int], usage: Mapping[str, int]) -> None:
-        """Replace the tokens that a request could take by those that it took."""
+    def settle(self, max_usage: Mapping[str, int], usage: Mapping[str, int]) -> None:
+        """Replace the reserved tokens of a request by those used."""
         with self._lock:
-            self._in_flight = max(0.0, self._in_flight - self.price.of(most))
+            self._in_flight = max(0.0, self._in_flight - self.price.of(max_usage))
             for name in self.tokens:
                 self.tokens[name] += usage.get(name, 0)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from lightning_marlhf.evaluation.judges.base import JudgeError
+from lightning_marlhf.evaluation.judges import JudgeError
 
 _LOCK_TIMEOUT_S = 60.0  # while another process writes
 _TABLE = "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
@@ -25,7 +25,7 @@ class Cache:
     """JSON values by keys; several threads and processes may use one file, and writes are atomic.
 
     Args:
-        path: Path of the file, which is created where it is missing.
+        path: Path of the file, which is created if missing.
 
     Raises:
         JudgeError: The file is something else, or cannot be written.
@@ -53,12 +53,12 @@ class Cache:
             self._base.close()
 
     def get(self, key: str) -> Any:
-        """Return a value, or None where there is none."""
+        """Return a value, or None if there is none."""
         rows = self._execute("SELECT value FROM replies WHERE key = ?", key)
         return json.loads(rows[0][0]) if rows else None
 
     def put(self, key: str, value: Any) -> None:
-        """Keep a value; on disk before this returns."""
+        """Store a value durably."""
         self._execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", key, json.dumps(value))
 
     def _execute(self, statement: str, *values: str) -> Sequence[Any]:
@@ -73,13 +73,6 @@ class Cache:
 
 
 def key_of(*, judge: str, settings: Mapping[str, Any], version: str, texts: tuple[str, str, str]) -> str:
-    """Hash all that decides a reply.
-
-    Args:
-        judge: Name of the judge.
-        settings: Its sampling settings.
-        version: Version of the instructions.
-        texts: Prompt, first and second response.
-    """
+    """Hash everything that affects a reply; ``texts`` are the prompt, the first and the second response."""
     content = json.dumps([judge, dict(sorted(settings.items())), version, *texts])
     return hashlib.sha256(content.encode()).hexdigest()

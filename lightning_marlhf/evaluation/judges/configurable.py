@@ -6,13 +6,12 @@ from typing import Literal
 import torch
 
 from lightning_marlhf.evaluation.criteria import Task
-from lightning_marlhf.evaluation.judges import instructions
-from lightning_marlhf.evaluation.judges.base import Judge
+from lightning_marlhf.evaluation.judges import Judge, instructions
 from lightning_marlhf.evaluation.judges.budget import Budget
-from lightning_marlhf.evaluation.judges.by_score import GoldJudge, RewardModelJudge
 from lightning_marlhf.evaluation.judges.cache import Cache, default_path
 from lightning_marlhf.evaluation.judges.endpoint import Endpoint
 from lightning_marlhf.evaluation.judges.language_model import LanguageModelJudge
+from lightning_marlhf.evaluation.judges.pointwise import GoldJudge, RewardModelJudge
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.ranges import NonNegative, PositiveInt, checked
 from lightning_marlhf.rollout.scoring import RewardModelScorer
@@ -29,7 +28,7 @@ class JudgeByRewardModel(RewardModelJudge, Judge):
         margin: Scores that differ by no more are a tie.
         batch_size: Responses per forward pass.
         dtype: Data type of the weights.
-        chat_template: Show it dialogues in its own chat template.
+        chat_template: Whether it reads dialogues in its own chat template.
         label: Name or number of the label whose logit is the score, for a classifier with several.
     """
 
@@ -57,14 +56,14 @@ class JudgeByRewardModel(RewardModelJudge, Judge):
 
 @checked
 class JudgeByLanguageModel(LanguageModelJudge, Judge):
-    """A chat model behind an OpenAI-compatible server as judge. Replies are cached: nothing is paid for twice.
+    """A chat model behind an OpenAI-compatible server as judge. Replies are cached.
 
     Args:
         model: Name of the model at the server.
         base_url: Address of the server; null: ``OPENAI_BASE_URL``, or OpenAI's.
         task: Task whose instructions the model reads.
         key_variable: Environment variable that holds the key; see ``Endpoint``.
-        temperature: Sampling temperature; null: the server's own.
+        temperature: Sampling temperature; null: the server's default.
         orders: Whether each pair is shown in "both" orders, or in "one" by a hash.
         max_calls: Maximum number of requests in one session of the run.
         cache: SQLite file of replies; null: the one that `win-rate` uses.

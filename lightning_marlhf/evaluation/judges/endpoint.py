@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from lightning_marlhf.evaluation.judges.base import JudgeError
+from lightning_marlhf.evaluation.judges import JudgeError
 from lightning_marlhf.evaluation.judges.instructions import SCHEMA
 from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, Seconds, checked
 
@@ -38,26 +38,19 @@ Messages = Sequence[Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Reply:
-    """One reply of the model.
+    """One reply of the model."""
 
-    Attributes:
-        text: The reply word for word, or the refusal.
-        finish: Why it ended: "stop", "length", "content_filter", ...; `TOO_LONG` where only its beginning is kept.
-        usage: "prompt_tokens" and "completion_tokens", where the server counts them.
-        seconds: Time that it took, retries included.
-    """
-
-    text: str
-    finish: str
-    usage: dict[str, int]
-    seconds: float
+    text: str  # the verbatim reply, or the refusal
+    finish: str  # why it ended: "stop", "length", "content_filter", ...; `TOO_LONG` if only its beginning is kept
+    usage: dict[str, int]  # "prompt_tokens" and "completion_tokens", if the server counts them
+    seconds: float  # time that it took, retries included
 
 
 class NoReplyError(Exception):
     """One request got no reply; others may.
 
     Attributes:
-        servers_fault: False where the texts are at fault (too long, filtered).
+        servers_fault: False if the texts are at fault (too long, filtered).
     """
 
     def __init__(self, why: str, *, servers_fault: bool) -> None:
@@ -98,7 +91,7 @@ class Endpoint:
         retries: NonNegativeInt = 5,
     ) -> None:
         self.model = model
-        self.base_url = _plain_address(base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
+        self.base_url = _check_address(base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
         self.temperature = temperature
         self.max_tokens = max_tokens
         self.timeout_s = timeout_s
@@ -112,13 +105,12 @@ class Endpoint:
     @property
     def name(self) -> str:
         """The model, and its server and temperature if not the defaults."""
-        place = "" if self.base_url == OPENAI_URL else f"@{self.base_url}"
-        usual = self.temperature == 0.0
-        return f"{self.model}{place}" + ("" if usual else f" (temperature {self.temperature})")
+        server = "" if self.base_url == OPENAI_URL else f"@{self.base_url}"
+        return f"{self.model}{server}" + ("" if self.temperature == 0.0 else f" (temperature {self.temperature})")
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings that decide a reply besides the messages; part of the cache key."""
+        """Settings that affect a reply; part of the cache key, like the messages."""
         return {"temperature": self.temperature, "max_tokens": self.max_tokens}
 
     def check_reachable(self) -> None:
@@ -128,8 +120,14 @@ class Endpoint:
             JudgeError: There is none, the key is missing, or the client is not installed.
         """
         assert self._client is not None  # a missing client or key is reported first
-        if why := _why_unreachable(self.base_url):
-            raise JudgeError(f"cannot reach {self.base_url}: {why}")
+        server = urlsplit(self.base_url)
+        host = str(server.hostname)
+        if server.scheme in getproxies() and not proxy_bypass(host):
+            return  # the proxy connects
+        try:
+            socket.create_connection((host, server.port or _PORTS[server.scheme]), timeout=_CONNECT_TIMEOUT_S).close()
+        except OSError as error:
+            raise JudgeError(f"cannot reach {self.base_url}: {error}") from None
 
     def complete(self, messages: Messages) -> Reply:
         """Send one request, with retries.
@@ -158,7 +156,14 @@ class Endpoint:
 
     @cached_property
     def _key(self) -> str:
-        return _read_key(self._key_variable, required=self._key_required)
+        """The key; "" if there is none. No message contains it."""
+        variable = self._key_variable
+        key = os.environ.get(variable, "").strip() if variable else ""
+        if self._key_required and not key:
+            raise JudgeError(f"no key: set the environment variable {variable}, or name another with --key-variable")
+        if not (key.isascii() and key.isprintable()):
+            raise JudgeError(f"{variable} holds characters that no key has")
+        return key
 
     @cached_property
     def _client(self) -> "openai.OpenAI":
@@ -177,34 +182,30 @@ class Endpoint:
         import openai
 
         while True:
-            sent = self._parameters()
+            sent: dict[str, Any] = {self._limit: self.max_tokens}
+            if self.temperature is not None and self._temperature:
+                sent["temperature"] = self.temperature
+            if self._schema:
+                form = {"name": "verdict", "strict": True, "schema": SCHEMA}
+                sent["response_format"] = {"type": "json_schema", "json_schema": form}
             try:
                 return self._client.chat.completions.create(model=self.model, messages=list(messages), **sent)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 if not self._disable_rejected(sent, _message(error)):
                     raise
 
-    def _parameters(self) -> dict[str, Any]:
-        parameters: dict[str, Any] = {self._limit: self.max_tokens}
-        if self.temperature is not None and self._temperature:
-            parameters["temperature"] = self.temperature
-        if self._schema:
-            form = {"name": "verdict", "strict": True, "schema": SCHEMA}
-            parameters["response_format"] = {"type": "json_schema", "json_schema": form}
-        return parameters
-
-    def _disable_rejected(self, sent: Mapping[str, Any], complaint: str) -> bool:
+    def _disable_rejected(self, sent: Mapping[str, Any], message: str) -> bool:
         """Disable the parameter that the server rejected; return whether there was one."""
-        complaint = complaint.lower()
-        if any(mark in complaint for mark in _OF_ONE_TEXT):
+        message = message.lower()
+        if any(mark in message for mark in _OF_ONE_TEXT):
             return False
-        if "response_format" in sent and any(mark in complaint for mark in _OF_SCHEMA):
+        if "response_format" in sent and any(mark in message for mark in _OF_SCHEMA):
             self._schema = False
             return True
-        if "max_tokens" in sent and "max_tokens" in complaint:
+        if "max_tokens" in sent and "max_tokens" in message:
             self._limit = "max_completion_tokens"
             return True
-        if "temperature" in sent and "temperature" in complaint:
+        if "temperature" in sent and "temperature" in message:
             if self._temperature:
                 _log.warning("%s takes no temperature: its own is used", self.name)
             self._temperature = False
@@ -212,18 +213,18 @@ class Endpoint:
         return False
 
     def _explain(self, error: "openai.APIStatusError") -> Exception:
-        status, said = error.status_code, self._quote(_message(error))
+        status, message = error.status_code, self._quote(_message(error))
         if status >= 500:
-            return NoReplyError(f"the server failed ({status}): {said}", servers_fault=True)
-        if any(mark in said.lower() for mark in _OF_ONE_TEXT):
-            return NoReplyError(f"refused ({status}): {said}", servers_fault=False)
+            return NoReplyError(f"the server failed ({status}): {message}", servers_fault=True)
+        if any(mark in message.lower() for mark in _OF_ONE_TEXT):
+            return NoReplyError(f"refused ({status}): {message}", servers_fault=False)
         why = {
             401: f"does not accept {self._describe_key()}",
             403: f"forbids it with {self._describe_key()}",
             404: f"does not know the model {self.model}, or the URL is wrong (most end with /v1)",
             429: "wants fewer requests, or the quota is used up; lower --concurrency, or resume later",
         }.get(status, "does not take the request")
-        return JudgeError(f"{self.base_url} {why} ({status}: {said})")
+        return JudgeError(f"{self.base_url} {why} ({status}: {message})")
 
     def _describe_key(self) -> str:
         if self._key:
@@ -240,17 +241,17 @@ class Endpoint:
     def _read(self, completion: Any, seconds: float) -> Reply:
         try:
             choice, usage = completion.choices[0], completion.usage
-            said = (_text(choice.message.content), getattr(choice.message, "refusal", None))
+            parts = (_text(choice.message.content), getattr(choice.message, "refusal", None))
             finish = str(choice.finish_reason or "")
         except (AttributeError, TypeError, LookupError):
-            error = getattr(completion, "error", None)  # as some servers say it with status 200
+            error = getattr(completion, "error", None)  # some servers report errors with status 200
             why = f": {self._quote(str(error))}" if error else ""
             raise NoReplyError(f"the reply is no chat completion{why}", servers_fault=True) from None
-        text = next((each for each in said if each and isinstance(each, str)), "")
+        text = next((each for each in parts if each and isinstance(each, str)), "")
         text = text.encode(errors="replace").decode()  # without halves of surrogate pairs
         if len(text) > _LONGEST_REPLY:
             text, finish = text[:_LONGEST_REPLY], TOO_LONG
-        return Reply(text, finish, _counted(usage), round(seconds, 3))
+        return Reply(text, finish, _read_usage(usage), round(seconds, 3))
 
 
 def _text(content: Any) -> Any:
@@ -261,12 +262,12 @@ def _text(content: Any) -> Any:
     return "".join(text for text in texts if isinstance(text, str))
 
 
-def _counted(usage: Any) -> dict[str, int]:
-    """Read the numbers of tokens; empty where the server gives none, or something else."""
+def _read_usage(usage: Any) -> dict[str, int]:
+    """Read the numbers of tokens; empty if the server gives none, or something else."""
     names = ("prompt_tokens", "completion_tokens")
     found = {name: getattr(usage, name, None) for name in names}
-    sound = all(type(count) is int and count >= 0 for count in found.values())
-    return {name: int(count) for name, count in found.items()} if sound else {}
+    valid = all(type(count) is int and count >= 0 for count in found.values())
+    return {name: int(count) for name, count in found.items()} if valid else {}
 
 
 def _message(error: "openai.APIStatusError") -> str:
@@ -278,7 +279,7 @@ def _message(error: "openai.APIStatusError") -> str:
     return str(body or error.message)
 
 
-def _plain_address(url: str) -> str:
+def _check_address(url: str) -> str:
     """Check a server's address, which is written into records: it may hold no secret."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -289,27 +290,3 @@ def _plain_address(url: str) -> str:
             "query; a key comes from an environment variable (--key-variable)"
         )
     return url.rstrip("/")
-
-
-def _read_key(variable: str, *, required: bool) -> str:
-    """Read a key from an environment variable, "" where there is none; it is in no message."""
-    key = os.environ.get(variable, "").strip() if variable else ""
-    if required and not key:
-        raise JudgeError(f"no key: set the environment variable {variable}, or name another with --key-variable")
-    if not (key.isascii() and key.isprintable()):
-        raise JudgeError(f"{variable} holds characters that no key has")
-    return key
-
-
-def _why_unreachable(url: str) -> str:
-    """Return why no server can be reached at an address; "" where one can, or where a proxy would connect."""
-    server = urlsplit(url)
-    host = str(server.hostname)
-    if server.scheme in getproxies() and not proxy_bypass(host):
-        return ""
-    try:
-        place = (host, server.port or _PORTS[server.scheme])
-        socket.create_connection(place, timeout=_CONNECT_TIMEOUT_S).close()
-    except OSError as error:
-        return str(error)
-    return ""

@@ -1,9 +1,9 @@
-"""People as judges: verdicts that `annotate` wrote."""
+"""Human judges: verdicts written by `annotate`."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lightning_marlhf.evaluation.judges.base import WINNERS, JudgeError
+from lightning_marlhf.evaluation.judges import WINNERS, JudgeError
 from lightning_marlhf.evaluation.outcomes import latest
 from lightning_marlhf.evaluation.pairs import Pair
 from lightning_marlhf.records import Verdict, read_verdicts
@@ -16,8 +16,7 @@ class HumanJudge:
         path: JSONL of `Verdict`.
 
     Attributes:
-        left_out: Number of verdicts of the file that are not on the pairs judged last: other prompts, or other
-            responses.
+        left_out: Number of verdicts in the file on other prompts or responses than those judged last.
     """
 
     prompt_version = ""
@@ -37,15 +36,6 @@ class HumanJudge:
         Raises:
             JudgeError: The file holds something else, or nothing on these pairs.
         """
-        verdicts = self._read()
-        prints = {pair.pair_id: pair.fingerprint for pair in pairs}
-        fitting = [each for each in verdicts if prints.get(each.pair_id) == each.fingerprint]
-        self.left_out = len(verdicts) - len(fitting)
-        if not fitting:
-            raise JudgeError(f"{self._path}: none of its {len(verdicts)} verdicts is on these pairs of responses")
-        yield from fitting
-
-    def _read(self) -> list[Verdict]:
         try:
             verdicts = latest(read_verdicts(self._path))
         except ValueError as error:
@@ -53,4 +43,9 @@ class HumanJudge:
         for verdict in verdicts:
             if verdict.winner not in WINNERS:
                 raise JudgeError(f"{self._path}: winner is {verdict.winner!r}: expected one of {', '.join(WINNERS)}")
-        return verdicts
+        fingerprints = {pair.pair_id: pair.fingerprint for pair in pairs}
+        fitting = [each for each in verdicts if fingerprints.get(each.pair_id) == each.fingerprint]
+        self.left_out = len(verdicts) - len(fitting)
+        if not fitting:
+            raise JudgeError(f"{self._path}: none of its {len(verdicts)} verdicts is on these pairs of responses")
+        yield from fitting

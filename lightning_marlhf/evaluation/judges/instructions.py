@@ -14,7 +14,7 @@ from lightning_marlhf.evaluation.criteria import CRITERIA, Task
 from lightning_marlhf.evaluation.pairs import digest
 
 _FOLDER = Path(__file__).parent / "prompts"
-_PLACE = re.compile(r"\{\{(mark|prompt|first|second)\}\}")
+_PLACEHOLDER = re.compile(r"\{\{(mark|prompt|first|second)\}\}")
 
 KEY = "preferred"
 SCHEMA = {
@@ -32,21 +32,17 @@ REPAIR = (
 """The message after a reply without a verdict; it is sent once."""
 
 _PREFERRED = {"a": "first", "b": "second", "tie": "tie"}
-_THOUGHT = re.compile(r"\s*(?:<think(?:ing)?>|\[THINK\])")
-_END_OF_THOUGHT = re.compile(r"</think(?:ing)?>|\[/THINK\]")
+_OBJECT_START = re.compile(r"\{(?=[ \t\n\r]*[\"}])")  # every JSON object begins like this
+_REASONING = re.compile(r"\s*(?:<think(?:ing)?>|\[THINK\])")
+_END_OF_REASONING = re.compile(r"</think(?:ing)?>|\[/THINK\]")
 
 
 @dataclass(frozen=True)
 class Instructions:
-    """Instructions with their placeholders.
+    """Instructions with their placeholders."""
 
-    Attributes:
-        version: The file's name and a hash of its content, as in the records.
-        text: Text with ``{{mark}}``, ``{{prompt}}``, ``{{first}}`` and ``{{second}}``.
-    """
-
-    version: str
-    text: str
+    version: str  # the file's name and a hash of its content, as in the records
+    text: str  # text with ``{{mark}}``, ``{{prompt}}``, ``{{first}}`` and ``{{second}}``
 
     def fill(self, prompt: str, first: str, second: str) -> str:
         """Fill in a prompt and two responses in one pass, so that nothing in them is taken for a placeholder.
@@ -55,7 +51,7 @@ class Instructions:
         """
         texts = {"prompt": prompt.strip(), "first": first.strip(), "second": second.strip()}
         texts["mark"] = digest(self.version, prompt, first, second)
-        return _PLACE.sub(lambda place: texts[place[1]], self.text)
+        return _PLACEHOLDER.sub(lambda place: texts[place[1]], self.text)
 
 
 def load(task: Task) -> Instructions:
@@ -66,10 +62,10 @@ def load(task: Task) -> Instructions:
 
 
 def read_preference(reply: str, shown: Sequence[str] = ()) -> str | None:
-    """Return "first", "second" or "tie"; None where the reply holds no verdict, or several that differ.
+    """Return "first", "second" or "tie"; None if the reply holds no verdict, or several that differ.
 
     The verdict is a JSON object with the key "preferred", bare, in a fence or among other words. Reasoning before the
-    reply holds none, and an object that occurs word for word in what the model was ``shown`` is a quotation.
+    reply holds none, and an object that occurs verbatim in what the model was ``shown`` is a quotation.
 
     >>> read_preference('{"comparison": "B invents a cat.", "preferred": "A"}')
     'first'
@@ -89,19 +85,19 @@ def _strip_reasoning(reply: str) -> str:
 
     A reply that is an object from end to end may quote the end mark of reasoning.
     """
-    whole = next(_objects(reply), None)
-    if whole and whole[0] == reply.strip():
+    first = next(_objects(reply), None)
+    if first and first[0] == reply.strip():
         return reply
-    if end := _END_OF_THOUGHT.search(reply):
+    if end := _END_OF_REASONING.search(reply):
         return reply[end.end() :]
-    return "" if _THOUGHT.match(reply) else reply
+    return "" if _REASONING.match(reply) else reply
 
 
 def _objects(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the outermost JSON objects in a text, wherever they begin, each with its source."""
-    decoder = json.JSONDecoder(object_pairs_hook=_without_doubles, strict=False)
+    decoder = json.JSONDecoder(object_pairs_hook=_reject_duplicate_verdicts, strict=False)
     end = 0
-    for brace in re.finditer(r"\{", text):
+    for brace in _OBJECT_START.finditer(text):
         if brace.start() < end:
             continue
         try:
@@ -111,8 +107,8 @@ def _objects(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield text[brace.start() : end], found
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object; a verdict that it gives twice is none."""
+def _reject_duplicate_verdicts(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object; a duplicate verdict is invalid."""
     found = dict(pairs)
     if len(found) < len(pairs) and KEY in found:
         found[KEY] = None

@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
+from lightning_marlhf.evaluation.judges import BOTH_ORDERS, JudgeError
 from lightning_marlhf.evaluation.judges import cache as caches
-from lightning_marlhf.evaluation.judges.base import BOTH_ORDERS, JudgeError
 from lightning_marlhf.evaluation.judges.budget import Budget, estimate_tokens
 from lightning_marlhf.evaluation.judges.cache import Cache
 from lightning_marlhf.evaluation.judges.endpoint import TOO_LONG, Endpoint, NoReplyError, Reply
 from lightning_marlhf.evaluation.judges.instructions import REPAIR, Instructions, read_preference
-from lightning_marlhf.evaluation.pairs import Pair, digest
+from lightning_marlhf.evaluation.pairs import Pair, digest, plain_prompt
 from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.records import Verdict
 
 _MOST_FAILURES = 5  # in a row, after which the server counts as broken
-_MOST_REPLIES = 2  # to one question: the second is requested where the first cannot be read
+_MOST_REPLIES = 2  # to one question: a second is requested if the first cannot be read
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _CUT_OFF = "length"
@@ -35,7 +35,7 @@ class Question:
     def texts(self) -> tuple[str, str, str]:
         """The prompt, and the responses in the order in which they are shown."""
         responses = {"a": self.pair.a, "b": self.pair.b}
-        return self.pair.asked, responses[self.order[0]], responses[self.order[1]]
+        return plain_prompt(self.pair), responses[self.order[0]], responses[self.order[1]]
 
     @property
     def identical(self) -> bool:
@@ -45,7 +45,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What judging would cost; tokens are estimated from lengths."""
+    """Forecast of the requests; tokens are estimated from lengths."""
 
     calls: int  # without repairs
     cached: int  # questions whose reply is in the cache
@@ -64,8 +64,8 @@ class LanguageModelJudge:
         endpoint: The model.
         instructions: The prompt template.
         cache: Cache of replies.
-        budget: Limits of what is sent.
-        orders: "both", or "one" for each pair, by a hash of the seed and the pair's id.
+        budget: Limits of requests and dollars.
+        orders: "both", or "one" for each pair, by a hash of the seed and the pair id.
         seed: Seed of the order.
         concurrency: Number of requests at a time.
         offline: Parse cached replies, and send nothing.
@@ -103,7 +103,7 @@ class LanguageModelJudge:
         return (BOTH_ORDERS[int(digest(str(self._seed), pair.pair_id), 16) % 2],)
 
     def forecast(self, pairs: Sequence[Pair]) -> Forecast:
-        """Estimate what judging ``pairs`` would send."""
+        """Forecast the requests for ``pairs``."""
         questions = self._questions(pairs)
         different = [each for each in questions if not each.identical]
         new = [each for each in different if not _settled(each, self._replies(each))]
@@ -120,7 +120,7 @@ class LanguageModelJudge:
 
         Raises:
             BudgetSpent: The next request might pass a limit.
-            JudgeError: See `Endpoint.ask`; or the server fails several times in a row.
+            JudgeError: See `Endpoint.complete`; or the server fails several times in a row.
         """
         new = []
         for question in self._questions(pairs):
@@ -159,19 +159,17 @@ class LanguageModelJudge:
     def _send(self, question: Question, replies: Sequence[Reply]) -> Reply:
         messages = [{"role": "user", "content": self._instructions.fill(*question.texts)}]
         for reply in replies:
-            messages += [
-                {"role": "assistant", "content": reply.text or "(nothing)"},
-                {"role": "user", "content": REPAIR},
-            ]
+            messages.append({"role": "assistant", "content": reply.text or "(nothing)"})
+            messages.append({"role": "user", "content": REPAIR})
         prompt_tokens = sum(estimate_tokens(message["content"]) for message in messages)
-        most = {"prompt_tokens": prompt_tokens, "completion_tokens": self._endpoint.max_tokens}
-        self._budget.reserve(most)
+        max_usage = {"prompt_tokens": prompt_tokens, "completion_tokens": self._endpoint.max_tokens}
+        self._budget.reserve(max_usage)
         usage: dict[str, int] = {}
         try:
             reply = self._endpoint.complete(messages)
-            usage = reply.usage or {**most, "completion_tokens": estimate_tokens(reply.text)}
+            usage = reply.usage or {**max_usage, "completion_tokens": estimate_tokens(reply.text)}
         finally:
-            self._budget.settle(most, usage)
+            self._budget.settle(max_usage, usage)
         self._failures = 0
         return reply
 
@@ -213,11 +211,9 @@ class LanguageModelJudge:
 
 
 def _settled(question: Question, replies: Sequence[Reply]) -> bool:
-    """Tell whether the question needs no further request."""
+    """Return whether the question needs no further request."""
     return bool(replies) and (
-        len(replies) == _MOST_REPLIES
-        or _truncated(replies[-1])
-        or read_preference(replies[-1].text, question.texts) is not None
+        len(replies) == _MOST_REPLIES or _truncated(replies[-1]) or _preference(question, replies) is not None
     )
 
 

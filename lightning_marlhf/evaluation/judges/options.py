@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, Literal
 from lightning_marlhf.config.options import ConfigError
 from lightning_marlhf.config.suggest import did_you_mean
 from lightning_marlhf.evaluation.criteria import Task
-from lightning_marlhf.evaluation.judges import instructions
-from lightning_marlhf.evaluation.judges.base import Judge
+from lightning_marlhf.evaluation.judges import Judge, instructions
 from lightning_marlhf.evaluation.judges.budget import FREE, Budget, Price
-from lightning_marlhf.evaluation.judges.by_score import GoldJudge, RewardModelJudge
 from lightning_marlhf.evaluation.judges.cache import Cache, default_path
 from lightning_marlhf.evaluation.judges.endpoint import Endpoint
 from lightning_marlhf.evaluation.judges.human import HumanJudge
 from lightning_marlhf.evaluation.judges.language_model import LanguageModelJudge
+from lightning_marlhf.evaluation.judges.pointwise import GoldJudge, RewardModelJudge
 from lightning_marlhf.inference.options import LoadOptions, device_and_dtype
 from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, Seconds
 
 if TYPE_CHECKING:
     from lightning_marlhf.inference.loading import Exporter
 
-KINDS = ("openai", "rm", "gold", "human")
+JUDGE_KINDS = ("openai", "rm", "gold", "human")
 _SPECS = "openai:MODEL[@BASE_URL], rm:MODEL, gold, or human:FILE"
 
 
@@ -36,7 +35,7 @@ class JudgeOptions(LoadOptions):
             whose logit is the score); gold: the exact score of tiny TL;DR; human:FILE: verdicts that annotate wrote.
             Several judges are compared with each other.
         task: Task whose instructions a language model reads.
-        orders: Order in which a language model sees each pair. both (default): in both, and a is better where it is
+        orders: Order in which a language model sees each pair. both (default): in both, and a is better if it is
             preferred twice; one: in one, drawn by --seed.
         seed: Seed of prompts, orders and intervals (default: 0).
         key_variable: Environment variable with the key of the language model's server (default: OPENAI_API_KEY, which
@@ -88,24 +87,16 @@ class JudgeOptions(LoadOptions):
             raise ConfigError("--key-variable would send one key to several servers: run one judge after the other")
         if len(self.price) not in (0, 2):
             raise ConfigError(f"--price: expected two numbers, got {len(self.price)}")
-        self.budget()  # refuses --max-usd without --price
+        if self.max_usd is not None and not any(self.price):
+            raise ConfigError("--max-usd needs --price IN OUT, dollars per million tokens")
 
     def budget(self) -> Budget:
-        """Build the limits of what all judges together may send."""
-        price = Price(*self.price) if self.price else FREE
-        return Budget(max_calls=self.max_calls, max_usd=self.max_usd, price=price)
+        """Build the limits of the requests of all judges together."""
+        return Budget(max_calls=self.max_calls, max_usd=self.max_usd, price=Price(*self.price) if self.price else FREE)
 
 
 def make_judge(spec: str, options: JudgeOptions, *, budget: Budget, stack: ExitStack, exporter: "Exporter") -> Judge:
-    """Build a judge.
-
-    Args:
-        spec: The judge as the user names it.
-        options: How it judges.
-        budget: Limits of requests.
-        stack: Holds the files that the judge needs open.
-        exporter: Makes the folder of a checkpoint that is named as a reward model.
-    """
+    """Build the judge of ``spec``; ``stack`` closes its files and models."""
     kind, name = _split(spec)
     if kind == "openai":
         return make_language_model(spec, options, budget=budget, stack=stack)
@@ -114,11 +105,12 @@ def make_judge(spec: str, options: JudgeOptions, *, budget: Budget, stack: ExitS
     if kind == "human":
         return HumanJudge(Path(name))
     device, dtype = device_and_dtype(options.dtype)
-    from lightning_marlhf.evaluation.scoring import reward_model
+    from lightning_marlhf.evaluation.reward_models import reward_model
 
     template = options.chat_template
-    settings = {"device": device, "dtype": dtype, "chat_template": template, "exporter": exporter}
-    scorer = stack.enter_context(reward_model(name, name="rm", **settings))
+    scorer = stack.enter_context(
+        reward_model(name, name="rm", device=device, dtype=dtype, chat_template=template, exporter=exporter)
+    )
     known_as = f"{name} (chat template)" if template else name
     return RewardModelJudge(scorer, name=known_as, margin=options.margin, batch_size=options.batch_size)
 
@@ -147,13 +139,8 @@ def make_language_model(spec: str, options: JudgeOptions, *, budget: Budget, sta
     )
 
 
-def is_language_model(spec: str) -> bool:
-    """Tell whether a judge sends requests."""
-    return _split(spec)[0] == "openai"
-
-
 def _split(spec: str) -> tuple[str, str]:
     kind, _, name = spec.partition(":")
-    if kind not in KINDS or bool(name) == (kind == "gold"):
-        raise ConfigError(f"--judge {spec}: expected {_SPECS}{did_you_mean(kind, KINDS)}")
+    if kind not in JUDGE_KINDS or bool(name) == (kind == "gold"):
+        raise ConfigError(f"--judge {spec}: expected {_SPECS}{did_you_mean(kind, JUDGE_KINDS)}")
     return kind, name

@@ -29,8 +29,8 @@ class Buffer:
     """Memory for one stream of a child.
 
     Args:
-        limit: bytes; more is an output limit.
-        kept: bytes of the beginning that are kept, and again as many of the end; None keeps all.
+        limit: Bytes; more is an output limit.
+        kept: Bytes of the beginning that are kept, and again as many of the end; None keeps all.
     """
 
     def __init__(self, limit: int, *, kept: int | None = None) -> None:
@@ -56,7 +56,7 @@ class Buffer:
 
     @property
     def content(self) -> memoryview:
-        """What is kept."""
+        """The bytes that are kept."""
         return self._memory[: self._used]
 
     def clear(self) -> None:
@@ -78,7 +78,7 @@ class Streams:
 
     @property
     def overflow(self) -> bool:
-        """Tell whether one has more than it may."""
+        """Return whether one has more than it may."""
         return any(buffer.total > buffer.limit for buffer in self.all)
 
     def clear(self) -> None:
@@ -94,10 +94,10 @@ def run(body: Body, streams: Streams, *, limits: Limits, lifeline: int) -> tuple
     """Run a child to its end.
 
     Args:
-        body: what the child does, with the descriptors of its three streams; it ends the process.
-        streams: are filled.
-        limits: of the child.
-        lifeline: a pipe that closes when nobody waits for the child any more; then this process ends.
+        body: Code of the child, called with the descriptors of its three streams; it ends the process.
+        streams: Streams to fill.
+        limits: Limits of the child.
+        lifeline: A pipe that closes when nobody waits for the child any more; then this process ends.
 
     Returns:
         The limit for which it was killed or "", its wait status, and the CPU seconds it used.

@@ -27,9 +27,9 @@ class Confinement:
     """Prepared once in the worker, entered by each child.
 
     Args:
-        readable: folders and files that programs may read.
-        use_landlock: confine reading.
-        use_seccomp: confine system calls.
+        readable: Folders and files that programs may read.
+        use_landlock: Confine reading.
+        use_seccomp: Confine system calls.
 
     Raises:
         OSError: the kernel lacks what is asked for.
@@ -45,12 +45,12 @@ class Confinement:
         self._address_space = _address_space()
 
     def enter(self, given: bytes, ends: tuple[int, int, int], limits: Limits) -> None:
-        """Give everything up; what comes next may be hostile.
+        """Drop all privileges; what comes next may be hostile.
 
         Args:
-            given: standard input.
-            ends: descriptors that become standard output, error and `REPORT`; all others are closed.
-            limits: of resources.
+            given: Standard input.
+            ends: Descriptors that become standard output, error and `REPORT`; all others are closed.
+            limits: Limits of resources.
         """
         os.setsid()
         ruleset = self._take_descriptors(_file_of(given), ends)
@@ -88,7 +88,7 @@ def harden(*, become: int | None) -> None:
     """Make the worker unreachable for its children, and take its privileges.
 
     Args:
-        become: the user to be from now on; None stays.
+        become: The user to be from now on; None stays.
     """
     if become is not None:
         os.setgroups([])

@@ -30,7 +30,7 @@ def prctl(option: int, *arguments: int) -> int:
 
 
 def keep_capabilities(kept: int) -> None:
-    """Give up what root may do beyond others, but for the capabilities with these bits (of the first 32).
+    """Drop the privileges of root, except the capabilities with these bits (of the first 32).
 
     Raises:
         OSError: what the kernel says.

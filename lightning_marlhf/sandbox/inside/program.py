@@ -31,8 +31,8 @@ def be_script(source: str, names: dict[str, Any]) -> NoReturn:
     """Run a program that reads standard input and writes standard output.
 
     Args:
-        source: the program.
-        names: that it finds defined.
+        source: The program.
+        names: Names that it finds defined.
     """
     code = _compile_or_exit(source)
     os.close(REPORT)
@@ -47,11 +47,11 @@ def be_function(
     """Run a program that defines a function, call that, and report what it returns.
 
     Args:
-        source: the program; its main guard is not run.
-        names: that it finds defined.
-        function: a function of the module, or a method of its class `Solution`.
-        arguments: of the call.
-        nonce: goes before the result, which tells it from stray writes.
+        source: The program; its main guard is not run.
+        names: Names that it finds defined.
+        function: A function of the module, or a method of its class `Solution`.
+        arguments: Arguments of the call.
+        nonce: Goes before the result, which tells it from stray writes.
     """
     code = _compile_or_exit(source)
     module = _fresh_module("solution", names)
@@ -202,7 +202,7 @@ def _flush() -> None:
 
 
 def _with_int_keys(arguments: Sequence[Any]) -> Sequence[Any]:
-    """Give a dictionary that is the first argument its integer keys back, which JSON made strings of."""
+    """Restore the integer keys of a dictionary that is the first argument, which JSON made strings of."""
     with suppress(ValueError, IndexError, AttributeError):
         return [{int(key): value for key, value in arguments[0].items()}, *arguments[1:]]
     return arguments

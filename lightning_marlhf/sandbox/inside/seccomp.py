@@ -34,7 +34,7 @@ class Filter:
     """The filter for one machine; made once, so that a child only fills in its own number.
 
     Args:
-        machine: of `syscalls.MACHINES`.
+        machine: One of `syscalls.MACHINES`.
 
     Raises:
         OSError: it is none of them.

@@ -26,7 +26,7 @@ class Null(io.RawIOBase):
     name = os.devnull
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Return True: it can be read."""
         return True
 
     def readinto(self, _: Any) -> int:
@@ -34,7 +34,7 @@ class Null(io.RawIOBase):
         return 0
 
     def writable(self) -> bool:
-        """Say that it can be written to."""
+        """Return True: it can be written to."""
         return True
 
     def write(self, content: Any) -> int:
@@ -49,7 +49,7 @@ class PipeEnd:
         self._descriptor = descriptor
 
     def fileno(self) -> int:
-        """Give the descriptor."""
+        """Return the descriptor."""
         return self._descriptor
 
     def setblocking(self, _: bool) -> None:
@@ -108,7 +108,7 @@ def _is_null(file: Any) -> bool:
 
 
 def _stream(file: Any) -> int | None:
-    """Give the descriptor of a standard stream that is named by a path."""
+    """Return the descriptor of a standard stream that is named by a path."""
     return _STREAMS.get(os.fspath(file)) if isinstance(file, str | os.PathLike) else None  # type: ignore[call-overload, no-any-return]
 
 

@@ -138,7 +138,7 @@ def _wait_for_request() -> bool:
 
 
 def _sweep() -> None:
-    """Where this is the first process of a namespace of its own: end whatever is left in it."""
+    """If this is the first process of a namespace of its own: end whatever is left in it."""
     if os.getpid() != 1:
         return
     with suppress(ProcessLookupError):

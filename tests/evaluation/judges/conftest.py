@@ -24,9 +24,11 @@ def cache(tmp_path):
 def make_judge(cache):
     """Build a judge at a stub: make_judge(stub, orders="one", budget=..., retries=0, ...)."""
 
+    made = []
+
     def make(stub, *, model="m", budget=None, orders="both", seed=0, concurrency=4, offline=False, **settings):
         settings = {"retries": 0, "timeout_s": 5.0, **settings}
-        return LanguageModelJudge(
+        judge = LanguageModelJudge(
             Endpoint(model, base_url=stub if isinstance(stub, str) else stub.url, **settings),
             instructions.load("general"),
             cache=cache,
@@ -36,5 +38,10 @@ def make_judge(cache):
             concurrency=concurrency,
             offline=offline,
         )
+        made.append(judge)
+        return judge
 
-    return make
+    yield make
+    for judge in made:
+        if "_client" in vars(judge._endpoint):
+            judge._endpoint._client.close()

@@ -50,7 +50,7 @@ def test_a_language_model_is_shown_one_order_where_asked_to(tmp_path):
 
 
 def test_the_gold_score_needs_no_settings():
-    assert build("by_score.GoldJudge").name == "gold"
+    assert build("pointwise.GoldJudge").name == "gold"
 
 
 def test_replies_are_shared_by_default(monkeypatch, tmp_path):

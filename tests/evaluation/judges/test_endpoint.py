@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from lightning_marlhf.evaluation.judges.base import JudgeError
+from lightning_marlhf.evaluation.judges import JudgeError
 from lightning_marlhf.evaluation.judges.endpoint import Endpoint
 
 

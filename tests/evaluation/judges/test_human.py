@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_marlhf.evaluation.judges.base import JudgeError
+from lightning_marlhf.evaluation.judges import JudgeError
 from lightning_marlhf.evaluation.judges.human import HumanJudge
 from lightning_marlhf.evaluation.pairs import Pair
 from lightning_marlhf.records import Verdict, write_jsonl

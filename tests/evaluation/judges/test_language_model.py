@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from lightning_marlhf.evaluation.judges.base import JudgeError
+from lightning_marlhf.evaluation.judges import JudgeError
 from lightning_marlhf.evaluation.judges.budget import Budget, BudgetSpent, Price
 from lightning_marlhf.evaluation.pairs import Pair
 from lightning_marlhf.evaluation.win_rate import summarize

@@ -19,10 +19,10 @@ class Step:
     """One step of a problem.
 
     Attributes:
-        says: how the question says it; ``{k}`` is its constant.
-        code: the expression; ``a`` is the input, ``{x}`` the expression of the first step.
-        run: what it does to a value, with its constant.
-        constants: values of ``{k}``; a step without ``{k}`` has the one constant 0.
+        says: Words of the question; ``{k}`` is the constant.
+        code: The expression; ``a`` is the input, ``{x}`` the expression of the first step.
+        run: Function of a value and the constant.
+        constants: Values of ``{k}``; a step without ``{k}`` has the one constant 0.
     """
 
     says: str

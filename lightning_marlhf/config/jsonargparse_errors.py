@@ -51,15 +51,15 @@ class _ParseError:
     """The deepest level of a message."""
 
     path: str  # of the setting
-    inside: str  # path of the settings of its value, where that is a class
-    cls: str | None  # class path of its value, where that is what the level is about
+    inside: str  # path of the settings of its value, if that is a class
+    cls: str | None  # class path of its value, if that is what the level is about
     detail: str
     end: int  # of the detail in the message
     num_levels: int
 
 
 def one_line(message: str, arguments: Sequence[str] = ()) -> str:
-    """Put jsonargparse's message into one line with the whole path of the key.
+    """Put jsonargparse's message into one line with the full path of the key.
 
     Args:
         message: What `ArgumentParser.error` was given.
@@ -73,8 +73,9 @@ def one_line(message: str, arguments: Sequence[str] = ()) -> str:
     if valueless:
         return f"{valueless[1]}: expected a value"
     if no_key:
-        files = [f for f in config_files(arguments) if no_key[1] in _keys(read_yaml(f))]
-        return f"{files[0] if files else 'a config file'}: {no_key[1]!r} cannot be a key"
+        paths = ((file, path) for file in config_files(arguments) for path, _ in _paths(read_yaml(file)))
+        where = next((file for file, path in paths if path.rpartition(".")[2] == no_key[1]), "a config file")
+        return f"{where}: {no_key[1]!r} cannot be a key"
     if unknown:
         path, line = _about_key(found, unknown, hint, arguments)
     elif missing:
@@ -134,7 +135,7 @@ def find_given(arguments: Sequence[str], path: str) -> tuple[str, Any] | None:
         option = key[2:].replace(".init_args", "").removesuffix(".help").rstrip("+")
         if option == wanted:
             found = ("", value)
-        elif wanted.startswith(f"{option}."):  # replaces the whole section
+        elif wanted.startswith(f"{option}."):  # replaces the section
             found = None
     return found
 
@@ -147,15 +148,8 @@ def class_names(hint: Any, *, foreign: bool = True) -> list[str]:
         foreign: Those of Lightning and PyTorch, too.
     """
     others = () if foreign else ("lightning.", "torch.")
-    return sorted(
-        {
-            cls.__name__
-            for cls in _known(hint)
-            if not cls.__name__.startswith("_")
-            and not inspect.isabstract(cls)
-            and not cls.__module__.startswith(others)
-        }
-    )
+    named = (c for c in _known(hint) if not c.__module__.startswith(others) and not inspect.isabstract(c))
+    return sorted({cls.__name__ for cls in named if not cls.__name__.startswith("_")})
 
 
 def readable_types(text: str) -> str:
@@ -185,10 +179,6 @@ def _paths(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             path = prefix if key == "init_args" else f"{prefix}.{key}".lstrip(".").rstrip("+")
             yield path, value
             yield from _paths(value, path)
-
-
-def _keys(tree: Any) -> Iterator[str]:
-    return (str(path).rpartition(".")[2] for path, _ in _paths(tree))
 
 
 def _deepest(message: str) -> _ParseError:
@@ -252,14 +242,14 @@ def _about_key(found: _ParseError, key: str, hint: str, arguments: Sequence[str]
     wrong, similar, known = (hint or f"{key}||").split("|")
     section, _, word = wrong.lstrip("-").rpartition(".")
     owner = section.rpartition(".")[2] or _owner(found) or "the configuration"
-    said = f"{owner} has no {word!r}"
+    line = f"{owner} has no {word!r}"
     if similar and similar.rpartition(".")[0] == section:
-        said += f", did you mean {similar.rpartition('.')[2]!r}?"
+        line += f", did you mean {similar.rpartition('.')[2]!r}?"
     elif similar:
-        said += f", did you mean {inside + similar!r}?"
+        line += f", did you mean {inside + similar!r}?"
     elif known:
-        said += f"; it has: {known}"
-    return inside + wrong.lstrip("-"), said
+        line += f"; it has: {known}"
+    return inside + wrong.lstrip("-"), line
 
 
 def _owner(found: _ParseError) -> str:
@@ -291,9 +281,8 @@ def _about_missing(found: _ParseError, keys: Sequence[str]) -> tuple[str, str]:
 
 
 def _is_about_class(found: _ParseError) -> bool:
-    if not found.cls:
-        return bool(_NO_CLASS_OF_NAME.search(found.detail) or _OTHER_CLASS.search(found.detail))
-    return bool(_NO_CLASS.search(found.detail) or _OTHER_CLASS.search(found.detail))
+    patterns = (_NO_CLASS if found.cls else _NO_CLASS_OF_NAME, _OTHER_CLASS)
+    return any(pattern.search(found.detail) for pattern in patterns)
 
 
 def _class_name(found: _ParseError) -> str:
@@ -345,13 +334,10 @@ def _known(hint: Any) -> Iterator[type]:
     for part in get_args(hint):
         yield from _known(part)
     if isinstance(hint, type) and hint.__module__.partition(".")[0] not in sys.stdlib_module_names:
-        yield from _subclasses(hint) if hint.__subclasses__() else [hint]
-
-
-def _subclasses(base: type) -> Iterator[type]:
-    for child in base.__subclasses__():
-        yield child
-        yield from _subclasses(child)
+        children = hint.__subclasses__() or [hint]
+        while children:
+            yield (child := children.pop(0))
+            children += child.__subclasses__()
 
 
 def _about_value(detail: str) -> str:
@@ -380,7 +366,7 @@ def _options(detail: str) -> Iterator[str]:
         return
     text = re.sub(r"<class '([\w.]+)'>", lambda m: m[1].rpartition(".")[2], found[1])
     text = text.replace("NoneType", "null").replace("typing.", "")
-    text = re.sub(r"Annotated\[(\w+), [^\]]+\]", r"\1", text)  # the range is told where it counts
+    text = re.sub(r"Annotated\[(\w+), [^\]]+\]", r"\1", text)  # the range is checked elsewhere
     text, optional = re.sub(r"^Optional\[(.+)\]$", r"\1", text), text.startswith("Optional[")
     for words in re.findall(r"Literal\[(.+?)\]", text):
         yield from words.split(", ")

@@ -1,15 +1,14 @@
-"""Converts experience into completion records."""
+"""Converts experience into completion records, and gathers them over ranks."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from itertools import zip_longest
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from transformers import PreTrainedTokenizerBase
 
+from lightning_marlhf.callbacks.ranks import gather_objects
 from lightning_marlhf.modules.data_protocol import data_of
 from lightning_marlhf.records import Completion, TokenTrace
 from lightning_marlhf.types import Experience
@@ -27,45 +26,17 @@ def records_of(
     num_rows: int | None = None,
     num_traces: int = 0,
 ) -> list[Completion]:
-    """Turn an experience of a run into records, as `experience_to_completions` does.
-
-    The trainer's data has the tokenizer and the seed, the module the sampling settings.
-    """
-    return experience_to_completions(
-        experience,
-        data_of(trainer).tokenizer,
-        model=str(trainer.default_root_dir),
-        seed=data_of(trainer).seed,
-        step=step,
-        settings=sampling_of(pl_module),
-        num_rows=num_rows,
-        num_traces=num_traces,
-    )
-
-
-def experience_to_completions(
-    experience: Experience,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    model: str,
-    seed: int,
-    step: int,
-    settings: Mapping[str, Any] | None = None,
-    num_rows: int | None = None,
-    num_traces: int = 0,
-) -> list[Completion]:
     """Turn the first ``num_rows`` rows (None: all) of an experience into records, in order.
 
     Args:
+        trainer: trainer of the run; its data has the tokenizer and the seed.
+        pl_module: module that sampled, for the sampling settings.
         experience: result of a rollout.
-        tokenizer: tokenizer of the policy.
-        model: path or Hub id of the policy.
-        seed: seed of the run.
         step: optimizer updates of the policy when it sampled.
-        settings: sampling settings.
         num_rows: number of rows taken.
         num_traces: number of them that keep a trace, token by token.
     """
+    data, settings = data_of(trainer), sampling_of(pl_module)
     size = len(experience) if num_rows is None else min(num_rows, len(experience))
     rows = experience.rows(slice(0, size)).to("cpu")
     rollout, prompts = rows.rollout, rows.rollout.prompts
@@ -76,16 +47,16 @@ def experience_to_completions(
             sample_id=prompts.sample_ids[row],
             prompt=prompts.texts[row],
             response=rollout.texts[row],
-            model=model,
-            seed=seed,
+            model=str(trainer.default_root_dir),
+            seed=data.seed,
             step=step,
             num_tokens=lengths[row],
             ended=bool(rollout.ended[row]),
             scores=scores_of(rows, row),
             kl=round(kl[row], _DIGITS),
             reference=prompts.references[row],
-            settings=dict(settings or {}),
-            trace=vars(trace_of(rows, row, tokenizer)) if row < num_traces else None,
+            settings=dict(settings),
+            trace=vars(trace_of(rows, row, data.tokenizer)) if row < num_traces else None,
             prompt_ids=prompts.input_ids[row][prompts.attention_mask[row]].tolist(),
             response_ids=rollout.response_ids[row][rollout.response_mask[row]].tolist(),
             messages=turns and [dict(turn) for turn in turns],
@@ -95,7 +66,7 @@ def experience_to_completions(
 
 
 def scores_of(experience: Experience, row: int) -> dict[str, float]:
-    """Return a row's score by each scorer; just "score" where the scorer has no details, none where it has no score."""
+    """Return a row's score by each scorer; just "score" if the scorer has no details, none if it has no score."""
     details = experience.details[row]
     if not details and experience.valid[row]:
         details = {"score": float(experience.raw_scores[row])}
@@ -138,7 +109,7 @@ def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str
 
 
 def sampling_of(pl_module: LightningModule) -> dict[str, Any]:
-    """Return the settings by which a module samples; none where it does not sample."""
+    """Return the settings by which a module samples; none if it does not sample."""
     sampling = getattr(pl_module, "sampling", None)
     known = is_dataclass(sampling) and not isinstance(sampling, type)
     settings = asdict(sampling) if known else {}  # type: ignore[arg-type]
@@ -148,12 +119,11 @@ def sampling_of(pl_module: LightningModule) -> dict[str, Any]:
 def gather_rows(rows: list[Completion], trainer: Trainer) -> list[Completion]:
     """Return the rows of all ranks in the order of the data, each sample once.
 
-    Samplers deal rows out in turn, and repeat some to fill the last batch. All ranks have to call this.
+    Samplers deal rows out in turn, and repeat some to fill the last batch. Collective: every rank must call it.
     """
     if trainer.world_size == 1:
         return rows
-    parts: list[list[Completion]] = [[] for _ in range(trainer.world_size)]
-    torch.distributed.all_gather_object(parts, rows)
+    parts = gather_objects(trainer, rows)
     by_id: dict[str, Completion] = {}
     for row in (row for turn in zip_longest(*parts) for row in turn if row is not None):
         by_id.setdefault(row.sample_id, row)

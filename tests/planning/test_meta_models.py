@@ -3,8 +3,8 @@
 import pytest
 
 from lightning_marlhf.hub.sources import SourceError
-from lightning_marlhf.models.architectures import PUBLISHED, architecture_of, build_on_meta
 from lightning_marlhf.models.configs import ModelConfig
+from lightning_marlhf.planning.meta_models import PUBLISHED, architecture_of, build_on_meta
 
 # As the Hub counts the parameters in the safetensors files; embedding and head are one matrix.
 PARAMETERS = {

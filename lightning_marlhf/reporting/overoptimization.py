@@ -1,4 +1,4 @@
-"""Score against KL, and over-optimisation: what the maximised score gains, beside scores never used for training."""
+"""Score against KL, and over-optimization: gain of the training score compared with held-out scores."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lightning_marlhf.display.blocks import Block, Picture
+from lightning_marlhf.display.style import in_style
 from lightning_marlhf.reporting.curves import KL_METRIC, SeedCurves, draw_mean, score_metric, seed_curves
 from lightning_marlhf.reporting.layout import (
     SIZE,
     UPDATES,
     RowStyle,
     add_legend,
-    in_style,
     nth_style,
     pictures_of_each,
     row_styles,
@@ -40,13 +40,13 @@ def frontier(systems: Sequence[System]) -> list[Block]:
     )
 
 
-def optimisation(systems: Sequence[System]) -> list[Block]:
-    """Return what each scorer gains while training maximises the first."""
+def overoptimization(systems: Sequence[System]) -> list[Block]:
+    """Return each scorer's gain while training maximises the first."""
     return pictures_of_each(
         systems,
-        optimisation_pictures,
-        caption="What each scorer has gained since the first rollout, in standard deviations of its scores over"
-        " held-out responses of the run's starting point; training maximises the first alone. Where the first rises and"
+        overoptimization_pictures,
+        caption="Gain of each scorer since the first rollout, in standard deviations of its scores over"
+        " held-out responses of the run's starting point; training maximises the first alone. If the first rises and"
         " a held-out one does not, the policy learns the reward model's faults. Bands: lowest to highest seed.",
         missing="No run has several scorers yet.",
     )
@@ -106,8 +106,8 @@ def _marker(style: RowStyle) -> dict[str, Any]:
     return {"marker": style.marker, "markersize": 7.5, "markeredgecolor": "white"}
 
 
-def optimisation_pictures(system: System) -> list[Picture]:
-    """Return a picture with a panel for each trained row, a line for each scorer; none where no row has two scorers."""
+def overoptimization_pictures(system: System) -> list[Picture]:
+    """Return a picture with a panel for each trained row, a line for each scorer; none if no row has two scorers."""
     rows = [row for row in system.spec.trained_rows if len(_gains(system, row.stage)) > 1]
     if not rows:
         return []
@@ -124,7 +124,7 @@ def optimisation_pictures(system: System) -> list[Picture]:
         panels[0].set_ylabel("Gain (standard deviations)")
         add_legend(figure, *panels)
         alt = "Gains of the maximised score and of held-out scorers against policy updates"
-        return [to_picture(figure, name="optimisation", alt=alt, wide=len(rows) > 1)]
+        return [to_picture(figure, name="overoptimization", alt=alt, wide=len(rows) > 1)]
 
 
 def _gains(system: System, stage: str) -> dict[str, SeedCurves]:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from lightning_marlhf.evaluation.rm_score import mean_interval, summarize_scores
+from lightning_marlhf.evaluation.reward_models import mean_interval, summarize_scores
 from lightning_marlhf.records import MeanInterval
 
 

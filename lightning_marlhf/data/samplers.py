@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from lightning_marlhf.seeds import hashed
+from lightning_marlhf.seeds import derive_seed
 
 
-class TrainingOrder(Sampler[int]):
+class TrainingSampler(Sampler[int]):
     """Shuffles rows anew in every epoch, and sorts rows that come close to each other by length.
 
     The batch of an update is cut into micro-batches, each padded to its longest row; sorted rows need little padding.
     With a window of one batch the batches, and so the updates, are those of an unsorted shuffle. A wider window puts
-    rows of similar length into the same batch, which saves padding where a batch is one micro-batch, and shuffles the
+    rows of similar length into the same batch, which saves padding if a batch is one micro-batch, and shuffles the
     batches.
 
     Stateful, so that a dataloader resumes inside an epoch.
@@ -69,7 +69,7 @@ class TrainingOrder(Sampler[int]):
 
     def order(self) -> Tensor:
         """Return the rows of this epoch, [batches, batch_size], over all ranks."""
-        generator = torch.Generator().manual_seed(hashed(self.seed, "order", self.epoch))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
         rows = torch.randperm(self.size, generator=generator)
         rows = rows[: self.batches * self.batch_size].reshape(self.batches, self.batch_size)
         if self.lengths is None:
@@ -93,16 +93,16 @@ class TrainingOrder(Sampler[int]):
         return flat[self.lengths[flat].argsort(descending=True, stable=True)].reshape(rows.shape)
 
 
-class HeldOutOrder(Sampler[int]):
-    """Gives held-out rows in order, dealt to the ranks in turn; all ranks get as many.
+class HeldOutSampler(Sampler[int]):
+    """Sequential sampler of held-out rows, round-robin over ranks, padded to equal numbers.
 
-    Where the rows cannot be shared evenly, the last ranks repeat the last row, so that all ranks make the same number
+    If the rows cannot be shared evenly, the last ranks repeat the last row, so that all ranks make the same number
     of forward passes; repeated rows do not count.
 
     Args:
-        size: number of rows, at least 1.
-        ranks: number of processes.
-        rank: this process.
+        size: Number of rows, at least 1.
+        ranks: Number of processes.
+        rank: This process.
     """
 
     def __init__(self, size: int, *, ranks: int = 1, rank: int = 0) -> None:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from lightning_marlhf.config.yaml_files import ConfigError
-from lightning_marlhf.studies.costs import Cost, check_runs, cost_lines, gpu_hours
+from lightning_marlhf.studies.dry_run import Cost, check_runs, cost_lines
 from lightning_marlhf.studies.jobs import make_jobs
 from lightning_marlhf.studies.plan import Plan
 from lightning_marlhf.studies.stages import Stage
@@ -77,5 +77,5 @@ def test_hours_of_all_devices_are_added():
         "  sft: 1,000 updates, 1 device, 2.0 h",
         "  ppo: 145 updates, 8 devices, 1.5 h",
     ]
-    assert gpu_hours(costs) == 14.0
+    assert [cost.gpu_hours for cost in costs.values()] == [2.0, 12.0]
     assert cost_lines({}, num_seeds=3) == ["cost: not estimated on a CPU"]

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
-from lightning_marlhf.data.examples import Question, TokenizedQuestion
+from lightning_marlhf.data.examples import PromptExample, TokenizedPrompt
 from lightning_marlhf.hub.tokenizer import decode_responses, end_tokens
 from lightning_marlhf.inference.loading import LanguageModel
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
@@ -62,7 +62,7 @@ class Conversation:
             self.turns = self.turns[:-2]
 
     def respond(self, text: str, write: Write) -> None:
-        """Respond to the user's ``text``, piece by piece; Ctrl-C ends the response, which is kept as it is.
+        """Respond to the user's ``text``, streamed; Ctrl-C ends the response, which is kept.
 
         Raises:
             ValueError: The dialogue has become longer than the model's context.
@@ -73,7 +73,7 @@ class Conversation:
         stream = TextStream(self.model.tokenizer, write, stop=self.settings.stop)
         with suppress(KeyboardInterrupt):
             self.model.generate(
-                [TokenizedQuestion(Question(name, text), self._tokenize(turns))],
+                [TokenizedPrompt(PromptExample(name, text), self._tokenize(turns))],
                 settings=self.settings,
                 seeds=row_seeds(self.seed, [name], 0),
                 streamer=stream,
@@ -117,8 +117,8 @@ class TextStream(BaseStreamer):  # type: ignore[misc]
         self._show(self._decode())
 
     def _decode(self) -> str:
-        spoken = [token for token in self._ids if token not in self._ends]
-        (text,) = decode_responses(self.tokenizer, [self._prompt or []], [spoken])
+        text_ids = [token for token in self._ids if token not in self._ends]
+        (text,) = decode_responses(self.tokenizer, [self._prompt or []], [text_ids])
         for stop in self.stop:
             text = text.partition(stop)[0]
         return text.lstrip()

@@ -5,7 +5,7 @@ import torch
 
 from lightning_marlhf.hub.sources import SourceError
 from lightning_marlhf.hub.tokenizer import encode_pairs
-from lightning_marlhf.inference.dialogue import Conversation, TextStream
+from lightning_marlhf.inference.chat import Conversation, TextStream
 from lightning_marlhf.inference.loading import LanguageModel
 from lightning_marlhf.rollout.generation import SamplingSettings
 from tests.published import GEMMA_TEMPLATE, byte_tokenizer, spaced_tokenizer

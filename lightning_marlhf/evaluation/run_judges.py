@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Self
 
 from lightning_marlhf.display.counter import Counter
-from lightning_marlhf.evaluation.judges.base import Judge, JudgeError
+from lightning_marlhf.evaluation.judges import Judge, JudgeError
 from lightning_marlhf.evaluation.judges.budget import BudgetSpent
 from lightning_marlhf.evaluation.judges.human import HumanJudge
 from lightning_marlhf.evaluation.outcomes import INVALID, latest
 from lightning_marlhf.evaluation.pairs import Pair
-from lightning_marlhf.files import cut_unfinished_line
+from lightning_marlhf.files import truncate_partial_line
 from lightning_marlhf.records import Verdict, append_jsonl, read_verdicts
 
 _WRITE_EVERY_S = 0.5  # a judge that only computes gives thousands a second; each write waits for the disk
@@ -22,21 +22,13 @@ _Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Judged:
-    """The verdicts of one judge.
+    """The verdicts of one judge."""
 
-    Attributes:
-        judge: Name of the judge.
-        prompt_version: Version of its instructions.
-        verdicts: Verdicts on the pairs that it judged in every order, in the order of the pairs.
-        num_pairs: Number of pairs to judge.
-        stopped: Why it stopped early; "": it did not.
-    """
-
-    judge: str
+    judge: str  # its name
     prompt_version: str
-    verdicts: tuple[Verdict, ...]
-    num_pairs: int
-    stopped: str = ""
+    verdicts: tuple[Verdict, ...]  # verdicts on the pairs that it judged in every order, in the order of the pairs
+    num_pairs: int  # to judge
+    stopped: str = ""  # why it stopped early; "": it did not
 
 
 def judge_pairs(judge: Judge, pairs: Sequence[Pair], log: "VerdictLog", *, ignore_log: bool = False) -> Judged:
@@ -66,23 +58,18 @@ def judge_pairs(judge: Judge, pairs: Sequence[Pair], log: "VerdictLog", *, ignor
     if isinstance(judge, HumanJudge) and judge.left_out:
         why = "on other prompts, or on other responses"
         sys.stderr.write(f"{judge.name}: verdicts left out: {judge.left_out} ({why})\n")
-    verdicts = _in_every_order(judge, pairs, found)
+    by_pair: dict[str, list[Verdict]] = {pair.pair_id: [] for pair in pairs}
+    for verdict in latest(found):
+        by_pair[verdict.pair_id].append(verdict)
+    verdicts = [
+        verdict
+        for pair in pairs
+        if len(by_pair[pair.pair_id]) >= len(judge.orders(pair))  # judged in every order
+        for verdict in sorted(by_pair[pair.pair_id], key=lambda v: (v.judge, v.order))
+    ]
     if not verdicts:
         raise JudgeError(stopped or f"{judge.name}: no verdict on any pair")
     return Judged(judge.name, judge.prompt_version, tuple(verdicts), len(pairs), stopped)
-
-
-def _in_every_order(judge: Judge, pairs: Sequence[Pair], verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """Keep the verdicts on pairs that were judged in every order, in the order of the pairs."""
-    by_pair: dict[str, list[Verdict]] = {pair.pair_id: [] for pair in pairs}
-    for verdict in latest(verdicts):
-        by_pair[verdict.pair_id].append(verdict)
-    return [
-        verdict
-        for pair in pairs
-        if len(by_pair[pair.pair_id]) >= len(judge.orders(pair))
-        for verdict in sorted(by_pair[pair.pair_id], key=lambda v: (v.judge, v.order))
-    ]
 
 
 class VerdictLog:
@@ -101,7 +88,7 @@ class VerdictLog:
         self._unwritten: list[Verdict] = []
         self._last_write = time.monotonic()
         if path.exists():
-            cut_unfinished_line(path)
+            truncate_partial_line(path)
             try:
                 self._known = {_key(verdict): verdict for verdict in latest(read_verdicts(path))}
             except ValueError as error:

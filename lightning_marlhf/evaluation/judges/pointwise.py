@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from lightning_marlhf.evaluation.judges.base import Judge, JudgeError
+from lightning_marlhf.evaluation.judges import Judge, JudgeError
 from lightning_marlhf.evaluation.pairs import Pair
 from lightning_marlhf.ranges import NonNegative, PositiveInt, checked
 from lightning_marlhf.records import Verdict
@@ -17,14 +17,7 @@ ORDERS = ("",)  # each response is seen alone
 class TextScorer(Protocol):
     """Scores responses, as `RewardModelScorer` does."""
 
-    def score_texts(
-        self,
-        prompts: Sequence[str],
-        responses: Sequence[str],
-        ended: Sequence[bool],
-        messages: Sequence[Any],
-        ids: Sequence[Any],
-    ) -> Any:
+    def score_texts(self, *args: Any, **kwargs: Any) -> Any:
         """Return a score per response, [response]."""
         ...
 
@@ -48,7 +41,7 @@ class RewardModelJudge:
         self.name = f"rm:{name}" + (f" (margin {margin:g})" if margin else "")
         self._scorer = scorer
         self._margin = margin
-        self._pairs_per_pass = max(1, batch_size // 2)
+        self._pairs_per_batch = max(1, batch_size // 2)
 
     def orders(self, pair: Pair) -> tuple[str, ...]:
         """Return the orders in which a pair is shown: none."""
@@ -56,8 +49,8 @@ class RewardModelJudge:
 
     def judge(self, pairs: Sequence[Pair]) -> Iterator[Verdict]:
         """Yield a verdict for each pair; one that is too long for the reward model is invalid."""
-        for start in range(0, len(pairs), self._pairs_per_pass):
-            batch = pairs[start : start + self._pairs_per_pass]
+        for start in range(0, len(pairs), self._pairs_per_batch):
+            batch = pairs[start : start + self._pairs_per_batch]
             try:
                 yield from self._judge(batch)
             except ValueError:  # a pair is too long: find out which
@@ -99,25 +92,14 @@ class GoldJudge(Judge):
         for pair in pairs:
             facts = pair.reference
             if not isinstance(facts, Mapping) or not facts.keys() >= tiny_tldr.FACTS.keys():
-                raise JudgeError(
-                    "the gold judge supports tiny TL;DR only: expected `reference` with "
-                    f"{', '.join(tiny_tldr.FACTS)} in --a, got "
-                    f"{str(facts)[:60]}"
-                )
+                expected = f"expected `reference` with {', '.join(tiny_tldr.FACTS)} in --a, got {str(facts)[:60]}"
+                raise JudgeError(f"the gold judge supports tiny TL;DR only: {expected}")
             a, b = (tiny_tldr.gold_score(text, facts) for text in (pair.a, pair.b))
             yield compare(pair, a, b, judge=self.name)
 
 
 def compare(pair: Pair, a: float, b: float, *, judge: str, margin: float = 0.0) -> Verdict:
-    """Return the verdict for the response with the higher score.
-
-    Args:
-        pair: Two responses.
-        a: Score of the first.
-        b: Score of the second.
-        judge: Name of the judge.
-        margin: Scores that differ by no more are a tie.
-    """
+    """Return the verdict for the response with the higher score; scores that differ by ``margin`` at most are a tie."""
     if not (math.isfinite(a) and math.isfinite(b)):
         return invalid(pair, f"scores are {a} and {b}", judge=judge)
     winner = "tie" if abs(a - b) <= margin else "a" if a > b else "b"
