@@ -1,6 +1,6 @@
 # make demo | test | soak | lint | help. Uses .venv, and makes it if it is not there; installs only when it has to.
 # Options: QUICK=1 (a small demo), TASK=apps (programs instead of summaries), OUTPUT=folder (of a demo),
-# SOAK="--kills 5", VENV=folder, PYTHON=/path/to/python (3.11 or newer, to make .venv with).
+# SOAK="--kills 5", PYTEST="-m slow", VENV=folder, PYTHON=/path/to/python (3.11 or newer, to make .venv with).
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,6 +8,7 @@ QUICK ?=
 TASK ?= tldr
 OUTPUT ?=
 SOAK ?= --kills 20
+PYTEST ?=
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 RUN := PATH="$(abspath $(VENV))/bin:$$PATH"
 LOCKS := pyproject.toml constraints.txt
@@ -34,7 +35,7 @@ demo: $(VENV)/.installed ## run the main job
 
 test: $(VENV)/.installed-dev ## run the CPU tests
 	@echo "==> test: pytest on CPU, without network; the notebooks, too"
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 8 -q -rs --nbmake --nbmake-timeout 600
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal -q --nbmake --nbmake-timeout 600 $(PYTEST)
 
 soak: $(VENV)/.installed-dev ## kill and resume
 	@echo "==> soak: python -m tests.soak $(SOAK)"

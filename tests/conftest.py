@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 
 from tests.isolation import isolate
+from tests.skipped import pytest_addoption, pytest_sessionfinish  # noqa: F401  # hooks
 
 isolate(gpu="gpu" in sys.argv)  # before the first import that reads the environment
 
@@ -62,6 +63,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "embd_pdrop": 0.3,
     },
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest tests first; those of several processes share launches, and stay with one worker there."""
+    items.sort(key=lambda item: not {"distributed", "integration"} & set(item.path.parts))
 
 
 @pytest.fixture(autouse=True)

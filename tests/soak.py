@@ -17,21 +17,20 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+
+from tests.forks import fork
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "experiments/tiny/tldr/ma_ppo_fixed10.yaml"
-UPDATES_PER_SAVE, UPDATES_PER_KILL = 4, 8
+UPDATES_PER_SAVE, UPDATES_PER_KILL = 4, 6
 MEASURED = ("timing_s/", "perf/")  # how long things took differs
 MOMENTS = ("training", "saving", "saved", "starting")  # in turn
 SIGNS = {"saving": "checkpoints/.*.partial", "saved": "checkpoints/last.ckpt", "exporting": ".export-*"}
-PRELOADED = ["lightning_marlhf.commands.run", "tests.modules.tiny_runs"]
 
 
 class SoakError(AssertionError):
@@ -100,34 +99,22 @@ def descendants(pid: int | None) -> list[int]:
 
 
 def start(run: Path, arguments: Sequence[str], *, processes: int) -> Session:
-    """Start `fit`: by torchrun, or forked off a server that has imported everything, which saves ten seconds each."""
+    """Start `fit`: by torchrun, or forked off a server that has imported everything."""
     if processes > 1:
         torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone")
         command = [*torchrun, f"--nproc-per-node={processes}", "-m", "lightning_marlhf", *arguments]
         with log_of(run).open("w") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
         return Session(run, process)
-    return Session(run, fork(fit, log_of(run), arguments))
+    return Session(run, fork(fit, arguments, log=log_of(run)))
 
 
-def fork(function: Callable[..., None], *arguments: Any) -> BaseProcess:
-    """Call a function in a process of its own."""
-    server = get_context("forkserver")
-    server.set_forkserver_preload(PRELOADED)
-    process = server.Process(target=function, args=arguments)
-    process.start()
-    return process
-
-
-def fit(log: Path, arguments: Sequence[str]) -> None:
+def fit(arguments: Sequence[str]) -> int:
     """Run `fit` in this process."""
     from lightning_marlhf.commands import run as cli
 
-    with log.open("w") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
     os.chdir(ROOT)
-    sys.exit(cli.main(arguments))
+    return cli.main(arguments)
 
 
 @dataclass(frozen=True)

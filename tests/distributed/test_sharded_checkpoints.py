@@ -9,15 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 from lightning_marlhf.models import hf_export, streaming
+from lightning_marlhf.models.checkpoint_data import BrokenCheckpointError
 from lightning_marlhf.models.checkpoints import last_checkpoint
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.models.policy import Policy
-from lightning_marlhf.models.sharded_checkpoint import (
-    BrokenCheckpointError,
-    ShardedWeights,
-    read_index,
-    read_metadata_file,
-)
+from lightning_marlhf.models.sharded_checkpoint import ShardedWeights, read_index, read_metadata_file
 from lightning_marlhf.models.streaming import weights_in
 from tests.distributed.checks import CPU, STAGES, prompts, sharded
 from tests.distributed.launch import torchrun
