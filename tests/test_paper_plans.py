@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_marlhf.studies.jobs import make_jobs
+from lightning_marlhf.studies.job_state import make_jobs
 from lightning_marlhf.studies.plan import read_plan
 
 ROOT = Path(__file__).parents[1]

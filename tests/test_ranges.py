@@ -10,7 +10,7 @@ from lightning_marlhf.callbacks.guards import KLGuard
 from lightning_marlhf.callbacks.watchdog import Watchdog
 from lightning_marlhf.data import TinyTLDR
 from lightning_marlhf.models.lora import LoRA
-from lightning_marlhf.modules.control import KLControl
+from lightning_marlhf.modules.kl_controller import KLControl
 from lightning_marlhf.modules.optimization import Optimization
 from lightning_marlhf.modules.ppo import PPO
 from lightning_marlhf.planning.flops import Machine

@@ -10,7 +10,7 @@ from rich.text import Text
 from torch import nn
 
 from lightning_marlhf.callbacks.checkpoint import Checkpoint
-from lightning_marlhf.callbacks.pace import Paced
+from lightning_marlhf.callbacks.eta import Paced
 from lightning_marlhf.callbacks.progress import console
 from lightning_marlhf.display.text import duration, plural
 

@@ -11,8 +11,8 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lightning_marlhf.models.checkpoint_data import broken, read_checkpoint, write_data
-from lightning_marlhf.models.checkpoints import last_checkpoint, previous_path
+from lightning_marlhf.models.find_checkpoint import last_checkpoint, previous_path
+from lightning_marlhf.models.safe_checkpoint import broken, read_checkpoint, write_data
 from lightning_marlhf.ranges import PositiveInt, Range, checked
 from lightning_marlhf.run_folder import BEST_CHECKPOINT, CHECKPOINTS, LAST
 

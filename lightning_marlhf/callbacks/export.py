@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_marlhf.callbacks.checkpoint import save_last
 from lightning_marlhf.callbacks.environment import describe_environment
-from lightning_marlhf.callbacks.pace import finite_metrics
+from lightning_marlhf.callbacks.eta import finite_metrics
 from lightning_marlhf.run_folder import CONFIG_FILE, EXPORT
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lightning_marlhf.callbacks.pace import metric
+from lightning_marlhf.callbacks.eta import metric
 from lightning_marlhf.ranges import Positive, checked
 
 

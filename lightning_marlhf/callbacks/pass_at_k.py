@@ -10,9 +10,9 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_marlhf.callbacks.rollouts import HeldOutCallback, experience_of
-from lightning_marlhf.callbacks.tensorboard import add_texts
 from lightning_marlhf.display.text import code_block
 from lightning_marlhf.evaluation.pass_at_k import PassAtK
+from lightning_marlhf.loggers.tensorboard import add_texts
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.types import Experience
 

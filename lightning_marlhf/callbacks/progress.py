@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from lightning_marlhf.callbacks.pace import Paced, metric, total_updates
+from lightning_marlhf.callbacks.eta import Paced, metric, total_updates
 from lightning_marlhf.display.text import duration
 from lightning_marlhf.ranges import NonNegative, checked
 

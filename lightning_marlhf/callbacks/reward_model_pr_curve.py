@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_marlhf.callbacks.ranks import gather_objects
 from lightning_marlhf.callbacks.rollouts import HeldOutCallback
-from lightning_marlhf.callbacks.tensorboard import writers_of
+from lightning_marlhf.loggers.tensorboard import writers_of
 
 TAG = "reward_model/first_is_better"
 

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_marlhf import __version__
 from lightning_marlhf.callbacks.environment import describe_environment
-from lightning_marlhf.callbacks.pace import Paced, finite_metrics, metric
+from lightning_marlhf.callbacks.eta import Paced, finite_metrics, metric
 from lightning_marlhf.config.yaml_files import leaves
 from lightning_marlhf.files import read_json_or_empty, write_json, write_text
 from lightning_marlhf.records import RunSummary

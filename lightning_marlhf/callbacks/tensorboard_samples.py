@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lightning_marlhf.callbacks.completion_records import records_of
-from lightning_marlhf.callbacks.pace import total_updates
+from lightning_marlhf.callbacks.eta import total_updates
 from lightning_marlhf.callbacks.rollouts import EveryNUpdates, ValidationCallback, experience_of
-from lightning_marlhf.callbacks.tensorboard import add_texts, writers_of
 from lightning_marlhf.display.macro_lengths import draw_variance_by_length, variance_by_length
 from lightning_marlhf.display.rollout_text import facts
 from lightning_marlhf.display.style import in_style
 from lightning_marlhf.display.text import code_block
 from lightning_marlhf.display.trace_picture import draw_trace
+from lightning_marlhf.loggers.tensorboard import add_texts, writers_of
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.records import Completion, TokenTrace
 from lightning_marlhf.types import Experience

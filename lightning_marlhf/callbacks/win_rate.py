@@ -11,12 +11,12 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from lightning_marlhf.callbacks.completion_records import gather_rows, records_of, sampling_of
 from lightning_marlhf.callbacks.rollouts import ValidationCallback, experience_of
-from lightning_marlhf.callbacks.tensorboard import add_texts
 from lightning_marlhf.display.text import code_block
 from lightning_marlhf.evaluation.judges import Judge
 from lightning_marlhf.evaluation.outcomes import outcomes
 from lightning_marlhf.evaluation.pairs import Pair, pair_completions, plain_prompt
 from lightning_marlhf.evaluation.win_rate import summarize
+from lightning_marlhf.loggers.tensorboard import add_texts
 from lightning_marlhf.modules.data_protocol import data_of
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.records import Completion, WinRate, read_completions, write_jsonl

@@ -11,7 +11,7 @@ from lightning_marlhf.commands import errors
 from lightning_marlhf.config.options import positional, read_options
 from lightning_marlhf.config.yaml_files import read_yaml
 from lightning_marlhf.display.text import printable
-from lightning_marlhf.models.checkpoints import find_checkpoint
+from lightning_marlhf.models.find_checkpoint import find_checkpoint
 from lightning_marlhf.run_folder import CONFIG_FILE, EXPORT
 from lightning_marlhf.run_lock import InUseError, alone_in
 
@@ -108,8 +108,8 @@ def export_checkpoint(run_dir: Path, checkpoint: Path, folder: Path) -> int:
     read_yaml(config)
     import torch
 
-    from lightning_marlhf.models.checkpoint_data import broken, read_checkpoint
     from lightning_marlhf.models.network_factory import NetworkFactory
+    from lightning_marlhf.models.safe_checkpoint import broken, read_checkpoint
     from lightning_marlhf.models.sharded_checkpoint import ShardedWeights, read_metadata_file
 
     weights: Any

@@ -21,7 +21,7 @@ from lightning_marlhf.ranges import PositiveInt
 from lightning_marlhf.run_folder import STUDY_LOCK_FILE
 from lightning_marlhf.run_lock import alone_in
 from lightning_marlhf.studies.dry_run import Cost, about_plan, check_runs, dry_run_lines, jobs_to_run
-from lightning_marlhf.studies.jobs import Job, Outcome, make_jobs
+from lightning_marlhf.studies.job_state import Job, Outcome, make_jobs
 from lightning_marlhf.studies.plan import Plan, check_name, read_plan
 from lightning_marlhf.studies.plan_file import check_seeds
 from lightning_marlhf.studies.progress import Monitor

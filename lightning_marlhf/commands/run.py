@@ -18,12 +18,10 @@ from lightning_marlhf.callbacks.banner import StartBanner
 from lightning_marlhf.callbacks.checkpoint import DirectCheckpointIO
 from lightning_marlhf.callbacks.export import ExportHF
 from lightning_marlhf.callbacks.interrupt import EXIT_STATUS, GracefulInterrupt, RunInterrupted, Signals
-from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
 from lightning_marlhf.callbacks.order import OPTIONAL_SECTIONS, SECTIONS, in_order
 from lightning_marlhf.callbacks.ranks import NameRanks, RollCall
 from lightning_marlhf.callbacks.reward_model_pr_curve import RewardModelPRCurve
 from lightning_marlhf.callbacks.run_directory import RunDirectory, SaveConfig, changes
-from lightning_marlhf.callbacks.tensorboard import TensorBoard
 from lightning_marlhf.callbacks.watchdog import Watchdog
 from lightning_marlhf.commands import errors
 from lightning_marlhf.commands.run_checks import (
@@ -36,7 +34,9 @@ from lightning_marlhf.commands.run_checks import (
 from lightning_marlhf.commands.run_parser import RunParser, import_named_classes
 from lightning_marlhf.commands.terminal import mute_lightning, quiet_threads, survive_closed_output
 from lightning_marlhf.config import program_name
-from lightning_marlhf.models.checkpoints import find_checkpoint, resume_hint
+from lightning_marlhf.loggers.metrics_csv import MetricsCSV
+from lightning_marlhf.loggers.tensorboard import TensorBoard
+from lightning_marlhf.models.find_checkpoint import find_checkpoint, resume_hint
 from lightning_marlhf.ranges import Seed
 from lightning_marlhf.run_folder import CHECKPOINTS, DONE_FILE, LAST_CHECKPOINT
 from lightning_marlhf.run_lock import alone_in

@@ -25,7 +25,7 @@ NAMED_CLASSES = (
     "lightning_marlhf.rollout.code_tests",
     "lightning_marlhf.rollout.termination",
     "lightning_marlhf.evaluation.judges.configurable",
-    "lightning_marlhf.callbacks.trackio",
+    "lightning_marlhf.loggers.trackio",
 )
 
 

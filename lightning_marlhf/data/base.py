@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from lightning_marlhf.data.collate import Collator, Padder
 from lightning_marlhf.data.examples import Example
 from lightning_marlhf.data.samplers import HeldOutSampler, TrainingSampler
-from lightning_marlhf.hub.reward_input import RewardInput
+from lightning_marlhf.hub.reward_format import RewardInput
 from lightning_marlhf.ranges import NonNegativeInt, PositiveInt, checked
 from lightning_marlhf.types import SupervisedBatch
 

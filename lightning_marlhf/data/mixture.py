@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.data.base import RLHFDataModule, Split
 from lightning_marlhf.data.examples import Example
-from lightning_marlhf.data.text import TextData
-from lightning_marlhf.hub.reward_input import RewardInput
+from lightning_marlhf.data.text_data import TextData
+from lightning_marlhf.hub.reward_format import RewardInput
 from lightning_marlhf.hub.vocabulary import fingerprint
 from lightning_marlhf.ranges import NonNegativeInt, Positive, PositiveInt, checked
 from lightning_marlhf.types import SupervisedBatch

@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.data.reading import PreferenceReader, Reader
 from lightning_marlhf.data.source import HubData
-from lightning_marlhf.data.text import TextData
-from lightning_marlhf.hub import chat
+from lightning_marlhf.data.text_data import TextData
+from lightning_marlhf.hub import chat_template
 from lightning_marlhf.tasks import dialogue, hh_rlhf
 from lightning_marlhf.tasks.messages import split_dialogue
 from lightning_marlhf.tasks.rows import (
@@ -98,9 +98,11 @@ class Conversations:
             messages, contents = split_dialogue(
                 row, prompt=columns.prompt, chosen=columns.chosen, responses=columns.responses
             )
-            prompt = chat.render(self.tokenizer, messages, response_follows=True)
-            chosen, rejected = _two([chat.render_response(self.tokenizer, messages, content) for content in contents])
-        except (MalformedRow, chat.RefusedDialogueError) as problem:
+            prompt = chat_template.render(self.tokenizer, messages, response_follows=True)
+            chosen, rejected = _two(
+                [chat_template.render_response(self.tokenizer, messages, content) for content in contents]
+            )
+        except (MalformedRow, chat_template.RefusedDialogueError) as problem:
             raise UnusableRow(str(problem)) from None
         return PreferenceText(prompt, chosen, rejected, group=fingerprint(prompt), messages=messages)
 
@@ -149,7 +151,7 @@ class Preferences(TextData):
         """
         if not self.chat_template:
             return PreferenceReader(Texts(self.columns), self.stage)
-        chat.require_template(self.tokenizer)
+        chat_template.require_template(self.tokenizer)
         return PreferenceReader(Conversations(self.columns, self.tokenizer), self.stage)
 
 

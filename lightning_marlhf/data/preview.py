@@ -11,7 +11,7 @@ from lightning_marlhf.data.base import RLHFDataModule, Split
 from lightning_marlhf.data.encoding import count_rows
 from lightning_marlhf.data.examples import Demonstration, Preference, PromptExample
 from lightning_marlhf.data.mixture import Mixture
-from lightning_marlhf.data.text import TextData
+from lightning_marlhf.data.text_data import TextData
 from lightning_marlhf.hub.sources import SourceError
 from lightning_marlhf.hub.tokenizer import decode_responses
 from lightning_marlhf.types import PreferencePairs, Prompts, SupervisedBatch

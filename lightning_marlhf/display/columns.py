@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from lightning_marlhf.display.text import printable
 
 if TYPE_CHECKING:
-    from lightning_marlhf.display.blocks import Table
+    from lightning_marlhf.display.document import Table
 
 _GAP = "  "
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from functools import singledispatch
 
-from lightning_marlhf.display.blocks import Block, Bullets, Cell, Note, Pictures, Sample, Section, Table, Text
+from lightning_marlhf.display.document import Block, Bullets, Cell, Note, Pictures, Sample, Section, Table, Text
 from lightning_marlhf.display.text import printable
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~$#])")

@@ -16,7 +16,7 @@ from lightning_marlhf.evaluation.scored_folder import scores_by_prompt
 from lightning_marlhf.inference.loading import Exporter, model_folder, split_label
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.records import Completion, MeanInterval, PolicyScores, ScoreSummary
-from lightning_marlhf.rollout.reward_reading import Answered
+from lightning_marlhf.rollout.reward_model_input import Answered
 from lightning_marlhf.rollout.scoring import RewardModelScorer
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_marlhf.display.blocks import Block, Bullets, Section, Table, Text, cells
 from lightning_marlhf.display.columns import align
+from lightning_marlhf.display.document import Block, Bullets, Section, Table, Text, cells
 from lightning_marlhf.display.markdown import render_markdown
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.evaluation import outcomes

@@ -106,7 +106,7 @@ class CompletionJob:
         Raises:
             ValueError: No prompt of the job is left.
         """
-        from lightning_marlhf.hub.chat import RefusedDialogueError
+        from lightning_marlhf.hub.chat_template import RefusedDialogueError
 
         limit = self.sampling.max_new_tokens
         ids: dict[str, list[int]] = {}

@@ -19,7 +19,7 @@ from lightning_marlhf.data.collate import Padder
 from lightning_marlhf.data.examples import TokenizedPrompt
 from lightning_marlhf.display.text import printable
 from lightning_marlhf.files import read_json
-from lightning_marlhf.hub import chat
+from lightning_marlhf.hub import chat_template
 from lightning_marlhf.hub.tokenizer import encode_prompts, load_tokenizer
 from lightning_marlhf.models.backbone import context_length
 from lightning_marlhf.models.loading import load_causal_lm
@@ -112,7 +112,7 @@ class LanguageModel:
         """
         if isinstance(prompt, str):
             return encode_prompts(self.tokenizer, [prompt])[0]
-        text = chat.render(self.tokenizer, prompt, response_follows=True)
+        text = chat_template.render(self.tokenizer, prompt, response_follows=True)
         return encode_prompts(self.tokenizer, [text], special_tokens=False)[0]
 
     @torch.inference_mode()

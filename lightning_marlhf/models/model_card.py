@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from transformers import PretrainedConfig, PreTrainedModel
 
-from lightning_marlhf.hub.reward_input import RewardInput
+from lightning_marlhf.hub.reward_format import RewardInput
 
 FILE = "README.md"
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")

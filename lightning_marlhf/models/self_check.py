@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from lightning_marlhf.hub.sources import SourceError, first_line
 from lightning_marlhf.models.backbone import body, generation_mode
-from lightning_marlhf.models.cache import preallocated_cache
+from lightning_marlhf.models.kv_cache import preallocated_cache
 from lightning_marlhf.types import TokenLogprobs
 
 _ROW, _NEW, _PADDING = 9, 3, 4  # tokens

@@ -33,7 +33,7 @@ from torch.distributed.checkpoint.metadata import (
 from torch.distributed.checkpoint.planner import ReadItem
 from torch.distributed.checkpoint.storage import WriteResult
 
-from lightning_marlhf.models.checkpoint_data import broken, one_line, read_checkpoint, read_data
+from lightning_marlhf.models.safe_checkpoint import broken, one_line, read_checkpoint, read_data
 
 METADATA_FILE = "meta.pt"  # state other than weights and optimizer moments; Lightning's name
 INDEX_FILE = ".metadata"

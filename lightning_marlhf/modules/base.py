@@ -25,11 +25,11 @@ from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.models.sharded_checkpoint import ShardedWeights
 from lightning_marlhf.models.streaming import weights_in
 from lightning_marlhf.modules.data_protocol import data_of
+from lightning_marlhf.modules.manual_optimization import Skipped, UpdatingModule
 from lightning_marlhf.modules.metrics import WeightedMeans
 from lightning_marlhf.modules.optimization import Optimization
 from lightning_marlhf.modules.precision import check_precision
 from lightning_marlhf.modules.sharded_strategy import ShardedStrategy
-from lightning_marlhf.modules.updates import Skipped, UpdatingModule
 from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.types import TensorBatch
 

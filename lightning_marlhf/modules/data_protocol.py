@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol, cast
 from lightning.pytorch import Trainer
 from transformers import PreTrainedTokenizerBase
 
-from lightning_marlhf.hub.reward_input import RewardInput
+from lightning_marlhf.hub.reward_format import RewardInput
 from lightning_marlhf.types import SupervisedBatch
 
 

@@ -19,8 +19,8 @@ from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.modules import metrics
 from lightning_marlhf.modules.base import TrainingModule
-from lightning_marlhf.modules.control import KLControl, KLController, ScoreNormalizer
-from lightning_marlhf.modules.gather import all_gather_rows
+from lightning_marlhf.modules.gather_experience import all_gather_rows
+from lightning_marlhf.modules.kl_controller import KLControl, KLController, ScoreNormalizer
 from lightning_marlhf.modules.metrics import WeightedMeans
 from lightning_marlhf.modules.ppo import PPO, policy_loss, value_loss
 from lightning_marlhf.ops import masking

@@ -16,9 +16,9 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from lightning_marlhf.models.checkpoint_data import write_data
 from lightning_marlhf.models.configs import torch_dtype
 from lightning_marlhf.models.fsdp import Gathering, Sharding
+from lightning_marlhf.models.safe_checkpoint import write_data
 from lightning_marlhf.models.sharded_checkpoint import (
     METADATA_FILE,
     Writer,

@@ -12,14 +12,14 @@ from transformers import PreTrainedModel
 from lightning_marlhf.config.yaml_files import look_up, read_yaml
 from lightning_marlhf.data.base import RLHFDataModule
 from lightning_marlhf.data.mixture import Mixture
-from lightning_marlhf.data.text import TextData
+from lightning_marlhf.data.text_data import TextData
 from lightning_marlhf.hub import vocabulary
 from lightning_marlhf.models.configs import ModelConfig, ModelSource, torch_dtype
 from lightning_marlhf.models.lora import adapt
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.modules import MAPPO, SFT, RewardModel
 from lightning_marlhf.modules.base import TrainingModule
-from lightning_marlhf.modules.updates import count_updates
+from lightning_marlhf.modules.manual_optimization import count_updates
 from lightning_marlhf.planning.meta_models import build_on_meta
 from lightning_marlhf.planning.planned_run import Network, Pass, PlannedRun, Precision, Shape
 from lightning_marlhf.rollout.scoring import RewardModelScorer

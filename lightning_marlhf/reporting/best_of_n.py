@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from lightning_marlhf.display.blocks import Block, Cell, Note, Picture, Pictures, Table
+from lightning_marlhf.display.document import Block, Cell, Note, Picture, Pictures, Table
 from lightning_marlhf.display.style import in_style
 from lightning_marlhf.display.text import MISSING, number
 from lightning_marlhf.records import BestOfN, BestOfNPoint, MeanInterval

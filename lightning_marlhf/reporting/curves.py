@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from lightning_marlhf.display.blocks import Block, Cell, Picture
+from lightning_marlhf.display.document import Block, Cell, Picture
 from lightning_marlhf.display.style import in_style
 from lightning_marlhf.reporting.layout import (
     SIZE,

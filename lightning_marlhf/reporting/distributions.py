@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from lightning_marlhf.display.blocks import Block, Cell, Picture, Pictures, Table
+from lightning_marlhf.display.document import Block, Cell, Picture, Pictures, Table
 from lightning_marlhf.display.style import in_style
 from lightning_marlhf.display.text import number
 from lightning_marlhf.records import PolicyScores, RMScores

@@ -8,7 +8,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightning_marlhf.display.blocks import Block, Cell, Note, Picture, Pictures, Table, Text
+from lightning_marlhf.display.document import Block, Cell, Note, Picture, Pictures, Table, Text
 from lightning_marlhf.display.style import COLORS
 from lightning_marlhf.display.text import MISSING, number
 from lightning_marlhf.reporting.load import System

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lightning_marlhf.display.blocks import Block, Picture
+from lightning_marlhf.display.document import Block, Picture
 from lightning_marlhf.display.style import in_style
 from lightning_marlhf.reporting.curves import KL_METRIC, SeedCurves, draw_mean, score_metric, seed_curves
 from lightning_marlhf.reporting.layout import (

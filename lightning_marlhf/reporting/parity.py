@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lightning_marlhf.display.blocks import Block, Cell, Note
+from lightning_marlhf.display.document import Block, Cell, Note
 from lightning_marlhf.display.text import MISSING, number
 from lightning_marlhf.reporting.curves import final_level, score_metric, updates_to_reach
 from lightning_marlhf.reporting.layout import make_table, paper_cell

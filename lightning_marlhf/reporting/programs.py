@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from lightning_marlhf.display.blocks import Block, Cell, Note, Picture
+from lightning_marlhf.display.document import Block, Cell, Note, Picture
 from lightning_marlhf.display.style import in_style
 from lightning_marlhf.display.text import number
 from lightning_marlhf.reporting.curves import seed_curves

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning_marlhf.display.blocks import Block, Cell, Note, Table, cells
+from lightning_marlhf.display.document import Block, Cell, Note, Table, cells
 from lightning_marlhf.display.text import MISSING, duration
 from lightning_marlhf.reporting.layout import Line, make_table
 from lightning_marlhf.reporting.load import System

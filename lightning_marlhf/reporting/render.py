@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from lightning_marlhf.display.blocks import Cell, Section, Table
+from lightning_marlhf.display.document import Cell, Section, Table
 from lightning_marlhf.display.text import printable
 
 _TEMPLATE = Path(__file__).with_name("report_page.html")

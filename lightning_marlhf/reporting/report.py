@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lightning_marlhf.display.blocks import Block, Note, Picture, Pictures, Section, Table
 from lightning_marlhf.display.columns import plain_lines
+from lightning_marlhf.display.document import Block, Note, Picture, Pictures, Section, Table
 from lightning_marlhf.display.markdown import render_markdown
 from lightning_marlhf.files import write_text
 from lightning_marlhf.reporting.best_of_n import best_of_n

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from lightning_marlhf.display.blocks import Block, Note, Picture, Response, Sample, Text
+from lightning_marlhf.display.document import Block, Note, Picture, Response, Sample, Text
 from lightning_marlhf.display.style import in_style
 from lightning_marlhf.display.text import number
 from lightning_marlhf.display.trace_picture import draw_trace

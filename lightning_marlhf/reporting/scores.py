@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightning_marlhf.display.blocks import Block, Bullets, Cell, Note, Pictures, Table, Text, cells
+from lightning_marlhf.display.document import Block, Bullets, Cell, Note, Pictures, Table, Text, cells
 from lightning_marlhf.display.style import in_style
 from lightning_marlhf.display.text import MISSING, number
 from lightning_marlhf.reporting.layout import (

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lightning_marlhf.display.blocks import Cell
+from lightning_marlhf.display.document import Cell
 from lightning_marlhf.display.text import MISSING, number
 from lightning_marlhf.records import Completion, MeanInterval
 from lightning_marlhf.reporting.load import Run

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning_marlhf.display.blocks import Block, Cell, Note
+from lightning_marlhf.display.document import Block, Cell, Note
 from lightning_marlhf.display.text import number
 from lightning_marlhf.reporting.layout import NOT_FOUND, make_table, paper_cell
 from lightning_marlhf.reporting.load import System

@@ -23,8 +23,8 @@ from transformers.generation.streamers import BaseStreamer
 from lightning_marlhf.hub import vocabulary
 from lightning_marlhf.hub.tokenizer import decode_responses
 from lightning_marlhf.models.backbone import context_length, generation_mode, response_ends
-from lightning_marlhf.models.cache import preallocated_cache
 from lightning_marlhf.models.fsdp import gathered
+from lightning_marlhf.models.kv_cache import preallocated_cache
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.ops import masking, random
 from lightning_marlhf.ranges import NonNegative, NonNegativeInt, PositiveInt, Range, checked

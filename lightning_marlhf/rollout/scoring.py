@@ -16,14 +16,14 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
-from lightning_marlhf.hub import chat
-from lightning_marlhf.hub.reward_input import RewardInput
+from lightning_marlhf.hub import chat_template
+from lightning_marlhf.hub.reward_format import RewardInput
 from lightning_marlhf.hub.tokenizer import Tokens, load_tokenizer
 from lightning_marlhf.models.backbone import context_length
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.ops.masking import unpadded
 from lightning_marlhf.ranges import PositiveInt, checked
-from lightning_marlhf.rollout.reward_reading import Answered, RewardReader, TokenIds, same_vocabulary
+from lightning_marlhf.rollout.reward_model_input import Answered, RewardReader, TokenIds, same_vocabulary
 from lightning_marlhf.tasks import tiny_tldr
 from lightning_marlhf.types import Messages, Pending, Ready, Rollout, TensorBatch
 
@@ -125,7 +125,7 @@ class RewardModelScorer(Scorer):
         self.device = network_factory.device
         self.tokenizer = load_tokenizer(self.model, for_training=False, for_generation=False)
         if self.chat_template:
-            chat.require_template(self.tokenizer)
+            chat_template.require_template(self.tokenizer)
         self.network = network_factory.scoring_network(self.model, self.tokenizer, dtype=self.dtype, label=self.label)
         config = self.network.classifier.config
         self.reader = RewardReader(

@@ -19,7 +19,7 @@ from pathlib import Path
 from lightning_marlhf.config.yaml_files import ConfigError, look_up, read_yaml
 from lightning_marlhf.display.text import plural
 from lightning_marlhf.run_folder import DONE_FILE
-from lightning_marlhf.studies.jobs import Job, State, inspect_job, start_command
+from lightning_marlhf.studies.job_state import Job, State, inspect_job, start_command
 from lightning_marlhf.studies.plan import Plan
 from lightning_marlhf.studies.stages import Stage
 

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from lightning_marlhf.display.text import duration, plural, printable
-from lightning_marlhf.studies.jobs import Job, Outcome, Running, State, read_progress, read_summary
+from lightning_marlhf.studies.job_state import Job, Outcome, Running, State, read_progress, read_summary
 
 PLAIN_EVERY_S = 15.0
 _LAST_LINES = 15

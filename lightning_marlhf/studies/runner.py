@@ -13,7 +13,16 @@ from types import FrameType
 from lightning_marlhf.run_folder import DONE_FILE
 from lightning_marlhf.run_lock import VARIABLE, InUseError, holder, say_who, take
 from lightning_marlhf.sandbox.pool import available_cpus
-from lightning_marlhf.studies.jobs import Job, Outcome, Running, State, inspect_job, note_end, note_start, start_command
+from lightning_marlhf.studies.job_state import (
+    Job,
+    Outcome,
+    Running,
+    State,
+    inspect_job,
+    note_end,
+    note_start,
+    start_command,
+)
 from lightning_marlhf.studies.progress import Monitor
 
 _POLL_S = 0.2

@@ -1,7 +1,7 @@
 """The prompt formats of the named data sets, for texts that people type and for stored rows.
 
 A named data set is a module here (its rows' format, `PROMPT_END`, `row_of`), a line in the registries below, and a
-DataModule in `data/published.py`.
+DataModule in `data/named_datasets.py`.
 """
 
 from collections.abc import Callable

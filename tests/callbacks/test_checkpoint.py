@@ -12,7 +12,7 @@ from lightning.pytorch import Callback
 
 from lightning_marlhf.callbacks import checkpoint
 from lightning_marlhf.callbacks.checkpoint import Checkpoint, DirectCheckpointIO, _replace
-from lightning_marlhf.models.checkpoints import last_checkpoint
+from lightning_marlhf.models.find_checkpoint import last_checkpoint
 from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from lightning_marlhf.callbacks import banner, pace, progress
+from lightning_marlhf.callbacks import banner, eta, progress
 from lightning_marlhf.callbacks.checkpoint import Checkpoint
-from lightning_marlhf.callbacks.pace import Pace
+from lightning_marlhf.callbacks.eta import Pace
 from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 
 
@@ -33,7 +33,7 @@ def fit(tmp_path, *callbacks, **options):
 
 def test_the_time_left_counts_neither_the_start_up_nor_the_first_batch(monkeypatch):
     now = 0.0
-    monkeypatch.setattr(pace.time, "monotonic", lambda: now)
+    monkeypatch.setattr(eta.time, "monotonic", lambda: now)
     session = Pace(step=40, total=100)
     now = 100.0
     session.begin_batch(40)
@@ -52,7 +52,7 @@ def test_the_time_left_counts_neither_the_start_up_nor_the_first_batch(monkeypat
 
 def test_where_a_run_has_no_end_there_is_a_pace_and_no_time_left(monkeypatch):
     now = 0.0
-    monkeypatch.setattr(pace.time, "monotonic", lambda: now)
+    monkeypatch.setattr(eta.time, "monotonic", lambda: now)
     session = Pace(step=0, total=None)
     session.begin_batch(0)
     now = 10.0

@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import LightningModule
 
 from lightning_marlhf.callbacks.reward_model_pr_curve import TAG, RewardModelPRCurve, explain, in_both_orders
-from lightning_marlhf.callbacks.tensorboard import TensorBoard
+from lightning_marlhf.loggers.tensorboard import TensorBoard
 from tests.callbacks.events import events, texts
 from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 

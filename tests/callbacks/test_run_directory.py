@@ -4,9 +4,9 @@ import pytest
 
 from lightning_marlhf.callbacks.checkpoint import Checkpoint
 from lightning_marlhf.callbacks.export import ExportHF
-from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
 from lightning_marlhf.callbacks.run_directory import RunDirectory, RunExistsError
-from lightning_marlhf.callbacks.tensorboard import TensorBoard
+from lightning_marlhf.loggers.metrics_csv import MetricsCSV
+from lightning_marlhf.loggers.tensorboard import TensorBoard
 from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 
 SAVING = {"enable_checkpointing": True}

@@ -7,7 +7,6 @@ import torch
 from PIL import Image
 from tensorboard.plugins.text.text_plugin import text_array_to_html
 
-from lightning_marlhf.callbacks.tensorboard import TensorBoard, describe
 from lightning_marlhf.callbacks.tensorboard_samples import (
     TensorBoardSamples,
     draw_rollout,
@@ -16,6 +15,7 @@ from lightning_marlhf.callbacks.tensorboard_samples import (
     sample_text,
 )
 from lightning_marlhf.display.rollout_text import facts
+from lightning_marlhf.loggers.tensorboard import TensorBoard, describe
 from lightning_marlhf.records import Completion
 from lightning_marlhf.types import MacroActions
 from tests.callbacks.events import events, texts

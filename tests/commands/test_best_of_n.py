@@ -7,7 +7,7 @@ import statistics
 import pytest
 
 from lightning_marlhf.commands import best_of_n
-from lightning_marlhf.display.blocks import Pictures
+from lightning_marlhf.display.document import Pictures
 from lightning_marlhf.evaluation import scored_folder
 from lightning_marlhf.inference import completions
 from lightning_marlhf.records import BestOfN, append_jsonl, read_completions

@@ -7,7 +7,7 @@ import pytest
 from lightning_marlhf.commands import reproduce
 from lightning_marlhf.run_folder import STUDY_LOCK_FILE
 from lightning_marlhf.run_lock import alone_in
-from lightning_marlhf.studies import jobs
+from lightning_marlhf.studies import job_state
 
 PROGRAM = (sys.executable, str(Path(__file__).parents[1] / "fake_run.py"))
 PLAN = """
@@ -23,7 +23,7 @@ quick: {{output: {folder}/quick, set: {{sft: {{steps: 1}}}}}}
 @pytest.fixture
 def plan(tmp_path, monkeypatch):
     """A plan whose stages are fake runs, with nothing to check in their configs."""
-    monkeypatch.setattr(reproduce, "make_jobs", functools.partial(jobs.make_jobs, program=PROGRAM))
+    monkeypatch.setattr(reproduce, "make_jobs", functools.partial(job_state.make_jobs, program=PROGRAM))
     monkeypatch.setattr(reproduce, "check_runs", lambda *_, **__: {})
     (tmp_path / "stage.yaml").write_text("trainer: {}\n")
     path = tmp_path / "plan.yaml"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lightning_marlhf.commands import rm_score
-from lightning_marlhf.display.blocks import Pictures
+from lightning_marlhf.display.document import Pictures
 from lightning_marlhf.evaluation import scored_folder
 from lightning_marlhf.inference import completions
 from lightning_marlhf.records import RMScores

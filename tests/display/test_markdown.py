@@ -1,4 +1,4 @@
-from lightning_marlhf.display.blocks import Bullets, Cell, Note, Picture, Pictures, Response, Sample, Section, Table
+from lightning_marlhf.display.document import Bullets, Cell, Note, Picture, Pictures, Response, Sample, Section, Table
 from lightning_marlhf.display.markdown import escape, fenced, render_markdown
 
 

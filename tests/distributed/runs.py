@@ -11,7 +11,7 @@ from lightning.pytorch import Callback
 
 from lightning_marlhf.callbacks.checkpoint import Checkpoint
 from lightning_marlhf.modules import MAPPO, SFT, RewardModel
-from lightning_marlhf.modules.control import KLControl
+from lightning_marlhf.modules.kl_controller import KLControl
 from lightning_marlhf.modules.ppo import PPO
 from lightning_marlhf.rollout.generation import SamplingSettings
 from lightning_marlhf.rollout.retries import RetryPolicy

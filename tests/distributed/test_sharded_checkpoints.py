@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from lightning_marlhf.models import hf_export, streaming
-from lightning_marlhf.models.checkpoint_data import BrokenCheckpointError
-from lightning_marlhf.models.checkpoints import last_checkpoint
+from lightning_marlhf.models.find_checkpoint import last_checkpoint
 from lightning_marlhf.models.network_factory import NetworkFactory
 from lightning_marlhf.models.policy import Policy
+from lightning_marlhf.models.safe_checkpoint import BrokenCheckpointError
 from lightning_marlhf.models.sharded_checkpoint import ShardedWeights, read_index, read_metadata_file
 from lightning_marlhf.models.streaming import weights_in
 from tests.distributed.checks import CPU, STAGES, prompts, sharded

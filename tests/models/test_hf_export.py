@@ -7,7 +7,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, GenerationConfig
 
-from lightning_marlhf.hub.reward_input import RewardInput
+from lightning_marlhf.hub.reward_format import RewardInput
 from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.models.backbone import response_ends
 from lightning_marlhf.models.hf_export import export

@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from lightning_marlhf.modules.control import KLControl, KLController, ScoreNormalizer
+from lightning_marlhf.modules.kl_controller import KLControl, KLController, ScoreNormalizer
 from lightning_marlhf.modules.metrics import WeightedMeans, add_policy_clipping
 from lightning_marlhf.modules.optimization import Optimization
 from lightning_marlhf.modules.ppo import PPO

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
+from lightning_marlhf.callbacks.eta import finite_metrics
 from lightning_marlhf.callbacks.guards import NaNGuard
-from lightning_marlhf.callbacks.metrics_csv import MetricsCSV
-from lightning_marlhf.callbacks.pace import finite_metrics
 from lightning_marlhf.data.collate import Padder
 from lightning_marlhf.data.examples import TokenizedDemonstration
+from lightning_marlhf.loggers.metrics_csv import MetricsCSV
 from tests.modules.tiny_runs import data, fit
 
 

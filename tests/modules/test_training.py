@@ -8,7 +8,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from lightning_marlhf.callbacks.guards import NaNGuard
-from lightning_marlhf.hub.reward_input import RewardInput
+from lightning_marlhf.hub.reward_format import RewardInput
 from lightning_marlhf.models.heads import RewardNetwork
 from lightning_marlhf.models.loading import load_sequence_classifier
 from lightning_marlhf.modules.base import refuse_other_networks

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from lightning_marlhf.callbacks.guards import KLGuard, NaNGuard
-from lightning_marlhf.modules.control import KLControl
+from lightning_marlhf.modules.kl_controller import KLControl
+from lightning_marlhf.modules.manual_optimization import AllUpdatesSkippedError
 from lightning_marlhf.modules.ppo import PPO
-from lightning_marlhf.modules.updates import AllUpdatesSkippedError
 from lightning_marlhf.rollout.retries import RetryPolicy, ScoringError
 from lightning_marlhf.rollout.scoring import Ready, TinyTLDRGold
 from lightning_marlhf.rollout.settings import Shaping

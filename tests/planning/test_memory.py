@@ -8,8 +8,8 @@ from torch.distributed._tools.mem_tracker import MemTracker
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightning_marlhf.models.cache import preallocated_cache
 from lightning_marlhf.models.configs import ModelConfig
+from lightning_marlhf.models.kv_cache import preallocated_cache
 from lightning_marlhf.models.loading import load_causal_lm
 from lightning_marlhf.models.policy import Policy
 from lightning_marlhf.planning import flops, memory

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from lightning_marlhf.display.blocks import Cell
+from lightning_marlhf.display.document import Cell
 from lightning_marlhf.files import write_text
 from lightning_marlhf.reporting.curves import (
     DIAGNOSTICS,

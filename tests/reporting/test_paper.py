@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from lightning_marlhf.display.blocks import Cell, Note, Pictures, Table
+from lightning_marlhf.display.document import Cell, Note, Pictures, Table
 from lightning_marlhf.files import read_json, write_json, write_text
 from lightning_marlhf.reporting.load import load_system
 from lightning_marlhf.reporting.parity import speed_up_cell

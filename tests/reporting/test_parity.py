@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from lightning_marlhf.display.blocks import Cell, Note, cells
+from lightning_marlhf.display.document import Cell, Note, cells
 from lightning_marlhf.reporting.load import load_system
 from lightning_marlhf.reporting.parity import crossings, parity, share_cell
 from lightning_marlhf.reporting.spec import ReportRow, SystemReport

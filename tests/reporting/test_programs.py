@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from matplotlib.axes import Axes
 
-from lightning_marlhf.display.blocks import Cell, Note
+from lightning_marlhf.display.document import Cell, Note
 from lightning_marlhf.display.text import MISSING
 from lightning_marlhf.reporting.load import load_system
 from lightning_marlhf.reporting.programs import KINDS, kinds_pictures, pass_at_k

@@ -1,4 +1,4 @@
-from lightning_marlhf.display.blocks import cells
+from lightning_marlhf.display.document import cells
 from lightning_marlhf.files import write_json
 from lightning_marlhf.reporting.load import load_system
 from lightning_marlhf.reporting.provenance import environment_table, run_table

@@ -1,7 +1,7 @@
 import base64
 from html.parser import HTMLParser
 
-from lightning_marlhf.display.blocks import (
+from lightning_marlhf.display.document import (
     Bullets,
     Cell,
     Note,

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from lightning_marlhf.display.blocks import Picture, Pictures, Section
+from lightning_marlhf.display.document import Picture, Pictures, Section
 from lightning_marlhf.files import write_json
 from lightning_marlhf.reporting.report import SECTIONS, build_report, name_pictures
 from lightning_marlhf.reporting.spec import DEFAULT_SECTIONS, SMOKE_RUN, ReportSpec

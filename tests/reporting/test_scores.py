@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from lightning_marlhf.display.blocks import Cell, cells
+from lightning_marlhf.display.document import Cell, cells
 from lightning_marlhf.reporting.load import load_system
 from lightning_marlhf.reporting.scores import (
     difference_table,

@@ -4,7 +4,7 @@ import pytest
 
 from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.studies.dry_run import Cost, check_runs, cost_lines
-from lightning_marlhf.studies.jobs import make_jobs
+from lightning_marlhf.studies.job_state import make_jobs
 from lightning_marlhf.studies.plan import Plan
 from lightning_marlhf.studies.stages import Stage
 

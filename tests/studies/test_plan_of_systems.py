@@ -6,7 +6,7 @@ import pytest
 
 from lightning_marlhf.config.yaml_files import ConfigError
 from lightning_marlhf.reporting.spec import ReportedNumber
-from lightning_marlhf.studies.jobs import make_jobs
+from lightning_marlhf.studies.job_state import make_jobs
 from lightning_marlhf.studies.plan import read_plan
 
 SYSTEMS = """

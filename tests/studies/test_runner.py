@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lightning_marlhf.studies.jobs import Job, Outcome, State, inspect_job, make_jobs, start_command
+from lightning_marlhf.studies.job_state import Job, Outcome, State, inspect_job, make_jobs, start_command
 from lightning_marlhf.studies.plan import Plan
 from lightning_marlhf.studies.progress import Monitor
 from lightning_marlhf.studies.runner import Runner

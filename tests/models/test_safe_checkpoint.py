@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_marlhf.models.checkpoint_data import BrokenCheckpointError, read_checkpoint, read_data, write_data
+from lightning_marlhf.models.safe_checkpoint import BrokenCheckpointError, read_checkpoint, read_data, write_data
 from tests.strangers import Payload
 
 

@@ -3,7 +3,7 @@
 import torch
 from transformers import DynamicCache
 
-from lightning_marlhf.models.cache import PreallocatedLayer, preallocated_cache
+from lightning_marlhf.models.kv_cache import PreallocatedLayer, preallocated_cache
 
 
 def test_a_step_by_step_pass_equals_one_with_the_growing_cache(family, make_lm, make_rows):

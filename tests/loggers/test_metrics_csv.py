@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_marlhf.callbacks.metrics_csv import HEADER, MetricsCSV
 from lightning_marlhf.callbacks.run_directory import RunDirectory
+from lightning_marlhf.loggers.metrics_csv import HEADER, MetricsCSV
 from lightning_marlhf.run_folder import CUT_METRICS_FILE
 from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 

@@ -16,7 +16,7 @@ from lightning_marlhf.data.encoding import Encoding, RowCounts, TokenizedRows, T
 from lightning_marlhf.data.reading import Reader, read_texts
 from lightning_marlhf.data.source import HubData, load_source
 from lightning_marlhf.data.splits import Phases, SplitBy, evaluation_subset
-from lightning_marlhf.hub.reward_input import RewardInput
+from lightning_marlhf.hub.reward_format import RewardInput
 from lightning_marlhf.hub.tokenizer import load_tokenizer
 from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.types import SupervisedBatch

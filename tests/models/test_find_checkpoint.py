@@ -3,7 +3,7 @@ import zipfile
 import pytest
 import torch
 
-from lightning_marlhf.models.checkpoints import find_checkpoint
+from lightning_marlhf.models.find_checkpoint import find_checkpoint
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from lightning_marlhf.data.base import Stage
 from lightning_marlhf.data.reading import PreferenceReader, Reader, TextRow
 from lightning_marlhf.data.source import HubData
-from lightning_marlhf.data.text import TextData
+from lightning_marlhf.data.text_data import TextData
 from lightning_marlhf.ranges import PositiveInt, checked
 from lightning_marlhf.tasks import apps, hh_rlhf, tldr, webgpt
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from lightning_marlhf.hub import chat
-from lightning_marlhf.hub.reward_input import RewardInput
+from lightning_marlhf.hub import chat_template
+from lightning_marlhf.hub.reward_format import RewardInput
 from lightning_marlhf.hub.tokenizer import Tokens, decode_responses, encode_pairs, encode_prompts
 from lightning_marlhf.tasks import dialogue
 from lightning_marlhf.types import Messages
@@ -73,7 +73,7 @@ class RewardReader:
         """Return whether the chat template refuses the dialogue of a row."""
         try:
             self._write(row)
-        except chat.RefusedDialogueError:
+        except chat_template.RefusedDialogueError:
             return True
         return False
 
@@ -106,11 +106,11 @@ class RewardReader:
             return _Texts(row.prompt, row.response, row.ended, rendered=False)
         turns = _turns(row)
         if not self.input_format.chat_template:
-            return _Texts(chat.render(self.tokenizer, turns), "", ended=False, rendered=True)
+            return _Texts(chat_template.render(self.tokenizer, turns), "", ended=False, rendered=True)
         *asked, last = turns
         said = row.response
         if row.ended:
-            said = chat.render_response(self.tokenizer, asked, last["content"])
+            said = chat_template.render_response(self.tokenizer, asked, last["content"])
         return _Texts(self._render_prompt(row), said, row.ended, rendered=True)
 
     def _kept(self, rows: Sequence[Answered]) -> dict[int, Tokens]:
@@ -136,7 +136,7 @@ class RewardReader:
         if not self.renders(row.messages):
             return row.prompt
         *asked, _ = _turns(row)
-        return chat.render(self.tokenizer, asked, response_follows=True)
+        return chat_template.render(self.tokenizer, asked, response_follows=True)
 
     def _decodes_to(self, prompt: Tokens, response: Tokens, text: str) -> bool:
         """Return whether a response's ids are this tokenizer's for its text, but for what ends it and spaces around."""

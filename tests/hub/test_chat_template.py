@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_marlhf.hub import chat
+from lightning_marlhf.hub import chat_template
 from lightning_marlhf.hub.sources import SourceError
 from tests.published import END, GEMMA_TEMPLATE, byte_tokenizer
 
@@ -11,21 +11,21 @@ USER = {"role": "user", "content": "what is it?"}
 
 def test_a_dialogue_is_written_as_the_template_says():
     tokenizer = byte_tokenizer(template=GEMMA_TEMPLATE)
-    text = chat.render(tokenizer, [USER, {"role": "assistant", "content": " a cat."}])
+    text = chat_template.render(tokenizer, [USER, {"role": "assistant", "content": " a cat."}])
     assert text == ("<bos><start_of_turn>user\nwhat is it?<end_of_turn>\n<start_of_turn>model\na cat.<end_of_turn>\n")
-    asked = chat.render(tokenizer, [USER], response_follows=True)
+    asked = chat_template.render(tokenizer, [USER], response_follows=True)
     assert asked.endswith("<end_of_turn>\n<start_of_turn>model\n")
 
 
 def test_a_refusal_of_the_template_is_one_line():
     tokenizer = byte_tokenizer(template=GEMMA_TEMPLATE)
     with pytest.raises(SourceError, match="refuses this dialogue: System role not supported"):
-        chat.render(tokenizer, [{"role": "system", "content": "Be nice."}, USER])
+        chat_template.render(tokenizer, [{"role": "system", "content": "Be nice."}, USER])
 
 
 def test_a_tokenizer_without_a_template_is_refused():
     with pytest.raises(SourceError, match="has no chat template"):
-        chat.render(byte_tokenizer(), [USER])
+        chat_template.render(byte_tokenizer(), [USER])
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_a_tokenizer_without_a_template_is_refused():
 )
 def test_the_end_of_a_response_is_found_where_it_is_a_special_token(end, found):
     template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}" + end + "{% endfor %}"
-    assert chat.end_of_turn(byte_tokenizer(template=template)) == found
+    assert chat_template.end_of_turn(byte_tokenizer(template=template)) == found
 
 
 def test_the_end_of_a_response_is_found_where_the_template_wants_a_system_turn():
@@ -41,4 +41,4 @@ def test_the_end_of_a_response_is_found_where_the_template_wants_a_system_turn()
         "{% if messages[0]['role'] != 'system' %}{{ raise_exception('no system') }}{% endif %}"
         "{% for m in messages %}{{ m['content'] }}<end_of_turn>{% endfor %}"
     )
-    assert chat.end_of_turn(byte_tokenizer(template=template)) == END
+    assert chat_template.end_of_turn(byte_tokenizer(template=template)) == END

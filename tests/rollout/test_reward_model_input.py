@@ -8,9 +8,9 @@ from transformers import PreTrainedTokenizerFast
 
 from lightning_marlhf.data import Preferences
 from lightning_marlhf.data.tokenizers import character_tokenizer
-from lightning_marlhf.hub.chat import RefusedDialogueError
-from lightning_marlhf.hub.reward_input import RewardInput
-from lightning_marlhf.rollout.reward_reading import Answered, RewardReader, same_vocabulary
+from lightning_marlhf.hub.chat_template import RefusedDialogueError
+from lightning_marlhf.hub.reward_format import RewardInput
+from lightning_marlhf.rollout.reward_model_input import Answered, RewardReader, same_vocabulary
 from tests.published import EOS, GEMMA_TEMPLATE, byte_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")

@@ -2,7 +2,7 @@
 
 import torch
 
-from lightning_marlhf.modules.gather import all_gather_rows, interleave
+from lightning_marlhf.modules.gather_experience import all_gather_rows, interleave
 from tests.callbacks.tiny import build_experience
 
 

@@ -5,7 +5,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from lightning_marlhf.callbacks.run_directory import RunDirectory
-from lightning_marlhf.callbacks.tensorboard import LAYOUT, TensorBoard, describe
+from lightning_marlhf.loggers.tensorboard import LAYOUT, TensorBoard, describe
 from tests.callbacks.events import events
 from tests.callbacks.tiny import TinyData, TinyModule, build_trainer
 
