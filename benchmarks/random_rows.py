@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_marlhf.data.base import RLHFDataModule, Split, Stage
 from lightning_marlhf.data.collate import Collator
-from lightning_marlhf.data.examples import Demonstration, Example, Preference, Question
+from lightning_marlhf.data.examples import Demonstration, Example, Preference, PromptExample
 from lightning_marlhf.data.tokenizers import word_tokenizer
 from lightning_marlhf.types import SupervisedBatch
 
@@ -74,7 +74,7 @@ class _Rows(Dataset[Example]):
         data, name = self.data, str(index)
         prompt = data.words(3 * index, data.prompt - 1)
         if data.stage == "ppo":
-            return Question(name, prompt)
+            return PromptExample(name, prompt)
         first, second = (data.words(3 * index + i, data.response - 1) for i in (1, 2))
         if data.stage == "sft":
             return Demonstration(name, prompt, first)

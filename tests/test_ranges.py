@@ -102,7 +102,7 @@ def test_what_is_in_range_or_no_number_is_none_of_its_business(value, hint):
         (lambda: Optimization(weight_decay=1e30), "^weight_decay: .* got 1e[+]30"),
         (lambda: Watchdog(timeout_s=1e12), "^timeout_s: .* and at most 1,000,000,000, got"),
         (lambda: Limits(cpu_s=0), "^cpu_s: expected at least 0.1 .* got 0"),
-        (lambda: KLControl(coefficient=0.0, target=1.0), "^coefficient: .* beside a target"),
+        (lambda: KLControl(coefficient=0.0, target=1.0), "^coefficient: .* with a target"),
         (lambda: replace(SAMPLING, temperature=1e-40), "^temperature: expected 0 or .*, got 1e-40"),
         (lambda: Shaping(logprob_temperature=1e-40), "^logprob_temperature: .* got 1e-40"),
         (lambda: Optimization(eps=1e-300), "^eps: .* got 1e-300"),

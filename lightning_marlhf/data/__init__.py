@@ -4,15 +4,15 @@ import importlib
 from typing import Any
 
 _MODULES = {
-    "APPS": "published",
-    "HHRLHF": "published",
+    "APPS": "named_datasets",
+    "HHRLHF": "named_datasets",
     "Mixture": "mixture",
     "Preferences": "preferences",
     "RLHFDataModule": "base",
-    "TLDR": "published",
+    "TLDR": "named_datasets",
     "TinyAPPS": "tiny_apps",
     "TinyTLDR": "tiny_tldr",
-    "WebGPT": "published",
+    "WebGPT": "named_datasets",
 }
 
 
