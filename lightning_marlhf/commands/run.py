@@ -24,13 +24,8 @@ from lightning_marlhf.callbacks.reward_model_pr_curve import RewardModelPRCurve
 from lightning_marlhf.callbacks.run_directory import RunDirectory, SaveConfig, changes
 from lightning_marlhf.callbacks.watchdog import Watchdog
 from lightning_marlhf.commands import errors
-from lightning_marlhf.commands.run_checks import (
-    apply_fast_dev_run,
-    check_run,
-    check_stage,
-    tasks_without_srun,
-    updates_of_finished,
-)
+from lightning_marlhf.commands.resume_checks import changed_settings, has_saved_nothing, updates_of_finished
+from lightning_marlhf.commands.run_checks import apply_fast_dev_run, check_run, check_stage, tasks_without_srun
 from lightning_marlhf.commands.run_parser import RunParser, import_named_classes
 from lightning_marlhf.commands.terminal import mute_lightning, quiet_threads, survive_closed_output
 from lightning_marlhf.config import program_name
@@ -38,7 +33,7 @@ from lightning_marlhf.loggers.metrics_csv import MetricsCSV
 from lightning_marlhf.loggers.tensorboard import TensorBoard
 from lightning_marlhf.models.find_checkpoint import find_checkpoint, resume_hint
 from lightning_marlhf.ranges import Seed
-from lightning_marlhf.run_folder import CHECKPOINTS, DONE_FILE, LAST_CHECKPOINT
+from lightning_marlhf.run_folder import LAST_CHECKPOINT
 from lightning_marlhf.run_lock import alone_in
 
 SEEDED = ("data.init_args.seed", "model.init_args.seed")  # follow seed_everything if they exist
@@ -171,18 +166,13 @@ class RunCLI(LightningCLI):
         if done is not None:
             self.build = False
             print_once(f"{self.run_dir} is finished, after {done} updates: nothing to do")
-        elif not (self.run_dir / DONE_FILE).exists() and not any((self.run_dir / CHECKPOINTS).glob("*.ckpt")):
+        elif has_saved_nothing(self.run_dir):
             self.config.ckpt_path = None
             print_once(f"{self.run_dir} has no checkpoint yet: starting from scratch")
 
     def _report_changes(self) -> None:
         """Print the settings changed since the run was started; refuse a changed number of workers."""
-        changed = changes(self.run_dir, self.config_text)
-        for line in changed:
-            if line.startswith("data.init_args.num_workers:"):
-                raise ValueError(
-                    f"{line}: a run must resume with the same num_workers, which the data position depends on"
-                )
+        changed = changed_settings(self.run_dir, self.config_text)
         if changed:
             lines = "".join(f"\n  {line}" for line in changed)
             print_once(f"resuming with settings that have changed:{lines}")

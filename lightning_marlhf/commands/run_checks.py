@@ -1,6 +1,6 @@
 """Checks of a run's configuration before anything is built.
 
-Invalid trainer settings, finished runs, smoke runs (fast_dev_run), SLURM variables.
+Invalid trainer settings, smoke runs (fast_dev_run), SLURM variables.
 """
 
 import atexit
@@ -9,7 +9,6 @@ import pydoc
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,11 +16,8 @@ from jsonargparse import Namespace
 
 from lightning_marlhf.config.jsonargparse_errors import find_given
 from lightning_marlhf.config.yaml_files import ConfigError
-from lightning_marlhf.files import read_json
 from lightning_marlhf.modules.precision import check_precision
 from lightning_marlhf.ranges import Range
-from lightning_marlhf.records import RunSummary
-from lightning_marlhf.run_folder import DONE_FILE
 from lightning_marlhf.sandbox.pool import available_cpus
 
 PROCESSES_PER_CORE = 4  # more would thrash
@@ -124,26 +120,6 @@ def _check_processes(accelerator: Any, devices: Any) -> None:
         raise ConfigError(
             f"trainer.devices: expected 1 to {most} processes on the {cores} cores of this machine, got {devices}"
         )
-
-
-def updates_of_finished(run_dir: Path, *, max_steps: int, changed: bool) -> int | None:
-    """Return the updates of a run that is finished; None for one that is not, or that max_steps extends.
-
-    Lets a requeued job of a finished run exit at once.
-
-    Args:
-        run_dir: The run directory.
-        max_steps: Updates of the run as it is started now; -1 for no limit.
-        changed: It is started with other settings than before. With the same settings a run does not continue,
-            whatever ended it: the epochs, the time, early stopping, a guard.
-    """
-    try:
-        done = RunSummary.from_dict(read_json(run_dir / DONE_FILE))
-    except (OSError, ValueError):
-        return None
-    enough = not changed or 0 <= max_steps <= done.step
-    lost = done.export is not None and not (run_dir / done.export).is_dir()
-    return done.step if done.command == "fit" and enough and not lost else None
 
 
 def apply_fast_dev_run(config: Namespace) -> None:

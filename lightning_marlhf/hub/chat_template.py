@@ -4,7 +4,6 @@ A rendered dialogue holds its special tokens, BOS among them, as text: tokenise 
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 from transformers import PreTrainedTokenizerBase
 
@@ -71,19 +70,3 @@ def require_template(tokenizer: PreTrainedTokenizerBase) -> None:
             f"the tokenizer of {tokenizer.name_or_path} has no chat template: "
             "give prompts in the format that the model was trained on"
         )
-
-
-def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Find the special token by which the template ends a response: Gemma's ``<end_of_turn>``; None if it has none.
-
-    Instruction-tuned models end with it, which is not always their tokenizer's EOS, nor a special token with a name.
-    """
-    system = {"role": "system", "content": "rules"}
-    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": _CONTENT}]
-    text = ""
-    for dialogue in ([system, *turns], turns):  # some templates refuse a system's turn, some want it
-        with suppress(RefusedDialogueError):
-            text = render(tokenizer, dialogue)
-    _, response, after = text.rpartition(_CONTENT)
-    ids = tokenizer(after.lstrip(), add_special_tokens=False).input_ids if response else []
-    return ids[0] if ids and ids[0] in tokenizer.added_tokens_decoder else None

@@ -8,7 +8,7 @@ from operator import eq
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from lightning_marlhf.hub import chat_template
+from lightning_marlhf.hub.end_tokens import end_tokens
 from lightning_marlhf.hub.sources import TOKENIZER_FILES, SourceError, locate, reading
 
 NEW_PAD = "<pad>"
@@ -114,13 +114,6 @@ def _is_unused(tokenizer: PreTrainedTokenizerBase, name: str | None) -> bool:
         return token not in _ids(tokenizer, [_SENTINEL])[0]
     added = token in tokenizer.added_tokens_decoder or name in UNUSED_TOKENS
     return added and name not in str(tokenizer.chat_template)
-
-
-def end_tokens(tokenizer: PreTrainedTokenizerBase) -> Tokens:
-    """Return the stop tokens: EOS first, then the chat template's end of turn, if any."""
-    template_end = chat_template.end_of_turn(tokenizer) if tokenizer.chat_template else None
-    ends = (tokenizer.eos_token_id, template_end)
-    return list(dict.fromkeys(end for end in ends if end is not None))
 
 
 def encode_prompts(

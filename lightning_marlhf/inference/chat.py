@@ -9,7 +9,8 @@ from transformers import PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
 from lightning_marlhf.data.examples import PromptExample, TokenizedPrompt
-from lightning_marlhf.hub.tokenizer import decode_responses, end_tokens
+from lightning_marlhf.hub.end_tokens import end_tokens
+from lightning_marlhf.hub.tokenizer import decode_responses
 from lightning_marlhf.inference.loading import LanguageModel
 from lightning_marlhf.rollout.generation import SamplingSettings, row_seeds
 from lightning_marlhf.tasks import dialogue

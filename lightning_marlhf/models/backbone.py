@@ -86,17 +86,6 @@ def context_length(model: PreTrainedModel) -> float:
     return limit
 
 
-def response_ends(lm: PreTrainedModel) -> list[int]:
-    """List the stop tokens of a model: ``eos_token_id`` of the model's generation settings.
-
-    Those of a model that was loaded here are the EOS of its tokenizer, all that its own settings name, and the end of a
-    turn in its chat template.
-    """
-    ends = lm.generation_config.eos_token_id
-    ends = ends if isinstance(ends, list | tuple) else [ends]
-    return [end for end in ends if isinstance(end, int)]  # third-party files may hold strings
-
-
 @contextmanager
 def generation_mode(lm: PreTrainedModel) -> Iterator[None]:
     """Switch to eval mode (checkpointing would drop the cache) with a default generation_config; restore both."""

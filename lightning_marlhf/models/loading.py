@@ -24,10 +24,10 @@ from transformers import (
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from lightning_marlhf.hub import vocabulary
+from lightning_marlhf.hub.end_tokens import end_tokens, response_ends
 from lightning_marlhf.hub.sources import TOKENIZER_FILES, SourceError, code_of_its_own, locate, reading
-from lightning_marlhf.hub.tokenizer import end_tokens
 from lightning_marlhf.models import fsdp
-from lightning_marlhf.models.backbone import response_ends, score_head
+from lightning_marlhf.models.backbone import score_head
 from lightning_marlhf.models.configs import ModelConfig, ModelSource, build_config, torch_dtype, without_dropout
 
 

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lightning_marlhf.models.backbone import response_ends
+from lightning_marlhf.hub.end_tokens import response_ends
 from lightning_marlhf.models.configs import ModelSource
 from lightning_marlhf.models.heads import Critic
 from lightning_marlhf.models.lora import WithoutAdapter

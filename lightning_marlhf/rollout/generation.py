@@ -21,8 +21,9 @@ from transformers import GenerationConfig, LogitsProcessor, PreTrainedTokenizerB
 from transformers.generation.streamers import BaseStreamer
 
 from lightning_marlhf.hub import vocabulary
+from lightning_marlhf.hub.end_tokens import response_ends
 from lightning_marlhf.hub.tokenizer import decode_responses
-from lightning_marlhf.models.backbone import context_length, generation_mode, response_ends
+from lightning_marlhf.models.backbone import context_length, generation_mode
 from lightning_marlhf.models.fsdp import gathered
 from lightning_marlhf.models.kv_cache import preallocated_cache
 from lightning_marlhf.models.policy import Policy

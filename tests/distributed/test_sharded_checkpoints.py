@@ -94,7 +94,7 @@ def hide_in_share(saved, payload):
 @pytest.mark.parametrize("hide", [hide_in_index, hide_in_rest, hide_in_share])
 def test_code_that_hides_in_a_sharded_checkpoint_is_not_run(saved, folder, hide, tmp_path):
     hide(saved, Payload(tmp_path / "marker"))
-    with pytest.raises(BrokenCheckpointError, match=r"holds posix\.mkdir|cannot be read"):
+    with pytest.raises(BrokenCheckpointError, match=r"posix\.mkdir|cannot be read"):
         fit(make("ppo", folder), data("ppo"), tmp_path, steps=16, ckpt_path=saved, **sharded())
     assert not (tmp_path / "marker").exists()
 

@@ -3,6 +3,7 @@
 import pytest
 
 from lightning_marlhf.hub import chat_template
+from lightning_marlhf.hub.end_tokens import end_of_turn
 from lightning_marlhf.hub.sources import SourceError
 from tests.published import END, GEMMA_TEMPLATE, byte_tokenizer
 
@@ -33,7 +34,7 @@ def test_a_tokenizer_without_a_template_is_refused():
 )
 def test_the_end_of_a_response_is_found_where_it_is_a_special_token(end, found):
     template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}" + end + "{% endfor %}"
-    assert chat_template.end_of_turn(byte_tokenizer(template=template)) == found
+    assert end_of_turn(byte_tokenizer(template=template)) == found
 
 
 def test_the_end_of_a_response_is_found_where_the_template_wants_a_system_turn():
@@ -41,4 +42,4 @@ def test_the_end_of_a_response_is_found_where_the_template_wants_a_system_turn()
         "{% if messages[0]['role'] != 'system' %}{{ raise_exception('no system') }}{% endif %}"
         "{% for m in messages %}{{ m['content'] }}<end_of_turn>{% endfor %}"
     )
-    assert chat_template.end_of_turn(byte_tokenizer(template=template)) == END
+    assert end_of_turn(byte_tokenizer(template=template)) == END

@@ -7,8 +7,9 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
+from lightning_marlhf.hub.end_tokens import end_tokens
 from lightning_marlhf.hub.sources import SourceError
-from lightning_marlhf.hub.tokenizer import encode_pairs, encode_prompts, end_tokens, load_tokenizer
+from lightning_marlhf.hub.tokenizer import encode_pairs, encode_prompts, load_tokenizer
 from tests.published import BOS, END, EOS, GEMMA_TEMPLATE, byte_tokenizer, spaced_tokenizer
 
 

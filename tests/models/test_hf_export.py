@@ -7,9 +7,9 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, GenerationConfig
 
+from lightning_marlhf.hub.end_tokens import response_ends
 from lightning_marlhf.hub.reward_format import RewardInput
 from lightning_marlhf.hub.tokenizer import load_tokenizer
-from lightning_marlhf.models.backbone import response_ends
 from lightning_marlhf.models.hf_export import export
 from lightning_marlhf.models.loading import load_causal_lm, load_sequence_classifier
 from lightning_marlhf.models.model_card import provenance
