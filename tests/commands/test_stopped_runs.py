@@ -112,7 +112,7 @@ def test_in_the_export_it_ends_at_once_and_the_rest_is_made_up_for(run, toy, fol
         patched.setattr(toy, "export", kills_itself(signal.SIGTERM, toy.export))
         ended, said = run()
         assert ended == 75
-        assert "last.ckpt is there" in said
+        assert "last.ckpt exists" in said
         assert updates_saved(folder) == 4
         assert not (folder / "export").exists()
         assert not (folder / "done.json").exists()
@@ -214,7 +214,7 @@ def test_what_a_failed_run_has_left_is_said(run, toy, monkeypatch, every, there)
     ended, said = run(f"--checkpoint.every_n_train_steps={every}")
     assert ended == 1
     assert "the disk is full (somewhere)" in said
-    assert ("last.ckpt is there" in said) is there
+    assert ("last.ckpt exists" in said) is there
     assert ("no checkpoint was saved" in said) is not there
 
 
@@ -231,7 +231,7 @@ def test_a_folder_that_is_removed_in_mid_run_is_told_and_not_made_again(run, toy
     monkeypatch.setattr(toy, "training_step", remove)
     ended, said = run("--trainer.logger=true")
     assert ended == 1
-    assert f"removed while the run went on: {folder / 'metrics.csv'}" in said
+    assert f"removed during the run: {folder / 'metrics.csv'}" in said
     assert said.count("\n") == 1
     assert not folder.exists()
 

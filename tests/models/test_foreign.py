@@ -97,7 +97,7 @@ def test_code_of_others_is_not_run_and_not_asked_about(tokenizer, tmp_path):
         json.dumps({"model_type": "strange", "auto_map": {"AutoConfig": "code.Config"}})
     )
     (tmp_path / "code.py").write_text("raise SystemExit('ran')")
-    assert "code of its own" in refused(load_causal_lm, str(tmp_path), tokenizer)
+    assert "remote code" in refused(load_causal_lm, str(tmp_path), tokenizer)
 
 
 @pytest.mark.parametrize("on_meta", [False, True])
