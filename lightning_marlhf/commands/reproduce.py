@@ -15,7 +15,7 @@ from rich.console import Console
 from lightning_marlhf.commands import errors
 from lightning_marlhf.config.options import positional, read_options
 from lightning_marlhf.config.yaml_files import ConfigError
-from lightning_marlhf.display.terminal import survive_closed_output
+from lightning_marlhf.display.streams import survive_closed_output
 from lightning_marlhf.display.text import duration
 from lightning_marlhf.ranges import PositiveInt
 from lightning_marlhf.run_folder import STUDY_LOCK_FILE

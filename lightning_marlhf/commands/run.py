@@ -28,7 +28,7 @@ from lightning_marlhf.commands.resume_checks import changed_settings, has_saved_
 from lightning_marlhf.commands.run_checks import apply_fast_dev_run, check_run, check_stage, tasks_without_srun
 from lightning_marlhf.commands.run_parser import RunParser, import_named_classes
 from lightning_marlhf.config import program_name
-from lightning_marlhf.display.terminal import mute_lightning, quiet_threads, survive_closed_output
+from lightning_marlhf.display.streams import mute_lightning, quiet_threads, survive_closed_output
 from lightning_marlhf.loggers.metrics_csv import MetricsCSV
 from lightning_marlhf.loggers.tensorboard import TensorBoard
 from lightning_marlhf.models.find_checkpoint import find_checkpoint, resume_hint
