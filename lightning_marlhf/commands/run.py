@@ -94,6 +94,7 @@ class RunCLI(LightningCLI):
         if self.command not in self._parsers:
             import_named_classes()
             super().setup_parser(*args)
+            self.parser.try_integers_first()
             self._parsers[self.command] = self.parser
         self.parser = self._parsers[self.command]
 

@@ -1,12 +1,15 @@
 """The parser of a run: jsonargparse's, with errors of one line, ranges of numbers, and classes known by their names."""
 
+import functools
 import importlib
 import itertools
+import operator
 import re
 import sys
 from argparse import SUPPRESS
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from types import UnionType
+from typing import Any, NoReturn, Union, get_args, get_origin
 
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
@@ -111,6 +114,19 @@ class RunParser(LightningArgumentParser):
         if not self.exit_on_error:
             super().error(message, ex)
         raise _ParsingError(message) from None
+
+    def try_integers_first(self) -> None:
+        """Let `1` be a number of batches, not 100 %, in settings of type `int | float`.
+
+        Python caches `Optional[Union[int, float]]` under the key of `Optional[Union[float, int]]`, so that the order of
+        a union's types depends on what was imported before; jsonargparse tries them in their order.
+        """
+        for action in self._actions:
+            hint = getattr(action, "_typehint", None)
+            types = list(get_args(hint)) if get_origin(hint) in (Union, UnionType) else []
+            if int in types and float in types:
+                types.sort(key=lambda kind: kind is not int)
+                action._typehint = functools.reduce(operator.or_, types)
 
     def _hints(self) -> dict[str, Any]:
         return {a.dest: a._typehint for a in self._actions if hasattr(a, "_typehint")}

@@ -384,3 +384,13 @@ def test_trackio_takes_the_config_and_the_metrics_of_a_run(toy_yaml, monkeypatch
     logger.log_metrics({"loss": 0.5}, step=3)
     logger.finalize("success")
     assert calls == [("toy", {"lr": 1e-5}), ({"loss": 0.5}, 3), "finished"]
+
+
+def test_a_whole_number_stays_one_whatever_order_a_union_has(toy_yaml):
+    arguments = ["--config", str(toy_yaml), "--trainer.limit_val_batches=1", "--trainer.val_check_interval=1.0"]
+    parsed = cli.RunCLI("fit", arguments, build=False)
+    action = next(a for a in parsed.parser._actions if a.dest == "trainer.limit_val_batches")
+    action._typehint = float | int | None
+    parsed.parser.try_integers_first()
+    again = cli.RunCLI("fit", arguments, build=False).config.trainer
+    assert [type(again.limit_val_batches), type(again.val_check_interval)] == [int, float]
