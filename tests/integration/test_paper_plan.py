@@ -18,7 +18,8 @@ def test_table_2_comes_out_of_real_runs_and_a_second_plan_reuses_them(tmp_path, 
     table = (folder / "report/scores.tex").read_text()
     assert "Held-out RM score & Gold score" in table
     assert "MA-PPO (n = 5)" in table
-    assert (folder / "report.md").read_text().count("Note:") == 1  # that it is a smoke run
+    notes = [line for line in (folder / "report.md").read_text().splitlines() if "Note:" in line]
+    assert ["Smoke run" in notes[0], "One seed" in notes[1], len(notes)] == [True, True, 2]
     assert {"scores.png", "overoptimization-tldr.png"} <= {p.name for p in (folder / "report").iterdir()}
     capsys.readouterr()
     assert reproduce.main(["reproduce", "experiments/paper/rm_distributions.yaml", *options]) == 0
